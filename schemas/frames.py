@@ -300,6 +300,7 @@ METERS: Final = Frame(
         {
             "meter_id": pl.String(),
             "meter_type": pl.String(),  # a name of meter_types.toml; null: generic
+            "profile": pl.String(),  # "interval" or "cumulative", from the meter type; not a column of METERS.csv
             "system_title": pl.String(),  # 8 octets as lower-case hex
             "security_min": pl.UInt8(),  # lowest accepted security control byte
             "service_point_id": pl.String(),
@@ -328,16 +329,16 @@ METERS: Final = Frame(
     ),
     frozenset(
         {
-            "meter_type", "system_title", "security_min", "service_point_id", "account_id", "nmi", "transformer_id",
-            "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
+            "meter_type", "profile", "system_title", "security_min", "service_point_id", "account_id", "nmi",
+            "transformer_id", "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
             "channels", "multiplier", "register_digits", "register_resolution_milli", "fuse_a", "voltage_v",
             "has_der", "check_of", "installed_at", "removed_at",
         }
     ),
     frozenset(
         {
-            "meter_type", "system_title", "security_min", "service_point_id", "account_id", "nmi", "transformer_id",
-            "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
+            "meter_type", "profile", "system_title", "security_min", "service_point_id", "account_id", "nmi",
+            "transformer_id", "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
             "channels", "multiplier", "register_digits", "register_resolution_milli", "fuse_a", "voltage_v",
             "has_der", "check_of", "installed_at", "removed_at",
         }
