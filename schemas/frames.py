@@ -294,56 +294,40 @@ DETERMINANTS: Final = Frame(
     ),
 )  # fmt: skip
 
-METERS: Final = Frame(
-    "METERS",
-    pl.Schema(
-        {
-            "meter_id": pl.String(),
-            "meter_type": pl.String(),  # a name of meter_types.toml; null: generic
-            "profile": pl.String(),  # "interval" or "cumulative", from the meter type; not a column of METERS.csv
-            "system_title": pl.String(),  # 8 octets as lower-case hex
-            "security_min": pl.UInt8(),  # lowest accepted security control byte
-            "service_point_id": pl.String(),
-            "account_id": pl.String(),
-            "nmi": pl.String(),
-            "transformer_id": pl.String(),
-            "lateral_id": pl.String(),
-            "feeder_id": pl.String(),
-            "substation_id": pl.String(),
-            "phase": pl.String(),  # A, B, C, AB ... ABC
-            "rate_class": pl.String(),
-            "tariff": pl.String(),
-            "timezone": pl.String(),  # IANA name
-            "interval_s": pl.Int32(),
-            "channels": pl.List(CHANNEL),  # in the order of the interval push
-            "multiplier": pl.Int64(),  # thousandths: 1000 is a factor of 1 (transformer ratio)
-            "register_digits": pl.Int32(),  # the register wraps at 1000 * 10**digits of value_milli, as sent
-            "register_resolution_milli": pl.Int64(),  # as sent
-            "fuse_a": pl.Int32(),
-            "voltage_v": pl.Int32(),
-            "has_der": pl.Boolean(),  # a generator behind the meter
-            "check_of": pl.String(),  # the meter that this one checks
-            "installed_at": UTC_US,
-            "removed_at": UTC_US,
-        }
-    ),
-    frozenset(
-        {
-            "meter_type", "profile", "system_title", "security_min", "service_point_id", "account_id", "nmi",
-            "transformer_id", "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
-            "channels", "multiplier", "register_digits", "register_resolution_milli", "fuse_a", "voltage_v",
-            "has_der", "check_of", "installed_at", "removed_at",
-        }
-    ),
-    frozenset(
-        {
-            "meter_type", "profile", "system_title", "security_min", "service_point_id", "account_id", "nmi",
-            "transformer_id", "lateral_id", "feeder_id", "substation_id", "phase", "rate_class", "tariff", "timezone", "interval_s",
-            "channels", "multiplier", "register_digits", "register_resolution_milli", "fuse_a", "voltage_v",
-            "has_der", "check_of", "installed_at", "removed_at",
-        }
-    ),
-)  # fmt: skip
+_METERS: Final = pl.Schema(
+    {
+        "meter_id": pl.String(),
+        "meter_type": pl.String(),  # a name of meter_types.toml; null: generic
+        "profile": pl.String(),  # "interval" or "cumulative", from the meter type; not a column of METERS.csv
+        "system_title": pl.String(),  # 8 octets as lower-case hex
+        "security_min": pl.UInt8(),  # lowest accepted security control byte
+        "service_point_id": pl.String(),
+        "account_id": pl.String(),
+        "nmi": pl.String(),
+        "transformer_id": pl.String(),
+        "lateral_id": pl.String(),
+        "feeder_id": pl.String(),
+        "substation_id": pl.String(),
+        "phase": pl.String(),  # A, B, C, AB ... ABC
+        "rate_class": pl.String(),
+        "tariff": pl.String(),
+        "timezone": pl.String(),  # IANA name
+        "interval_s": pl.Int32(),
+        "channels": pl.List(CHANNEL),  # in the order of the interval push
+        "multiplier": pl.Int64(),  # thousandths: 1000 is a factor of 1 (transformer ratio)
+        "register_digits": pl.Int32(),  # the register wraps at 1000 * 10**digits of value_milli, as sent
+        "register_resolution_milli": pl.Int64(),  # as sent
+        "fuse_a": pl.Int32(),
+        "voltage_v": pl.Int32(),
+        "has_der": pl.Boolean(),  # a generator behind the meter
+        "check_of": pl.String(),  # the meter that this one checks
+        "installed_at": UTC_US,
+        "removed_at": UTC_US,
+    }
+)
+
+METERS: Final = Frame("METERS", _METERS, frozenset(_METERS) - {"meter_id"}, frozenset(_METERS) - {"meter_id"})
+"""One row per installation (METERS.csv); what is null disables the rules that need it."""
 
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
