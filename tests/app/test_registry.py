@@ -1,0 +1,58 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from app.registry import COLUMNS, parse_meters
+from schemas.errors import ContractError
+
+
+def test_only_meter_id_is_required():
+    meters = parse_meters("meter_id\nM1\nM2\n", "meters.csv")
+    assert meters["meter_id"].to_list() == ["M1", "M2"]
+    assert meters["timezone"].null_count() == 2
+
+
+def test_fields_come_back_in_their_types():
+    text = (
+        "meter_id,system_title,security_min,channels,multiplier,has_der,installed_at,interval_s\n"
+        "M1,414D490000000001,30,energy_delivered;energy_received,2.5,true,2026-03-01T12:00:00+01:00,900\n"
+        "M2,,,,,,,\n"
+    )
+    meter, other = parse_meters(text, "meters.csv").rows(named=True)
+    assert meter["system_title"] == "414d490000000001"
+    assert meter["security_min"] == 0x30
+    assert meter["channels"] == ["energy_delivered", "energy_received"]
+    assert meter["multiplier"] == 2500
+    assert meter["has_der"] is True
+    assert meter["installed_at"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
+    assert other["multiplier"] is None
+    assert other["channels"] is None
+
+
+def test_the_columns_are_those_of_the_contract_in_its_order():
+    assert ",".join(COLUMNS) == (
+        "meter_id,meter_type,system_title,security_min,service_point_id,account_id,nmi,transformer_id,lateral_id,"
+        "feeder_id,substation_id,phase,rate_class,tariff,timezone,interval_s,channels,multiplier,register_digits,"
+        "register_resolution_milli,fuse_a,voltage_v,has_der,check_of,installed_at,removed_at"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("meter\nM1\n", "unknown column 'meter'"),
+        ("meter_type\ngeneric\n", "column 'meter_id' is absent"),
+        ("meter_id,interval_s\nM1,900\nM2,901\n", "line 3, field 'interval_s'"),
+        ("meter_id,channels\nM1,energy\n", "line 2, field 'channels'"),
+        ("meter_id,system_title\nM1,4D4D\n", "line 2, field 'system_title'"),
+        ("meter_id,timezone\nM1,Europe/Atlantis\n", "line 2, field 'timezone'"),
+        ("meter_id,multiplier\nM1,0\n", "line 2, field 'multiplier'"),
+        ("meter_id,has_der\nM1,maybe\n", "line 2, field 'has_der'"),
+        ("meter_id,installed_at\nM1,yesterday\n", "line 2, field 'installed_at'"),
+        ("meter_id,meter_type\n,generic\n", "METERS.meter_id"),
+        ("", "not a table"),
+    ],
+)
+def test_the_first_bad_field_is_named(text, said):
+    with pytest.raises(ContractError, match=said):
+        parse_meters(text, "meters.csv")
