@@ -1,0 +1,134 @@
+"""The configuration of workers: strict TOML, parsed once. An unknown setting is a refusal to start.
+
+Secrets stand only in files, never in the text itself; `masked` prints what is in force without opening them.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.errors import ContractError
+
+
+class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker. `security` beyond PLAINTEXT needs `ca_file`; SASL needs `username` and `password_file`."""
+
+    bootstrap_servers: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9092"])
+    security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password_file: str | None = None
+    group_instance_id: str | None = None
+    """Static membership: a restart within the session keeps its partitions."""
+
+
+class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The server, native protocol. `cluster` turns engines into replicated ones, `ON CLUSTER`."""
+
+    host: str = "127.0.0.1"
+    port: int = 9000
+    database: str = "ami"
+    user: str = "default"
+    password_file: str | None = None
+    secure: bool = False
+    ca_file: str | None = None
+    cluster: str | None = None
+
+
+class Embedded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The store in this process, in a folder."""
+
+    path: str = "store"
+
+
+class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Batches by size or time, and the fuse on rejects."""
+
+    batch_messages: int = 20_000
+    batch_seconds: float = 1.0
+    fuse_share: float = 0.05
+    fuse_messages: int = 1_000
+    poll_heartbeat_limit_s: float = 60.0
+    shutdown_seconds: float = 20.0
+
+
+class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dirty days are collected for `debounce_seconds`; meters go through in buckets."""
+
+    debounce_seconds: float = 30.0
+    buckets: int = 256
+    history_days: int = 28
+    rules_file: str | None = None
+    calendar_file: str | None = None
+
+
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Meter keys: wrapped at rest; the key that wraps them comes from a file, the environment or a command."""
+
+    file: str | None = None
+    kek_file: str | None = None
+    kek_env: str | None = None
+    kek_command: list[str] | None = None
+
+
+class Meters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The registry as files; in a cluster the topic of registry changes refreshes it."""
+
+    file: str | None = None
+    types_file: str | None = None
+
+
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Metrics and health over HTTP on `bind`; logs as JSON lines on standard error."""
+
+    bind: str = "127.0.0.1"
+    port: int = 9464
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a worker may be told. Absent sections take the defaults above."""
+
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse | None = None
+    embedded: Embedded = Embedded()
+    ingest: Ingest = Ingest()
+    vee: Vee = Vee()
+    keys: Keys = Keys()
+    meters: Meters = Meters()
+    telemetry: Telemetry = Telemetry()
+
+
+def parse_config(text: str, name: str) -> Config:
+    """The configuration in that TOML text.
+
+    Args:
+        text: TOML; sections and settings as in `Config`.
+        name: The file's name, for messages.
+
+    Raises:
+        ContractError: Not TOML, an unknown setting, a wrong type, or settings that contradict each other.
+    """
+    try:
+        config = msgspec.toml.decode(text, type=Config)
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"{name}: {error}") from error
+    wants_ca = config.kafka.security != "PLAINTEXT" and config.kafka.ca_file is None
+    wants_user = config.kafka.security == "SASL_SSL" and not (config.kafka.username and config.kafka.password_file)
+    if wants_ca:
+        raise ContractError(f"{name}: kafka.ca_file is needed with kafka.security = {config.kafka.security!r}")
+    if wants_user:
+        raise ContractError(f"{name}: kafka.username and kafka.password_file are needed with SASL_SSL")
+    if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
+        raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
+    if not 0 < config.ingest.fuse_share <= 1:
+        raise ContractError(f"{name}: ingest.fuse_share: {config.ingest.fuse_share} is not a share above 0 and up to 1")
+    return config
+
+
+def masked(config: Config) -> str:
+    """The settings in force as JSON; the names of secret files show, their contents never do."""
+    return msgspec.json.format(msgspec.json.encode(config)).decode()

@@ -1,0 +1,96 @@
+"""Metrics, logs and health: one catalogue, one line of JSON a batch, two questions that an orchestrator asks.
+
+Labels come from enums only. No payload, key, address or name is ever a label or a field.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import IO, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY: Final = CollectorRegistry(auto_describe=True)
+
+MESSAGES: Final = Counter(
+    "ami_messages", "Link-layer messages by what became of them", ["topic", "outcome"], registry=REGISTRY
+)
+DECODE_ERRORS: Final = Counter("ami_decode_errors", "Messages that could not be decoded", ["reason"], registry=REGISTRY)
+REJECTS: Final = Counter("ami_rejects", "Rows of rejects written", ["topic", "reason"], registry=REGISTRY)
+SECURITY_REJECTS: Final = Counter(
+    "ami_security_rejects", "Rejects that concern security", ["reason"], registry=REGISTRY
+)
+DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
+VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
+EXPORT_FILES: Final = Counter("ami_export_files", "Billing files written", ["format", "state"], registry=REGISTRY)
+CONSUMER_LAG: Final = Gauge("ami_consumer_lag_records", "Records not yet consumed", ["topic"], registry=REGISTRY)
+INCIDENTS: Final = Gauge("ami_outage_incidents", "Incidents by state", ["scope", "state"], registry=REGISTRY)
+HEARTBEAT_AGE: Final = Gauge("ami_poll_heartbeat_age_seconds", "Age of the poll loop's heartbeat", registry=REGISTRY)
+CERTIFICATE_EXPIRY: Final = Gauge(
+    "ami_certificate_expiry_seconds", "Time until the certificate ends", registry=REGISTRY
+)
+EVENT_AGE: Final = Histogram(
+    "ami_event_age_seconds", "From occurred to visible", ["lane"], registry=REGISTRY,
+    buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 86400),
+)  # fmt: skip
+BATCH_ROWS: Final = Histogram(
+    "ami_batch_rows", "Rows of a batch", ["table"], registry=REGISTRY,
+    buckets=(1, 10, 100, 1_000, 10_000, 100_000, 1_000_000),
+)  # fmt: skip
+INSERT_DURATION: Final = Histogram(
+    "ami_insert_duration_seconds", "Time until an insert was acknowledged", ["table", "outcome"], registry=REGISTRY,
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60),
+)  # fmt: skip
+LAST_GASP_TO_INCIDENT: Final = Histogram(
+    "ami_last_gasp_to_incident_seconds", "From the deciding event to the published incident", ["scope"],
+    registry=REGISTRY, buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
+)  # fmt: skip
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record: time, level, logger, message, and the fields given as `extra={"fields": {...}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; an exception is told by its type and text, without a traceback's values."""
+        line: dict[str, object] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, Mapping):
+            line.update(fields)
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = f"{record.exc_info[0].__name__}: {record.exc_info[1]}"
+        return json.dumps(line, default=str)
+
+
+def configure_logging(level: str = "INFO", stream: IO[str] | None = None) -> None:
+    """Every logger of the process writes JSON lines to the stream (standard error by default)."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class Health:
+    """What a worker tells an orchestrator. Times are seconds of one monotonic clock, given by the caller."""
+
+    def __init__(self, *, heartbeat_limit_s: float) -> None:
+        self._limit_s = heartbeat_limit_s
+        self._beat_at: float | None = None
+        self.assigned = False
+        self.last_insert_good = True
+
+    def beat(self, at: float) -> None:
+        """The poll loop went round at that time."""
+        self._beat_at = at
+
+    def live(self, at: float) -> bool:
+        """The poll loop still goes round. Never depends on the database: it may be away without a restart helping."""
+        return self._beat_at is not None and at - self._beat_at <= self._limit_s
+
+    def ready(self, at: float) -> bool:
+        """Partitions are assigned and the last insert was good."""
+        return self.live(at) and self.assigned and self.last_insert_good
