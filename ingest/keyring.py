@@ -1,0 +1,196 @@
+"""Meter keys in memory, packed: a row of numbers a key, found by system title, never shown.
+
+No object of this file prints a key, and no function keeps one in a local variable while it may raise: a traceback
+that shows locals shows key ids.
+"""
+
+from typing import Final, NamedTuple, Self, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas.errors import ContractError
+
+Octets: TypeAlias = npt.NDArray[np.uint8]
+Titles: TypeAlias = npt.NDArray[np.uint64]
+
+UNICAST: Final = 0
+BROADCAST: Final = 1
+KIND_NAMES: Final = ("guek", "gbek")
+"""Global unicast and global broadcast encryption key; the authentication key (GAK) lies beside either."""
+GROUP_TITLE: Final = 0
+"""System title 00 x 8 of a broadcast key: the group's key for every meter that has none of its own."""
+
+
+class Keys:
+    """One key pair as a meter uses it. `repr` and `str` show its name alone."""
+
+    __slots__ = ("ak", "ek", "key_id", "revoked")
+
+    def __init__(self, ek: bytes, ak: bytes | None, key_id: str, *, revoked: bool = False) -> None:
+        self.ek = ek
+        self.ak = ak
+        self.key_id = key_id
+        self.revoked = revoked
+
+    def __repr__(self) -> str:
+        return f"Keys({self.key_id})"
+
+
+class KeyRows(NamedTuple):
+    """Columns of keys, one row a key. Not for printing: `Keyring.from_rows` takes them at once."""
+
+    titles: Titles  # the 8 octets as one big-endian number
+    kinds: Octets  # UNICAST, BROADCAST
+    versions: npt.NDArray[np.uint16]  # 1, 2 ...; a higher one is newer
+    revoked: npt.NDArray[np.bool_]
+    has_ak: npt.NDArray[np.bool_]
+    sizes: Octets  # 16 octets (suites 0, 1) or 32 (suite 2)
+    material: Octets  # EK then AK, each left-aligned in half the row: 32 or 64 columns
+
+    def __repr__(self) -> str:
+        return f"KeyRows({len(self.titles)} keys)"
+
+
+class Keyring:
+    """Keys by (system title, kind), newest version first.
+
+    A 16-byte pair takes 45 bytes; ten million meters stay below half a gigabyte.
+    """
+
+    __slots__ = ("_has_ak", "_kinds", "_material", "_revoked", "_row", "_titles", "_versions", "_wide")
+
+    def __init__(self, rows: KeyRows) -> None:
+        half = rows.material.shape[1] // 2
+        if half not in (16, 32) or len(rows.material) != len(rows.titles):
+            raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
+        order = np.lexsort((np.uint16(0xFFFF) - rows.versions, rows.kinds, rows.titles))
+        self._titles = rows.titles[order]
+        self._kinds = rows.kinds[order]
+        self._versions = rows.versions[order]
+        self._revoked = rows.revoked[order]
+        self._has_ak = rows.has_ak[order]
+        wide = rows.sizes[order] == 32
+        sorted_material = rows.material[order]
+        columns = np.r_[0:16, half : half + 16]
+        self._material = sorted_material if half == 16 else sorted_material[~wide][:, columns]
+        self._wide = sorted_material[wide] if half == 32 else np.empty((0, 64), np.uint8)
+        self._row = np.where(wide, -np.cumsum(wide, dtype=np.int32), np.cumsum(~wide, dtype=np.int32) - 1).astype(
+            np.int32
+        )
+        _refuse_twins(self._titles, self._kinds, self._versions)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A ring without keys: every ciphered message is `key_unknown`."""
+        none = np.zeros(0, np.uint8)
+        flags = np.zeros(0, np.bool_)
+        return cls(
+            KeyRows(
+                np.zeros(0, np.uint64), none, np.zeros(0, np.uint16), flags, flags, none, np.zeros((0, 32), np.uint8)
+            )
+        )
+
+    @classmethod
+    def from_csv(cls, text: str) -> Self:
+        """The keys of a `KEYS.csv` in clear: development only, `ingest.key_files` keeps them wrapped.
+
+        Raises:
+            ContractError: Not such a file; names the line and the field, never their content.
+        """
+        from ingest.key_files import parse_clear  # the file format knows the ring's columns, the ring not its files
+
+        return cls(parse_clear(text))
+
+    def __len__(self) -> int:
+        return len(self._titles)
+
+    def __repr__(self) -> str:
+        return f"Keyring({len(self)} keys of {len(np.unique(self._titles))} system titles)"
+
+    def __reduce__(self) -> str:
+        raise ContractError("a keyring is not pickled: keys stay in this process")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all columns, in bytes."""
+        return sum(getattr(self, name).nbytes for name in self.__slots__)
+
+    @property
+    def titles(self) -> Titles:
+        """System titles with a key, ascending, each as often as it has keys."""
+        return self._titles
+
+    def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
+        """The newest key of the meter that is not revoked, else its newest, else None."""
+        found = self.candidates(system_title, broadcast=broadcast)
+        return next((keys for keys in found if not keys.revoked), found[0] if found else None)
+
+    def candidates(self, system_title: bytes, *, broadcast: bool = False) -> tuple[Keys, ...]:
+        """Every key of the meter that may have protected a message, newest first, revoked ones included."""
+        title = np.frombuffer(system_title, ">u8").astype(np.uint64)
+        first, count = self.spans(title, np.array([broadcast]))
+        return tuple(self.keys_at(int(first[0]) + step) for step in range(int(count[0])))
+
+    def spans(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
+        """Where the candidate keys of each title stand: (first row, number of rows), newest first.
+
+        A title without a broadcast key of its own takes the group's (`GROUP_TITLE`).
+        """
+        first, count = self._span(titles, broadcast)
+        lacking = broadcast & (count == 0)
+        if lacking.any():
+            group_first, group_count = self._span(np.array([GROUP_TITLE], np.uint64), np.array([True]))
+            first = np.where(lacking, group_first[0], first)
+            count = np.where(lacking, group_count[0], count)
+        return first, count
+
+    def keys_at(self, row: int) -> Keys:
+        """The key pair at a row that `spans` named."""
+        pair = self._pair(row)
+        half = len(pair) // 2
+        ak = pair[half:].tobytes() if self._has_ak[row] else None
+        return Keys(pair[:half].tobytes(), ak, self.key_id(row), revoked=bool(self._revoked[row]))
+
+    def cipher_at(self, row: int) -> AESGCM:
+        """AES-GCM under the encryption key of a row."""
+        pair = self._pair(row)
+        return AESGCM(pair[: len(pair) // 2].tobytes())
+
+    def associated_at(self, row: int) -> bytes:
+        """The authentication key of a row, as associated data wants it; empty where there is none."""
+        pair = self._pair(row)
+        return pair[len(pair) // 2 :].tobytes() if self._has_ak[row] else b""
+
+    def key_size(self, row: int) -> int:
+        """Octets of the encryption key: 16 serves suites 0 and 1, 32 suite 2."""
+        return 32 if self._row[row] < 0 else 16
+
+    def is_revoked(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether the key of each row may no longer be used."""
+        return self._revoked[rows]
+
+    def key_id(self, row: int) -> str:
+        """The key's name for rejects and logs: kind and version, such as `guek/1`."""
+        return f"{KIND_NAMES[int(self._kinds[row])]}/{int(self._versions[row])}"
+
+    def _span(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
+        first = np.searchsorted(self._titles, titles, "left")
+        stop = np.searchsorted(self._titles, titles, "right")
+        # Within a title the kinds are ascending: unicast keys, then broadcast keys. Few, so a prefix sum splits them.
+        ahead = np.concatenate([[0], np.cumsum(self._kinds == BROADCAST, dtype=np.int32)])
+        split = stop - (ahead[stop] - ahead[first])
+        begin = np.where(broadcast, split, first)
+        return begin, np.where(broadcast, stop, split) - begin
+
+    def _pair(self, row: int) -> Octets:
+        at = int(self._row[row])
+        return cast(Octets, self._wide[-at - 1] if at < 0 else self._material[at])
+
+
+def _refuse_twins(titles: Titles, kinds: Octets, versions: npt.NDArray[np.uint16]) -> None:
+    same = (titles[1:] == titles[:-1]) & (kinds[1:] == kinds[:-1]) & (versions[1:] == versions[:-1])
+    if same.any():
+        title = int(titles[int(same.argmax())])
+        raise ContractError(f"keys: system title {title:016x} has two keys of one kind and version")
