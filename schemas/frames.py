@@ -294,6 +294,42 @@ DETERMINANTS: Final = Frame(
     ),
 )  # fmt: skip
 
+REPLAY_WINDOWS: Final = Frame(
+    "REPLAY_WINDOWS",
+    pl.Schema(
+        {
+            "topic": pl.String(),  # the lane: windows of two lanes never meet
+            "partition": pl.Int32(),
+            "offset": pl.Int64(),  # the next one to read; the window knows every message before it and none after
+            "system_title": pl.String(),  # hex, lower case
+            "counter": pl.Int64(),  # highest verified invocation counter
+            "window": pl.Binary(),  # the rest of the window, as its owner writes it
+            "saved_at": UTC_US,  # newest received_at of the batch
+        }
+    ),
+    frozenset(),
+)
+
+BILLING_BATCHES: Final = Frame(
+    "BILLING_BATCHES",
+    pl.Schema(
+        {
+            "batch_id": pl.String(),
+            "step": pl.Int32(),  # 0, 1, 2 ... within the batch; the last one is its state
+            "state": pl.String(),  # written, delivered, acknowledged, partly_rejected, rejected
+            "consumer": pl.String(),
+            "format": pl.String(),
+            "cycle": pl.String(),
+            "period_start": UTC_US,
+            "period_end": UTC_US,
+            "manifest": pl.String(),  # JSON, as delivered
+            "reason": pl.String(),  # the receiver's, where it refused
+            "updated_at": UTC_US,
+        }
+    ),
+    frozenset({"cycle", "reason"}),
+)
+
 _METERS: Final = pl.Schema(
     {
         "meter_id": pl.String(),
@@ -331,7 +367,7 @@ METERS: Final = Frame("METERS", _METERS, frozenset(_METERS) - {"meter_id"}, froz
 
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
-    DETERMINANTS, METERS,
+    DETERMINANTS, REPLAY_WINDOWS, BILLING_BATCHES, METERS,
 )  # fmt: skip
 
 

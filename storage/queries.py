@@ -1,0 +1,171 @@
+"""SQL as values: a text with named, typed holes and what goes into them.
+
+The holes are written `{name:Type}` as ClickHouse writes them and are filled by `Query.text`, the same for every engine:
+the parameter channels of the native protocol and of chDB escape differently and carry no long lists.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from schemas.errors import ContractError
+from storage.tables import Table, table_of
+
+Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
+
+_HOLE: Final = re.compile(r"\{(\w+):([A-Za-z0-9()]+)\}")
+_ESCAPED: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+class Query(NamedTuple):
+    """A statement and its parameters. `schema` names the columns that it yields, with their types."""
+
+    sql: str
+    params: Mapping[str, Value]
+    schema: pl.Schema
+
+    def text(self) -> str:
+        """The statement with every hole filled by an escaped literal.
+
+        Raises:
+            ContractError: A hole has no value, or a value another type than the hole says.
+        """
+        return _HOLE.sub(lambda hole: self._fill(hole.group(1), hole.group(2)), self.sql)
+
+    def _fill(self, name: str, kind: str) -> str:
+        if name not in self.params:
+            raise ContractError(f"query: no value for {name}")
+        return literal(self.params[name], kind)
+
+
+def literal(value: Value, kind: str) -> str:
+    """The value as a ClickHouse literal of that type: String, Int64, DateTime64, or an Array of the first two.
+
+    Raises:
+        ContractError: The value is not of that type.
+    """
+    match kind, value:
+        case "String", str():
+            return f"'{value.translate(_ESCAPED)}'"
+        case "Int64", int() if not isinstance(value, bool):
+            return str(value)
+        case "DateTime64", datetime():
+            return f"fromUnixTimestamp64Micro({_micros(value)}, 'UTC')"
+        case "Array(String)", tuple():
+            return "[" + ",".join(literal(item, "String") for item in value) + "]"
+        case "Array(Int64)", tuple():
+            return "[" + ",".join(literal(item, "Int64") for item in value) + "]"
+        case _:
+            raise ContractError(f"query: {type(value).__name__} where {kind} is needed")
+
+
+def select_current(table: Table, where: str = "", params: Mapping[str, Value] | None = None) -> Query:
+    """Rows that are the newest of their kind among those that `where` keeps.
+
+    The same choice as the view `<table>_current`, but with the filter inside, where it can use the sort key: no engine
+    pushes a filter through LIMIT BY.
+    """
+    names = ", ".join(f"`{name}`" for name in table.columns())
+    kept = f" WHERE {where}" if where else ""
+    order = ", ".join((*table.current_by, *(f"{part} DESC" for part in table.newest)))
+    by = ", ".join(table.current_by)
+    sql = f"SELECT {names} FROM {table.name} FINAL{kept} ORDER BY {order} LIMIT 1 BY {by}"
+    return Query(sql, params or {}, pl.Schema({**table.frame.schema, **table.extras}))
+
+
+def select_all(table: Table, where: str, params: Mapping[str, Value]) -> Query:
+    """Every distinct row that `where` keeps, history included, in the table's own order."""
+    names = ", ".join(f"`{name}`" for name in table.columns())
+    order = ", ".join((*table.current_by, *table.newest))
+    sql = f"SELECT {names} FROM {table.name} FINAL WHERE {where} ORDER BY {order}"
+    return Query(sql, params, pl.Schema({**table.frame.schema, **table.extras}))
+
+
+def select_span(table: Table, meters: tuple[str, ...] | None, start: datetime, end: datetime) -> Query:
+    """Current rows of a table that begin in [start, end), of the named meters or of all."""
+    where, params = [], dict[str, Value](start=start, end=end)
+    if meters is not None and table.meter is not None:
+        where.append(f"{table.meter} IN {{meters:Array(String)}}")
+        params["meters"] = meters
+    if table.starts is not None:
+        where.append(f"`{table.starts}` >= {{start:DateTime64}} AND `{table.starts}` < {{end:DateTime64}}")
+    return select_current(table, " AND ".join(where), params)
+
+
+def select_edits(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """Current edits of the meters whose half-open span touches [start, end)."""
+    where = "meter_id IN {meters:Array(String)} AND `from` < {end:DateTime64} AND `to` > {start:DateTime64}"
+    return select_current(table_of("edits"), where, {"meters": meters, "start": start, "end": end})
+
+
+def select_outages(start: datetime, end: datetime) -> Query:
+    """Steps of every incident that began before `end` and whose last step has no end, or one after `start`."""
+    touching = (
+        "incident_id IN (SELECT incident_id FROM (SELECT incident_id, restored_at FROM outages FINAL"
+        " WHERE started_at < {end:DateTime64} ORDER BY incident_id, step DESC, updated_at DESC LIMIT 1 BY incident_id)"
+        " WHERE restored_at IS NULL OR restored_at > {start:DateTime64})"
+    )
+    return select_current(table_of("outages"), touching, {"start": start, "end": end})
+
+
+def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judged_before: datetime | None) -> Query:
+    """The newest final of each interval of [start, end) among those judged before an instant (null: among all)."""
+    where = (
+        "meter_id IN {meters:Array(String)}"
+        " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}"
+    )
+    params = dict[str, Value](meters=meters, start=start, end=end)
+    if judged_before is not None:
+        where += " AND judged_at < {judged_before:DateTime64}"
+        params["judged_before"] = judged_before
+    return select_current(table_of("finals"), where, params)
+
+
+def select_history(name: str, meter_id: str, start: datetime, end: datetime) -> Query:
+    """Every row, superseded ones too, of one meter that begins in [start, end)."""
+    table = table_of(name)
+    where = (
+        f"{table.meter} = {{meter:String}}"
+        f" AND `{table.starts}` >= {{start:DateTime64}} AND `{table.starts}` < {{end:DateTime64}}"
+    )
+    return select_all(table, where, {"meter": meter_id, "start": start, "end": end})
+
+
+def select_ledger(meter_id: str, instant: datetime) -> Query:
+    """Ledger lines of a meter whose period holds the instant."""
+    where = "meter_id = {meter:String} AND period_start <= {instant:DateTime64} AND period_end > {instant:DateTime64}"
+    return select_current(table_of("billing_ledger"), where, {"meter": meter_id, "instant": instant})
+
+
+def select_frames(topic: str, partition: int, offsets: Iterable[int]) -> Query:
+    """The stored messages at the offsets of one topic partition."""
+    where = "topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` IN {offsets:Array(Int64)}"
+    params = dict[str, Value](topic=topic, partition=partition, offsets=tuple(offsets))
+    return select_current(table_of("frames"), where, params)
+
+
+def select_windows(topic: str, partition: int, offset: int) -> Query:
+    """Replay windows of a topic partition as they stood before `offset`, the next one to be read."""
+    table = table_of("replay_windows")
+    names = ", ".join(f"`{name}`" for name in table.columns())
+    sql = (
+        f"SELECT {names} FROM replay_windows FINAL"
+        " WHERE topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` <= {offset:Int64}"
+        " ORDER BY system_title, `offset` DESC LIMIT 1 BY system_title"
+    )
+    return Query(sql, {"topic": topic, "partition": partition, "offset": offset}, table.frame.schema)
+
+
+def span_around(interval_start: datetime, interval_s: int) -> tuple[datetime, datetime]:
+    """Bounds of a question about one interval: the interval itself and both its ends, where registers are read."""
+    return interval_start, interval_start + timedelta(seconds=interval_s, microseconds=1)
+
+
+def _micros(instant: datetime) -> int:
+    if instant.tzinfo is None:
+        raise ContractError("query: an instant without a time zone")
+    return (instant - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,220 @@
+"""What the store promises. `ReadingStore` is the interface; `SqlStore` keeps it over any ClickHouse engine."""
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+import polars as pl
+
+from schemas import frames
+from schemas.errors import ContractError
+from schemas.frames import conform
+from storage import queries
+from storage.queries import Query
+from storage.tables import TABLES, Table, table_of
+
+MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
+
+
+class Scope(NamedTuple):
+    """Meters and the half-open time [start, end) that a question is about."""
+
+    meters: tuple[str, ...]
+    start: datetime
+    end: datetime
+
+
+class Context(NamedTuple):
+    """What VEE needs to judge a scope: the newest rows, each frame in its contract, any of them empty."""
+
+    intervals: pl.DataFrame
+    reads: pl.DataFrame
+    events: pl.DataFrame
+    outages: pl.DataFrame
+    meters: pl.DataFrame
+    edits: pl.DataFrame
+    finals: pl.DataFrame
+
+
+class Evidence(NamedTuple):
+    """Everything stored about one meter in one span, history included, and the messages it came from."""
+
+    ledger: pl.DataFrame
+    finals: pl.DataFrame
+    intervals: pl.DataFrame
+    reads: pl.DataFrame
+    edits: pl.DataFrame
+    messages: pl.DataFrame
+
+
+class ReadingStore(Protocol):
+    """Append-only tables of frames, with the newest of each thing on request.
+
+    Nothing is ever changed or removed by it. Every frame that comes back conforms to its contract.
+    All methods raise `TransientError` when the store is away or busy, `ContractError` when a shape is wrong and
+    `TerminalError` when it refuses in a way that trying again cannot mend.
+    """
+
+    def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
+        """The rows are stored, durably, when this returns; the number of rows is returned.
+
+        The same rows twice are once in the current views, whatever the token. `token` names the batch (topic,
+        partition, first and last offset, table), so that the engine may skip a repeated insert as a whole.
+        """
+        ...
+
+    def load_context(self, scope: Scope) -> Context:
+        """Newest rows of the scope, one query a table. Reads and finals are bounded by the scope as all others are:
+        who needs a read before the first interval asks for a wider scope."""
+        ...
+
+    def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
+        """Newest rows of a table, all of them or those of a scope, ordered by what they speak about."""
+        ...
+
+    def load_finals(self, scope: Scope, judged_before: datetime | None = None) -> pl.DataFrame:
+        """The newest final of each interval of the scope, or what was the newest before an instant."""
+        ...
+
+    def load_messages(self, places: pl.DataFrame) -> pl.DataFrame:
+        """Raw messages (`RAW_FRAMES`) at the places `topic`, `partition`, `offset`, `frame`; absent ones give none."""
+        ...
+
+    def load_evidence(self, meter_id: str, interval_start: datetime, interval_s: int) -> Evidence:
+        """What is known about [interval_start, interval_start + interval_s) of a meter, for `storage.trace`."""
+        ...
+
+    def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
+        """Replay windows (`REPLAY_WINDOWS`) of a topic partition as of `offset`, the next one to be read."""
+        ...
+
+    def close(self) -> None:
+        """The connection or session is given back. A closed store answers nothing more."""
+        ...
+
+
+class Engine(Protocol):
+    """A ClickHouse that answers: the part of the store that differs between a server and chDB."""
+
+    def execute(self, sql: str) -> None:
+        """The statement has been carried out."""
+        ...
+
+    def select(self, query: Query) -> pl.DataFrame:
+        """The query's rows, with the columns and types of `query.schema`, enums as strings."""
+        ...
+
+    def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
+        """The rows are acknowledged. Columns by name; no enum among them."""
+        ...
+
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the engine."""
+        ...
+
+    def close(self) -> None:
+        """The engine is given back."""
+        ...
+
+
+class SqlStore:
+    """`ReadingStore` over an engine whose migrations have been applied."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
+        """See `ReadingStore.append`."""
+        target = table_of(table)
+        checked = conform(rows, target.frame)
+        extras = [_extra(rows, name, dtype) for name, dtype in target.extras.items()]
+        if checked.height:
+            self.engine.insert(table, _plain(checked.with_columns(extras)), token)
+        return checked.height
+
+    def load_context(self, scope: Scope) -> Context:
+        """See `ReadingStore.load_context`."""
+        span = {name: self.load_current(name, scope) for name in MEASUREMENT_TABLES}
+        return Context(
+            intervals=span["intervals"],
+            reads=span["reads"],
+            events=span["events"],
+            outages=self._load(table_of("outages"), queries.select_outages(scope.start, scope.end)),
+            meters=self.load_current("meters", scope),
+            edits=self._load(table_of("edits"), queries.select_edits(*scope)),
+            finals=span["finals"],
+        )
+
+    def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
+        """See `ReadingStore.load_current`."""
+        source = table_of(table)
+        if scope is None:
+            return self._load(source, queries.select_current(source))
+        return self._load(source, queries.select_span(source, *scope))
+
+    def load_finals(self, scope: Scope, judged_before: datetime | None = None) -> pl.DataFrame:
+        """See `ReadingStore.load_finals`."""
+        return self._load(table_of("finals"), queries.select_finals(*scope, judged_before))
+
+    def load_messages(self, places: pl.DataFrame) -> pl.DataFrame:
+        """See `ReadingStore.load_messages`."""
+        frames_table = table_of("frames")
+        found = [
+            self._load(frames_table, queries.select_frames(str(topic), int(partition), part["offset"].unique().sort()))
+            for (topic, partition), part in places.group_by(["topic", "partition"], maintain_order=True)
+        ]
+        messages = pl.concat(found) if found else frames.RAW_FRAMES.empty()
+        place = ["topic", "partition", "offset", "frame"]
+        return messages.join(places.select(place).unique(), on=place, how="semi").sort(place)
+
+    def load_evidence(self, meter_id: str, interval_start: datetime, interval_s: int) -> Evidence:
+        """See `ReadingStore.load_evidence`."""
+        start, end = queries.span_around(interval_start, interval_s)
+        intervals = self._history("intervals", meter_id, start, end)
+        reads = self._history("reads", meter_id, start, end)
+        place = ["topic", "partition", "offset", "frame"]
+        return Evidence(
+            ledger=self._load(table_of("billing_ledger"), queries.select_ledger(meter_id, interval_start)),
+            finals=self._history("finals", meter_id, start, end),
+            intervals=intervals,
+            reads=reads,
+            edits=self._load(table_of("edits"), queries.select_edits((meter_id,), start, end)),
+            messages=self.load_messages(pl.concat([intervals.select(place), reads.select(place)])),
+        )
+
+    def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
+        """See `ReadingStore.load_windows`."""
+        return self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
+
+    def close(self) -> None:
+        """See `ReadingStore.close`."""
+        self.engine.close()
+
+    def _history(self, name: str, meter_id: str, start: datetime, end: datetime) -> pl.DataFrame:
+        return self._load(table_of(name), queries.select_history(name, meter_id, start, end))
+
+    def _load(self, table: Table, query: Query) -> pl.DataFrame:
+        return conform(self.engine.select(query), table.frame)
+
+
+def tables() -> tuple[str, ...]:
+    """Names of the tables that rows can be appended to."""
+    return tuple(TABLES)
+
+
+def _extra(rows: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
+    if name not in rows.columns:
+        return pl.Series(name, [None] * rows.height, dtype=dtype)
+    if not (rows[name].dtype == dtype or (dtype.is_integer() and rows[name].dtype.is_integer())):
+        raise ContractError(f"{name}: {rows[name].dtype} where {dtype} is needed")
+    return rows[name].cast(dtype)
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    """Enums as strings: their numbers mean nothing outside this process. A null list is an empty one."""
+    as_text = [pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if isinstance(dtype, pl.Enum)]
+    lists = [
+        pl.col(name).cast(pl.List(pl.String)).fill_null([])
+        for name, dtype in rows.schema.items()
+        if isinstance(dtype, pl.List)
+    ]
+    return rows.with_columns(as_text + lists)

@@ -1,0 +1,111 @@
+"""What every ReadingStore promises."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from storage_rows import T0, intervals, rows_of
+
+from schemas.errors import ContractError
+from schemas.frames import FINALS
+from storage.store import ReadingStore, Scope
+from storage.tables import TABLES, Table
+
+NAMES = list(TABLES)
+SCOPE = Scope(("SIM00000001",), T0, T0 + timedelta(days=1))
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=NAMES)
+def test_every_column_of_every_table_comes_back_as_it_went(store: ReadingStore, table: Table) -> None:
+    rows = rows_of(table)
+    assert store.append(table.name, rows, "a") == rows.height
+    back = store.load_current(table.name)
+    key = [name for name in table.frame.schema if not isinstance(table.frame.schema[name], pl.List)]
+    assert_frame_equal(back.sort(key), rows.sort(key))
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=NAMES)
+@pytest.mark.parametrize("token", ["a", "b"])
+def test_rows_appended_twice_are_once_in_the_current_view(store: ReadingStore, table: Table, token: str) -> None:
+    rows = rows_of(table)
+    store.append(table.name, rows, "a")
+    store.append(table.name, rows, token)
+    assert store.load_current(table.name).height == rows.height
+
+
+def test_the_newest_raw_value_wins_by_raw_order_whatever_the_order_of_arrival(store: ReadingStore) -> None:
+    store.append("intervals", intervals([3], received_at=T0 + timedelta(seconds=1), offset=[1]), "late")
+    store.append("intervals", intervals([1], offset=[7]), "early")
+    store.append("intervals", intervals([2], received_at=T0 + timedelta(seconds=1), offset=[0]), "between")
+    assert store.load_current("intervals")["value_milli"].to_list() == [3]
+
+
+def test_a_newest_value_that_cannot_be_known_hides_an_older_known_one(store: ReadingStore) -> None:
+    store.append("intervals", intervals([1], offset=[0]), "a")
+    store.append("intervals", intervals([None], offset=[1]), "b")
+    assert store.load_current("intervals")["value_milli"].to_list() == [None]
+
+
+def test_channels_named_other_are_told_apart_by_their_obis(store: ReadingStore) -> None:
+    same = intervals([1, 2], channel="other", obis=["1-0:94.7.0.255", "1-0:95.7.0.255"], offset=0, interval_start=T0)
+    store.append("intervals", same, "a")
+    assert store.load_current("intervals")["value_milli"].to_list() == [1, 2]
+
+
+def test_superseded_raw_values_and_versions_stay_in_the_history(store: ReadingStore) -> None:
+    store.append("intervals", intervals([1], offset=[0]), "a")
+    store.append("intervals", intervals([2], offset=[1]), "b")
+    for version in (1, 2):
+        store.append("finals", finals(version), f"f{version}")
+    evidence = store.load_evidence("SIM00000001", T0, 900)
+    assert evidence.intervals["value_milli"].to_list() == [1, 2]
+    assert evidence.finals["version"].to_list() == [1, 2]
+
+
+def test_finals_are_told_as_they_stood_before_an_instant(store: ReadingStore) -> None:
+    for version in (1, 2, 3):
+        store.append("finals", finals(version), f"f{version}")
+    assert store.load_finals(SCOPE)["version"].to_list() == [3]
+    assert store.load_finals(SCOPE, judged_before=T0 + timedelta(days=3))["version"].to_list() == [2]
+
+
+def test_a_row_decoded_anew_replaces_the_row_of_the_same_provenance(store: ReadingStore) -> None:
+    store.append("intervals", intervals([1]), "first decoder")
+    store.append("intervals", intervals([2]), "second decoder")
+    assert store.load_current("intervals")["value_milli"].to_list() == [2]
+
+
+def test_the_context_holds_the_scope_and_nothing_beyond_it(store: ReadingStore) -> None:
+    store.append("intervals", intervals(list(range(97))), "a")
+    store.append("intervals", intervals([1], meter_id="SIM00000002"), "b")
+    context = store.load_context(SCOPE)
+    assert context.intervals["value_milli"].to_list() == list(range(96))
+    assert [frame.height for frame in context[1:]] == [0] * 6
+
+
+def test_messages_are_found_by_their_place(store: ReadingStore) -> None:
+    rows = rows_of(TABLES["frames"])
+    store.append("frames", rows, "a")
+    assert_frame_equal(store.load_messages(rows.head(2)), rows.head(2))
+    assert store.load_messages(rows.head(0)).is_empty()
+
+
+def test_rows_of_a_hundred_and_more_months_are_one_batch(store: ReadingStore) -> None:
+    rows = intervals(list(range(150)), interval_start=[T0 + timedelta(days=31 * i) for i in range(150)])
+    assert store.append("intervals", rows, "a") == 150
+    assert store.load_current("intervals").height == 150
+
+
+def test_an_unknown_table_and_a_wrong_shape_are_contract_errors(store: ReadingStore) -> None:
+    with pytest.raises(ContractError, match="readings"):
+        store.append("readings", intervals([1]), "a")
+    with pytest.raises(ContractError, match="meter_id"):
+        store.append("intervals", intervals([1]).drop("meter_id"), "a")
+
+
+def finals(version: int) -> pl.DataFrame:
+    row = rows_of(TABLES["finals"], 2).head(1)
+    return row.with_columns(
+        meter_id=pl.lit("SIM00000001"), version=pl.lit(version), judged_at=pl.lit(T0) + pl.duration(days=version)
+    ).cast(dict(FINALS.schema))
