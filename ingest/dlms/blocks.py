@@ -1,0 +1,102 @@
+"""General block transfer (Green Book 9.3.5): blocks held and put in order within a bound, copies dropped."""
+
+from typing import Final, NamedTuple
+
+from ingest.dlms.cursor import Cursor, encode_length
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+GENERAL_BLOCK_TRANSFER: Final = 0xE0
+MAX_AHEAD: Final = 63
+"""Blocks that may be held beyond the first one missing: the widest window that the control byte can name."""
+MAX_MESSAGE_OCTETS: Final = 1 << 20
+"""A pushed APDU is a few kilobytes (dlms.md section 11); a meter that asks for more than this is not believed."""
+
+_LAST: Final = 0x80
+_STREAMING: Final = 0x40
+
+
+class Block(NamedTuple):
+    """One block; `data_at` and `data_stop` are its octets in the APDU that it was read from."""
+
+    number: int
+    last: bool
+    data_at: int
+    data_stop: int
+
+
+def read_block(apdu: bytes) -> Block:
+    """The block that an APDU with tag E0 is.
+
+    Raises:
+        ProtocolError: Cut short, bytes left over, or block number 0.
+    """
+    cursor = Cursor(apdu, 1)
+    control = cursor.u8()
+    number = cursor.unsigned(2)
+    cursor.take(2)  # acknowledged block number: nothing is acknowledged in a push
+    length = cursor.length()
+    start = cursor.at
+    cursor.take(length)
+    cursor.finish()
+    if number == 0:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 2, "block numbers start at 1")
+    return Block(number, bool(control & _LAST), start, cursor.at)
+
+
+class Assembly:
+    """Blocks of one message on their way; nothing in it grows beyond the bounds above."""
+
+    __slots__ = ("_held", "_last", "_next", "_octets")
+
+    def __init__(self) -> None:
+        self._held: dict[int, bytes] = {}
+        self._last: int | None = None
+        self._octets = 0
+        self._next = 1
+
+    @property
+    def complete(self) -> bool:
+        """Every block from the first to the last is here."""
+        return self._last is not None and self._next > self._last
+
+    def accept(self, block: Block, octets: bytes) -> bool:
+        """Whether the block belongs to this message; if so it is held, or dropped as a copy.
+
+        False: its number was here with other bytes, it lies beyond the last block, or beyond the bounds.
+        """
+        number = block.number
+        if number in self._held:
+            return self._held[number] == octets and (not self.complete or number > 1)
+        if self.complete or not self._fits(block, octets):
+            return False
+        self._held[number] = octets
+        self._octets += len(octets)
+        if block.last:
+            self._last = number
+        while self._next in self._held:
+            self._next += 1
+        return True
+
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the blocks that are here, ascending."""
+        return tuple(sorted(self._held))
+
+    def _fits(self, block: Block, octets: bytes) -> bool:
+        number = block.number
+        if number >= self._next + MAX_AHEAD + 1 or self._octets + len(octets) > MAX_MESSAGE_OCTETS:
+            return False
+        if self._last is not None:
+            return number < self._last and not block.last
+        return not block.last or number > max(self._held, default=0)
+
+
+def split_blocks(apdu: bytes, block_octets: int) -> list[bytes]:
+    """The APDU as general-block-transfer APDUs of at most `block_octets` octets each, streaming, window 0."""
+    pieces = [apdu[first : first + block_octets] for first in range(0, len(apdu), block_octets)]
+    blocks = []
+    for number, piece in enumerate(pieces, start=1):
+        control = _LAST | _STREAMING if number == len(pieces) else _STREAMING
+        head = bytes((GENERAL_BLOCK_TRANSFER, control)) + number.to_bytes(2, "big") + b"\x00\x00"
+        blocks.append(head + encode_length(len(piece)) + piece)
+    return blocks

@@ -1,0 +1,213 @@
+"""COSEM date-times, OBIS codes, scalers and units (Blue Book)."""
+
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ingest.dlms.data import Data, Tag
+from schemas.codes import RejectReason
+from schemas.errors import ContractError, ProtocolError
+
+DATE_TIME_OCTETS: Final = 12
+DEVIATION_UNSPECIFIED: Final = -0x8000
+MAX_DEVIATION_MIN: Final = 720
+STATUS_UNSPECIFIED: Final = 0xFF
+STATUS_INVALID: Final = 0x01
+STATUS_DOUBTFUL: Final = 0x02
+STATUS_OTHER_BASE: Final = 0x04
+STATUS_SETUP_INVALID: Final = 0x08
+STATUS_DST: Final = 0x80
+
+_WILD: Final = 0xFF
+_WILD_YEAR: Final = 0xFFFF
+_MONTHS: Final = frozenset((*range(1, 13), 0xFD, 0xFE, _WILD))  # FE: DST begins, FD: DST ends
+_DAYS: Final = frozenset((*range(1, 32), 0xFD, 0xFE, _WILD))  # FE: last of month, FD: second last
+
+
+class DateTime(msgspec.Struct, frozen=True, gc=False):
+    """A date-time as sent, wildcards and all; the weekday is dropped, it may contradict the date.
+
+    Attributes:
+        octets: The 12 octets.
+        local: Wall clock; None where year, month, day, hour, minute or second is a wildcard.
+        deviation_min: Minutes from local time to UTC, the active DST included; None: unspecified. 0 is UTC.
+        status: Clock status byte; FF means that nothing is known, not that all bits are set.
+    """
+
+    octets: bytes
+    local: datetime | None
+    deviation_min: int | None
+    status: int
+
+    @property
+    def utc(self) -> datetime | None:
+        """The instant, UTC = local + deviation; None where the deviation or a field is unspecified."""
+        if self.local is None or self.deviation_min is None:
+            return None
+        return _shift(self.local, self.deviation_min)
+
+    def instant(self, zone: tzinfo, *, inverted: bool = False) -> datetime | None:
+        """The instant in UTC, where an unspecified deviation means local time of `zone`.
+
+        Args:
+            zone: Zone of the meter, from its configuration.
+            inverted: The meter's companion standard counts the deviation from UTC to local time.
+
+        Returns:
+            None where a field of the date or time is a wildcard. In a repeated hour the DST bit decides.
+        """
+        if self.local is None:
+            return None
+        if self.deviation_min is not None:
+            return _shift(self.local, -self.deviation_min if inverted else self.deviation_min)
+        known = self.status != STATUS_UNSPECIFIED
+        fold = 1 if known and not self.status & STATUS_DST else 0
+        return self.local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+    @property
+    def is_reliable(self) -> bool:
+        """The clock does not say of itself that it is invalid or set up wrongly; unspecified counts as reliable."""
+        if self.status == STATUS_UNSPECIFIED:
+            return True
+        return not self.status & (STATUS_INVALID | STATUS_SETUP_INVALID)
+
+
+def decode_date_time(octets: bytes, at: int = 0) -> DateTime:
+    """A date-time from its 12 octets.
+
+    Args:
+        octets: The 12 octets.
+        at: Their place in the message, for the error.
+
+    Raises:
+        ProtocolError: Not 12 octets, a field out of range, or a day that does not exist.
+    """
+    if len(octets) != DATE_TIME_OCTETS:
+        raise ProtocolError(RejectReason.DATE_TIME, at, f"a date-time of {len(octets)} octets")
+    year = octets[0] << 8 | octets[1]
+    month, day, hour, minute, second, hundredths = octets[2], octets[3], *octets[5:9]
+    deviation = int.from_bytes(octets[9:11], "big", signed=True)
+    in_range = (
+        month in _MONTHS
+        and day in _DAYS
+        and (hour <= 23 or hour == _WILD)
+        and (minute <= 59 or minute == _WILD)
+        and (second <= 59 or second == _WILD)
+        and (hundredths <= 99 or hundredths == _WILD)
+    )
+    if not in_range or (deviation != DEVIATION_UNSPECIFIED and abs(deviation) > MAX_DEVIATION_MIN):
+        raise ProtocolError(RejectReason.DATE_TIME, at, "a field of the date-time is out of range")
+    local: datetime | None = None
+    if year != _WILD_YEAR and month <= 12 and day <= 31 and _WILD not in (hour, minute, second):
+        micros = 0 if hundredths == _WILD else hundredths * 10_000
+        try:
+            local = datetime(year, month, day, hour, minute, second, micros)
+        except ValueError as error:
+            raise ProtocolError(RejectReason.DATE_TIME, at, "no such day") from error
+    return DateTime(octets, local, None if deviation == DEVIATION_UNSPECIFIED else deviation, octets[11])
+
+
+def encode_date_time(instant: datetime, deviation_min: int | None = 0, status: int = 0) -> bytes:
+    """The 12 octets of an instant on a wall clock.
+
+    Args:
+        instant: Aware: shown on the clock that deviates by `deviation_min`. Naive: the wall clock itself.
+        deviation_min: Minutes from local time to UTC; None: unspecified, for which `instant` must be naive.
+        status: Clock status byte.
+
+    Raises:
+        ContractError: An aware instant without a deviation, or a deviation out of range.
+    """
+    if deviation_min is not None and abs(deviation_min) > MAX_DEVIATION_MIN:
+        raise ContractError(f"deviation {deviation_min} min is beyond {MAX_DEVIATION_MIN}")
+    local = instant
+    if instant.tzinfo is not None:
+        if deviation_min is None:
+            raise ContractError("an unspecified deviation needs a naive wall clock")
+        local = instant.astimezone(timezone(timedelta(minutes=-deviation_min)))
+    deviation = DEVIATION_UNSPECIFIED if deviation_min is None else deviation_min
+    return b"".join(
+        (
+            local.year.to_bytes(2, "big"),
+            bytes((local.month, local.day, local.isoweekday(), local.hour, local.minute, local.second)),
+            bytes((local.microsecond // 10_000,)),
+            deviation.to_bytes(2, "big", signed=True),
+            bytes((status,)),
+        )
+    )
+
+
+def _shift(local: datetime, deviation_min: int) -> datetime | None:
+    try:
+        return (local + timedelta(minutes=deviation_min)).replace(tzinfo=UTC)
+    except OverflowError:  # year 1 or 9999
+        return None
+
+
+class Obis(NamedTuple):
+    """An OBIS code A-B:C.D.E.F; 255 means that the group is not used."""
+
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+    f: int
+
+    def __str__(self) -> str:
+        return f"{self.a}-{self.b}:{self.c}.{self.d}.{self.e}.{self.f}"
+
+
+def obis_text(logical_name: bytes) -> str:
+    """Text of a logical name of six octets, "A-B:C.D.E.F"."""
+    a, b, c, d, e, f = logical_name
+    return f"{a}-{b}:{c}.{d}.{e}.{f}"
+
+
+def parse_obis(text: str) -> bytes:
+    """The six octets of "A-B:C.D.E.F"; F may be left out and is then 255; all dots ("A.B.C.D.E.F") will do.
+
+    Raises:
+        ContractError: Not an OBIS code, or a group above 255.
+    """
+    groups = text.replace("-", ".", 1).replace(":", ".", 1).replace("*", ".", 1).split(".")
+    if len(groups) == 5:
+        groups.append("255")
+    if len(groups) != 6 or not all(g.isascii() and g.isdigit() and len(g) <= 3 and int(g) <= 255 for g in groups):
+        raise ContractError(f"{text!r} is not an OBIS code")
+    return bytes(int(group) for group in groups)
+
+
+class ScalerUnit(NamedTuple):
+    """Value x 10^scaler in the unit of that Blue Book code."""
+
+    scaler: int
+    unit: int
+
+
+def scaler_unit(data: Data) -> ScalerUnit | None:
+    """Scaler and unit where `data` is structure{i8, enum}; else None."""
+    items = data.items
+    if data.tag != Tag.STRUCTURE or items is None or len(items) != 2:
+        return None
+    scaler, unit = items
+    if scaler.tag != Tag.INT8 or unit.tag != Tag.ENUM:
+        return None
+    if not isinstance(scaler.value, int) or not isinstance(unit.value, int):
+        return None
+    return ScalerUnit(scaler.value, unit.value)
+
+
+def encode_scaler_unit(scaler: int, unit: int) -> Data:
+    """structure{i8 scaler, enum unit}."""
+    return Data(Tag.STRUCTURE, (Data(Tag.INT8, scaler), Data(Tag.ENUM, unit)))
+
+
+def to_milli(value: int, scaler: int) -> int | None:
+    """`value` x 10^`scaler` in thousandths, exactly; None where thousandths cannot hold it."""
+    power = scaler + 3
+    if power >= 0:
+        return int(value * 10**power)
+    milli, rest = divmod(value, 10**-power)
+    return None if rest else milli

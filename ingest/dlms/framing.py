@@ -1,0 +1,229 @@
+"""The link layer: recognise it from the first bytes, cut frames by their lengths, join them to messages.
+
+A message is what one APDU came in: a WPDU, the HDLC segments, M-Bus telegrams or transfer blocks of one APDU. Frames
+are never found by searching for a flag: no byte is stuffed, 7E may stand anywhere (dlms.md section 2).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from ingest.dlms import hdlc, mbus
+from ingest.dlms.apdu import APDU_NAMES
+from ingest.dlms.joining import Joined, LinkFrame, join_next
+from schemas.codes import RejectReason
+from schemas.errors import ContractError, ProtocolError
+
+WPDU_HEAD_OCTETS: Final = 8
+_WPDU_VERSION: Final = b"\x00\x01"
+_MAX_WPDU_APDU: Final = 0xFFFF
+_LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
+
+
+class RawMessage(NamedTuple):
+    """One link-layer message as it came.
+
+    `start` and `stop` are its place in the input (an HDLC flag may close one frame and open the next), `payload` its
+    frames end to end, `frames` their number. `error` says why it cannot be a message; its `at` counts in `payload`.
+    """
+
+    start: int
+    stop: int
+    payload: bytes
+    frames: int
+    error: ProtocolError | None
+
+
+class LinkMessage(NamedTuple):
+    """What a message carries.
+
+    Attributes:
+        link: "hdlc", "wrapper", "mbus", "llc" or "apdu", with "+gbt" behind it for a block transfer.
+        apdu: The APDU, whole.
+        frames: Link-layer frames it came in.
+        source: Sender's port, address or access point as sent; None where the link has none.
+        destination: Receiver's.
+        quirks: Departures from the standard that were needed to read the link.
+        pieces: Where the APDU's bytes stand in the message: (place in the message, number of bytes) in order.
+    """
+
+    link: str
+    apdu: bytes
+    frames: int
+    source: int | None
+    destination: int | None
+    quirks: tuple[str, ...]
+    pieces: tuple[tuple[int, int], ...]
+
+    def locate(self, at: int) -> int:
+        """The byte of the message that byte `at` of the APDU is; one past its last where `at` lies beyond."""
+        for place, octets in self.pieces:
+            if at < octets:
+                return place + at
+            at -= octets
+        place, octets = self.pieces[-1]
+        return place + octets
+
+
+def split_messages(data: bytes) -> list[RawMessage]:
+    """The messages of a byte string that holds frames end to end, none lost: bytes that fit nothing come back too.
+
+    After bytes that cannot be cut (no known layer, a length that does not fit) the rest is one message with an error.
+    """
+    return _join(list(_cut(data, 0)))
+
+
+def split_lines(lines: Iterable[bytes]) -> list[RawMessage]:
+    """The messages of lines that hold a link-layer frame each; `start` and `stop` count in the lines end to end."""
+    frames: list[LinkFrame] = []
+    place = 0
+    for line in lines:
+        frames.extend(_cut(line, place))
+        place += len(line)
+    return _join(frames)
+
+
+def wpdu_starts(data: bytes, at: int = 0) -> tuple[list[int], int]:
+    """First bytes of the WPDUs that stand end to end from `at`, and the byte after the last one.
+
+    The cheap way through a long stream: no objects. What follows the last one is for `split_messages`.
+    """
+    starts: list[int] = []
+    stop = len(data)
+    while data[at : at + 2] == _WPDU_VERSION and at + WPDU_HEAD_OCTETS <= stop:
+        after = at + WPDU_HEAD_OCTETS + (data[at + 6] << 8 | data[at + 7])
+        if after > stop:
+            break
+        starts.append(at)
+        at = after
+    return starts, at
+
+
+def unwrap(message: bytes) -> LinkMessage:
+    """The APDU that a whole message carries, checksums verified, segments, telegrams and blocks joined.
+
+    Raises:
+        ProtocolError: Not a message, an incomplete one, or more than one.
+    """
+    frames = list(_cut(message, 0))
+    joined = join_next(frames, 0)
+    if joined.error is not None:
+        raise joined.error
+    if joined.frames != len(frames):
+        rest = sum(len(frame.raw) for frame in frames[: joined.frames])
+        raise ProtocolError(RejectReason.TRAILING_BYTES, rest, "more than one message")
+    return LinkMessage(
+        joined.link, joined.apdu, joined.frames, joined.source, joined.destination, joined.quirks, joined.pieces
+    )
+
+
+def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
+    """The APDU in a wrapper PDU; in a push the server is the source.
+
+    Raises:
+        ContractError: More than 65,535 bytes.
+    """
+    if len(apdu) > _MAX_WPDU_APDU:
+        raise ContractError("a wrapper PDU holds at most 65,535 bytes")
+    ports = source.to_bytes(2, "big") + destination.to_bytes(2, "big")
+    return b"".join((_WPDU_VERSION, ports, len(apdu).to_bytes(2, "big"), apdu))
+
+
+def _join(frames: list[LinkFrame]) -> list[RawMessage]:
+    messages: list[RawMessage] = []
+    first = 0
+    while first < len(frames):
+        joined: Joined = join_next(frames, first)
+        mine = frames[first : first + joined.frames]
+        payload = mine[0].raw if len(mine) == 1 else b"".join(frame.raw for frame in mine)
+        messages.append(RawMessage(mine[0].start, mine[-1].stop, payload, joined.frames, joined.error))
+        first += joined.frames
+    return messages
+
+
+def _cut(data: bytes, place: int) -> Iterator[LinkFrame]:
+    at = 0
+    while at < len(data):
+        try:
+            stop = _frame_stop(data, at)
+        except ProtocolError as error:
+            rest = ProtocolError(error.reason, error.at - at, error.detail)
+            yield LinkFrame.faulty(_layer(data, at), place + at, data[at:], rest)
+            return
+        yield _read_frame(data[at:stop], place + at)
+        at = _skip_fill(data, stop) if data[at] == hdlc.FLAG else stop
+
+
+def _skip_fill(data: bytes, stop: int) -> int:
+    # Flags between frames are fill; one flag may close a frame and open the next, whose format then starts with A.
+    at = stop
+    while at < len(data) and data[at] == hdlc.FLAG:
+        at += 1
+    if at == len(data):
+        return at
+    shared = data[at] >> 4 == 0xA
+    return at - 1 if at > stop or shared else at
+
+
+def _layer(data: bytes, at: int) -> str:
+    first = data[at]
+    if first == hdlc.FLAG:
+        return "hdlc"
+    if data[at : at + 2] == _WPDU_VERSION:
+        return "wrapper"
+    if first == mbus.START and data[at + 3 : at + 4] in (b"", b"\x68"):
+        return "mbus"
+    if data[at : at + 3] in _LLC:
+        return "llc"
+    return "apdu" if first in APDU_NAMES else "none"
+
+
+def _frame_stop(data: bytes, at: int) -> int:
+    layer = _layer(data, at)
+    if layer == "hdlc":
+        return hdlc.frame_stop(data, at)
+    if layer == "mbus":
+        return mbus.telegram_stop(data, at)
+    if layer == "wrapper":
+        head_stop = at + WPDU_HEAD_OCTETS
+        stop = head_stop + (data[at + 6] << 8 | data[at + 7]) if head_stop <= len(data) else head_stop
+        if stop > len(data):
+            raise ProtocolError(RejectReason.LINK_INCOMPLETE, at, "wrapper PDU longer than the data")
+        return stop
+    if layer == "none":
+        raise ProtocolError(RejectReason.NOT_DLMS, at, "no known link layer")
+    return len(data)
+
+
+def _read_frame(raw: bytes, start: int) -> LinkFrame:
+    layer = _layer(raw, 0)
+    stop = start + len(raw)
+    try:
+        if layer == "hdlc":
+            frame = hdlc.read_frame(raw, 0, len(raw))
+            source, destination = int.from_bytes(frame.server, "big"), int.from_bytes(frame.client, "big")
+            used = (hdlc.QUIRK_CONTROL_10,) if frame.control == hdlc.CONTROL_KAIFA else ()
+            return LinkFrame(
+                layer, start, stop, raw, frame.info_at, frame.info_stop, frame.segmented, 0, source, destination, used
+            )
+        if layer == "mbus":
+            telegram = mbus.read_telegram(raw, 0, len(raw))
+            used = (mbus.QUIRK_LENGTH_257,) if telegram.wrapped else ()
+            return LinkFrame(
+                layer,
+                start,
+                stop,
+                raw,
+                telegram.data_at,
+                telegram.data_stop,
+                not telegram.last,
+                telegram.segment,
+                telegram.source,
+                telegram.destination,
+                used,
+            )
+    except ProtocolError as error:
+        return LinkFrame.faulty(layer, start, raw, error)
+    if layer == "wrapper":
+        source, destination = raw[2] << 8 | raw[3], raw[4] << 8 | raw[5]
+        return LinkFrame(layer, start, stop, raw, WPDU_HEAD_OCTETS, len(raw), False, 0, source, destination, ())
+    return LinkFrame(layer, start, stop, raw, 0, len(raw), False, 0, None, None, ())

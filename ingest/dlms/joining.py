@@ -1,0 +1,159 @@
+"""Frames to messages: HDLC segments, M-Bus telegrams and transfer blocks of one APDU, in their order."""
+
+from typing import NamedTuple
+
+from ingest.dlms import hdlc
+from ingest.dlms.blocks import GENERAL_BLOCK_TRANSFER, Assembly, read_block
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+
+class LinkFrame(NamedTuple):
+    """One link-layer frame: its place in the input, its bytes, and where in these the information stands."""
+
+    link: str
+    start: int
+    stop: int
+    raw: bytes
+    info_at: int
+    info_stop: int
+    more: bool
+    segment: int
+    source: int | None
+    destination: int | None
+    quirks: tuple[str, ...]
+    error: ProtocolError | None = None
+
+    @classmethod
+    def faulty(cls, link: str, start: int, raw: bytes, error: ProtocolError) -> "LinkFrame":
+        """A frame that cannot be read."""
+        return cls(link, start, start + len(raw), raw, 0, 0, False, 0, None, None, (), error)
+
+
+class Joined(NamedTuple):
+    """The message that starts at a frame: how many frames it takes, and what they carry or why they cannot."""
+
+    frames: int
+    link: str
+    apdu: bytes
+    pieces: tuple[tuple[int, int], ...]
+    source: int | None
+    destination: int | None
+    quirks: tuple[str, ...]
+    error: ProtocolError | None
+
+
+def join_next(frames: list[LinkFrame], first: int) -> Joined:
+    """The message that starts at `frames[first]`; it takes one frame at least. Places count from that frame's start."""
+    pdu = _join_segments(frames, first)
+    if pdu.error is not None or not pdu.apdu.startswith(bytes((GENERAL_BLOCK_TRANSFER,))):
+        return pdu
+    return _join_blocks(frames, first, pdu)
+
+
+def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
+    head = frames[first]
+    if head.error is not None:
+        return _broken(1, head, head.error)
+    count = 1
+    last = head
+    place = 0
+    pieces = [(head.info_at, head.info_stop - head.info_at)]
+    quirks = head.quirks
+    while last.more:
+        place += len(last.raw)
+        follower = frames[first + count] if first + count < len(frames) else None
+        if follower is None or not _continues(last, follower):
+            fault = ProtocolError(RejectReason.LINK_INCOMPLETE, place, "the segment that should follow is not there")
+            return _broken(count, head, fault)
+        last = follower
+        count += 1
+        pieces.append((place + last.info_at, last.info_stop - last.info_at))
+        quirks += tuple(quirk for quirk in last.quirks if quirk not in quirks)
+    if head.link == "mbus" and head.segment != 0:
+        return _broken(count, head, ProtocolError(RejectReason.LINK_INCOMPLETE, 0, "the first telegram is missing"))
+    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in frames[first : first + count])
+    if head.link in ("hdlc", "llc"):
+        if apdu[:3] in (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT):
+            apdu = apdu[3:]
+            pieces = _cut_pieces(pieces, 3, len(apdu) + 3)
+        elif apdu[0] != GENERAL_BLOCK_TRANSFER:
+            fault = ProtocolError(RejectReason.LINK_INCOMPLETE, head.info_at, "no LLC: the frame before is missing")
+            return _broken(count, head, fault)
+    return Joined(count, head.link, apdu, tuple(pieces), head.source, head.destination, quirks, None)
+
+
+def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
+    assembly = Assembly()
+    blocks: dict[int, tuple[bytes, list[tuple[int, int]]]] = {}
+    count = place = 0
+    quirks: tuple[str, ...] = ()
+    pdu: Joined | None = head
+    while pdu is not None:
+        try:
+            block = read_block(pdu.apdu)
+        except ProtocolError as error:
+            if count:
+                break
+            return _broken(pdu.frames, frames[first], ProtocolError(error.reason, _place(pdu, error.at), error.detail))
+        octets = pdu.apdu[block.data_at : block.data_stop]
+        if not assembly.accept(block, octets):
+            break
+        pieces = [(place + at, length) for at, length in pdu.pieces]
+        blocks.setdefault(block.number, (octets, _cut_pieces(pieces, block.data_at, block.data_stop)))
+        quirks += tuple(quirk for quirk in pdu.quirks if quirk not in quirks)
+        place += sum(len(frame.raw) for frame in frames[first + count : first + count + pdu.frames])
+        count += pdu.frames
+        pdu = _next_pdu(frames, first + count, head)
+    count = max(count, head.frames)
+    if not assembly.complete:
+        missing = ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, place, "a block is missing or came twice")
+        return _broken(count, frames[first], missing, f"{head.link}+gbt")
+    numbers = assembly.numbers()
+    apdu = b"".join(blocks[number][0] for number in numbers)
+    joined = tuple(piece for number in numbers for piece in blocks[number][1])
+    return Joined(count, f"{head.link}+gbt", apdu, joined, head.source, head.destination, quirks, None)
+
+
+def _next_pdu(frames: list[LinkFrame], first: int, head: Joined) -> Joined | None:
+    # Only what may be a further block of the same transfer; anything else starts a message of its own.
+    if first >= len(frames):
+        return None
+    if frames[first].link != head.link or frames[first].error is not None:
+        return None
+    pdu = _join_segments(frames, first)
+    same = (pdu.source, pdu.destination) == (head.source, head.destination)
+    is_block = pdu.error is None and pdu.apdu.startswith(bytes((GENERAL_BLOCK_TRANSFER,)))
+    return pdu if same and is_block else None
+
+
+def _continues(last: LinkFrame, follower: LinkFrame) -> bool:
+    if follower.error is not None or follower.link != last.link:
+        return False
+    if (follower.source, follower.destination) != (last.source, last.destination):
+        return False
+    return last.link != "mbus" or follower.segment == last.segment + 1
+
+
+def _cut_pieces(pieces: list[tuple[int, int]], at: int, stop: int) -> list[tuple[int, int]]:
+    # The part [at, stop) of the bytes that the pieces name one after the other.
+    cut = []
+    before = 0
+    for place, length in pieces:
+        first, last = max(at - before, 0), min(stop - before, length)
+        if first < last:
+            cut.append((place + first, last - first))
+        before += length
+    return cut or [(pieces[-1][0], 0)]
+
+
+def _place(pdu: Joined, at: int) -> int:
+    for place, length in pdu.pieces:
+        if at < length:
+            return place + at
+        at -= length
+    return pdu.pieces[-1][0] + pdu.pieces[-1][1]
+
+
+def _broken(count: int, head: LinkFrame, error: ProtocolError, link: str = "") -> Joined:
+    return Joined(count, link or head.link, b"", (), head.source, head.destination, (), error)
