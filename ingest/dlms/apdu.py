@@ -68,16 +68,21 @@ APDU_NAMES: Final[dict[int, str]] = {
 
 
 class DataNotification(NamedTuple):
-    """0F. `long_invoke_id` as sent: bits 0-23 id, 28 self-descriptive, 29 break on error, 30 confirmed, 31 priority."""
+    """0F. `long_invoke_id` as sent: bits 0-23 id, 28 self-descriptive, 29 break on error, 30 confirmed, 31 priority.
+
+    `date_time_at` and `body_at` are where the 12 octets and the body's tag stand in the APDU.
+    """
 
     long_invoke_id: int
     date_time: DateTime | None
     body: Data
     quirks: tuple[str, ...] = ()
+    date_time_at: int | None = None
+    body_at: int = 0
 
 
 class EventNotification(NamedTuple):
-    """C2: one attribute of one object. `logical_name` is its six octets."""
+    """C2: one attribute of one object. `logical_name` is its six octets; places as in `DataNotification`."""
 
     date_time: DateTime | None
     class_id: int
@@ -85,6 +90,8 @@ class EventNotification(NamedTuple):
     attribute: int
     value: Data
     quirks: tuple[str, ...] = ()
+    date_time_at: int | None = None
+    body_at: int = 0
 
 
 Apdu: TypeAlias = DataNotification | EventNotification
@@ -150,9 +157,11 @@ def encode_event_notification(
 def _data_notification(cursor: Cursor, quirks: frozenset[str]) -> DataNotification:
     long_invoke_id = cursor.unsigned(4)
     date_time, used = _date_time(cursor)
+    body_at = cursor.at
     body = read_data(cursor, quirks)
     cursor.finish()
-    return DataNotification(long_invoke_id, date_time, body, used)
+    date_time_at = None if date_time is None else body_at - DATE_TIME_OCTETS
+    return DataNotification(long_invoke_id, date_time, body, used, date_time_at, body_at)
 
 
 def _event_notification(cursor: Cursor, quirks: frozenset[str]) -> EventNotification:
@@ -160,18 +169,21 @@ def _event_notification(cursor: Cursor, quirks: frozenset[str]) -> EventNotifica
     flag = cursor.u8()
     used: tuple[str, ...] = ()
     date_time: DateTime | None = None
+    date_time_at: int | None = None
     if flag not in (0, 1, _OCTET_STRING_TAG):
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"time flag {flag:02X}")
     if flag:
         at = cursor.at
         date_time = decode_date_time(cursor.octets(), at)
+        date_time_at = cursor.at - DATE_TIME_OCTETS
         used = (QUIRK_DATE_TIME_09_0C,) if flag == _OCTET_STRING_TAG else ()
     class_id = cursor.unsigned(2)
     logical_name = cursor.take(6)
     attribute = int.from_bytes(cursor.take(1), "big", signed=True)
+    body_at = cursor.at
     value = read_data(cursor, quirks)
     cursor.finish()
-    return EventNotification(date_time, class_id, logical_name, attribute, value, used)
+    return EventNotification(date_time, class_id, logical_name, attribute, value, used, date_time_at, body_at)
 
 
 def _date_time(cursor: Cursor) -> tuple[DateTime | None, tuple[str, ...]]:
