@@ -1,0 +1,110 @@
+"""Forward only, once, in order, and never over a half-done one."""
+
+import polars as pl
+import pytest
+
+from schemas.errors import ContractError, TerminalError
+from storage.embedded import EmbeddedEngine
+from storage.migrations import (
+    apply_migrations,
+    packaged_migrations,
+    parse_migration,
+    plan_migrations,
+    render_statements,
+)
+
+STATE = pl.Schema({"number": pl.Int32(), "checksum": pl.String(), "status": pl.String()})
+FILE = """-- minimum server: 24.8
+-- a; semicolon in a comment;
+CREATE TABLE a /*on cluster*/ (x Int8)
+ENGINE = /*replicated*/MergeTree ORDER BY x;
+SELECT ';';
+"""
+
+
+def migrations(*numbers: int):
+    return tuple(
+        parse_migration(f"{number:03d}_m.sql", FILE.replace("TABLE a", f"TABLE a{number}")) for number in numbers
+    )
+
+
+def state(*rows: tuple) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=STATE, orient="row")
+
+
+def done(*numbers: int) -> pl.DataFrame:
+    return state(*((m.number, m.checksum, "done") for m in migrations(*numbers)))
+
+
+def test_a_file_is_its_number_its_minimum_server_and_its_statements() -> None:
+    (migration,) = migrations(7)
+    assert (migration.number, migration.name, migration.minimum) == (7, "m", (24, 8))
+    assert [statement.split()[0] for statement in migration.statements] == ["CREATE", "SELECT"]
+
+
+def test_only_what_was_not_done_is_planned_in_order() -> None:
+    assert [m.number for m in plan_migrations(migrations(3, 1, 2), done(1), (24, 8))] == [2, 3]
+
+
+def test_a_half_done_migration_blocks_the_next() -> None:
+    (first,) = migrations(1)
+    with pytest.raises(TerminalError, match="001_m"):
+        plan_migrations(migrations(1, 2), state((1, first.checksum, "started")), (24, 8))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "applied", "server", "message"),
+    [
+        (migrations(1), state((1, "another", "done")), (24, 8), "edited"),
+        (migrations(1), done(1, 2), (24, 8), "newer release"),
+        (migrations(1, 2), done(2), (24, 8), "already applied"),
+        (migrations(1), done(), (24, 7), "needs a server of 24.8"),
+        (migrations(1, 1), done(), (24, 8), "twice"),
+    ],
+)
+def test_a_plan_that_would_rewrite_the_past_is_refused(wanted, applied, server, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        plan_migrations(wanted, applied, server)
+
+
+def test_the_same_file_serves_one_node_and_a_cluster() -> None:
+    (migration,) = migrations(1)
+    assert "/*" in render_statements(migration)[0]
+    clustered = render_statements(migration, "c'1")[0]
+    assert "TABLE a1 ON CLUSTER 'c\\'1' (x" in clustered
+    assert "ENGINE = ReplicatedMergeTree" in clustered
+
+
+@pytest.mark.parametrize("name", ["1_a.sql", "001-a.sql", "001_a.txt"])
+def test_a_file_of_another_name_or_without_a_minimum_server_is_refused(name: str) -> None:
+    with pytest.raises(ContractError):
+        parse_migration(name, FILE)
+    with pytest.raises(ContractError, match="minimum server"):
+        parse_migration("001_a.sql", "SELECT 1;")
+
+
+def test_every_packaged_file_states_its_minimum_server_and_numbers_rise() -> None:
+    numbers = [migration.number for migration in packaged_migrations()]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_second_run_does_nothing_on_a_loaded_database(engine: EmbeddedEngine) -> None:
+    assert apply_migrations(engine) == ()
+
+
+def test_two_runs_at_once_are_refused_and_the_lock_is_given_back(engine: EmbeddedEngine) -> None:
+    engine.execute("CREATE TABLE migrations_running (at DateTime) ENGINE = TinyLog")
+    with pytest.raises(TerminalError, match="another run"):
+        apply_migrations(engine)
+    engine.execute("DROP TABLE migrations_running")
+    assert apply_migrations(engine) == ()
+
+
+def test_a_migration_that_fails_halfway_blocks_every_later_run(engine: EmbeddedEngine) -> None:
+    broken = parse_migration("900_broken.sql", "-- minimum server: 24.8\nSELECT 1;\nSELECT no_such_column;\n")
+    wanted = (*packaged_migrations(), broken)
+    with pytest.raises(TerminalError, match="no_such_column"):
+        apply_migrations(engine, wanted)
+    with pytest.raises(TerminalError, match="900_broken: started and never finished"):
+        apply_migrations(engine, wanted)
+    engine.execute("ALTER TABLE migrations DELETE WHERE number = 900 SETTINGS mutations_sync = 2")
