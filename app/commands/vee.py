@@ -1,0 +1,85 @@
+"""`ami vee`: raw intervals in, judged finals and exceptions out."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+
+from app.calendar import load_calendar
+from app.files import parse_instant, read_frame, write_outputs
+from app.inputs import load_meters, load_types
+from app.options import CalendarFile, Json, MetersFile, Out, TypesFile
+from app.summary import counts, progress, say, timed
+from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
+from validation.params import VeeParams
+from validation.vee import Vee, VeeInputs, run_vee
+
+
+def register(ami: typer.Typer) -> None:
+    """Add the verb."""
+
+    @ami.command()
+    def vee(
+        intervals: Annotated[Path, typer.Argument(metavar="INTERVALS.parquet")],
+        out: Out,
+        reads: Annotated[Path | None, typer.Option("--reads", metavar="F", help="READS: registers.")] = None,
+        events: Annotated[Path | None, typer.Option("--events", metavar="F", help="EVENTS.")] = None,
+        outages: Annotated[Path | None, typer.Option("--outages", metavar="F", help="OUTAGES: true zeros.")] = None,
+        meters: MetersFile = None,
+        types: TypesFile = None,
+        edits: Annotated[Path | None, typer.Option("--edits", metavar="F", help="EDITS of persons.")] = None,
+        finals: Annotated[Path | None, typer.Option("--finals", metavar="F", help="FINALS judged before.")] = None,
+        calendar: CalendarFile = None,
+        grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
+        grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
+        judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
+        json: Json = False,
+    ) -> None:
+        """Validate, estimate and edit intervals: one final for every interval expected between the bounds."""
+        inputs = VeeInputs(
+            intervals=read_frame(intervals, INTERVALS),
+            reads=_optional(reads, READS),
+            events=_optional(events, EVENTS),
+            outages=_optional(outages, OUTAGES),
+            meters=load_meters(meters, load_types(types)),
+            edits=_optional(edits, EDITS),
+            finals=_optional(finals, FINALS),
+        )
+        params = vee_params(
+            judged_at=datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at"),
+            grid_from=None if grid_from is None else parse_instant(grid_from, "--from"),
+            grid_to=None if grid_to is None else parse_instant(grid_to, "--to"),
+            holidays=load_calendar(calendar).holidays,
+        )
+        with progress(f"judging {inputs.intervals.height} intervals"):
+            judged, seconds = timed(lambda: run_vee(inputs, params))
+        write_outputs(out, {"finals.parquet": judged.finals, "exceptions.parquet": judged.exceptions})
+        say(judged_summary(inputs, judged, seconds), as_json=json)
+
+
+def vee_params(**given: Any) -> VeeParams:
+    """Parameters with a run id that follows from them: the same run has the same id."""
+    told = " ".join(f"{name}={given[name]}" for name in sorted(given))
+    return VeeParams(run_id=str(uuid.uuid5(uuid.NAMESPACE_OID, told)), **given)
+
+
+def judged_summary(inputs: VeeInputs, judged: Vee, seconds: float) -> dict[str, Any]:
+    """Counts of finals by quality and method, of exceptions by rule, and the rules that had no input."""
+    return {
+        "values": judged.finals.height,
+        "rows": {
+            "in": {"intervals": inputs.intervals.height, "reads": inputs.reads.height},
+            "out": {"finals": judged.finals.height, "exceptions": judged.exceptions.height},
+        },
+        "quality": counts(judged.finals, "quality"),
+        "method": counts(judged.finals.filter(pl.col("method").is_not_null()), "method"),
+        "exceptions": counts(judged.exceptions, "rule"),
+        "seconds": seconds,
+    }
+
+
+def _optional(file: Path | None, frame: Frame) -> pl.DataFrame:
+    return frame.empty() if file is None else read_frame(file, frame)

@@ -1,0 +1,85 @@
+"""What verbs take from files: frames, keys, meters and meter types, each read whole and checked before any work."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from app.files import read_bytes, read_text
+from app.registry import parse_meters
+from ingest import meter_types, sources
+from ingest.keyring import Keyring
+from ingest.meter_types import MeterTypes
+from schemas.errors import ContractError
+from schemas.frames import METERS, RAW_FRAMES, UTC_US
+
+SIDECAR: Final = pl.Schema({"topic": pl.String(), "received_at": UTC_US})
+"""Columns of `NAME.received.parquet`, which keeps for each frame of `NAME.bin` where and when it was received."""
+
+
+def load_frames(files: Sequence[Path]) -> pl.DataFrame:
+    """RAW_FRAMES of all files, in the order given.
+
+    `*.hex` is text, one link-layer frame a line; anything else is bytes end to end. `topic` is the file's name,
+    `frame` the ordinal of the message in the file; a sidecar gives topic and `received_at` where there is one.
+
+    Raises:
+        ContractError: A file cannot be read, or its sidecar does not fit it.
+    """
+    return pl.concat([_load_frames(file) for file in files]) if files else RAW_FRAMES.empty()
+
+
+def load_keyring(file: Path | None) -> Keyring:
+    """The keys of a KEYS.csv; an empty ring without one."""
+    if file is None:
+        return Keyring.empty()
+    try:
+        return Keyring.from_csv(read_text(file))
+    except ContractError as error:
+        raise ContractError(_named(file, error)) from error
+
+
+def load_types(file: Path | None) -> MeterTypes:
+    """The built-in meter types, and those of a file beside and before them."""
+    if file is None:
+        return meter_types.BUILT_IN
+    try:
+        return meter_types.parse_types(read_text(file))
+    except ContractError as error:
+        raise ContractError(_named(file, error)) from error
+
+
+def load_meters(file: Path | None, types: MeterTypes) -> pl.DataFrame:
+    """METERS of a METERS.csv with the profile of each meter's type; empty without one."""
+    if file is None:
+        return METERS.empty()
+    return with_profiles(parse_meters(read_text(file), str(file)), types)
+
+
+def with_profiles(meters: pl.DataFrame, types: MeterTypes) -> pl.DataFrame:
+    """METERS with `profile` (interval or cumulative) as the meter's type says; null where the type does not say."""
+    profiles = meter_types.profiles(types)
+    profile = pl.col("meter_type").replace_strict(profiles, default=None, return_dtype=pl.String)
+    return meters.with_columns(profile=profile)
+
+
+def _load_frames(file: Path) -> pl.DataFrame:
+    if file.suffix == ".hex":
+        return sources.cut_hex(read_text(file), file.name)
+    frames = sources.cut_bin(read_bytes(file), file.name)
+    sidecar = file.with_name(f"{file.stem}.received.parquet")
+    if not sidecar.exists():
+        return frames
+    try:
+        received = pl.read_parquet(sidecar).select([pl.col(name).cast(dtype) for name, dtype in SIDECAR.items()])
+    except pl.exceptions.PolarsError as error:
+        raise ContractError(f"{sidecar}: not a table of {', '.join(SIDECAR)}") from error
+    if received.height != frames.height:
+        raise ContractError(f"{sidecar}: {received.height} rows for the {frames.height} frames of {file.name}")
+    return frames.with_columns(received["topic"], received["received_at"])
+
+
+def _named(file: Path, error: ContractError) -> str:
+    text = str(error)
+    return text if text.startswith(str(file)) else f"{file}: {text}"
