@@ -93,8 +93,15 @@ class EventNotification(NamedTuple):
     date_time_at: int | None = None
     body_at: int = 0
 
+    @property
+    def body(self) -> Data:
+        """The value: what a notification body is to a data-notification."""
+        return self.value
+
 
 Apdu: TypeAlias = DataNotification | EventNotification
+
+_TAG_OF: Final[dict[type, int]] = {DataNotification: DATA_NOTIFICATION, EventNotification: EVENT_NOTIFICATION}
 
 
 def decode_apdu(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Apdu:
@@ -118,6 +125,11 @@ def decode_apdu(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Apdu:
     if tag in APDU_NAMES:
         raise ProtocolError(RejectReason.APDU_UNSUPPORTED, 0, APDU_NAMES[tag])
     raise ProtocolError(RejectReason.UNKNOWN_APDU, 0, f"tag {tag:02X}")
+
+
+def name_of(apdu: Apdu) -> str:
+    """Name of a decoded APDU, as in `APDU_NAMES`."""
+    return APDU_NAMES[_TAG_OF[type(apdu)]]
 
 
 def encode_data_notification(long_invoke_id: int, date_time: bytes | None, body: Data) -> bytes:
@@ -181,9 +193,9 @@ def _event_notification(cursor: Cursor, quirks: frozenset[str]) -> EventNotifica
     logical_name = cursor.take(6)
     attribute = int.from_bytes(cursor.take(1), "big", signed=True)
     body_at = cursor.at
-    value = read_data(cursor, quirks)
+    body = read_data(cursor, quirks)
     cursor.finish()
-    return EventNotification(date_time, class_id, logical_name, attribute, value, used, date_time_at, body_at)
+    return EventNotification(date_time, class_id, logical_name, attribute, body, used, date_time_at, body_at)
 
 
 def _date_time(cursor: Cursor) -> tuple[DateTime | None, tuple[str, ...]]:

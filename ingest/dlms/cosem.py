@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ingest.dlms.data import Data, Tag
-from schemas.codes import RejectReason
+from schemas.codes import Channel, RejectReason
 from schemas.errors import ContractError, ProtocolError
 
 DATE_TIME_OCTETS: Final = 12
@@ -145,20 +145,6 @@ def _shift(local: datetime, deviation_min: int) -> datetime | None:
         return None
 
 
-class Obis(NamedTuple):
-    """An OBIS code A-B:C.D.E.F; 255 means that the group is not used."""
-
-    a: int
-    b: int
-    c: int
-    d: int
-    e: int
-    f: int
-
-    def __str__(self) -> str:
-        return f"{self.a}-{self.b}:{self.c}.{self.d}.{self.e}.{self.f}"
-
-
 def obis_text(logical_name: bytes) -> str:
     """Text of a logical name of six octets, "A-B:C.D.E.F"."""
     a, b, c, d, e, f = logical_name
@@ -211,3 +197,51 @@ def to_milli(value: int, scaler: int) -> int | None:
         return int(value * 10**power)
     milli, rest = divmod(value, 10**-power)
     return None if rest else milli
+
+
+_CHANNEL_OF_CDE: Final[dict[bytes, Channel]] = {
+    **{
+        bytes((c, 8, 0)): channel
+        for c, channel in enumerate(
+            (
+                Channel.ENERGY_DELIVERED,
+                Channel.ENERGY_RECEIVED,
+                Channel.REACTIVE_DELIVERED,
+                Channel.REACTIVE_RECEIVED,
+                Channel.REACTIVE_Q1,
+                Channel.REACTIVE_Q2,
+                Channel.REACTIVE_Q3,
+                Channel.REACTIVE_Q4,
+                Channel.APPARENT_DELIVERED,
+            ),
+            start=1,
+        )
+    },
+    **{bytes((1, 8, tariff)): Channel(f"energy_delivered_t{tariff}") for tariff in (1, 2, 3, 4)},
+    **{bytes((2, 8, tariff)): Channel(f"energy_received_t{tariff}") for tariff in (1, 2, 3, 4)},
+    bytes((1, 7, 0)): Channel.POWER_DELIVERED,
+    bytes((2, 7, 0)): Channel.POWER_RECEIVED,
+    bytes((3, 7, 0)): Channel.REACTIVE_POWER_DELIVERED,
+    bytes((4, 7, 0)): Channel.REACTIVE_POWER_RECEIVED,
+    **{bytes((20 * phase + 1, 7, 0)): Channel(f"power_delivered_l{phase}") for phase in (1, 2, 3)},
+    **{bytes((20 * phase + 2, 7, 0)): Channel(f"power_received_l{phase}") for phase in (1, 2, 3)},
+    **{bytes((20 * phase + 11, 7, 0)): Channel(f"current_l{phase}") for phase in (1, 2, 3)},
+    **{bytes((20 * phase + 12, 7, 0)): Channel(f"voltage_l{phase}") for phase in (1, 2, 3)},
+    bytes((13, 7, 0)): Channel.POWER_FACTOR,
+    bytes((14, 7, 0)): Channel.FREQUENCY,
+    bytes((1, 6, 0)): Channel.DEMAND_MAX,
+}
+_VOLUMES: Final = frozenset((b"\x07\x03\x00\x00", b"\x08\x01\x00\x00", b"\x09\x01\x00\x00", b"\x00\x18\x02\x01"))
+"""A, C, D, E of gas 7-b:3.0.0, cold and hot water 8-b:1.0.0 and 9-b:1.0.0, and M-Bus volume 0-b:24.2.1."""
+
+
+def channel_of(obis: bytes) -> Channel:
+    """The channel that the six octets name; `other` where they name none.
+
+    C.D.E decide with A = 1; B may be 0 or 1 (Kamstrup). F must be 255: a past billing period is no channel.
+    """
+    if obis[5] != 0xFF:
+        return Channel.OTHER
+    if obis[0] == 1 and obis[1] <= 1:
+        return _CHANNEL_OF_CDE.get(obis[2:5], Channel.OTHER)
+    return Channel.VOLUME if obis[:1] + obis[2:5] in _VOLUMES else Channel.OTHER

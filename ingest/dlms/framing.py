@@ -23,13 +23,15 @@ class RawMessage(NamedTuple):
     """One link-layer message as it came.
 
     `start` and `stop` are its place in the input (an HDLC flag may close one frame and open the next), `payload` its
-    frames end to end, `frames` their number. `error` says why it cannot be a message; its `at` counts in `payload`.
+    frames end to end, `frames` their number, `link` their layer as in `LinkMessage`, or "none". `error` says why it
+    cannot be a message; its `at` counts in `payload`.
     """
 
     start: int
     stop: int
     payload: bytes
     frames: int
+    link: str
     error: ProtocolError | None
 
 
@@ -72,10 +74,12 @@ def split_messages(data: bytes) -> list[RawMessage]:
     return _join(list(_cut(data, 0)))
 
 
-def split_lines(lines: Iterable[bytes]) -> list[RawMessage]:
-    """The messages of lines that hold a link-layer frame each; `start` and `stop` count in the lines end to end."""
+def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
+    """The messages of lines that hold a link-layer frame each.
+
+    `start` and `stop` count in the lines end to end, the first of which starts at `place`.
+    """
     frames: list[LinkFrame] = []
-    place = 0
     for line in lines:
         frames.extend(_cut(line, place))
         place += len(line)
@@ -135,7 +139,7 @@ def _join(frames: list[LinkFrame]) -> list[RawMessage]:
         joined: Joined = join_next(frames, first)
         mine = frames[first : first + joined.frames]
         payload = mine[0].raw if len(mine) == 1 else b"".join(frame.raw for frame in mine)
-        messages.append(RawMessage(mine[0].start, mine[-1].stop, payload, joined.frames, joined.error))
+        messages.append(RawMessage(mine[0].start, mine[-1].stop, payload, joined.frames, joined.link, joined.error))
         first += joined.frames
     return messages
 

@@ -1,0 +1,147 @@
+"""The values of a push: which name, number, scaler and unit belong together, by the rule of the contract.
+
+(a) Where a push object list comes first: one value per entry, except the list itself and attribute 1 (the name);
+attribute 3 {scaler, unit} folds into attribute 2 of the same name. (b) Otherwise name, value[, {scaler, unit}], nested
+or flat. (c) What remains is a value without a name. Push setup names (x.x.25.9.x.x) name no value.
+"""
+
+from typing import Final, NamedTuple
+
+from ingest.dlms.apdu import Apdu, EventNotification
+from ingest.dlms.cosem import scaler_unit
+from ingest.dlms.data import Data, Tag
+
+_NAME_OCTETS: Final = 6
+_MAX_GROUP_A: Final = 15  # Blue Book 7.3: groups of media; text of six letters begins above it
+_PUSH_SETUP: Final = b"\x19\x09"  # C.D = 25.9
+_CLASS_PUSH_SETUP: Final = 40
+_ATTRIBUTE_LIST: Final = 2
+_ATTRIBUTE_NAME: Final = 1
+_ATTRIBUTE_SCALER_UNIT: Final = 3
+
+
+class PushValue(NamedTuple):
+    """One value of a push. `obis` is the six octets of its name; scaler and unit where the message carries them."""
+
+    obis: bytes | None
+    data: Data
+    scaler: int | None = None
+    unit: int | None = None
+
+
+class _Entry(NamedTuple):
+    """An entry of a push object list."""
+
+    class_id: int
+    name: bytes
+    attribute: int
+
+
+def apdu_values(apdu: Apdu) -> list[PushValue]:
+    """The values of a decoded APDU; an event-notification gives one, under its logical name."""
+    if isinstance(apdu, EventNotification):
+        return [PushValue(apdu.logical_name, apdu.body)]
+    return push_values(apdu.body)
+
+
+def push_values(body: Data) -> list[PushValue]:
+    """The values of a notification body, in the order sent."""
+    items = body.items
+    if items is None:
+        return [PushValue(None, body)]
+    if items:
+        entries = _push_object_list(items[0])
+        if entries is not None:
+            return _listed(entries, items[1:])
+    values: list[PushValue] = []
+    _walk(items, values)
+    return values
+
+
+def is_name(data: Data) -> bool:
+    """The value is a logical name: an octet string of six octets whose group A names a medium."""
+    value = data.value
+    return (
+        data.tag == Tag.OCTET_STRING
+        and isinstance(value, bytes)
+        and len(value) == _NAME_OCTETS
+        and value[0] <= _MAX_GROUP_A
+    )
+
+
+def _walk(items: tuple[Data, ...], values: list[PushValue]) -> None:
+    at = 0
+    while at < len(items):
+        item = items[at]
+        inner = item.items
+        if inner is not None:
+            _walk(inner, values)
+        elif not is_name(item):
+            values.append(PushValue(None, item))
+        elif not _is_push_setup(item) or item.description:
+            at += _named(items, at, values)
+        at += 1
+
+
+def _named(items: tuple[Data, ...], at: int, values: list[PushValue]) -> int:
+    # Items taken beside the name itself. A name with nothing behind it is a value of its own.
+    name = items[at]
+    if at + 1 >= len(items):
+        values.append(PushValue(None, name))
+        return 0
+    assert isinstance(name.value, bytes)
+    scaling = scaler_unit(items[at + 2]) if at + 2 < len(items) else None
+    if scaling is None:
+        values.append(PushValue(name.value, items[at + 1]))
+        return 1
+    values.append(PushValue(name.value, items[at + 1], scaling.scaler, scaling.unit))
+    return 2
+
+
+def _listed(entries: list[_Entry], items: tuple[Data, ...]) -> list[PushValue]:
+    # The list's own entry stands for the list, which is the first element: the others follow in order.
+    others = [entry for entry in entries if (entry.class_id, entry.attribute) != (_CLASS_PUSH_SETUP, _ATTRIBUTE_LIST)]
+    pairs = list(zip(others, items, strict=False))
+    scalings = {
+        entry.name: scaling
+        for entry, item in pairs
+        if entry.attribute == _ATTRIBUTE_SCALER_UNIT and (scaling := scaler_unit(item)) is not None
+    }
+    valued = {entry.name for entry, _ in pairs if entry.attribute == _ATTRIBUTE_LIST}
+    values: list[PushValue] = []
+    for entry, item in pairs:
+        folded = entry.attribute == _ATTRIBUTE_SCALER_UNIT and entry.name in scalings and entry.name in valued
+        if entry.attribute == _ATTRIBUTE_NAME or folded or entry.name[2:4] == _PUSH_SETUP:
+            continue
+        scaling = scalings.get(entry.name) if entry.attribute == _ATTRIBUTE_LIST else None
+        values.append(PushValue(entry.name, item, *(scaling or (None, None))))
+    _walk(items[len(pairs) :], values)
+    return values
+
+
+def _push_object_list(data: Data) -> list[_Entry] | None:
+    items = data.items
+    if data.tag != Tag.ARRAY or not items:
+        return None
+    entries = [_entry(item) for item in items]
+    found = [entry for entry in entries if entry is not None]
+    return found if len(found) == len(entries) else None
+
+
+def _entry(data: Data) -> _Entry | None:
+    # {class u16, logical name, attribute i8, data index u16[, restriction[, columns]]}
+    items = data.items
+    if data.tag != Tag.STRUCTURE or items is None or not 4 <= len(items) <= 6:
+        return None
+    class_id, name, attribute, index = (item.value for item in items[:4])
+    tags = tuple(item.tag for item in items[:4])
+    if tags != (Tag.UINT16, Tag.OCTET_STRING, Tag.INT8, Tag.UINT16) or not is_name(items[1]):
+        return None
+    if isinstance(class_id, int) and isinstance(name, bytes) and isinstance(attribute, int) and index is not None:
+        return _Entry(class_id, name, attribute)
+    return None
+
+
+def _is_push_setup(data: Data) -> bool:
+    value = data.value
+    return isinstance(value, bytes) and value[2:4] == _PUSH_SETUP

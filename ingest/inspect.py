@@ -1,0 +1,214 @@
+"""Explain messages: what `ami inspect` prints, one object a message, without replay or enrolment policy."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol, TypeAlias
+
+from ingest.dlms import apdu as apdus
+from ingest.dlms.cosem import channel_of, obis_text
+from ingest.dlms.data import Data
+from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
+from ingest.dlms.push import PushValue, apdu_values
+from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
+from schemas.codes import Channel, RejectReason
+from schemas.errors import ProtocolError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
+
+
+class KeyPair(Protocol):
+    """Keys of one meter, as far as this module looks at them."""
+
+    @property
+    def ek(self) -> bytes: ...
+    @property
+    def ak(self) -> bytes | None: ...
+
+
+class KeySource(Protocol):
+    """Where keys come from; `ingest.keyring.Keyring` is one."""
+
+    def candidates(self, system_title: bytes, *, broadcast: bool = False) -> Sequence[KeyPair]:
+        """Keys that may have protected a message of that sender, newest first; none where it is not known."""
+        ...
+
+
+def inspect_bytes(
+    data: bytes,
+    *,
+    file: str,
+    hex_lines: bool,
+    keys: KeySource | None = None,
+    quirk_sets: Sequence[frozenset[str]] = (),
+) -> list[dict[str, Json]]:
+    """The messages of one file, explained in input order.
+
+    Args:
+        data: Content of the file.
+        file: Its name, repeated in each object.
+        hex_lines: The content is text, one link-layer frame a line in hexadecimal; else frames end to end.
+        keys: Keys by system title; without a key an object holds the header and an error `key_unknown`.
+        quirk_sets: Quirks of the meter types at hand, tried in order where the strict reading fails.
+
+    Returns:
+        An object for each message, or for each line that cannot be one: `file`, `frame` (ordinal from 0), `frames`,
+        `link`, `apdu`, `system_title`, `invocation_counter`, `security` (control byte in hex), `authenticated` (a tag
+        was verified), `date_time` (ISO 8601 UTC), `clock_status`, `quirks`, and `data` with `values`, or `error`
+        {`reason`, `at`: byte of the message}. What the message does not hold is null.
+    """
+    messages = _hex_messages(data) if hex_lines else iter(split_messages(data))
+    return [
+        {"file": file, "frame": frame, **inspect_message(message, keys, quirk_sets)}
+        for frame, message in enumerate(messages)
+    ]
+
+
+def inspect_message(
+    message: RawMessage, keys: KeySource | None = None, quirk_sets: Sequence[frozenset[str]] = ()
+) -> dict[str, Json]:
+    """One message explained; the object of `inspect_bytes` without `file` and `frame`. Raises nothing."""
+    explained: dict[str, Json] = {
+        "frames": message.frames,
+        "link": message.link,
+        "apdu": None,
+        "system_title": None,
+        "invocation_counter": None,
+        "security": None,
+        "authenticated": False,
+        "date_time": None,
+        "clock_status": None,
+        "quirks": [],
+    }
+    try:
+        if message.error is not None:
+            raise message.error
+        _explain(unwrap(message.payload), explained, keys, quirk_sets)
+    except ProtocolError as error:
+        explained["error"] = {"reason": error.reason.value, "at": error.at}
+    return explained
+
+
+def to_json(data: Data) -> Json:
+    """A value as JSON: octet strings (and date-times) as lower-case hex, containers as lists, no tags.
+
+    A float that is no number is null: JSON has no word for it.
+    """
+    value = data.value
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _explain(
+    link: LinkMessage, explained: dict[str, Json], keys: KeySource | None, quirk_sets: Sequence[frozenset[str]]
+) -> None:
+    explained["link"] = link.link
+    explained["quirks"] = _names(link.quirks)
+    try:
+        explained["apdu"] = apdus.APDU_NAMES.get(link.apdu[0]) if link.apdu else None
+        if is_ciphered(link.apdu):
+            header = read_header(link.apdu)
+            _explain_header(header, explained)
+            decoded = _open(link.apdu, header, _keys_of(header, keys), quirk_sets)
+            explained["authenticated"] = header.authenticated
+        else:
+            decoded = _decode(link.apdu, quirk_sets)
+    except ProtocolError as error:
+        raise ProtocolError(error.reason, link.locate(error.at), error.detail) from error
+    _explain_values(decoded, explained)
+    explained["quirks"] = _names((*link.quirks, *decoded.quirks))
+
+
+def _names(quirks: tuple[str, ...]) -> list[Json]:
+    return [*sorted(set(quirks))]
+
+
+def _explain_header(header: SecurityHeader, explained: dict[str, Json]) -> None:
+    explained["system_title"] = None if header.system_title is None else header.system_title.hex()
+    explained["invocation_counter"] = header.counter
+    explained["security"] = f"{header.control:02x}"
+
+
+def _explain_values(decoded: apdus.Apdu, explained: dict[str, Json]) -> None:
+    stamp = decoded.date_time
+    utc = None if stamp is None else stamp.utc
+    explained["apdu"] = apdus.name_of(decoded)
+    explained["date_time"] = None if utc is None else utc.isoformat().replace("+00:00", "Z")
+    explained["clock_status"] = None if stamp is None else stamp.status
+    explained["data"] = to_json(decoded.body)
+    explained["values"] = [_value(each) for each in apdu_values(decoded)]
+
+
+def _value(each: PushValue) -> Json:
+    value = each.data.value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    channel = None if each.obis is None else channel_of(each.obis)
+    return {
+        "obis": None if each.obis is None else obis_text(each.obis),
+        "value": to_json(each.data),
+        "scaler": each.scaler,
+        "unit": each.unit,
+        "channel": None if channel is None or (channel is Channel.OTHER and not is_number) else channel.value,
+    }
+
+
+def _keys_of(header: SecurityHeader, keys: KeySource | None) -> Sequence[KeyPair]:
+    if keys is None or header.system_title is None:
+        return ()
+    return keys.candidates(header.system_title, broadcast=header.broadcast)
+
+
+def _open(
+    apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], quirk_sets: Sequence[frozenset[str]]
+) -> apdus.Apdu:
+    # During a rotation two keys are valid. Without a tag only the content can tell which of them was meant.
+    failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no key for this system title")
+    for pair in candidates:
+        try:
+            plain = unprotect(apdu, header, pair.ek, pair.ak)
+        except ProtocolError as error:
+            failure = error
+            continue
+        try:
+            return _decode(plain, quirk_sets)
+        except ProtocolError as error:
+            failure = ProtocolError(error.reason, header.content_at + error.at, error.detail)
+    raise failure
+
+
+def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
+    try:
+        return apdus.decode_apdu(apdu)
+    except ProtocolError as error:
+        strict = error
+    for quirks in quirk_sets:
+        try:
+            decoded = apdus.decode_apdu(apdu, quirks)
+        except ProtocolError:
+            continue
+        return decoded._replace(quirks=(*decoded.quirks, *sorted(quirks)))
+    raise strict
+
+
+def _hex_messages(text: bytes) -> Iterator[RawMessage]:
+    # A line that is no hexadecimal is a message by itself, and cannot be one.
+    good: list[bytes] = []
+    place = 0
+    for line in text.splitlines():
+        digits = b"".join(line.split())
+        if not digits:
+            continue
+        if len(digits) % 2 or not _HEX_DIGITS.issuperset(digits):
+            yield from split_lines(good, place)
+            place += sum(map(len, good))
+            good = []
+            yield RawMessage(place, place, b"", 1, "none", ProtocolError(RejectReason.NOT_DLMS, 0, "no hexadecimal"))
+        else:
+            good.append(bytes.fromhex(digits.decode("ascii")))
+    yield from split_lines(good, place)
