@@ -1,0 +1,134 @@
+"""COSEM date-times of a whole column at once (Blue Book: 12 octets; dlms.md section 5).
+
+UTC = local + deviation. A deviation of 8000 hex says nothing: then the zone of the meter decides.
+"""
+
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest.spans import Flags, Octets
+from schemas.codes import Status
+
+Micros: TypeAlias = npt.NDArray[np.int64]
+
+DEVIATION_UNSPECIFIED: Final = -0x8000
+DEVIATION_LIMIT_MIN: Final = 720
+STATUS_UNSPECIFIED: Final = 0xFF
+_INVALID_BITS: Final = 0x09
+"""Clock status: bit 0 invalid value, bit 3 invalid clock status set-up (Blue Book)."""
+_DOUBTFUL_BIT: Final = 0x02
+_DST_BIT: Final = 0x80
+_UNKNOWN: Final = 0xFF
+_DAYS_IN_MONTH: Final = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
+_SIDES: Final[tuple[Literal["earliest", "latest"], ...]] = ("earliest", "latest")
+_SECOND_US: Final = 1_000_000
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
+"""Years that microseconds since 1970 hold, a deviation of twelve hours included."""
+
+
+class _Wall(NamedTuple):
+    year: Micros
+    month: Micros
+    day: Micros
+    hour: Micros
+    minute: Micros
+    second: Micros
+    hundredths: Micros
+
+
+class Clocks(NamedTuple):
+    """What a column of date-times says."""
+
+    at: Micros  # microseconds since 1970 UTC; meaningless where not `placed`
+    placed: Flags  # the octets name an instant: no wildcard, and the deviation is given or the zone known
+    local: Micros  # the wall clock as if it were UTC
+    complete: Flags  # the wall clock is complete and exists in the calendar
+    invalid: Flags  # the clock says of itself that it is not to be believed
+    status: npt.NDArray[np.uint32]  # schemas.codes.Status
+
+
+def read_clocks(octets: Octets, zones: npt.NDArray[np.object_], *, inverted: Flags | None = None) -> Clocks:
+    """Every date-time of the column read.
+
+    Args:
+        octets: One date-time a row, 12 columns.
+        zones: IANA name a row, None where the meter has none; used where the deviation is unspecified.
+        inverted: Rows whose companion standard gives the deviation from UTC to local time.
+
+    Returns:
+        One entry a row. The weekday is never used. Hundredths that are not given count as 0; a clock that gives hours
+        and minutes but no seconds names no instant.
+    """
+    wall = _Wall(
+        octets[:, 0].astype(np.int64) << 8 | octets[:, 1],
+        *(octets[:, at].astype(np.int64) for at in (2, 3, 5, 6, 7, 8)),
+    )
+    local, complete = _local(wall), _complete(wall)
+    deviation = (octets[:, 9].astype(np.uint16) << 8 | octets[:, 10]).astype(np.uint16).view(np.int16).astype(np.int64)
+    clock_status = octets[:, 11]
+    known = clock_status != STATUS_UNSPECIFIED
+    dst = known & (clock_status & _DST_BIT > 0)
+    unspecified = deviation == DEVIATION_UNSPECIFIED
+    signed = deviation if inverted is None else np.where(inverted, -deviation, deviation)
+    at = local + signed * 60 * _SECOND_US
+    placed = complete & (np.abs(deviation) <= DEVIATION_LIMIT_MIN)
+    if unspecified.any():
+        at, placed = _place_in_zone(local, complete & unspecified, dst | ~known, zones, (at, placed & ~unspecified))
+    invalid = known & (clock_status & _INVALID_BITS > 0)
+    return Clocks(at, placed, local, complete, invalid, _status(clock_status, known, invalid, dst))
+
+
+def _status(clock_status: Octets, known: Flags, invalid: Flags, dst: Flags) -> npt.NDArray[np.uint32]:
+    doubtful = known & (clock_status & _DOUBTFUL_BIT > 0)
+    return (
+        invalid * np.uint32(Status.CLOCK_INVALID)
+        | doubtful * np.uint32(Status.CLOCK_DOUBTFUL)
+        | dst * np.uint32(Status.DST_ACTIVE)
+    ).astype(np.uint32)
+
+
+def _complete(wall: _Wall) -> Flags:
+    year, month, day, hour, minute, second, hundredths = wall
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    last = _DAYS_IN_MONTH[np.where((month >= 1) & (month <= 12), month, 0)] - ((month == 2) & ~leap)
+    in_calendar = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (day >= 1) & (day <= last)
+    in_day = (hour <= 23) & (minute <= 59) & (second <= 59) & ((hundredths <= 99) | (hundredths == _UNKNOWN))
+    return cast(Flags, in_calendar & in_day)
+
+
+def _local(wall: _Wall) -> Micros:
+    # Days since 1970 of a civil date: years counted from March, so that the leap day is the last of the year.
+    year, month, day, hour, minute, second, hundredths = wall
+    shifted = year - (month <= 2)
+    era = shifted // 400
+    of_era = shifted - era * 400
+    of_year = (153 * (month + np.where(month > 2, -3, 9)) + 2) // 5 + day - 1
+    days = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+    return cast(Micros, seconds * _SECOND_US + np.where(hundredths == _UNKNOWN, 0, hundredths) * 10_000)
+
+
+def _place_in_zone(
+    local: Micros, asked: Flags, first: Flags, zones: npt.NDArray[np.object_], known: tuple[Micros, Flags]
+) -> tuple[Micros, Flags]:
+    """Wall clocks without deviation placed by the meter's zone.
+
+    Of an hour that occurs twice a clock with the DST bit, or without any status, means the first; one that denies
+    the bit the second. An hour that a zone skips names no instant.
+    """
+    at, placed = known[0].copy(), known[1].copy()
+    for name in set(zones[asked].tolist()) - {None}:
+        chosen = np.flatnonzero(asked & (zones == name))
+        wall = pl.Series(local[chosen]).cast(pl.Datetime("us"))
+        earliest, latest = (_in_zone(wall, name, which) for which in _SIDES)
+        at[chosen] = np.where(first[chosen], earliest.fill_null(0).to_numpy(), latest.fill_null(0).to_numpy())
+        placed[chosen] = earliest.is_not_null().to_numpy()
+    return at, placed
+
+
+def _in_zone(wall: pl.Series, zone: str, side: Literal["earliest", "latest"]) -> pl.Series:
+    return wall.dt.replace_time_zone(zone, ambiguous=side, non_existent="null").dt.epoch("us")

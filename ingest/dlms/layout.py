@@ -1,0 +1,165 @@
+"""Where each value of a message lies: the byte layout that equal pushes share.
+
+A layout is learned from one message through the scalar decoder. Its *structure* (tags, lengths, counts, names, scalers
+and units, texts that identify a list) must stand in a message byte for byte for the layout to apply; its *slots*
+(numbers, clocks, device names, invoke id) are free to differ. Whatever a slot holds, the message means the same thing
+in another value; so a whole batch of one layout is verified by one comparison and cut by one copy.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.dlms.apdu import DATA_NOTIFICATION, Apdu, DataNotification, decode_apdu
+from ingest.dlms.cosem import DATE_TIME_OCTETS, scaler_unit
+from ingest.dlms.data import Data, DataValue, Tag
+from ingest.dlms.locate import Located as Place
+from ingest.dlms.locate import locate_data
+
+UNSIGNED: Final = frozenset((Tag.UINT8, Tag.UINT16, Tag.UINT32, Tag.UINT64, Tag.ENUM))
+SIGNED: Final = frozenset((Tag.INT8, Tag.INT16, Tag.INT32, Tag.INT64))
+DELTAS: Final = frozenset(
+    (Tag.DELTA_INT8, Tag.DELTA_INT16, Tag.DELTA_INT32, Tag.DELTA_UINT8, Tag.DELTA_UINT16, Tag.DELTA_UINT32)
+)
+STRINGS: Final = frozenset((Tag.OCTET_STRING, Tag.VISIBLE_STRING))
+LOGICAL_NAME_OCTETS: Final = 6
+_INVOKE_ID: Final = (1, 5)
+
+
+class Node(NamedTuple):
+    """A value and where its content lies in the APDU: `[at, stop)`, behind tag and length.
+
+    Where not `placed`, `[at, stop)` is what it shares with others, and only `value` tells it.
+    """
+
+    tag: int
+    at: int
+    stop: int
+    value: DataValue
+    items: "tuple[Node, ...] | None" = None
+    placed: bool = True
+
+    @property
+    def is_name(self) -> bool:
+        """An octet string of six octets, which is how a message names an object."""
+        return self.tag == Tag.OCTET_STRING and self.stop - self.at == LOGICAL_NAME_OCTETS
+
+    @property
+    def is_clock(self) -> bool:
+        """An octet string of twelve octets, or a date-time under its own tag: it may hold a date-time."""
+        if self.tag == Tag.DATE_TIME:
+            return True
+        return self.tag == Tag.OCTET_STRING and self.stop - self.at == DATE_TIME_OCTETS
+
+    @property
+    def is_number(self) -> bool:
+        """An integer or enum, sent by itself or as a delta."""
+        return self.tag in UNSIGNED or self.tag in SIGNED or self.tag in DELTAS
+
+    def leaves(self) -> "Iterator[Node]":
+        """Every value below, in the order sent; the node itself where it is no container."""
+        if self.items is None:
+            yield self
+            return
+        for item in self.items:
+            yield from item.leaves()
+
+
+class Located(NamedTuple):
+    """A decoded APDU with the places of its parts."""
+
+    apdu: Apdu
+    body: Node
+    date_time_at: int | None
+
+
+class Layout(NamedTuple):
+    """What equal messages share: a length, and which bytes must stand as they are."""
+
+    length: int
+    structure: npt.NDArray[np.int64]  # ascending places of the structure bytes
+    octets: npt.NDArray[np.uint8]  # what stands there
+    located: Located  # the message from which it was learned
+
+
+def locate(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Located:
+    """The APDU decoded, and every value found in its bytes.
+
+    Args:
+        apdu: The APDU in the clear.
+        quirks: As for `decode_apdu`. A message that may depart from A-XDR is read, but nothing of it is placed.
+
+    Raises:
+        ProtocolError: As `decode_apdu`.
+    """
+    decoded = decode_apdu(apdu, quirks)
+    data = decoded.body if isinstance(decoded, DataNotification) else decoded.value
+    at = decoded.body_at
+    body = _unplaced(data, at, len(apdu)) if quirks else _placed(data, locate_data(apdu, at))
+    return Located(decoded, body, decoded.date_time_at)
+
+
+def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
+    """The layout of a message.
+
+    Args:
+        apdu: The message.
+        located: `locate` of it.
+        fixed: Texts that tell lists apart: where a string holds one of them it is structure.
+    """
+    free = np.zeros(len(apdu), np.bool_)
+    if apdu[0] == DATA_NOTIFICATION:
+        free[_INVOKE_ID[0] : _INVOKE_ID[1]] = True
+    if located.date_time_at is not None:
+        free[located.date_time_at : located.date_time_at + DATE_TIME_OCTETS] = True
+    for at, stop in _slots(located.body, apdu, fixed):
+        free[at:stop] = True
+    octets = np.frombuffer(apdu, np.uint8)
+    structure = np.flatnonzero(~free)
+    return Layout(len(apdu), structure, octets[structure], located)
+
+
+def _placed(data: Data, place: Place) -> Node:
+    items = data.items
+    if items is None:
+        return Node(data.tag, place.at, place.stop, data.value)
+    if data.tag == Tag.COMPACT_ARRAY:
+        return _unplaced(data, place.at, place.stop)
+    children = tuple(_placed(item, inner) for item, inner in zip(items, place.items, strict=True))
+    return Node(data.tag, place.at, place.stop, None, children)
+
+
+def _unplaced(data: Data, at: int, stop: int) -> Node:
+    """Values that share a place are read from the learned message and are structure: never cut from another."""
+    items = data.items
+    inner = None if items is None else tuple(_unplaced(item, at, stop) for item in items)
+    return Node(data.tag, at, stop, None if inner is not None else data.value, inner, placed=False)
+
+
+def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[int, int]]:
+    if not node.placed:
+        return
+    if node.items is None:
+        if _is_slot(node, apdu, fixed):
+            yield node.at, node.stop
+        return
+    if is_scaler_unit(node):
+        return
+    for item in node.items:
+        yield from _slots(item, apdu, fixed)
+
+
+def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
+    if node.is_number or node.tag == Tag.DATE_TIME:
+        return True
+    return node.tag in STRINGS and not node.is_name and apdu[node.at : node.stop] not in fixed
+
+
+def is_scaler_unit(node: Node) -> bool:
+    """The node is structure{i8 scaler, enum unit}."""
+    items = node.items
+    if items is None or len(items) != 2 or any(item.items is not None for item in items):
+        return False
+    return scaler_unit(Data(node.tag, tuple(Data(item.tag, item.value) for item in items))) is not None

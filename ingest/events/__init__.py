@@ -1,0 +1,1 @@
+"""Event tables, one TOML file a companion standard; `ingest.event_tables` reads them."""

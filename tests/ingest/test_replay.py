@@ -1,0 +1,92 @@
+"""Replay windows against a plain restatement of the rule."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.replay import COPY, FRESH, LATE, REPLAY, REUSE, WINDOW, Streams, Windows
+from schemas.errors import ContractError
+
+TITLES = (0x4D4D4D0000BC614E, 0x4D4D4D0000BC614F)
+message = st.tuples(
+    st.sampled_from(TITLES), st.integers(0, 1), st.integers(0, 1), st.integers(0, 200), st.integers(0, 2)
+)
+
+
+def streams(messages):
+    columns = list(zip(*messages, strict=True)) if messages else [()] * 5
+    return Streams(
+        np.array(columns[0], np.uint64),
+        np.array(columns[1], np.int64),
+        np.array(columns[2], np.int64),
+        np.array(columns[3], np.int64),
+        np.array(columns[4], np.uint64),
+        ("guek/1", "guek/2"),
+        ("ami.frames.v1", "ami.lastgasp.v1"),
+    )
+
+
+def judged_one_by_one(messages):
+    seen: dict = {}
+    verdicts = []
+    for title, key, lane, counter, digest in messages:
+        known = seen.setdefault((title, key, lane), {})
+        highest = max(known, default=-1)
+        if counter <= highest - WINDOW:
+            verdicts.append(REPLAY)
+        elif counter in known:
+            verdicts.append(COPY if known[counter] == digest else REUSE)
+        else:
+            verdicts.append(FRESH if counter > highest else LATE)
+            known[counter] = digest
+    return verdicts
+
+
+@given(st.lists(message, max_size=60), st.integers(0, 60))
+def test_every_counter_is_judged_as_one_by_one_however_the_log_is_cut_into_batches(messages, cut):
+    first, windows = Windows().judge(streams(messages[:cut]))
+    second, _ = windows.judge(streams(messages[cut:]))
+    assert [*first.tolist(), *second.tolist()] == judged_one_by_one(messages)
+
+
+@given(st.lists(message, max_size=60))
+def test_windows_come_back_from_their_frame_and_judge_alike(messages):
+    _, windows = Windows().judge(streams(messages))
+    again = Windows.from_frame(windows.to_frame())
+    assert again == windows
+    assert again.judge(streams(messages))[0].tolist() == windows.judge(streams(messages))[0].tolist()
+
+
+@given(st.lists(message, min_size=1, max_size=60))
+def test_a_redelivery_of_the_newest_batch_is_only_copies_or_late_alarms(messages):
+    verdicts, windows = Windows().judge(streams(messages))
+    accepted = [m for m, verdict in zip(messages, verdicts.tolist(), strict=True) if verdict in (FRESH, LATE)]
+    again = windows.judge(streams(accepted))[0].tolist()
+    assert set(again) <= {COPY, REPLAY}
+
+
+def test_judging_changes_no_window_that_went_in():
+    _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 5, 1)]))
+    before = windows.to_frame()
+    windows.judge(streams([(TITLES[0], 0, 0, 90, 1), (TITLES[0], 0, 0, 6, 1)]))
+    assert windows.to_frame().equals(before)
+
+
+def test_each_case_of_the_reference_is_told_apart():
+    _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 100, 1)]))
+    arriving = [(100, 1), (100, 2), (99, 1), (100 - WINDOW, 1), (101 - WINDOW, 1), (1000, 1), (100, 1)]
+    verdicts, _ = windows.judge(streams([(TITLES[0], 0, 0, counter, digest) for counter, digest in arriving]))
+    assert verdicts.tolist() == [COPY, REUSE, LATE, REPLAY, LATE, FRESH, REPLAY]
+
+
+def test_lanes_and_keys_have_windows_of_their_own():
+    _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 100, 1)]))
+    verdicts, _ = windows.judge(streams([(TITLES[0], 1, 0, 3, 1), (TITLES[0], 0, 1, 100, 1), (TITLES[1], 0, 0, 4, 2)]))
+    assert verdicts.tolist() == [FRESH, FRESH, FRESH]
+
+
+def test_a_frame_without_a_needed_column_is_named():
+    with pytest.raises(ContractError, match="digest"):
+        Windows.from_frame(pl.DataFrame({"system_title": [1], "key_id": ["a"], "lane": ["b"], "counter": [1]}))
