@@ -10,6 +10,7 @@ from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
+from ingest.meter_types import MeterTypes
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
@@ -40,8 +41,8 @@ def inspect_bytes(
     *,
     file: str,
     hex_lines: bool,
-    keys: KeySource | None = None,
-    quirk_sets: Sequence[frozenset[str]] = (),
+    keyring: KeySource | None = None,
+    types: MeterTypes | None = None,
 ) -> list[dict[str, Json]]:
     """The messages of one file, explained in input order.
 
@@ -49,8 +50,9 @@ def inspect_bytes(
         data: Content of the file.
         file: Its name, repeated in each object.
         hex_lines: The content is text, one link-layer frame a line in hexadecimal; else frames end to end.
-        keys: Keys by system title; without a key an object holds the header and an error `key_unknown`.
-        quirk_sets: Quirks of the meter types at hand, tried in order where the strict reading fails.
+        keyring: Keys by system title; without a key an object holds the header and an error `key_unknown`.
+        types: Meter types whose quirks are tried, in their order, where the strict reading fails: no message names its
+            type. The quirks that helped are in `quirks`.
 
     Returns:
         An object for each message, or for each line that cannot be one: `file`, `frame` (ordinal from 0), `frames`,
@@ -58,9 +60,10 @@ def inspect_bytes(
         was verified), `date_time` (ISO 8601 UTC), `clock_status`, `quirks`, and `data` with `values`, or `error`
         {`reason`, `at`: byte of the message}. What the message does not hold is null.
     """
+    quirk_sets = _quirk_sets(types)
     messages = _hex_messages(data) if hex_lines else iter(split_messages(data))
     return [
-        {"file": file, "frame": frame, **inspect_message(message, keys, quirk_sets)}
+        {"file": file, "frame": frame, **inspect_message(message, keyring, quirk_sets)}
         for frame, message in enumerate(messages)
     ]
 
@@ -88,6 +91,11 @@ def inspect_message(
     except ProtocolError as error:
         explained["error"] = {"reason": error.reason.value, "at": error.at}
     return explained
+
+
+def _quirk_sets(types: MeterTypes | None) -> list[frozenset[str]]:
+    entries = () if types is None else types.by_name.values()
+    return list(dict.fromkeys(frozenset(entry.quirks) for entry in entries if entry.quirks))
 
 
 def to_json(data: Data) -> Json:

@@ -78,8 +78,10 @@ def _walk(items: tuple[Data, ...], values: list[PushValue]) -> None:
             _walk(inner, values)
         elif not is_name(item):
             values.append(PushValue(None, item))
-        elif not _is_push_setup(item) or item.description:
+        elif not _is_push_setup(item):
             at += _named(items, at, values)
+        elif item.description:  # an attribute descriptor: what follows is an attribute of the push setup
+            at += 1
         at += 1
 
 
