@@ -1,0 +1,161 @@
+"""A block: the series of one channel on one grid, as dense matrices, and runs of cells in it.
+
+Series lie in rows and intervals in columns, so a check is arithmetic on whole matrices. Blocks are small enough for
+the processor's cache and hold constants of their channel, interval length and time zone only once.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.codes import Channel
+from validation.days import Days
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.uint32]
+
+ABSENT: Final = int(np.iinfo(np.int64).min)
+"""Stands for null in a matrix of quantities: no energy reaches it, and it survives no arithmetic unnoticed."""
+
+
+class Runs(NamedTuple):
+    """Half-open runs of cells, `[start, stop)` in a row, ascending; three vectors of one length."""
+
+    row: Ints
+    start: Ints
+    stop: Ints
+
+    def pick(self, chosen: Mask) -> "Runs":
+        """The chosen runs, in their order."""
+        return Runs(self.row[chosen], self.start[chosen], self.stop[chosen])
+
+    @property
+    def length(self) -> Ints:
+        """Cells of each run."""
+        return self.stop - self.start
+
+
+NO_RUNS: Final = Runs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class Stretches(NamedTuple):
+    """Pairs of consecutive usable reads: the register moved by `advance` over the intervals of `span`."""
+
+    span: Runs
+    advance: Ints
+
+
+class Master(NamedTuple):
+    """Master data of a block's series, one element a series."""
+
+    install: Ints
+    """Row of the installations table."""
+    multiplier: Ints
+    """Thousandths."""
+    resolution: Ints
+    """Resolution of the register, primary, in thousandths."""
+    wrap: Ints
+    """Register value at which it starts again at 0, primary; ABSENT where the digits are unknown."""
+    limit: Ints
+    """Energy that supply and fuse let through in an interval (V9), in thousandths; ABSENT where unknown."""
+    plausible: Ints
+    """Energy that one interval may bring at most by any belief: `limit`, or a generous default."""
+    has_der: npt.NDArray[np.int8]
+    """1 has a generator, 0 has none, -1 unknown."""
+
+
+class Supply(NamedTuple):
+    """Where the supply was off; each mask may be (1, 1) False where no outage touches the block."""
+
+    known: Mask
+    """(series, 1): outages or supply events were at hand, so absence of an outage means something."""
+    out: Mask
+    """The whole interval lies in an outage."""
+    touched: Mask
+    """Part of the interval lies in an outage."""
+    restored: Mask
+    """First whole interval after restoration."""
+
+
+class Block(NamedTuple):
+    """Series of one channel, interval length, zone and rate class, as matrices (series, intervals)."""
+
+    channel: Channel
+    step_s: int
+    first_slot: int
+    """Interval 0 starts at `first_slot * step_s` seconds after 1970-01-01T00:00Z."""
+    days: Days
+    master: Master
+    value: Ints
+    """Primary quantity in thousandths; ABSENT where nothing usable was received."""
+    status: Flags
+    """Status bits; (1, 1) zero where no value of the block carries any."""
+    disputed: Mask
+    """Raw rows disagree about the interval (V5); (1, 1) False where none of the block do."""
+    expected: Mask
+    """The series was installed, and the interval lies between its data or the bounds asked for."""
+    wanted: Mask
+    """The interval lies between the bounds asked for: it gets a final."""
+    supply: Supply
+    stretches: Stretches
+    broken: Runs
+    """Between two reads whose difference is no advance (V22)."""
+    jumps: Runs
+    """Between two reads whose difference is beyond belief (V13)."""
+    has_reads: Mask
+    """(series,): reads of this channel are at hand."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Series, intervals."""
+        return self.value.shape[0], self.value.shape[1]
+
+    @property
+    def present(self) -> Mask:
+        """A value was received."""
+        there: Mask = self.value != ABSENT
+        return there
+
+    def start_us(self, slot: Ints) -> Ints:
+        """Microseconds since the epoch at which intervals start."""
+        return (self.first_slot + slot) * self.step_s * 1_000_000
+
+
+def find_runs(mask: Mask) -> Runs:
+    """Longest runs of True in each row of a matrix, rows ascending, runs ascending in a row."""
+    rows, width = mask.shape
+    if not mask.any():
+        return NO_RUNS
+    padded = np.zeros((rows, width + 1), dtype=np.bool_)
+    padded[:, :width] = mask
+    flat = padded.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[0]:
+        edges = np.concatenate([np.zeros(1, edges.dtype), edges])
+    start, stop = edges[0::2], edges[1::2]
+    row = start // (width + 1)
+    return Runs(row, start - row * (width + 1), stop - row * (width + 1))
+
+
+def cells_of(runs: Runs, width: int) -> Ints:
+    """Flat positions, in a matrix of `width` columns, of every cell of every run, run by run."""
+    length = runs.length
+    before = np.cumsum(length) - length
+    return np.repeat(runs.row * width + runs.start - before, length) + np.arange(int(length.sum()), dtype=np.int64)
+
+
+def fill_runs(runs: Runs, shape: tuple[int, int]) -> Mask:
+    """A matrix that is True in the cells of the runs."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    mask.ravel()[cells_of(runs, shape[1])] = True
+    return mask
+
+
+def sums_of(matrix: Ints, runs: Runs) -> Ints:
+    """Sum of a matrix over each run."""
+    total = np.zeros((matrix.shape[0], matrix.shape[1] + 1), dtype=np.int64)
+    np.cumsum(matrix, axis=1, out=total[:, 1:])
+    return total[runs.row, runs.stop] - total[runs.row, runs.start]

@@ -1,0 +1,135 @@
+"""Cutting the cells of a run into blocks that a processor's cache can hold."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas.codes import Channel
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches
+from validation.days import Days, local_days
+from validation.fleet import Fleet, Group
+from validation.master import Facts, master_of
+from validation.params import VeeParams
+from validation.place import Layout, Placed
+from validation.reads import Registers, Spans
+from validation.supply import supply_of
+
+
+class Inputs(NamedTuple):
+    """All that blocks are cut from."""
+
+    fleet: Fleet
+    layout: Layout
+    facts: Facts
+    placed: Placed
+    registers: Registers
+    off: tuple[Ints, Ints, Ints]
+    """Spans without supply: installation, from, to, sorted by installation."""
+    supply_known: bool
+
+
+class Series(NamedTuple):
+    """Bounds of every series on its group's grid, half open; the wanted ones lie within the installation."""
+
+    wanted_from: Ints
+    wanted_to: Ints
+    install: Ints
+
+
+def bounds_of(fleet: Fleet, layout: Layout) -> Series:
+    """The intervals that each series gets finals for: those asked for while it was installed."""
+    install, channel = np.nonzero(layout.of >= 0)
+    order = np.argsort(layout.of[install, channel])
+    install = install[order]
+    grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
+    step_us, origin, first, after = grid[layout.group].T
+    installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install]
+    removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install]
+    lowest = np.maximum(first, -(-installed // step_us) - origin)
+    highest = np.minimum(after, removed // step_us - origin)
+    return Series(lowest, np.maximum(highest, lowest), install)
+
+
+def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Group, Ints, Block]]:
+    """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows."""
+    at = 0
+    for group in inputs.fleet.groups:
+        days = local_days(group.first_slot, group.slots, group.step_s, group.timezone, params.holidays)
+        size = group.after - group.first
+        rows = max(1, params.block_cells // max(group.slots, 1))
+        for channel in group.channels:
+            for first in range(0, size, rows):
+                numbers = np.arange(at + first, at + min(first + rows, size))
+                yield group, numbers, _block(inputs, group, days, (channel, numbers), series)
+            at += size
+
+
+def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints], series: Series) -> Block:
+    channel, numbers = what
+    layout, registers = inputs.layout, inputs.registers
+    width = group.slots
+    shape = (len(numbers), width)
+    cells = slice(int(layout.base[numbers[0]]), int(layout.base[numbers[0]]) + len(numbers) * width)
+    value = inputs.placed.value[cells].reshape(shape)
+    bits = inputs.placed.status
+    install = series.install[numbers]
+    expected, wanted = _masks(value, series, numbers, group, inputs.fleet)
+    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s))
+    span, cut = _rows(registers.span, numbers)
+    covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
+    disputed = inputs.placed.disputed
+    some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
+    return Block(
+        disputed=_at(some, shape),
+        channel=channel,
+        step_s=group.step_s,
+        first_slot=group.first_slot,
+        days=days,
+        master=master_of(inputs.facts, install, group.step_s),
+        value=value,
+        status=np.zeros((1, 1), dtype=np.uint32) if bits is None else bits[cells].reshape(shape),
+        expected=expected,
+        wanted=wanted,
+        supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
+        stretches=Stretches(span.pick(covered), registers.advance[cut][covered]),
+        broken=_clipped(_rows(registers.broken, numbers)[0], width),
+        jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
+        has_reads=registers.read[numbers],
+    )
+
+
+def _at(cells: Ints, shape: tuple[int, int]) -> Mask:
+    mask = np.zeros(shape if len(cells) else (1, 1), dtype=np.bool_)
+    mask.ravel()[cells] = True
+    return mask
+
+
+def _rows(spans: Spans, numbers: Ints) -> tuple[Runs, slice]:
+    cut = slice(*np.searchsorted(spans.series, [numbers[0], numbers[-1] + 1]))
+    return Runs(spans.series[cut] - numbers[0], spans.start[cut], spans.stop[cut]), cut
+
+
+def _clipped(runs: Runs, width: int) -> Runs:
+    return Runs(runs.row, np.clip(runs.start, 0, width - 1), np.clip(runs.stop, 1, width))
+
+
+def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
+    """Where a value is expected (between the data or the bounds, while installed), and where a final is wanted."""
+    slot = np.arange(group.slots)
+    low, high = series.wanted_from[numbers, None], series.wanted_to[numbers, None]
+    wanted = (slot >= low) & (slot < high)
+    if group.wanted == (0, group.slots):
+        return wanted, wanted
+    present = value != ABSENT
+    some = present.any(axis=1)
+    first = np.where(some, present.argmax(axis=1), group.slots)
+    after = np.where(some, group.slots - present[:, ::-1].argmax(axis=1), 0)
+    expected = (slot >= np.minimum(first, group.wanted[0])[:, None]) & (
+        slot < np.maximum(after, group.wanted[1])[:, None]
+    )
+    step_us = group.step_s * 1_000_000
+    installs = fleet.installs[series.install[numbers]]
+    begin = -(-installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy() // step_us) - group.first_slot
+    end = installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy() // step_us - group.first_slot
+    return expected & (slot >= begin[:, None]) & (slot < end[:, None]), wanted

@@ -1,0 +1,78 @@
+"""Findings as EXCEPTIONS rows: one a run of intervals, clipped to what was asked for."""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from schemas.codes import Rule, Severity
+from schemas.frames import CHANNEL, EXCEPTIONS, RULE, SEVERITY, UTC_US
+from validation.block import ABSENT, Block, Ints, Runs
+from validation.repair import FINDING_SEVERITY, Repaired
+from validation.rules.definition import Findings
+
+_RULE_CODE: Final = {rule: number for number, rule in enumerate(Rule)}
+_SEVERITY_CODE: Final = {severity: number for number, severity in enumerate(Severity)}
+_CHANNEL_CODE: Final = {name: number for number, name in enumerate(CHANNEL.categories)}
+
+
+def exceptions_of(block: Block, repaired: Repaired, bounds: tuple[Ints, Ints]) -> list[pl.DataFrame]:
+    """Findings of a block, one frame a rule, with `install` in place of the meter and run.
+
+    Args:
+        block: The block.
+        repaired: Its findings.
+        bounds: First and last wanted interval of each series, half open; a run outside of them is no exception.
+    """
+    rows = [
+        _rows(block, item.rule.definition.rule, item.rule.severity, item.findings, bounds) for item in repaired.found
+    ]
+    rows += [_rows(block, rule, FINDING_SEVERITY[rule], findings, bounds) for rule, findings in repaired.other]
+    return [frame for frame in rows if frame.height]
+
+
+def _rows(block: Block, rule: Rule, severity: Severity, findings: Findings, bounds: tuple[Ints, Ints]) -> pl.DataFrame:
+    row, start, stop = findings.runs
+    start, stop = np.maximum(start, bounds[0][row]), np.minimum(stop, bounds[1][row])
+    kept = stop > start
+    runs = Runs(row[kept], start[kept], stop[kept])
+    size = len(runs.row)
+    return pl.DataFrame(
+        {
+            "install": block.master.install[runs.row],
+            "channel": np.full(size, _CHANNEL_CODE[block.channel.value], dtype=np.uint8),
+            "rule": np.full(size, _RULE_CODE[rule], dtype=np.uint8),
+            "severity": np.full(size, _SEVERITY_CODE[severity], dtype=np.uint8),
+            "first_interval": block.start_us(runs.start),
+            "intervals": runs.length.astype(np.int32),
+            "measured_milli": findings.measured[kept],
+            "limit_milli": findings.limit[kept],
+        }
+    )
+
+
+def as_frame(rows: list[pl.DataFrame], stray: list[pl.DataFrame], installs: pl.DataFrame, run_id: str) -> pl.DataFrame:
+    """All findings as one EXCEPTIONS frame, sorted by meter, channel, time and rule."""
+    frames = [
+        frame.with_columns(
+            severity=pl.lit(severity.value).cast(SEVERITY),
+            measured_milli=pl.lit(None, pl.Int64),
+            limit_milli=pl.lit(None, pl.Int64),
+        )
+        for frame, severity in zip(stray, (Severity.BLOCKING, Severity.INFO), strict=True)
+    ]
+    if rows:
+        found = pl.concat(rows)
+        frames.append(
+            found.with_columns(
+                installs["meter_id"].gather(found["install"]).alias("meter_id"),
+                pl.col("channel").cat.to(CHANNEL),
+                pl.col("rule").cat.to(RULE),
+                pl.col("severity").cat.to(SEVERITY),
+                pl.col("first_interval").cast(UTC_US),
+                pl.col("measured_milli", "limit_milli").replace(ABSENT, None),
+            )
+        )
+    names = EXCEPTIONS.schema.names()
+    rows_of_all = pl.concat([frame.with_columns(run_id=pl.lit(run_id)).select(names) for frame in frames])
+    return rows_of_all.sort("meter_id", "channel", "first_interval", "rule", "intervals")

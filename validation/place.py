@@ -1,0 +1,206 @@
+"""Raw rows onto the grid: one cell an interval, the last in raw order where there are several."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from schemas.codes import Rule, Status
+from schemas.frames import CHANNEL, EXCEPTIONS, RAW_ORDER
+from schemas.quantity import UNITY_MILLI, primary_milli
+from validation.block import ABSENT, Flags, Ints, Mask
+from validation.fleet import Fleet
+
+NOT_VALID: Final = np.uint32(Status.DATA_NOT_VALID)
+"""The meter itself calls the value worthless: it is kept in the raw tables and treated as never measured."""
+_RULES: Final = (Rule.IDENTITY, Rule.METER_EXCHANGE)
+_FINDINGS: Final = EXCEPTIONS.empty().select("meter_id", "channel", "rule", "first_interval", "intervals")
+
+
+class Layout(NamedTuple):
+    """Where each series' cells lie in the one vector of all cells: by group, channel, installation."""
+
+    of: Ints
+    """(installations, channels): series, -1 where the installation has no such channel."""
+    base: Ints
+    """Cell of a series' interval 0."""
+    group: Ints
+    """Group of a series."""
+    cells: int
+
+
+class Placed(NamedTuple):
+    """Every received value in its cell, and the rows that have none."""
+
+    value: Ints
+    """One a cell; primary, ABSENT where nothing usable came."""
+    status: Flags | None
+    """One a cell; None where no row carries a bit."""
+    disputed: Ints
+    """Cells whose rows disagree."""
+    stray: pl.DataFrame
+    """Findings about rows without a cell: `meter_id`, `channel`, `rule`, `first_interval`, `intervals`."""
+    copies: pl.DataFrame
+    """Findings about intervals that came more than once, same columns."""
+
+
+def lay_out(fleet: Fleet) -> Layout:
+    """Cells for every series of the fleet."""
+    of = np.full((fleet.installs.height, len(CHANNEL.categories)), -1, dtype=np.int64)
+    code = {name: number for number, name in enumerate(CHANNEL.categories)}
+    base: list[Ints] = []
+    group_of: list[Ints] = []
+    series = cells = 0
+    for number, group in enumerate(fleet.groups):
+        size = group.after - group.first
+        for channel in group.channels:
+            of[group.first : group.after, code[channel.value]] = series + np.arange(size)
+            base.append(cells + np.arange(size, dtype=np.int64) * group.slots)
+            group_of.append(np.full(size, number, dtype=np.int64))
+            series, cells = series + size, cells + size * group.slots
+    empty = [np.empty(0, dtype=np.int64)]
+    return Layout(of, np.concatenate(base or empty), np.concatenate(group_of or empty), cells)
+
+
+def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
+    """Installation of each row, by meter and time; -1 where the meter is in none.
+
+    Of several installations of a meter the last one installed at or before the instant counts.
+    """
+    order = fleet.installs.with_row_index("install").sort("meter_id", "installed_at", nulls_last=False)
+    ids = (
+        order.group_by("meter_id", maintain_order=True)
+        .agg(count=pl.len())
+        .with_columns(first=pl.col("count").cum_sum() - pl.col("count"))
+    )
+    runs = rows["meter_id"].rle().struct.unnest()
+    found = runs.join(ids, left_on="value", right_on="meter_id", how="left", maintain_order="left")
+    length = runs["len"].to_numpy()
+    at = np.repeat(found["first"].cast(pl.Int64).fill_null(-1).to_numpy(), length)
+    many = int(ids["count"].max() or 0)  # type: ignore[arg-type]
+    if many > 1:
+        count = np.repeat(found["count"].cast(pl.Int64).fill_null(0).to_numpy(), length)
+        installed = order["installed_at"].to_physical().fill_null(ABSENT).to_numpy()
+        when = rows[instant].to_physical().to_numpy()
+        base = at.copy()
+        for further in range(1, many):
+            there = count > further
+            later = np.where(there, base + further, 0)
+            at = np.where(there & (installed[later] <= when), later, at)
+    install = order["install"].cast(pl.Int64).to_numpy()
+    return np.where(at < 0, -1, install[np.maximum(at, 0)]) if len(install) else np.full(rows.height, -1)
+
+
+def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout) -> Placed:
+    """Put every interval row into its cell.
+
+    A row of no series, off the grid, of another length than master data say, or from outside its installation has
+    no cell and becomes a finding. Rows around the grid, beyond the history of a run, are left out in silence. A value
+    sent as unknowable yields to any other of its interval.
+    """
+    install = installation_of(intervals, fleet, "interval_start")
+    start = intervals["interval_start"].to_physical().to_numpy()
+    cell, rule = _cells(intervals, install, start, fleet, layout)
+    kept = np.flatnonzero(cell >= 0)
+    whole = len(kept) == len(cell)
+    cell = cell if whole else cell[kept]
+    rows = intervals if whole else intervals[kept]
+    value = primary_of(rows["value_milli"], install if whole else install[kept], fleet)
+    status = rows["status"].to_numpy()
+    flagged = bool(status.any())
+    if flagged:
+        value = np.where((status & NOT_VALID) != 0, ABSENT, value)
+    cells = np.full(layout.cells, ABSENT, dtype=np.int64)
+    cells[cell] = value
+    bits = None
+    if flagged:
+        bits = np.zeros(layout.cells, dtype=np.uint32)
+        bits[cell] = status
+    copies, disputed = _FINDINGS.clear(), np.empty(0, dtype=np.int64)
+    if np.count_nonzero(cells != ABSENT) != np.count_nonzero(value != ABSENT):
+        copies, disputed = _settle(rows, cell, value, cells, bits)
+    return Placed(cells, bits, disputed, _stray(intervals, rule), copies)
+
+
+def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
+    """Cell of each row, or -1, and then the rule that it breaks as its position in `_RULES`, or -1."""
+    channel = rows["channel"].to_physical().to_numpy()
+    series = layout.of[install, channel]
+    series[install < 0] = -1
+    number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
+    step = np.array([group.step_s for group in fleet.groups] or [1])
+    origin = np.array([group.first_slot for group in fleet.groups] or [0])
+    width = np.array([group.slots for group in fleet.groups] or [0])
+    step_us = step[number] * 1_000_000
+    slot = start // step_us
+    identity = (series < 0) | (slot * step_us != start) | (rows["interval_s"].to_numpy() != step[number])
+    outside = _outside(install, start, step_us, fleet)
+    slot -= origin[number]
+    inside = (slot >= 0) & (slot < width[number]) & ~identity & ~outside
+    base = layout.base[np.maximum(series, 0)] if len(layout.base) else np.zeros_like(series)
+    return np.where(inside, base + slot, -1), np.where(identity, 0, np.where(outside, 1, -1))
+
+
+def _outside(install: Ints, start: Ints, step_us: Ints, fleet: Fleet) -> Mask:
+    """Rows from before the installation or after the removal of their meter."""
+    bounds = fleet.installs.select("installed_at", "removed_at")
+    if not len(bounds) or bounds.null_count().row(0) == (len(bounds), len(bounds)):
+        return np.zeros(len(start), dtype=np.bool_)
+    installed = bounds["installed_at"].to_physical().fill_null(ABSENT).to_numpy()
+    removed = bounds["removed_at"].to_physical().fill_null(np.iinfo(np.int64).max).to_numpy()
+    early: Mask = (start < installed[install]) | (start + step_us > removed[install])
+    return early
+
+
+def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
+    """Primary quantities as a vector, null as ABSENT; the multiplier is applied only where there is one."""
+    multiplier = fleet.installs["multiplier"].fill_null(UNITY_MILLI).to_numpy()
+    value = sent.fill_null(ABSENT).to_numpy()
+    if (multiplier == UNITY_MILLI).all():
+        return value
+    factor = pl.Series("m", multiplier[install])
+    rows = pl.DataFrame({"v": sent.alias("v"), "m": factor})
+    return rows.select(primary_milli(pl.col("v"), pl.col("m")).fill_null(ABSENT)).to_series().to_numpy()
+
+
+def _settle(rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, bits: Flags | None) -> tuple[pl.DataFrame, Ints]:
+    """Write the last value in raw order into every cell that several rows name; say how many there were."""
+    often = np.bincount(cell, minlength=1)[cell] > 1
+    several = (
+        rows.filter(pl.Series(often))
+        .with_columns(_cell=pl.Series(cell[often]), _value=pl.Series(value[often]))
+        .with_columns(_known=pl.col("_value") != ABSENT)
+        .sort("_known", *RAW_ORDER)
+    )
+    last = several.unique("_cell", keep="last", maintain_order=True)
+    at = last["_cell"].to_numpy()
+    cells[at] = last["_value"].to_numpy()
+    if bits is not None:
+        bits[at] = last["status"].to_numpy()
+    counted = several.group_by("_cell").agg(
+        pl.col("meter_id", "channel", "interval_start").first(), others=pl.col("_value").n_unique(), rows=pl.len()
+    )
+    disputed = counted.filter(pl.col("others") > 1)["_cell"].to_numpy()
+    copies = counted.group_by("meter_id", "channel").agg(
+        rule=pl.lit(Rule.DUPLICATE.value),
+        first_interval=pl.col("interval_start").min(),
+        intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
+    )
+    return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
+
+
+def _stray(rows: pl.DataFrame, rule: Ints) -> pl.DataFrame:
+    """Rows without a series, by meter, channel and rule."""
+    if (rule < 0).all():
+        return _FINDINGS.clear()
+    return (
+        rows.select("meter_id", "channel", "interval_start", _rule=pl.Series(rule))
+        .filter(pl.col("_rule") >= 0)
+        .with_columns(
+            rule=pl.when(pl.col("_rule") == 0).then(pl.lit(_RULES[0].value)).otherwise(pl.lit(_RULES[1].value))
+        )
+        .group_by("meter_id", "channel", "rule")
+        .agg(first_interval=pl.col("interval_start").min(), intervals=pl.len().cast(pl.Int32))
+        .select(_FINDINGS.columns)
+        .cast(_FINDINGS.schema)
+    )

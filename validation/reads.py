@@ -1,0 +1,187 @@
+"""Register reads: which are usable, and how far the register moved between two of them.
+
+A usable read was measured, lies on the interval grid, and is believed: its clock is not invalid, and it passed V13
+and V22. One backward or impossible value is never a new base: a second read confirms it first.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from schemas.codes import Status
+from schemas.frames import RAW_ORDER
+from validation.block import ABSENT, Ints, Mask
+from validation.fleet import Fleet
+from validation.master import Facts
+from validation.place import Layout, installation_of, primary_of
+from validation.rules.definition import ACCUMULATED
+
+UNUSABLE: Final = int(Status.CLOCK_INVALID | Status.TEST_MODE | Status.OVERFLOW | Status.DATA_NOT_VALID)
+"""Status bits of a read that nothing may be anchored to."""
+_ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
+
+
+class Spans(NamedTuple):
+    """Runs of intervals of a series, sorted by series."""
+
+    series: Ints
+    start: Ints
+    stop: Ints
+
+
+class Registers(NamedTuple):
+    """What the reads of a run say."""
+
+    span: Spans
+    """Between consecutive usable reads."""
+    advance: Ints
+    """Of each span, primary, never negative."""
+    broken: Spans
+    """Where a register went back without a plausible rollover (V22)."""
+    jumps: Spans
+    """Where it moved further than supply and fuse let it (V13)."""
+    read: Mask
+    """(series,): reads are at hand."""
+
+
+class _Reads(NamedTuple):
+    series: Ints
+    at: Ints
+    """Boundary of the grid: interval `at` starts with it."""
+    value: Ints
+
+
+def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
+    """The advances between consecutive usable reads of every series, and the places where there is none."""
+    placed = _on_grid(reads.filter(pl.col("channel").cast(pl.String).is_in(_ACCUMULATED)), fleet, layout)
+    has = np.zeros(len(layout.base), dtype=np.bool_)
+    has[placed.series] = True
+    same = placed.series[1:] == placed.series[:-1]
+    first = np.flatnonzero(same)
+    install, step = _installs(fleet, layout)
+    power = np.where(facts.power_mw == ABSENT, facts.fallback_mw, facts.power_mw * 125 // 100)[install]
+    per_interval = power * step // 3600 + facts.resolution[install] if len(install) else power
+    moved = placed.value[first + 1] - placed.value[first]
+    most = per_interval[placed.series[first]] * (placed.at[first + 1] - placed.at[first])
+    fine = (moved >= 0) & (moved <= most)
+    odd = np.unique(placed.series[first[~fine]])
+    plain = fine & ~np.isin(placed.series[first], odd)
+    links = [(placed.series[first[plain]], placed.at[first[plain]], placed.at[first[plain] + 1], moved[plain])]
+    broken: list[tuple[int, int, int]] = []
+    jumps: list[tuple[int, int, int]] = []
+    for series in odd:
+        cut = slice(*np.searchsorted(placed.series, [series, series + 1]))
+        believed = _believe(
+            placed.at[cut].tolist(),
+            placed.value[cut].tolist(),
+            int(per_interval[series]),
+            int(facts.wrap[install[series]]),
+        )
+        column = np.array(believed.links, dtype=np.int64).reshape(-1, 3)
+        links.append((np.full(len(column), series), column[:, 0], column[:, 1], column[:, 2]))
+        broken += [(int(series), *pair) for pair in believed.broken]
+        jumps += [(int(series), *pair) for pair in believed.jumps]
+    series_of, start, stop, advance = (np.concatenate(part) for part in zip(*links, strict=True))
+    order = np.lexsort((start, series_of))
+    span = Spans(series_of[order], start[order], stop[order])
+    return Registers(span, advance[order], _spans(broken), _spans(jumps), has)
+
+
+def _spans(triples: list[tuple[int, int, int]]) -> Spans:
+    columns = np.array(triples, dtype=np.int64).reshape(-1, 3)
+    return Spans(columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+def _installs(fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
+    """Installation and interval length of each series."""
+    install, channel = np.nonzero(layout.of >= 0)
+    order = np.argsort(layout.of[install, channel])
+    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)
+    return install[order], step[layout.group] if len(step) else step
+
+
+def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> _Reads:
+    """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time."""
+    rows = reads.filter(pl.col("value_milli").is_not_null(), (pl.col("status") & UNUSABLE) == 0)
+    install = installation_of(rows, fleet, "read_at")
+    series = layout.of[install, rows["channel"].to_physical().to_numpy()]
+    series[install < 0] = -1
+    number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
+    grid = np.array(
+        [(group.step_s * 1_000_000, group.first_slot, group.slots) for group in fleet.groups] or [(1, 0, 0)]
+    )
+    step_us, origin, width = grid[number].T
+    instant = rows["read_at"].to_physical().to_numpy()
+    at = instant // step_us - origin
+    kept = (series >= 0) & (instant % step_us == 0) & (at >= 0) & (at <= width)
+    table = rows.select(*RAW_ORDER).with_columns(
+        series=pl.Series(series),
+        at=pl.Series(at),
+        value=pl.Series(primary_of(rows["value_milli"], install, fleet)),
+    )
+    table = table.filter(pl.Series(kept))
+    if table.select("series", "at").is_duplicated().any():
+        table = table.sort(*RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
+    table = table.sort("series", "at")
+    return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
+
+
+class _Believed(NamedTuple):
+    links: list[tuple[int, int, int]]
+    broken: list[tuple[int, int]]
+    jumps: list[tuple[int, int]]
+
+
+def _believe(at: list[int], value: list[int], limit: int, wrap: int) -> _Believed:
+    """Walk one register's reads in time, for the few registers that went back or leapt."""
+    believed = _Believed([], [], [])
+
+    def moved(one: int, other: int) -> int | None:
+        """Advance from one read to another, over a rollover if that is plausible; null if it cannot be believed."""
+        most = limit * (at[other] - at[one])
+        ahead = value[other] - value[one]
+        if ahead < 0 and wrap != ABSENT:
+            ahead += wrap
+        return ahead if 0 <= ahead <= most else None
+
+    last = 0
+    for here in range(1, len(at)):
+        advance = moved(last, here)
+        if advance is not None:
+            believed.links.append((at[last], at[here], advance))
+            last = here
+            continue
+        findings = believed.broken if value[here] < value[last] else believed.jumps
+        confirmed = here + 1 < len(at) and moved(last, here + 1) is None and moved(here, here + 1) is not None
+        if confirmed:
+            findings.append((at[last], at[here]))
+            last = here
+        else:
+            findings.append((at[here] - 1, at[here]))
+    return believed
+
+
+def fill_cumulative(value: Ints, registers: Registers, where: tuple[Fleet, Layout, Facts]) -> None:
+    """Write the intervals of cumulative profiles into their cells: differences of reads one interval apart.
+
+    A series is cumulative by its meter type, or if no interval of it arrived. `value`, one element a cell, is the
+    run's own vector and is written in place.
+    """
+    fleet, layout, facts = where
+    one = np.flatnonzero(registers.span.stop - registers.span.start == 1)
+    series = registers.span.series[one]
+    if not len(series):
+        return
+    install, _ = _installs(fleet, layout)
+    candidates = np.unique(series)
+    width = np.array([group.slots for group in fleet.groups])[layout.group]
+    silent = [number for number in candidates if _is_silent(value, int(layout.base[number]), int(width[number]))]
+    cumulative = facts.cumulative[install]
+    cumulative[silent] = True
+    chosen = one[cumulative[series]]
+    value[layout.base[registers.span.series[chosen]] + registers.span.start[chosen]] = registers.advance[chosen]
+
+
+def _is_silent(value: Ints, first: int, width: int) -> bool:
+    return bool((value[first : first + width] == ABSENT).all())

@@ -1,0 +1,126 @@
+"""The finals of a run while they are made: vectors filled block by block, a frame at the end."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from schemas.codes import Quality
+from schemas.frames import CHANNEL, FINALS, METHOD, QUALITY, UTC_US
+from validation.block import ABSENT, Bits, Block, Ints
+from validation.blocks import Series
+from validation.estimate import NO_METHOD
+from validation.fleet import Fleet
+from validation.place import Layout
+
+QUALITY_CODE = {quality: number for number, quality in enumerate(Quality)}
+Codes = npt.NDArray[np.uint8]
+
+
+class Result(NamedTuple):
+    """The judged values of a block, matrices (series, intervals)."""
+
+    value: Ints
+    quality: Codes
+    method: Codes
+    failed: Bits
+    unjudged: Bits
+
+
+class Sheet(NamedTuple):
+    """One element a final, sorted by meter, channel, time."""
+
+    first: Ints
+    """Position of each series' first final."""
+    length: Ints
+    value: Ints
+    quality: Codes
+    method: Codes
+    failed: Bits
+    unjudged: Bits
+
+
+def open_sheet(fleet: Fleet, layout: Layout, series: Series) -> Sheet:
+    """Room for every final that the run will give."""
+    length = series.wanted_to - series.wanted_from
+    order = _order(fleet, layout, series)
+    first = np.empty_like(length)
+    first[order] = np.cumsum(length[order]) - length[order]
+    size = int(length.sum())
+    return Sheet(
+        first,
+        length,
+        np.empty(size, dtype=np.int64),
+        np.empty(size, dtype=np.uint8),
+        np.empty(size, dtype=np.uint8),
+        np.empty(size, dtype=np.uint64),
+        np.empty(size, dtype=np.uint64),
+    )
+
+
+def enter(sheet: Sheet, numbers: Ints, block: Block, result: Result) -> None:
+    """Write the wanted cells of a block's series into their places."""
+    length = sheet.length[numbers]
+    before = np.cumsum(length) - length
+    to = np.repeat(sheet.first[numbers] - before, length) + np.arange(int(length.sum()))
+    wanted = block.wanted
+    sheet.value[to] = result.value[wanted]
+    sheet.quality[to] = result.quality[wanted]
+    sheet.method[to] = result.method[wanted]
+    sheet.failed[to] = result.failed[wanted]
+    sheet.unjudged[to] = result.unjudged[wanted]
+
+
+def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp: tuple[datetime, str]) -> pl.DataFrame:
+    """The sheet as a FINALS frame of version 1, stamped with `judged_at` and `run_id`."""
+    order = _order(fleet, layout, series)
+    length = sheet.length[order]
+    install = np.repeat(series.install[order], length)
+    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)[layout.group[order]]
+    origin = np.array([group.first_slot for group in fleet.groups], dtype=np.int64)[layout.group[order]]
+    start = (origin + series.wanted_from[order]) * step * 1_000_000
+    step_us = np.repeat(step * 1_000_000, length)
+    before = np.cumsum(length) - length
+    ordinal = np.arange(len(sheet.value)) - np.repeat(before, length)
+    method = pl.Series(sheet.method)
+    value = pl.Series(sheet.value)
+    columns = pl.DataFrame(
+        {
+            "meter_id": fleet.installs["meter_id"].gather(install),
+            "service_point_id": fleet.installs["service_point_id"].gather(install),
+            "channel": pl.Series(np.repeat(_channel(layout)[order], length)).cat.to(CHANNEL),
+            "interval_start": pl.Series(np.repeat(start, length) + ordinal * step_us).cast(UTC_US),
+            "interval_s": pl.Series(np.repeat(step.astype(np.int32), length)),
+            "value_milli": value.set(value == ABSENT, None) if (sheet.value == ABSENT).any() else value,
+            "quality": pl.Series(sheet.quality).cat.to(QUALITY),
+            "method": method.set(method == NO_METHOD, None).cat.to(METHOD),
+            "failed": pl.Series(sheet.failed),
+            "unjudged": pl.Series(sheet.unjudged),
+        }
+    )
+    return columns.with_columns(
+        is_final_estimate=pl.lit(value=False),
+        version=pl.lit(1, pl.Int64),
+        judged_at=pl.lit(stamp[0]).cast(UTC_US),
+        author=pl.lit(None, pl.String),
+        run_id=pl.lit(stamp[1]),
+    ).select(FINALS.schema.names())
+
+
+def _channel(layout: Layout) -> npt.NDArray[np.uint8]:
+    """Channel code of each series."""
+    install, channel = np.nonzero(layout.of >= 0)
+    codes = np.empty(len(install), dtype=np.uint8)
+    codes[layout.of[install, channel]] = channel
+    return codes
+
+
+def _order(fleet: Fleet, layout: Layout, series: Series) -> Ints:
+    """Series sorted by meter, channel, time."""
+    meter = fleet.installs["meter_id"].rank("dense").to_numpy()[series.install]
+    grid = np.array([group.first_slot * group.step_s for group in fleet.groups] or [0])[layout.group]
+    step = np.array([group.step_s for group in fleet.groups] or [0])[layout.group]
+    order: Ints = np.lexsort((grid + series.wanted_from * step, _channel(layout), meter))
+    return order

@@ -1,0 +1,84 @@
+"""The stage `run_vee`: raw intervals and reads in, one judged final for every interval expected, and the findings."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from validation.blocks import Inputs, bounds_of, cut_blocks
+from validation.exceptions import as_frame, exceptions_of
+from validation.fleet import find_fleet
+from validation.judge import InForce
+from validation.master import facts_of
+from validation.params import VeeParams
+from validation.place import lay_out, place_intervals
+from validation.reads import fill_cumulative, read_registers
+from validation.repair import repair
+from validation.rules.catalogue import RULES
+from validation.sheet import enter, finals_of, open_sheet
+from validation.supply import supply_spans
+from validation.versions import with_versions
+
+
+class VeeInputs(NamedTuple):
+    """Frames of `schemas.frames`, conformed; each may be empty."""
+
+    intervals: pl.DataFrame
+    reads: pl.DataFrame
+    events: pl.DataFrame
+    outages: pl.DataFrame
+    meters: pl.DataFrame
+    edits: pl.DataFrame
+    finals: pl.DataFrame
+
+
+class Vee(NamedTuple):
+    """What a run of VEE says."""
+
+    finals: pl.DataFrame
+    """FINALS: the current judgement, exactly one row for every interval expected between the bounds, sorted by meter,
+    channel and time. A row whose judgement equals the version before it is that version, with its time and run."""
+    exceptions: pl.DataFrame
+    """EXCEPTIONS, one row a run of intervals and rule."""
+    appended: pl.DataFrame
+    """Those rows of `finals` that are new versions: what a store appends."""
+
+
+def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
+    """Judge raw data by the rules in force, estimate what is missing, and anchor it to the registers.
+
+    `INTERVALS` and `READS` are as sent; the multiplier of the master data is applied here, once, to both. Row order
+    of the inputs changes nothing. A meter without master data is judged by what its data show.
+
+    Raises:
+        ContractError: A time zone is unknown, or the grid has no bounds within reason.
+    """
+    fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
+    layout = lay_out(fleet)
+    facts = facts_of(fleet.installs, params.fallback_limit_w)
+    placed = place_intervals(inputs.intervals, fleet, layout)
+    registers = read_registers(inputs.reads, fleet, layout, facts)
+    fill_cumulative(placed.value, registers, (fleet, layout, facts))
+    off = supply_spans(inputs.outages, inputs.events, fleet.installs)
+    source = Inputs(
+        fleet,
+        layout,
+        facts,
+        placed,
+        registers,
+        (off["install"].cast(pl.Int64).to_numpy(), off["off_from"].to_numpy(), off["off_to"].to_numpy()),
+        supply_known=bool(inputs.outages.height or inputs.events.height),
+    )
+    series = bounds_of(fleet, layout)
+    sheet = open_sheet(fleet, layout, series)
+    rules = tuple(
+        InForce(rule, rule.severity, {p.name: p.default for p in rule.parameters}) for rule in RULES if rule.on
+    )
+    findings: list[pl.DataFrame] = []
+    for _, numbers, block in cut_blocks(source, series, params):
+        repaired = repair(block, rules, params.estimation)
+        enter(sheet, numbers, block, repaired.result)
+        findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
+    judged = finals_of(sheet, fleet, layout, series, (params.judged_at, params.run_id))
+    current, appended = with_versions(judged, inputs.finals)
+    exceptions = as_frame(findings, [placed.stray, placed.copies], fleet.installs, params.run_id)
+    return Vee(current, exceptions, appended)
