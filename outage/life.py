@@ -1,0 +1,95 @@
+"""Evidence of life under a dark node: what vetoes it, and what is its restoration."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from outage.evidence import NEVER, Evidence, Spans, first_after, last_until
+from outage.params import DetectParams
+from outage.topology import NO_NODE, Ints, Topology
+
+
+class Territory(NamedTuple):
+    """The eligible meters below some nodes of one level, node by node."""
+
+    meter: Ints
+    place: Ints  # index of the node in the list asked for
+
+
+class Onset(NamedTuple):
+    """Nodes of one level asked for, and what counts as life below them."""
+
+    level: int
+    start: Ints
+    ups_from: Ints
+    """A power-up since then is life: where the node stayed dark when its surroundings returned. Else `NEVER`."""
+
+
+class Lives(NamedTuple):
+    """Per node asked for: the last read that vetoes it, and how many meters lived."""
+
+    last_veto: Ints  # -1: no life, no veto
+    living: Ints
+
+
+def below(topology: Topology, level: int, nodes: Ints, eligible: Ints) -> Territory:
+    """The eligible meters below each of the nodes, grouped by node.
+
+    Args:
+        topology: The tree.
+        level: Index into `LEVELS`.
+        nodes: Node numbers of that level, each once.
+        eligible: Numbers of the eligible meters, sorted by their node at `level`.
+    """
+    of = topology.node_of[level][eligible]
+    first, after = np.searchsorted(of, nodes, "left"), np.searchsorted(of, nodes, "right")
+    count = after - first
+    place = np.repeat(np.arange(len(nodes)), count)
+    offset = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return Territory(eligible[np.repeat(first, count) + offset], place)
+
+
+def find_vetoes(
+    territory: Territory, onset: Onset, members: Spans, topology: Topology, evidence: Evidence, params: DetectParams
+) -> Lives:
+    """Life after an onset of meters that did not report it: any life below vetoes the node.
+
+    A read is restoration, not life, once the smallest node around the meter that reported the onset has begun to come
+    back; before that it proves that the meter never was dark.
+
+    Args:
+        territory: The meters below each node; `place` indexes `onset.start`.
+        onset: The nodes.
+        members: Spans that belong to the onsets.
+        topology: The tree.
+        evidence: Reads and power-ups.
+        params: `clock_tolerance_s`.
+    """
+    other = ~np.isin(territory.meter, members.meter)
+    silent, place = territory.meter[other], territory.place[other]
+    returning = _first_return(silent, members, topology, onset.level)
+    read = first_after(evidence.reads, silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
+    up = first_after(evidence.ups, silent, onset.ups_from[place] - 1)
+    first = np.minimum(read, up)
+    lives = first < returning
+    last = last_until(evidence.reads, silent[lives], returning[lives] - 1)
+    veto = np.full(len(onset.start), -1)
+    np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))
+    return Lives(veto, np.bincount(place[lives], minlength=len(onset.start)))
+
+
+def _first_return(meter: Ints, members: Spans, topology: Topology, level: int) -> Ints:
+    """When the smallest node around each meter that reported the onset begins to come back."""
+    returning = np.full(len(meter), NEVER)
+    decided = np.zeros(len(meter), bool)
+    for rung in range(level + 1):
+        node_of = topology.node_of[rung]
+        earliest = np.full(len(topology.names[rung]) + 1, NEVER)
+        told = np.zeros(len(topology.names[rung]) + 1, bool)
+        np.minimum.at(earliest, node_of[members.meter], members.end)
+        told[node_of[members.meter]] = True
+        node = node_of[meter]
+        here = ~decided & (node != NO_NODE) & told[node]
+        returning[here] = earliest[node[here]]
+        decided |= here
+    return returning

@@ -1,0 +1,95 @@
+"""The supply tree as arrays: which node every meter hangs on, at every level."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from schemas.codes import NodeKind, Scope
+from schemas.frames import UTC_US
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+LEVELS: Final = (NodeKind.TRANSFORMER, NodeKind.LATERAL, NodeKind.FEEDER, NodeKind.SUBSTATION)
+"""Levels above the service point, from the leaf up. Each is a column `<level>_id` of METERS."""
+
+SCOPE_OF_LEVEL: Final = (Scope.STREET, Scope.STREET, Scope.ZONAL, Scope.ZONAL)
+
+NO_NODE: Final = -1
+
+
+class Topology(NamedTuple):
+    """Meters numbered 0 … M-1 in the order of their names, and the nodes above each."""
+
+    meters: pl.DataFrame
+    """One row per meter: `meter`, `meter_id`, `service_point_id`?, `customer` (number), `phase`?, `installed_at`?,
+    `removed_at`?, and the four `<level>_id`?."""
+    node_of: tuple[Ints, ...]
+    """Per level: the node's number at that level for every meter, `NO_NODE` where METERS does not say."""
+    names: tuple[list[str], ...]
+    """Per level: the CIM id of every node number."""
+    customer: Ints
+    """Per meter: number of its customer (service point, or the meter itself)."""
+    disabled: tuple[str, ...]
+    """Rules that METERS lacks the columns for."""
+
+
+def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
+    """Number the meters and their nodes.
+
+    Args:
+        meters: METERS. Of several installations of one meter the latest counts.
+        also: `meter_id` of meters that spoke; those not in METERS are known without a place.
+    """
+    known = (
+        meters.sort("installed_at", nulls_last=False)
+        .unique("meter_id", keep="last", maintain_order=True)
+        .select("meter_id", "service_point_id", "phase", "installed_at", "removed_at", *(f"{lv}_id" for lv in LEVELS))
+    )
+    strangers = also.unique().rename("meter_id").to_frame().join(known, on="meter_id", how="anti")
+    table = (
+        pl.concat([known, strangers], how="diagonal")
+        .sort("meter_id")
+        .with_row_index("meter")
+        .with_columns(
+            pl.col("meter").cast(pl.Int64),
+            pl.coalesce("service_point_id", "meter_id").rank("dense").cast(pl.Int64).sub(1).alias("customer"),
+            pl.col("installed_at", "removed_at").cast(UTC_US),
+        )
+    )
+    numbered = [_number(table[f"{level}_id"]) for level in LEVELS]
+    return Topology(
+        meters=table,
+        node_of=tuple(numbers for numbers, _ in numbered),
+        names=tuple(names for _, names in numbered),
+        customer=table["customer"].to_numpy(),
+        disabled=tuple(_disabled(table)),
+    )
+
+
+def eligible_between(topology: Topology, first_us: int, last_us: int) -> Flags:
+    """Which meters were installed at some time of the span given in microseconds."""
+    installed = topology.meters["installed_at"].to_physical().fill_null(first_us).to_numpy()
+    removed = topology.meters["removed_at"].to_physical().fill_null(last_us + 1).to_numpy()
+    flags: Flags = (installed <= last_us) & (removed > first_us)
+    return flags
+
+
+def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
+    names = ids.drop_nulls().unique().sort()
+    numbers = ids.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), default=NO_NODE)
+    return numbers.fill_null(NO_NODE).cast(pl.Int64).to_numpy(), names.to_list()
+
+
+def _disabled(table: pl.DataFrame) -> list[str]:
+    absent = {level: table[f"{level}_id"].null_count() == table.height for level in LEVELS}
+    rules = []
+    if absent[NodeKind.TRANSFORMER] and absent[NodeKind.LATERAL]:
+        rules.append("street: METERS has neither transformer_id nor lateral_id")
+    if absent[NodeKind.FEEDER] and absent[NodeKind.SUBSTATION]:
+        rules.append("zonal: METERS has neither feeder_id nor substation_id")
+    if table["service_point_id"].null_count() == table.height:
+        rules.append("customers: METERS has no service_point_id, every meter counts as a customer")
+    return rules
