@@ -12,7 +12,7 @@ from schemas.errors import ContractError, ProtocolError
 
 MAX_DESCRIPTION_DEPTH: Final = 16
 NULLS_PER_BYTE: Final = 16
-"""Elements allowed per byte of the message. Nulls take none: three nested counts of FFFF would ask for 2^48 of them."""
+"""Elements allowed per byte of the message: nulls take none, so their number needs a bound of its own."""
 
 TypeDescription: TypeAlias = "tuple[int, int, tuple[TypeDescription, ...]]"
 """Tag; element count of an array, else 0; descriptions of the elements: one for an array, each for a structure."""
@@ -48,12 +48,11 @@ def read_compact_array(cursor: Cursor) -> Data:
     cursor.take(length)
     contents = Cursor(cursor.data, start, cursor.at)
     work = _Work(NULLS_PER_BYTE * (contents.stop - first) + 64)
+    if not _takes_octets(kind):
+        raise ProtocolError(RejectReason.WORK, first, "elements that take no bytes cannot be counted")
     elements: list[Data] = []
     while contents.at < contents.stop:
-        before = contents.at
         elements.append(_read_described(contents, kind, work))
-        if contents.at == before:
-            raise ProtocolError(RejectReason.TRAILING_BYTES, before, "contents of elements that take no bytes")
     return Data(Tag.COMPACT_ARRAY, tuple(elements), description)
 
 
@@ -105,6 +104,16 @@ def _read_described(cursor: Cursor, kind: TypeDescription, work: _Work) -> Data:
     if tag == Tag.STRUCTURE:
         return Data(tag, tuple(_read_described(cursor, each, work) for each in inner))
     return Data(tag, _READERS[tag](cursor))
+
+
+def _takes_octets(kind: TypeDescription) -> bool:
+    # An element without bytes leaves the number of elements open: three counts of FFFF would ask for 2^48 of them.
+    tag, count, inner = kind
+    if tag == Tag.ARRAY:
+        return count > 0 and _takes_octets(inner[0])
+    if tag == Tag.STRUCTURE:
+        return any(_takes_octets(each) for each in inner)
+    return tag not in (Tag.NULL, Tag.DONT_CARE)
 
 
 def _read_nothing(_: Cursor) -> None:

@@ -108,6 +108,8 @@ def unwrap(message: bytes) -> LinkMessage:
     Raises:
         ProtocolError: Not a message, an incomplete one, or more than one.
     """
+    if not message:
+        raise ProtocolError(RejectReason.NOT_DLMS, 0, "no bytes")
     frames = list(_cut(message, 0))
     joined = join_next(frames, 0)
     if joined.error is not None:

@@ -78,7 +78,7 @@ def read_frame(data: bytes, at: int, stop: int) -> HdlcFrame:
 
 
 def fcs(octets: bytes) -> bytes:
-    """CRC-16/X.25 of the octets, low byte first; of the text 123456789 it is 90 6E.
+    """CRC-16/X.25 of the octets, low byte first; of the text 123456789 it is 906E, sent as 6E 90.
 
     `binascii` counts the same polynomial with the highest bit first: octets go in and the sum comes out mirrored.
     """
