@@ -1,37 +1,44 @@
-"""What the outage room says to others: one renderer a format, all pure. `feeds` renders files by format name."""
+"""What the outage room says to others: one renderer a format, all pure; `render_feeds` renders files by format name."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from outage.messages.cim_json import render_cim_json_lines
 from schemas.errors import ContractError
 
-DEFAULT_FORMATS: Final = ("cim-json",)
 
-_FEEDS: Final[dict[str, tuple[str, Callable[[pl.DataFrame], bytes]]]] = {
-    "cim-json": ("outages.jsonl", render_cim_json_lines),
+class Feed(NamedTuple):
+    """A file of all steps of all incidents."""
+
+    file: str
+    render: Callable[[pl.DataFrame], bytes]
+
+
+_CIM_JSON: Final = Feed("outages.jsonl", render_cim_json_lines)
+
+FEEDS: Final[dict[str, Feed]] = {
+    "cim-json": _CIM_JSON,
+    "json": _CIM_JSON,
+    "cim": _CIM_JSON,
 }
-
-FORMATS: Final = tuple(_FEEDS)
-"""Names that `feeds` knows."""
+"""Formats by name; the first name of a feed is its own, others are aliases."""
 
 
-def feeds(outages: pl.DataFrame, formats: Iterable[str] = DEFAULT_FORMATS) -> dict[str, str]:
-    """File name -> text of the incidents in every format asked for; the same rows give the same text.
+def render_feeds(outages: pl.DataFrame, names: Iterable[str]) -> dict[str, bytes]:
+    """File name -> content of the incidents in every format asked for; the same rows give the same bytes.
 
     Args:
         outages: OUTAGES.
-        formats: Names out of `FORMATS`.
+        names: Names out of `FEEDS`.
 
     Raises:
         ContractError: A format is not known, or `outages` is not OUTAGES.
     """
-    files: dict[str, str] = {}
-    for name in formats:
-        if name not in _FEEDS:
-            raise ContractError(f"format {name!r}: not one of {', '.join(FORMATS)}")
-        file, render = _FEEDS[name]
-        files[file] = render(outages).decode()
+    files: dict[str, bytes] = {}
+    for name in names:
+        if name not in FEEDS:
+            raise ContractError(f"format {name!r}: not one of {', '.join(FEEDS)}")
+        files[FEEDS[name].file] = FEEDS[name].render(outages)
     return files

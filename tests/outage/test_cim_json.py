@@ -9,7 +9,7 @@ import pytest
 from outage_logs import MINUTE, T0, alive, below, log, told, tree
 
 from outage.detect import detect_outages
-from outage.messages import FORMATS, feeds
+from outage.messages import FEEDS, render_feeds
 from outage.messages.cim_json import message_schema, parse_cim_json, render_cim_json
 from outage.params import DetectParams
 from schemas.errors import ContractError
@@ -50,9 +50,9 @@ def test_a_wrong_field_is_refused_and_named(field: str, value: object) -> None:
 
 
 def test_the_same_incidents_give_the_same_bytes() -> None:
-    assert feeds(incidents(), FORMATS) == feeds(incidents(), FORMATS)
+    assert render_feeds(incidents(), FEEDS) == render_feeds(incidents(), FEEDS)
 
 
 def test_an_unknown_format_is_named() -> None:
     with pytest.raises(ContractError, match="fax"):
-        feeds(incidents(), ["fax"])
+        render_feeds(incidents(), ["fax"])
