@@ -1,0 +1,107 @@
+"""Stage `compute_determinants`: what a bill is made of, from judged intervals and a tariff, exact to 1 mWh."""
+
+import hashlib
+import uuid
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from billing_export.lines import BILLED_CHANNELS, judge
+from billing_export.registers import register_lines
+from billing_export.segments import cut, newest
+from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
+from billing_export.streams import demand_lines, energy_lines, net_lines, straddling
+from billing_export.tariffs import TariffBook
+from billing_export.usage import civil_rows, usage
+from schemas.frames import CHANNEL, DETERMINANTS, FINALS, METERS, READS, UTC_US, conform
+
+BATCH_NAMESPACE: Final = uuid.UUID("5f6c0a0e-3d0a-5b8e-9c55-0d7c7b1f4a10")
+"""Namespace of batch ids; any fixed value would do, but it must never change."""
+
+_ORDER: Final = ["account_id", "service_point_id", "meter_id", "period_start", "determinant", "channel"]
+
+
+class Determinants(NamedTuple):
+    """Lines to bill, and what must be said beside them."""
+
+    determinants: pl.DataFrame
+    """DETERMINANTS, sorted by account, service point, meter, time and determinant."""
+    findings: pl.DataFrame
+    """FINDINGS: held lines with their reason, and lines whose maximum may be hidden."""
+
+
+def compute_determinants(
+    finals: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame, tariffs: TariffBook, params: DeterminantParams
+) -> Determinants:
+    """Every determinant of every installation over the local days `[date_from, date_to)`.
+
+    Args:
+        finals: FINALS, any versions, any order; the newest version of an interval counts. Primary quantities.
+        meters: METERS; may be empty: then all is in UTC without time of use.
+        reads: READS as sent, for `register_start` and `register_end`; may be empty.
+        tariffs: Tariffs by name.
+        params: Period, limits, names of the batch.
+
+    Returns:
+        Lines: `energy_total` and `energy_delivered` (Σ delivered), `energy_tou_<p>` for each period of the tariff
+        (they sum to the total, exactly), `energy_received`, `energy_net` (channel null; beside the two, never
+        instead), `reactive_energy` (a line per reactive channel), `demand_max` and `demand_max_tou_<p>` (thousandths
+        of a watt; `occurred_at` is the start of the window), `register_start` and `register_end` (`occurred_at` is
+        the instant of the read, no intervals). The six counts of a line add up to `n_intervals`; intervals without a
+        final are missing.
+    """
+    lines = compute_lines(finals, meters, reads, tariffs, params)
+    return Determinants(seal(lines.determinants, params), lines.findings)
+
+
+def compute_lines(
+    finals: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame, tariffs: TariffBook, params: DeterminantParams
+) -> Determinants:
+    """The lines of a part of the meters: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
+    channels = pl.Series(BILLED_CHANNELS, dtype=CHANNEL)
+    billed = newest(conform(finals, FINALS).filter(pl.col("channel").is_in(channels.implode())))
+    metered = billed.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
+    spans = billing_spans(metered, conform(meters, METERS), tariffs, params)
+    found = cut(billed, spans.spans)
+    civil = civil_rows(found, tariffs, params.holidays)
+    used = usage(found.rows, civil)
+    demand = demand_lines(found, civil, used, tariffs)
+    judged = judge(pl.concat([energy_lines(found, civil, used), net_lines(found, used), demand.lines]), params)
+    registers = register_lines(conform(reads, READS), spans.spans)
+    lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers, tariffs)])
+    said = [spans.findings, judged.findings, demand.findings, straddling(found, used)]
+    return Determinants(lines, pl.concat([rows.cast(FINDINGS) for rows in said]))
+
+
+def seal(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
+    """The same lines sorted and numbered, under a batch id that the same inputs give again.
+
+    The id is the UUIDv5 of consumer, cycle, period and revision set, which is the digest of what the lines rest on.
+    """
+    ordered = lines.sort(_ORDER, nulls_last=False, maintain_order=True)
+    resting = ordered.select(
+        "meter_id", "service_point_id", "period_start", "channel", "determinant", "source_revision", "value_milli"
+    )
+    digest = hashlib.sha256(resting.write_csv().encode()).hexdigest()
+    name = "|".join([params.consumer, params.cycle, str(params.date_from), str(params.date_to), digest])
+    return ordered.with_columns(
+        batch_id=pl.lit(str(uuid.uuid5(BATCH_NAMESPACE, name))), line_no=pl.int_range(1, pl.len() + 1, dtype=pl.Int32)
+    )
+
+
+def _as_contract(lines: pl.DataFrame, tariffs: TariffBook) -> pl.DataFrame:
+    versions = {entry.name: entry.label() for entry in tariffs.tariff}
+    known = pl.col("tariff").is_in(list(versions))
+    text = pl.String()
+    filled = lines.with_columns(
+        batch_id=pl.lit("", dtype=text),
+        line_no=pl.lit(0, dtype=pl.Int32),
+        period_start=pl.col("span_from").cast(UTC_US),
+        period_end=pl.col("span_to").cast(UTC_US),
+        tou_calendar=pl.when(known).then("tariff").otherwise(pl.lit(None, dtype=text)),
+        tou_version=pl.col("tariff").replace_strict(versions, default=None, return_dtype=text),
+        determinant_revision=pl.lit(1, dtype=pl.Int32),
+        supersedes=pl.lit(None, dtype=text),
+        sign=pl.lit(1, dtype=pl.Int8),
+    )
+    return conform(filled, DETERMINANTS)

@@ -1,0 +1,146 @@
+"""Stage `export`: finals to the bytes of market files, and the manifest that proves them whole."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from billing_export.determinants import BATCH_NAMESPACE
+from billing_export.formats import FORMATS
+from billing_export.manifest import FileEntry, Section, render_manifest
+from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
+from billing_export.spans import billing_spans
+from schemas.errors import ContractError
+from schemas.frames import FINALS, METERS, READS, conform
+
+MANIFEST: Final = "manifest.json"
+_NO_FINALS_AT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RenderedFile(NamedTuple):
+    """A finished file."""
+
+    name: str
+    content: bytes
+    records: int
+
+
+class Export(NamedTuple):
+    """Files of an export in the order in which they are delivered; the manifest comes last."""
+
+    files: tuple[RenderedFile, ...]
+    manifest: bytes
+    tally: Tally
+
+
+def export(inputs: ExportInputs, params: ExportParams) -> Export:
+    """Files and manifest of one export; the same inputs give the same bytes.
+
+    Args:
+        inputs: FINALS, METERS, READS and tariffs; METERS and READS may be empty.
+        params: Formats, days, participants.
+
+    Raises:
+        ContractError: An unknown format, no day, or a frame of another shape.
+    """
+    checked = ExportInputs(
+        conform(inputs.finals, FINALS), conform(inputs.meters, METERS), conform(inputs.reads, READS), inputs.tariffs
+    )
+    rendered = [_rendered(checked, form, params) for form in formats_of(params)]
+    tally = joined([one.section.tally for one in rendered])
+    batch_id = batch_id_of(tally, params)
+    files: list[RenderedFile] = []
+    sections: list[Section] = []
+    for one in rendered:
+        names = one.section.form.file_names(batch_id, params)
+        named = [RenderedFile(names[part], content, records) for part, (content, records) in one.parts.items()]
+        sections.append(one.section._replace(files=tuple(entry_of(file) for file in named)))
+        files.extend(named)
+    return Export(tuple(files), render_manifest(batch_id, params, sections, run_ids([checked])), tally)
+
+
+def formats_of(params: ExportParams) -> list[Format]:
+    """The formats asked for.
+
+    Raises:
+        ContractError: None, one that does not exist, or no day between the bounds.
+    """
+    unknown = [name for name in params.formats if name not in FORMATS]
+    if unknown or not params.formats:
+        raise ContractError(f"format {unknown[0] if unknown else ''!r}: not one of {', '.join(sorted(FORMATS))}")
+    if params.date_from >= params.date_to:
+        raise ContractError(f"no day between {params.date_from} and {params.date_to}")
+    return [FORMATS[name] for name in dict.fromkeys(params.formats)]
+
+
+def entry_of(file: RenderedFile) -> FileEntry:
+    """A file as the manifest states it."""
+    return FileEntry(file.name, len(file.content), hashlib.sha256(file.content).hexdigest(), file.records)
+
+
+class _Rendered(NamedTuple):
+    section: Section
+    parts: dict[str, tuple[bytes, int]]
+    """Content and records of each file."""
+
+
+def _rendered(inputs: ExportInputs, form: Format, params: ExportParams) -> _Rendered:
+    created = params.created or newest_judged_at([inputs], form, params)
+    pieces: dict[str, list[Piece]] = {}
+    for piece in form.render(iter([inputs]), Heading(created, params)):
+        pieces.setdefault(piece.part, []).append(piece)
+    tally = joined([piece.tally for some in pieces.values() for piece in some if piece.tally])
+    parts = {
+        part: (b"".join(piece.content for piece in some), sum(piece.records for piece in some))
+        for part, some in pieces.items()
+    }
+    return _Rendered(Section(form, created, tally, ()), parts)
+
+
+def newest_judged_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams) -> datetime:
+    """The newest `judged_at` of the finals inside the period; the epoch where there is none."""
+    newest = _NO_FINALS_AT
+    asked = params.determinants(form.timezone)
+    for part in parts:
+        metered = part.finals.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
+        spans = billing_spans(metered, part.meters, part.tariffs, asked).spans
+        bounds = spans.group_by("meter_id").agg(pl.col("span_from").min(), pl.col("span_to").max())
+        used = part.finals.lazy().join(bounds.lazy(), on="meter_id")
+        start = pl.col("interval_start")
+        found = used.filter((start >= pl.col("span_from")) & (start < pl.col("span_to"))).select("judged_at").max()
+        latest = found.collect().item()
+        newest = max(newest, latest) if isinstance(latest, datetime) else newest
+    return newest
+
+
+def run_ids(parts: Iterable[ExportInputs]) -> list[str]:
+    """Runs of validation that the finals come from."""
+    return sorted({run for part in parts for run in part.finals["run_id"].unique().to_list()})
+
+
+def batch_id_of(tally: Tally, params: ExportParams) -> str:
+    """UUIDv5 of consumer, formats, cycle, period and the digest of the revisions used."""
+    resting = tally.revisions.sort("meter_id", "stream", "source_revision", "value_milli").write_csv()
+    digest = hashlib.sha256(resting.encode()).hexdigest()
+    period = f"{params.date_from}|{params.date_to}"
+    return str(
+        uuid.uuid5(BATCH_NAMESPACE, f"{params.receiver}|{'+'.join(params.formats)}|{params.cycle}|{period}|{digest}")
+    )
+
+
+def parts_of(inputs: ExportInputs, size: int) -> Iterator[ExportInputs]:
+    """The same inputs by `size` meters at a time, in the order of their service points."""
+    meters = (
+        inputs.finals.select("meter_id", "service_point_id").unique("meter_id").sort("service_point_id", "meter_id")
+    )
+    for start in range(0, max(meters.height, 1), size):
+        chosen = meters["meter_id"].slice(start, size)
+        yield ExportInputs(
+            inputs.finals.filter(pl.col("meter_id").is_in(chosen.implode())),
+            inputs.meters.filter(pl.col("meter_id").is_in(chosen.implode())),
+            inputs.reads.filter(pl.col("meter_id").is_in(chosen.implode())),
+            inputs.tariffs,
+        )

@@ -1,0 +1,138 @@
+"""Days of NEM12: values on the grid of a day in NEM time, rounded by running sum, with their quality runs."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from schemas.codes import QUALITY_CODES, RULE_BIT, Method, Quality, Rule
+
+UNIT_MILLI: Final = 100
+"""Last place of a value: 0.0001 kWh."""
+NEM_OFFSET_MIN: Final = 600
+"""NEM time is UTC+10 all year."""
+DAY_MIN: Final = 1440
+
+_COMMUNICATION, _OUTAGE, _FREE_TEXT = 76, 79, 0
+_MISSING_BIT: Final = 1 << RULE_BIT[Rule.MISSING_INTERVAL]
+_BY_QUALITY: Final = {Quality.ESTIMATED: "S18", Quality.OUTAGE: "S19", Quality.EDITED: "S16", Quality.SUSPECT: "S14"}
+"""Flag and method of a quality with a method that the table does not pair with it."""
+
+I64 = npt.NDArray[np.int64]
+
+
+class Days(NamedTuple):
+    """Stream-days on their grid; all arrays have a row per stream-day."""
+
+    days: pl.DataFrame
+    """`stream`, `day` (Date, NEM time), `serial_meter`, `judged_at`: one row per stream-day."""
+    units: I64
+    """Shape (days, values): values in units of the last place, rounded by running sum."""
+    quality: I64
+    """Shape (days, values): index into `codes`."""
+    codes: tuple[tuple[str, str, str], ...]
+    """Flag with method, reason code, reason text."""
+    difference_milli: I64
+    """Rendered sum of the day less the exact one; at most half a unit of the last place."""
+
+
+def rounded(values_milli: I64) -> I64:
+    """Units of the last place of each value of each day: the rounded sum so far less the rounded sum before it.
+
+    Args:
+        values_milli: Shape (days, values), >= 0.
+    """
+    so_far = (np.cumsum(values_milli, axis=1) + UNIT_MILLI // 2) // UNIT_MILLI
+    return np.diff(so_far, axis=1, prepend=0)
+
+
+def on_grid(rows: pl.DataFrame, interval_min: int) -> Days:
+    """Stream-days of one interval length.
+
+    Args:
+        rows: `stream` (Int64), `minute` (of the start, since 1970), `value_milli`?, `quality`, `method`, `failed`,
+            `is_final_estimate`, `judged_at`, `meter_id`; on the grid, >= 0, one row per stream and minute, sorted by
+            stream and minute.
+        interval_min: Length.
+
+    A slot of the grid without a row, or without a value, is 0 with quality N.
+    """
+    nem = pl.col("minute") + NEM_OFFSET_MIN
+    placed = rows.with_columns(day=nem // DAY_MIN, slot=nem % DAY_MIN // interval_min)
+    placed = placed.with_columns(place=pl.struct("stream", "day").rle_id().cast(pl.Int64))
+    days = placed.group_by("place", maintain_order=True).agg(
+        pl.col("stream").first(),
+        pl.col("day").first(),
+        pl.col("judged_at").max(),
+        serial_meter=pl.col("meter_id").last(),
+    )
+    codes, code = _codes(placed)
+    shape = (days.height, DAY_MIN // interval_min)
+    cell = placed["place"].to_numpy() * shape[1] + placed["slot"].to_numpy()
+    values, quality = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    values.ravel()[cell] = placed["value_milli"].fill_null(0).to_numpy()
+    quality.ravel()[cell] = code
+    units = rounded(values)
+    difference = units.sum(axis=1) * UNIT_MILLI - values.sum(axis=1)
+    dated = days.with_columns(pl.col("day").cast(pl.Int32).cast(pl.Date)).drop("place")
+    return Days(dated, units, quality, codes, difference)
+
+
+class Runs(NamedTuple):
+    """Stretches of one quality within a day; all arrays have a row per stretch."""
+
+    day: I64
+    """Row of the stream-day."""
+    first: I64
+    """First interval, from 1."""
+    last: I64
+    code: I64
+
+
+def quality_runs(quality: I64) -> Runs:
+    """Stretches that tile every day from 1 to N without gap or overlap."""
+    days, values = quality.shape
+    flat = quality.ravel()
+    new = np.diff(flat, prepend=-1) != 0
+    new[::values] = True
+    first = np.flatnonzero(new)
+    after = np.append(first[1:], days * values)
+    return Runs(first // values, first % values + 1, (after - 1) % values + 1, flat[first])
+
+
+def _codes(rows: pl.DataFrame) -> tuple[tuple[tuple[str, str, str], ...], I64]:
+    # A few dozen kinds of value stand behind millions of rows: each kind gets its code once. Kind 0 is N.
+    kinds = ["quality", "method", "is_final_estimate", "failed"]
+    plain = (pl.col("quality").cast(pl.String) == Quality.VALID.value) & pl.col("value_milli").is_not_null()
+    numbered = rows.select(*kinds, "value_milli", plain=plain, row=pl.int_range(pl.len()))
+    others = numbered.filter(~pl.col("plain"))
+    absent = others.filter(pl.col("value_milli").is_null())["row"].to_numpy()
+    code = np.ones(rows.height, np.int64)
+    texts: list[tuple[str, str, str]] = [("N", "", ""), ("A", "", "")]
+    for key, members in others.group_by(kinds, maintain_order=True):
+        text = _text_of(*key)
+        if text not in texts:
+            texts.append(text)
+        code[members["row"].to_numpy()] = texts.index(text)
+    code[absent] = 0
+    return tuple(texts), code
+
+
+def _text_of(quality: object, method: object, final: object, failed: object) -> tuple[str, str, str]:
+    kind = Quality(str(quality))
+    how = Method(str(method)) if method is not None else None
+    known = QUALITY_CODES.get((kind, how))
+    flag = known.nem12 if known else _BY_QUALITY.get(kind, "A" if kind is Quality.VALID else "N")
+    if final and flag[0] == "S":
+        flag = "F" + flag[1:]
+    if flag[0] not in "SF":
+        return flag, "", ""  # a reason belongs to a substitute
+    bits = int(str(failed))
+    if kind is Quality.OUTAGE:
+        return flag, str(_OUTAGE), ""
+    if kind is Quality.EDITED or not bits or bits & _MISSING_BIT:
+        return flag, str(_COMMUNICATION if kind is Quality.ESTIMATED else _FREE_TEXT), ""
+    lowest = (bits & -bits).bit_length() - 1
+    name = next((rule.value for rule, bit in RULE_BIT.items() if bit == lowest), "")
+    return flag, str(_FREE_TEXT), name

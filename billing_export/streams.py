@@ -1,0 +1,146 @@
+"""Lines of each stream: totals, time of use, net energy, demand."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from billing_export.demand import Mask, Peaks, Windows, block_windows, never_sets_peak, peaks, sliding_windows
+from billing_export.lines import findings, lines_of
+from billing_export.segments import I64, Segments
+from billing_export.spans import FINDINGS, versions_of
+from billing_export.tariffs import TariffBook
+from billing_export.usage import Civil, Usage
+from schemas.codes import Channel, Uom
+from schemas.frames import CHANNEL, UOM, UTC_US
+
+_SPAN = ["meter_id", "service_point_id", "span_from"]
+
+
+class DemandLines(NamedTuple):
+    """Lines of the maxima, and findings where one may be hidden or there is none."""
+
+    lines: pl.DataFrame
+    findings: pl.DataFrame
+
+
+def energy_lines(found: Segments, civil: Civil, used: Usage) -> pl.DataFrame:
+    """`energy_total`, `energy_delivered`, `energy_received`, `reactive_energy`, `energy_tou_<p>`."""
+    value, counts = used.value.sum(axis=1), used.counts.sum(axis=1)
+    channel = found.segments["channel"].cast(pl.String)
+    kinds = [
+        ("energy_total", channel == Channel.ENERGY_DELIVERED),
+        ("energy_delivered", channel == Channel.ENERGY_DELIVERED),
+        ("energy_received", channel == Channel.ENERGY_RECEIVED),
+        ("reactive_energy", channel.str.starts_with("reactive_")),
+    ]
+    lines = []
+    for name, chosen in kinds:
+        at = chosen.arg_true().to_numpy()
+        lines.append(lines_of(found.segments[at], name, value[at], counts[at]))
+    delivered = (channel == Channel.ENERGY_DELIVERED).to_list()
+    for period in range(used.value.shape[1]):
+        at = np.array([n for n, names in enumerate(civil.names) if delivered[n] and len(names) > period], np.int64)
+        # An interval across a boundary belongs to no period: such a stream has no time-of-use lines.
+        at = at[used.straddling[at] == 0]
+        names = [f"energy_tou_{civil.names[n][period]}" for n in at]
+        lines.append(lines_of(found.segments[at], names, used.value[at, period], used.counts[at, period]))
+    return pl.concat(lines)
+
+
+def net_lines(found: Segments, used: Usage) -> pl.DataFrame:
+    """`energy_net` = delivered − received where a span has both; its counts are those of both together."""
+    value, counts = used.value.sum(axis=1), used.counts.sum(axis=1)
+    channel = pl.col("channel").cast(pl.String)
+    streams = found.segments.select(*_SPAN, "channel", "source_revision", row=pl.int_range(pl.len()))
+    pairs = streams.filter(channel == Channel.ENERGY_DELIVERED).join(
+        streams.filter(channel == Channel.ENERGY_RECEIVED), on=_SPAN, suffix="_received", nulls_equal=True
+    )
+    delivered, received = pairs["row"].to_numpy(), pairs["row_received"].to_numpy()
+    of = found.segments[delivered].with_columns(
+        channel=pl.lit(None, dtype=CHANNEL),
+        source_revision=pairs.select(pl.max_horizontal("source_revision", "source_revision_received")).to_series(),
+    )
+    return lines_of(of, "energy_net", value[delivered] - value[received], counts[delivered] + counts[received])
+
+
+def demand_lines(found: Segments, civil: Civil, used: Usage, book: TariffBook) -> DemandLines:
+    """`demand_max` and `demand_max_tou_<p>` of delivered energy, in thousandths of a watt.
+
+    Findings: `no_complete_window` (held: there is no maximum), `peak_may_be_hidden` (windows that could not be
+    judged; the line is written).
+    """
+    windows, count = _windows(found, civil, book), found.segments.height
+    channel = found.segments["channel"].cast(pl.String)
+    delivered = (channel == Channel.ENERGY_DELIVERED).to_numpy()
+    named = ["demand_max"] * count
+    parts = [_maxima(found, used.counts.sum(axis=1), peaks(windows, count), named, delivered)]
+    for period in range(used.value.shape[1]):
+        has = np.array([len(names) > period for names in civil.names], dtype=bool) & delivered
+        named = [f"demand_max_tou_{names[period]}" if len(names) > period else "" for names in civil.names]
+        within = peaks(windows, count, windows.code == period)
+        parts.append(_maxima(found, used.counts[:, period], within, named, has & (used.straddling == 0)))
+    return DemandLines(pl.concat([part.lines for part in parts]), pl.concat([part.findings for part in parts]))
+
+
+def straddling(found: Segments, used: Usage) -> pl.DataFrame:
+    """Findings `straddles_period`: intervals longer than the tariff's grid, so that time of use cannot be told."""
+    rows = found.segments.with_columns(determinant=pl.lit("energy_tou"), across=pl.Series(used.straddling))
+    delivered = pl.col("channel").cast(pl.String) == Channel.ENERGY_DELIVERED
+    return findings(rows.filter((pl.col("across") > 0) & delivered), "straddles_period", pl.col("across"), held=True)
+
+
+def _windows(found: Segments, civil: Civil, book: TariffBook) -> Windows:
+    rows, index = found.rows, civil.entry
+    plans = found.segments.select("tariff", "timezone").rows()
+    newest = [versions_of(book, tariff, timezone)[-1] for tariff, timezone in plans]
+    takes = np.array([tariff.demand_takes_estimates for tariff in newest], dtype=bool)
+    slides = np.array([tariff.demand == "sliding" for tariff in newest], dtype=bool)
+    bad = never_sets_peak(rows, takes[rows.segment] if takes.any() else np.zeros(1, dtype=bool))
+    length, code = civil.window_min[index].astype(np.int64) * 60, civil.period[index]
+    if not slides.any():
+        return block_windows(rows, bad, civil.window[index], length, code)
+    sliding = sliding_windows(rows, bad, length, code)
+    if slides.all():
+        return sliding
+    block = block_windows(rows, bad, civil.window[index], length, code)
+    return _merged(_kept(block, ~slides), _kept(sliding, slides))
+
+
+def _kept(windows: Windows, segments: Mask) -> Windows:
+    kept = segments[windows.segment]
+    return Windows(
+        windows.segment[kept], windows.minute[kept], windows.code[kept], windows.power[kept], windows.usable[kept]
+    )
+
+
+def _merged(one: Windows, other: Windows) -> Windows:
+    segment = np.concatenate([one.segment, other.segment])
+    order = np.argsort(segment, kind="stable")
+    return Windows(
+        segment[order],
+        np.concatenate([one.minute, other.minute])[order],
+        np.concatenate([one.code, other.code])[order],
+        np.concatenate([one.power, other.power])[order],
+        np.concatenate([one.usable, other.usable])[order],
+    )
+
+
+def _maxima(found: Segments, counts: I64, found_peaks: Peaks, named: list[str], wanted: Mask) -> DemandLines:
+    at = np.flatnonzero(wanted)
+    lines = lines_of(found.segments[at], [named[n] for n in at], found_peaks.power[at], counts[at])
+    minute = pl.Series(found_peaks.minute[at])
+    lines = lines.with_columns(
+        uom=pl.lit(Uom.KW.value, dtype=UOM),
+        occurred_at=(minute * 60_000_000).cast(UTC_US),
+        hidden=pl.Series(found_peaks.hidden[at]),
+        seen=minute >= 0,
+        metered=pl.Series(counts[at].sum(axis=1) > 0),  # a period without a minute in the span has nothing to find
+    )
+    none = findings(
+        lines.filter(~pl.col("seen") & pl.col("metered")), "no_complete_window", pl.col("hidden"), held=True
+    )
+    some = lines.filter("seen")
+    unsure = findings(some.filter(pl.col("hidden") > 0), "peak_may_be_hidden", pl.col("hidden"), held=False)
+    kept = some.drop("hidden", "seen", "metered")
+    return DemandLines(kept, pl.concat([none, unsure]).cast(FINDINGS))

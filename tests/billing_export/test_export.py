@@ -1,0 +1,122 @@
+"""Exports: manifests that prove their files, runs that repeat to the byte, deliveries that never end half way."""
+
+import hashlib
+import io
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from billing_rows import JUDGED, TARIFFS, build_finals, build_meters
+
+from billing_export import delivery
+from billing_export.delivery import deliver
+from billing_export.export import Export, export
+from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.tariffs import parse_tariffs
+from schemas.errors import ContractError, TransientError
+from schemas.frames import DETERMINANTS, READS, conform
+from schemas.timegrid import day_bounds
+
+MONDAY, TUESDAY = date(2026, 7, 27), date(2026, 7, 28)
+START = day_bounds(MONDAY, "Europe/Berlin")[0]
+
+
+def run(
+    rows: pl.DataFrame | None = None, formats: tuple[str, ...] = ("determinants", "nem12"), **columns: object
+) -> Export:
+    rows = build_finals(START, [250_000] * 96) if rows is None else rows
+    inputs = ExportInputs(rows, build_meters(**columns), READS.empty(), parse_tariffs(TARIFFS))
+    return export(inputs, ExportParams(formats=formats, date_from=MONDAY, date_to=TUESDAY))
+
+
+def test_the_manifest_states_size_hash_and_records_of_every_file() -> None:
+    found = run()
+    manifest = json.loads(found.manifest)
+    assert [file["name"] for file in manifest["files"]] == [file.name for file in found.files]
+    for stated, file in zip(manifest["files"], found.files, strict=True):
+        assert stated["bytes"] == len(file.content)
+        assert stated["sha256"] == hashlib.sha256(file.content).hexdigest()
+        assert stated["records"] == file.records
+    totals = {row["determinant"]: row["sum"] for row in manifest["exports"][0]["control_totals"]}
+    assert totals["energy_total"] == "24.000000"
+    assert manifest["exports"][0]["parties"]["service_points"] == 1
+
+
+def test_without_created_the_newest_judgement_dates_the_export_and_a_second_run_is_equal_to_the_byte() -> None:
+    once, again = run(), run()
+    assert once.files == again.files
+    assert once.manifest == again.manifest
+    assert json.loads(once.manifest)["created"] == JUDGED.isoformat()
+
+
+def test_a_judgement_outside_the_period_does_not_date_the_export() -> None:
+    later = build_finals(
+        day_bounds(date(2026, 8, 5), "Europe/Berlin")[0], [1], judged_at=datetime(2026, 9, 1, tzinfo=UTC)
+    )
+    assert (
+        json.loads(run(pl.concat([build_finals(START, [1] * 96), later]), ("determinants",)).manifest)["created"]
+        == JUDGED.isoformat()
+    )
+
+
+def test_the_parquet_keeps_the_contract_and_shows_each_value_in_its_unit() -> None:
+    lines = pl.read_parquet(io.BytesIO(run().files[0].content))
+    assert conform(lines, DETERMINANTS).height == lines.height
+    total = lines.filter(pl.col("determinant") == "energy_total")
+    assert total["value"].item() == Decimal("24.000000")
+    assert total["value"].dtype == pl.Decimal(18, 6)
+
+
+def test_a_text_cell_never_runs_in_a_spreadsheet_but_a_negative_number_stays_a_number() -> None:
+    rows = pl.concat([build_finals(START, [1] * 96), build_finals(START, [3] * 96, channel="energy_received")])
+    text = run(rows, ("determinants",), account_id="=1+2").files[1].content.decode()
+    assert ",'=1+2," in text
+    assert ",-0.000192\r\n" in text
+
+
+def test_an_unknown_format_and_an_empty_period_are_refused() -> None:
+    with pytest.raises(ContractError, match="format 'nem99'"):
+        run(formats=("nem99",))
+    inputs = ExportInputs(build_finals(START, [1]), build_meters(), READS.empty())
+    with pytest.raises(ContractError, match="no day"):
+        export(inputs, ExportParams(formats=("nem12",), date_from=MONDAY, date_to=MONDAY))
+
+
+def test_a_delivery_that_is_repeated_writes_nothing_twice(tmp_path: Path) -> None:
+    found = run()
+    assert len(deliver(found, tmp_path).written) == 4
+    assert deliver(found, tmp_path).written == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [file.name for file in found.files] + ["manifest.json"]
+    )
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_a_crash_between_any_two_steps_leaves_no_manifest_without_its_files(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = run(), run(build_finals(START, [111] * 96))
+    deliver(old, tmp_path)
+    left = [steps]
+
+    def fails(handle: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(delivery.os, "fsync", fails)
+    if steps < 9:
+        with pytest.raises(TransientError):
+            deliver(new, tmp_path)
+    else:
+        deliver(new, tmp_path)
+    manifest = tmp_path / "manifest.json"
+    if manifest.exists():
+        for stated in json.loads(manifest.read_bytes())["files"]:
+            assert hashlib.sha256((tmp_path / stated["name"]).read_bytes()).hexdigest() == stated["sha256"]
+    monkeypatch.undo()
+    deliver(new, tmp_path)
+    assert manifest.read_bytes() == new.manifest
