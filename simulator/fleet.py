@@ -5,38 +5,22 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from schemas.frames import CHANNEL, RAW_FRAMES, UTC_US, conform
 from simulator import captures, curves, notices, outages, pushes, spells, topology
-from simulator.captures import Registered
-from simulator.columns import I64, U8, US, chance
+from simulator.columns import I64, U8, chance
 from simulator.faults import Plan, plan_faults
 from simulator.files import render_keys, render_tariffs
 from simulator.grid import Span, interval_starts, span_of
 from simulator.outages import Dark
 from simulator.params import SimulatorParams, checked
-from simulator.protection import Ciphers, plain_wpdus, protected_wpdus
-from simulator.sending import Outgoing, invocation_counters
+from simulator.reception import number_frames, received_frames
+from simulator.sending import Outgoing
 from simulator.spells import Spells
-from simulator.topology import GENERIC, INTERVAL_MILLI, OBIS_PAIRS, OBIS_ROWS, UNIT_MILLI, Fleet
+from simulator.topology import GENERIC, INTERVAL_MILLI, OBIS_PAIRS, OBIS_ROWS, Fleet
+from simulator.truth import truth_intervals
 
-FRAMES_TOPIC: Final = "ami.frames.v1"
-GASPS_TOPIC: Final = "ami.lastgasp.v1"
 _CELLS: Final = 1_500_000
 """Meters × intervals worked on at once: some 150 MB of arrays, whatever the size of the run."""
-
-TRUTH_INTERVALS: Final = pl.Schema(
-    {
-        "meter_id": pl.String(),
-        "service_point_id": pl.String(),
-        "channel": CHANNEL,
-        "interval_start": UTC_US,
-        "interval_s": pl.Int32(),
-        "value_milli": pl.Int64(),
-        "outage": pl.Boolean(),
-    }
-)
 
 
 class Simulated(NamedTuple):
@@ -46,7 +30,7 @@ class Simulated(NamedTuple):
     meters: pl.DataFrame  # METERS
     keys_csv: str  # KEYS.csv of the ciphered meters
     tariffs_toml: str  # TARIFFS.toml
-    truth_intervals: pl.DataFrame  # TRUTH_INTERVALS: primary quantities; `outage`: dark from beginning to end
+    truth_intervals: pl.DataFrame  # truth.TRUTH_INTERVALS
     truth_outages: pl.DataFrame  # outages.TRUTH_OUTAGES, of the whole fleet
 
 
@@ -75,7 +59,7 @@ def simulate(params: SimulatorParams, shapes: pl.DataFrame | None = None) -> Sim
     """
     world = build_world(params, shapes)
     parts = [_simulate_rows(world, *part) for part in enumerate(_parts(world))]
-    frames = _number(pl.concat([part.frames for part in parts]), _no_offsets(params))
+    frames = number_frames(pl.concat([part.frames for part in parts]), _no_offsets(params))
     return _simulated(world, world.fleet, frames, pl.concat([part.truth for part in parts]))
 
 
@@ -89,7 +73,7 @@ def simulate_in_parts(params: SimulatorParams, shapes: pl.DataFrame | None = Non
     offsets = _no_offsets(params)
     for number, rows in enumerate(_parts(world)):
         part = _simulate_rows(world, number, rows)
-        yield _simulated(world, topology.of_rows(world.fleet, rows), _number(part.frames, offsets), part.truth)
+        yield _simulated(world, topology.of_rows(world.fleet, rows), number_frames(part.frames, offsets), part.truth)
 
 
 def build_world(params: SimulatorParams, shapes: pl.DataFrame | None = None) -> World:
@@ -144,7 +128,8 @@ def _simulate_rows(world: World, number: int, rows: I64) -> _Part:
             chance(seed, "notices", number, width),
         )
         outgoing += [message._replace(meter=mine[message.meter]) for message in said]
-    return _Part(_frames(world, rows, fleet, outgoing), pl.concat(truth))
+    counters = topology.first_counters(world.fleet)[rows]
+    return _Part(received_frames(outgoing, fleet, rows, counters), pl.concat(truth))
 
 
 def _simulate_cohort(
@@ -177,7 +162,7 @@ def _simulate_cohort(
         ]
     else:
         sent = [pushes.push_profiles(sender, read, daily=bool(fleet.daily[0]), rng=rng)]
-    return sent, _truth(fleet, true)
+    return sent, truth_intervals(fleet, true)
 
 
 def _plan_of(plan: Plan, rows: I64) -> Plan:
@@ -195,95 +180,6 @@ def _names(fleet: Fleet, rows: I64) -> U8:
     return np.frombuffer(octets, dtype=np.uint8).reshape(rows.size, -1)
 
 
-def _truth(fleet: Fleet, true: Registered) -> pl.DataFrame:
-    meter, slot = np.nonzero(true.installed)
-    primary = (UNIT_MILLI[fleet.layout] * fleet.multiplier)[meter]
-    named = fleet.meters.select("meter_id", "service_point_id")[meter].with_columns(
-        interval_start=pl.Series(true.starts_s[slot] * US).cast(UTC_US),
-        interval_s=pl.lit(int(fleet.interval_s[0]), dtype=pl.Int32),
-        outage=pl.Series(true.lit[meter, slot] <= 0),
-    )
-    channels = fleet.meters["channels"][0].to_list()
-    return pl.concat(
-        [
-            named.with_columns(
-                channel=pl.lit(name, dtype=CHANNEL), value_milli=pl.Series(true.energy[meter, slot, channel] * primary)
-            ).select(TRUTH_INTERVALS.names())
-            for channel, name in enumerate(channels)
-        ]
-    )
-
-
-def _frames(world: World, rows: I64, fleet: Fleet, outgoing: list[Outgoing]) -> pl.DataFrame:
-    ciphers = Ciphers(fleet.ek, fleet.ak)
-    counters = invocation_counters(outgoing, topology.first_counters(world.fleet)[rows])
-    parts = []
-    for messages, counter in zip(outgoing, counters, strict=True):
-        for which, apdus in messages.bodies:
-            for is_ciphered in (True, False):
-                chosen = np.flatnonzero(fleet.ciphered[messages.meter[which]] == is_ciphered)
-                if not chosen.size:
-                    continue
-                message, bodies = which[chosen], apdus[chosen]
-                meter = messages.meter[message]
-                wpdus = (
-                    protected_wpdus(bodies, meter, fleet.title, counter[message], ciphers)
-                    if is_ciphered
-                    else plain_wpdus(bodies)
-                )
-                parts.append(_received(messages, message, wpdus, rows[meter], fleet.feeder[meter]))
-    return pl.concat(parts)
-
-
-def _received(messages: Outgoing, which: I64, wpdus: U8, meter: I64, feeder: I64) -> pl.DataFrame:
-    once = pl.DataFrame(
-        {
-            "received_us": messages.received_us[which],
-            "meter": meter,
-            "sent_us": messages.sent_us[which],
-            "urgent": np.full(which.size, messages.urgent),
-            "key": feeder if messages.urgent else meter,
-            "payload": _binary(wpdus),
-        }
-    )
-    again = messages.again_us[which]
-    twice = np.flatnonzero(again >= 0)
-    return pl.concat([once, once[twice].with_columns(received_us=pl.Series(again[twice]))]) if twice.size else once
-
-
-def _binary(rows: U8) -> pl.Series:
-    octets = np.ascontiguousarray(rows)
-    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), rows.shape[0], [None, pa.py_buffer(octets)])
-    return pl.Series("payload", array.cast(pa.large_binary()))
-
-
-def _no_offsets(params: SimulatorParams) -> I64:
-    return np.zeros((2, params.partitions), dtype=np.int64)
-
-
-def _number(frames: pl.DataFrame, offsets: I64) -> pl.DataFrame:
-    """RAW_FRAMES in order of reception, offsets counted on from `offsets` (lanes × partitions), which move along."""
-    frames = frames.sort("received_us", "meter", "sent_us", "urgent")
-    lane = frames["urgent"].cast(pl.Int64).to_numpy()
-    partition = frames["key"].to_numpy() % offsets.shape[1]
-    offset = np.empty(frames.height, dtype=np.int64)
-    for place in np.ndindex(*offsets.shape):
-        mine = np.flatnonzero((lane == place[0]) & (partition == place[1]))
-        offset[mine] = offsets[place] + np.arange(mine.size)
-        offsets[place] += mine.size
-    return conform(
-        frames.select(
-            topic=pl.when("urgent").then(pl.lit(GASPS_TOPIC)).otherwise(pl.lit(FRAMES_TOPIC)),
-            partition=pl.Series(partition.astype(np.int32)),
-            offset=pl.Series(offset),
-            frame=pl.lit(0, dtype=pl.Int32),
-            received_at=pl.col("received_us").cast(UTC_US),
-            payload="payload",
-        ),
-        RAW_FRAMES,
-    )
-
-
 def _simulated(world: World, fleet: Fleet, frames: pl.DataFrame, truth: pl.DataFrame) -> Simulated:
     return Simulated(
         frames=frames,
@@ -293,3 +189,7 @@ def _simulated(world: World, fleet: Fleet, frames: pl.DataFrame, truth: pl.DataF
         truth_intervals=truth,
         truth_outages=outages.truth_outages(world.dark, world.fleet),
     )
+
+
+def _no_offsets(params: SimulatorParams) -> I64:
+    return np.zeros((2, params.partitions), dtype=np.int64)
