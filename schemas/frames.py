@@ -384,7 +384,7 @@ def conform(rows: pl.DataFrame, frame: Frame) -> pl.DataFrame:
     columns = [_column(rows, frame, name, dtype) for name, dtype in frame.schema.items()]
     checked = rows.select(columns) if columns else rows
     for name in frame.schema:
-        if name not in frame.nullable and checked[name].null_count():
+        if name in rows.columns and name not in frame.nullable and checked[name].null_count():
             raise ContractError(f"{frame.name}.{name}: {checked[name].null_count()} null values where none may be")
     return checked
 

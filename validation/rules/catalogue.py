@@ -11,6 +11,7 @@ from validation.rules.definition import (
     Definition,
     Need,
     Parameter,
+    Subject,
 )
 from validation.rules.flags import duplicate, flagged
 from validation.rules.registers import missing_read, register_delta, rollover_or_reset, sum_check
@@ -70,7 +71,7 @@ RULES: Final[tuple[Definition, ...]] = (
         sum_check,
         (Need.READS, Need.MULTIPLIER),
         (Parameter("resolutions", 2, "1", "tolerance in multiples of the register's resolution"),),
-        points=False,
+        subject=Subject.STRETCH,
     ),
     Definition(
         Rule.SPIKE,
@@ -118,7 +119,7 @@ RULES: Final[tuple[Definition, ...]] = (
         ACCUMULATED,
         register_delta,
         (Need.READS,),
-        points=False,
+        subject=Subject.READ,
     ),
     Definition(
         Rule.NEGATIVE,
@@ -182,7 +183,7 @@ RULES: Final[tuple[Definition, ...]] = (
         ACCUMULATED,
         rollover_or_reset,
         (Need.READS, Need.DIGITS),
-        points=False,
+        subject=Subject.READ,
     ),
     Definition(
         Rule.CLOCK_SET,

@@ -4,10 +4,11 @@ How a severity acts (vee.md section 1, CONTRACTS "Rules on holes"), in one place
 
 * `info`: the bit is set and an exception written; the value is `valid`.
 * `warning`: the same: the value passes with a flag, and is billed.
-* `error`, where the check points at the very interval that is wrong (`points`): the value is not used. A substitute
-  takes its place (`estimated`), the raw value stays in the raw tables.
+* `error`, where the check points at the very interval that is wrong: the value is not used. A substitute takes its
+  place (`estimated`), the raw value stays in the raw tables.
 * `error`, where the check sees that something in a stretch is wrong and not what (sum check): the values are kept and
   marked `suspect`.
+* `error`, where a register read is wrong: the read is not used; the intervals beside it carry the bit and are kept.
 * `blocking`: the values are kept, `suspect`, for a person.
 
 A check that lacks an input returns its series or intervals as unjudged: it neither passes nor fails.
@@ -30,6 +31,17 @@ class Effect(StrEnum):
     FLAG = "flag"
     SUBSTITUTE = "substitute"
     SUSPECT = "suspect"
+
+
+class Subject(StrEnum):
+    """What a failing check points at."""
+
+    INTERVAL = "interval"
+    """The very interval that is wrong."""
+    STRETCH = "stretch"
+    """Something between two reads; it cannot say which interval."""
+    READ = "read"
+    """A register read, which then is not used; the intervals beside it are only flagged."""
 
 
 class Need(StrEnum):
@@ -94,8 +106,7 @@ class Definition(NamedTuple):
     check: Check | None
     needs: tuple[Need, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-    points: bool = True
-    """A failing check points at the very interval that is wrong."""
+    subject: Subject = Subject.INTERVAL
     repeats: bool = False
     """A reasonableness rule, judged again on the result of estimation."""
     on: bool = True
@@ -107,9 +118,9 @@ class Definition(NamedTuple):
 
     def effect(self, severity: Severity) -> Effect:
         """What a failure does to the value at that severity."""
-        if severity in (Severity.INFO, Severity.WARNING):
+        if severity in (Severity.INFO, Severity.WARNING) or self.subject is Subject.READ:
             return Effect.FLAG
-        if severity is Severity.ERROR and self.points:
+        if severity is Severity.ERROR and self.subject is Subject.INTERVAL:
             return Effect.SUBSTITUTE
         return Effect.SUSPECT
 
