@@ -1,11 +1,11 @@
 """Estimates meet the register, exactly; each row of the E10 table by hand."""
 
+import itertools
 from datetime import timedelta
 
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vee_made import MONDAY, failed, found, intervals, meters, reads, unjudged, vee
 
 HOUR = timedelta(hours=1)
@@ -126,8 +126,8 @@ def test_the_energy_of_every_anchored_stretch_is_conserved_and_no_value_is_negat
     shop = meters({"fuse_a": 1000, "voltage_v": 400, "phase": "A"})
     boundary = reads({MONDAY + k * HOUR: register[k] for k in at})
     result = vee(intervals=rows.sample(fraction=1, shuffle=True, seed=3), reads=boundary, meters=shop)
-    finals = {k: v for k, v in zip(result.finals["interval_start"], result.finals["value_milli"], strict=True)}
-    for first, after in zip(at, at[1:], strict=False):
+    finals = dict(zip(result.finals["interval_start"], result.finals["value_milli"], strict=True))
+    for first, after in itertools.pairwise(at):
         inside = [MONDAY + k * HOUR for k in range(first, after)]
         if all(instant in finals for instant in inside):
             assert sum(finals[instant] for instant in inside) == register[after] - register[first]

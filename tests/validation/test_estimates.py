@@ -3,10 +3,10 @@
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
-
-from schemas.codes import Status
 from test_rules import pair
 from vee_made import MONDAY, found, intervals, meters, params, reads, vee
+
+from schemas.codes import Status
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vee_made import MONDAY, failed, found, intervals, meters, params, reads, vee
 
 from schemas.errors import ContractError
-from vee_made import MONDAY, failed, found, intervals, meters, params, reads, vee
 
 HOUR = timedelta(hours=1)
 

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
+from vee_made import MONDAY, failed, found, intervals, meters, of, reads, unjudged, vee
 
 from schemas import frames
 from schemas.codes import Status
-from vee_made import MONDAY, failed, found, intervals, meters, of, reads, unjudged, vee
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
