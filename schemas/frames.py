@@ -300,15 +300,17 @@ REPLAY_WINDOWS: Final = Frame(
         {
             "topic": pl.String(),  # the lane: windows of two lanes never meet
             "partition": pl.Int32(),
-            "offset": pl.Int64(),  # the next one to read; the window knows every message before it and none after
+            "offset": pl.Int64(),  # of the message that carried the counter
             "system_title": pl.String(),  # hex, lower case
-            "counter": pl.Int64(),  # highest verified invocation counter
-            "window": pl.Binary(),  # the rest of the window, as its owner writes it
-            "saved_at": UTC_US,  # newest received_at of the batch
+            "key_id": pl.String(),
+            "counter": pl.Int64(),  # a verified invocation counter
+            "digest": pl.UInt64(),  # tells a copy of the message from another one of the same counter
+            "saved_at": UTC_US,
         }
     ),
     frozenset(),
 )
+"""One row per counter seen, appended with the batch that saw it."""
 
 BILLING_BATCHES: Final = Frame(
     "BILLING_BATCHES",

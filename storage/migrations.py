@@ -169,7 +169,8 @@ def _applied(target: Target) -> pl.DataFrame:
 
 def _record(target: Target, migration: Migration, status: str) -> None:
     values = ", ".join(literal(text, "String") for text in (migration.name, migration.checksum, status))
-    target.execute(f"INSERT INTO migrations (number, name, checksum, status) VALUES ({migration.number}, {values})")
+    # A SELECT, not VALUES: for those the native protocol waits for a block of data.
+    target.execute(f"INSERT INTO migrations (number, name, checksum, status) SELECT {migration.number}, {values}")
 
 
 def _lock(target: Target) -> None:

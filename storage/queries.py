@@ -18,6 +18,8 @@ Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
 
 _HOLE: Final = re.compile(r"\{(\w+):([A-Za-z0-9()]+)\}")
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
+WINDOW: Final = 64
+"""Counters of a replay window, the highest among them (dlms.md section 9)."""
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -149,13 +151,14 @@ def select_frames(topic: str, partition: int, offsets: Iterable[int]) -> Query:
 
 
 def select_windows(topic: str, partition: int, offset: int) -> Query:
-    """Replay windows of a topic partition as they stood before `offset`, the next one to be read."""
+    """The newest 64 counters of each (system title, key) in messages before `offset`, the next one to be read."""
     table = table_of("replay_windows")
     names = ", ".join(f"`{name}`" for name in table.columns())
     sql = (
-        f"SELECT {names} FROM replay_windows FINAL"
-        " WHERE topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` <= {offset:Int64}"
-        " ORDER BY system_title, `offset` DESC LIMIT 1 BY system_title"
+        f"SELECT {names} FROM (SELECT {names} FROM replay_windows FINAL"
+        " WHERE topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` < {offset:Int64}"
+        " ORDER BY system_title, key_id, counter DESC, `offset` LIMIT 1 BY system_title, key_id, counter)"
+        f" ORDER BY system_title, key_id, counter DESC LIMIT {WINDOW} BY system_title, key_id"
     )
     return Query(sql, {"topic": topic, "partition": partition, "offset": offset}, table.frame.schema)
 

@@ -84,7 +84,10 @@ class ReadingStore(Protocol):
         ...
 
     def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
-        """Replay windows (`REPLAY_WINDOWS`) of a topic partition as of `offset`, the next one to be read."""
+        """Counters (`REPLAY_WINDOWS`) that still lie in their window as of `offset`, the next one to be read.
+
+        The highest of each (system title, key) and those less than 64 below it, of messages before `offset` only.
+        """
         ...
 
     def close(self) -> None:
@@ -183,7 +186,9 @@ class SqlStore:
 
     def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
         """See `ReadingStore.load_windows`."""
-        return self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
+        seen = self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
+        highest = pl.col("counter").max().over("system_title", "key_id")
+        return seen.filter(pl.col("counter") > highest - queries.WINDOW)
 
     def close(self) -> None:
         """See `ReadingStore.close`."""

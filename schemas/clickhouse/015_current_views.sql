@@ -85,9 +85,9 @@ CREATE VIEW replay_windows_current /*on cluster*/ AS
 SELECT *
 FROM replay_windows FINAL
 ORDER BY
-    topic, `partition`, system_title, `offset`,
-    counter DESC
-LIMIT 1 BY topic, `partition`, system_title, `offset`;
+    topic, `partition`, system_title, key_id, counter, `offset`,
+    saved_at DESC
+LIMIT 1 BY topic, `partition`, system_title, key_id, counter, `offset`;
 
 CREATE VIEW billing_ledger_current /*on cluster*/ AS
 SELECT *

@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from storage_rows import T0, intervals, rows_of
 
 from schemas.errors import ContractError
-from schemas.frames import FINALS
+from schemas.frames import FINALS, REPLAY_WINDOWS
 from storage.store import ReadingStore, Scope
 from storage.tables import TABLES, Table
 
@@ -74,6 +74,7 @@ def test_a_row_decoded_anew_replaces_the_row_of_the_same_provenance(store: Readi
     store.append("intervals", intervals([1]), "first decoder")
     store.append("intervals", intervals([2]), "second decoder")
     assert store.load_current("intervals")["value_milli"].to_list() == [2]
+    assert store.load_evidence("SIM00000001", T0, 900).intervals["value_milli"].to_list() == [2]
 
 
 def test_the_context_holds_the_scope_and_nothing_beyond_it(store: ReadingStore) -> None:
@@ -89,6 +90,15 @@ def test_messages_are_found_by_their_place(store: ReadingStore) -> None:
     store.append("frames", rows, "a")
     assert_frame_equal(store.load_messages(rows.head(2)), rows.head(2))
     assert store.load_messages(rows.head(0)).is_empty()
+
+
+def test_a_replay_window_is_loaded_as_it_stood_before_an_offset(store: ReadingStore) -> None:
+    store.append("replay_windows", counters([100, 37, 36, 500, 100]), "a")
+    store.append("replay_windows", counters([100, 37, 36, 500, 100]), "redelivered")
+    assert store.load_windows("t", 0, 3)["counter"].sort().to_list() == [37, 100]
+    assert store.load_windows("t", 0, 4)["counter"].to_list() == [500]
+    assert store.load_windows("t", 0, 0).is_empty()
+    assert store.load_windows("t", 1, 9).is_empty()
 
 
 def test_rows_of_a_hundred_and_more_months_are_one_batch(store: ReadingStore) -> None:
@@ -109,3 +119,12 @@ def finals(version: int) -> pl.DataFrame:
     return row.with_columns(
         meter_id=pl.lit("SIM00000001"), version=pl.lit(version), judged_at=pl.lit(T0) + pl.duration(days=version)
     ).cast(dict(FINALS.schema))
+
+
+def counters(values: list[int]) -> pl.DataFrame:
+    """Counters of one meter, one a message."""
+    row = {"topic": "t", "partition": 0, "system_title": "53494d", "key_id": "k", "digest": 2**63, "saved_at": T0}
+    columns = {name: [value] * len(values) for name, value in row.items()}
+    return pl.DataFrame(
+        columns | {"offset": list(range(len(values))), "counter": values}, schema_overrides=REPLAY_WINDOWS.schema
+    )

@@ -1,0 +1,214 @@
+"""One Kafka broker and one ClickHouse server on 127.0.0.1, without containers, for development and tests.
+
+    python deploy/local/services.py up [--folder DIR] [--kafka-port N] [--clickhouse-port N]
+    python deploy/local/services.py down [--folder DIR]
+
+Needs Java 17 and Maven (the broker's jars, see pom.xml), and a `clickhouse-server` on the path. `up` prints the
+addresses as `AMI_TEST_KAFKA=host:port` and `AMI_TEST_CLICKHOUSE=host:port`; data, logs and pids lie in the folder.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+HOST: Final = "127.0.0.1"
+START_LIMIT_S: Final = 60.0
+STOP_LIMIT_S: Final = 20.0
+_SBIN: Final = ":/usr/local/sbin:/usr/sbin"  # where Debian puts clickhouse-server; not on every user's path
+
+
+class ServiceError(Exception):
+    """A service cannot run here; the message says what is missing."""
+
+
+class Service:
+    """One process, its folder and its port. It can be stopped, killed and started again on the same data."""
+
+    def __init__(self, name: str, folder: Path, port: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.port = port
+        self._pid_file = folder / "pid"
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the service."""
+        return f"{HOST}:{self.port}"
+
+    def start(self, command: Sequence[str], env: dict[str, str] | None = None) -> None:
+        """The process runs and its port answers when this returns."""
+        with (self.folder / "out.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True,
+                env={**os.environ, **(env or {})},
+            )  # fmt: skip
+        self._pid_file.write_text(str(process.pid))
+        limit = time.monotonic() + START_LIMIT_S
+        while not _answers(self.port):
+            if process.poll() is not None or time.monotonic() > limit:
+                raise ServiceError(f"{self.name} did not start: see {self.folder / 'out.log'}")
+            time.sleep(0.05)
+
+    def pid(self) -> int | None:
+        """Process id, or none where it does not run."""
+        try:
+            pid = int(self._pid_file.read_text())
+            os.kill(pid, 0)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return None
+        return pid
+
+    def stop(self, *, kill: bool = False) -> None:
+        """The process is gone when this returns: asked to end, or killed at once."""
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+        limit = time.monotonic() + STOP_LIMIT_S
+        while _alive(pid):
+            if time.monotonic() > limit:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        self._pid_file.unlink(missing_ok=True)
+
+
+class Kafka(Service):
+    """One KRaft node, broker and controller in one."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__("kafka", folder / "kafka", port)
+
+    def run(self) -> None:
+        """The broker answers when this returns; the first time on an empty log."""
+        java = _program("java", "a JDK of 17 or newer")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        classpath = _classpath(self.folder.parent)
+        properties = self.folder / "server.properties"
+        if not properties.exists():
+            template = Template((HERE / "server.properties").read_text("utf-8"))
+            properties.write_text(
+                template.substitute(port=self.port, controller_port=free_port(), data=self.folder / "data"), "utf-8"
+            )
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            tool = [
+                java,
+                "-cp",
+                classpath,
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                cluster_id,
+                "-c",
+                str(properties),
+            ]
+            subprocess.run(tool, check=True, capture_output=True)
+        options = ["-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        self.start([java, *options, "-cp", classpath, "kafka.Kafka", str(properties)])
+
+
+class ClickHouse(Service):
+    """One server without replication; any version that has the native protocol."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__("clickhouse", folder / "clickhouse", port)
+
+    def run(self) -> None:
+        """The server answers when this returns, and has a database `ami`."""
+        server = _program("clickhouse-server", "the Debian package clickhouse-server, or a current one")
+        (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
+        for name in ("clickhouse.xml", "users.xml"):
+            text = Template((HERE / name).read_text("utf-8")).substitute(port=self.port, folder=self.folder)
+            (self.folder / name).write_text(text, "utf-8")
+        self.start([server, f"--config-file={self.folder / 'clickhouse.xml'}"], {"TZ": "UTC"})
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def default_folder() -> Path:
+    """Where data lie when no folder is named: one for each user, under the temporary folder."""
+    return Path(tempfile.gettempdir()) / f"ami-services-{os.getuid()}"
+
+
+def _classpath(cache: Path) -> str:
+    """Jars of pom.xml, resolved once per folder and content of the file."""
+    pom = HERE / "pom.xml"
+    kept = cache / f"classpath-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    if not kept.exists():
+        maven = _program("mvn", "Maven 3.8 or newer")
+        command = [maven, "-q", "-B", "-f", str(pom), "dependency:build-classpath", f"-Dmdep.outputFile={kept}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceError(f"maven could not resolve the broker: {done.stdout[-500:]}")
+    return kept.read_text("utf-8").strip()
+
+
+def _program(name: str, wanted: str) -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + _SBIN)
+    if found is None:
+        raise ServiceError(f"{name} is not on the path: install {wanted}")
+    return found
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+    except ChildProcessError:
+        # Not our child: started by an earlier run of this program.
+        return Path(f"/proc/{pid}").exists()
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start or stop both services; 0 when done, 1 with a line on standard error when something is missing."""
+    parser = argparse.ArgumentParser(description="Kafka and ClickHouse on 127.0.0.1, without containers")
+    parser.add_argument("action", choices=["up", "down"])
+    parser.add_argument("--folder", type=Path, default=default_folder())
+    parser.add_argument("--kafka-port", type=int, default=9092)
+    parser.add_argument("--clickhouse-port", type=int, default=9000)
+    given = parser.parse_args(arguments)
+    kafka = Kafka(given.folder, given.kafka_port)
+    clickhouse = ClickHouse(given.folder, given.clickhouse_port)
+    if given.action == "down":
+        kafka.stop()
+        clickhouse.stop()
+        return 0
+    try:
+        for service in (clickhouse, kafka):
+            if service.pid() is None:
+                service.run()
+    except ServiceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"AMI_TEST_KAFKA={kafka.address}\nAMI_TEST_CLICKHOUSE={clickhouse.address}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Door: a ClickHouse server over its native protocol.
+
+Columns go and come as they are, instants as microseconds since 1970: none is made a text or a `datetime` on the way.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import polars as pl
+from clickhouse_driver import Client, errors
+from clickhouse_driver.columns.exceptions import ColumnException
+
+from schemas.errors import AmiError, ContractError, TerminalError, TransientError
+from schemas.frames import UTC_US
+from storage.queries import Query
+
+_SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
+    # Setting -> first server that knows it, value. Older ones refuse a session that names it.
+    "max_query_size": ((1, 1), 67_108_864),  # long lists of meters stand in the text of a query
+    "insert_distributed_sync": ((1, 1), 1),  # acknowledged means written, on every shard
+    "max_partitions_per_insert_block": ((19, 1), 0),  # a clock set to 1970 must not make a batch fail
+    "do_not_merge_across_partitions_select_final": ((20, 10), 1),  # a copy has the same month as its row
+    "wait_for_async_insert": ((21, 11), 1),  # should a profile turn asynchronous inserts on: never answer early
+}
+_TOKEN_SINCE: Final = (22, 2)
+
+_TRANSIENT: Final = frozenset({
+    3, 32, 74, 75, 76, 159, 173, 198, 201, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 274, 279, 285, 286,
+    287, 290, 319, 335, 394, 415, 416, 425, 439, 499, 517, 571, 999,
+})  # fmt: skip
+"""Codes of a server that is away, busy, full, starting or read-only: UNEXPECTED_END_OF_FILE, TIMEOUT_EXCEEDED,
+TOO_MANY_SIMULTANEOUS_QUERIES, NETWORK_ERROR, MEMORY_LIMIT_EXCEEDED, TABLE_IS_READ_ONLY, NOT_ENOUGH_SPACE,
+TOO_MANY_PARTS, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, KEEPER_EXCEPTION and their kin."""
+
+_OF_ROWS: Final = frozenset({
+    6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 349, 407, 469, 691,
+})  # fmt: skip
+"""Codes that rows give, not the server: they cannot be parsed, converted or break a constraint."""
+
+
+class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server is and how to talk to it. The password is read from a file, never from a setting."""
+
+    host: str = "127.0.0.1"
+    port: int = 9000
+    database: str = "ami"
+    user: str = "default"
+    password_file: str | None = None
+    secure: bool = False
+    ca_file: str | None = None
+    connect_timeout_s: int = 5
+    timeout_s: int = 120
+    """Silence after which the outcome of a statement counts as unknown."""
+
+
+class NativeClient(Protocol):
+    """What this door uses of `clickhouse_driver.Client`."""
+
+    def execute(self, query: str, params: Any = None, **options: Any) -> Any:
+        """Carry a statement out and return its rows or columns."""
+        ...
+
+    def disconnect(self) -> None:
+        """Close the connection; the next statement opens another."""
+        ...
+
+
+class ClickHouseEngine:
+    """`storage.store.Engine` over one native connection, which is opened again after it broke."""
+
+    def __init__(self, client: NativeClient) -> None:
+        self._client = client
+        self._version: tuple[int, int] | None = None
+
+    def execute(self, sql: str) -> None:
+        """See `Engine.execute`."""
+        self._ask(sql)
+
+    def select(self, query: Query) -> pl.DataFrame:
+        """See `Engine.select`."""
+        columns = self._ask(_with_plain_instants(query), columnar=True, settings=self._settings())
+        if not columns:
+            return pl.DataFrame(schema={name: _read_type(dtype) for name, dtype in query.schema.items()})
+        return pl.DataFrame([_read(name, dtype, columns[i]) for i, (name, dtype) in enumerate(query.schema.items())])
+
+    def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
+        """See `Engine.insert`. A repeated insert of a known token is skipped by servers that know tokens."""
+        settings = dict(self._settings())
+        if self.version() >= _TOKEN_SINCE:
+            settings["insert_deduplication_token"] = token
+        names = ", ".join(f"`{name}`" for name in rows.columns)
+        columns = [_written(rows[name]) for name in rows.columns]
+        self._ask(f"INSERT INTO {table} ({names}) VALUES", columns, columnar=True, settings=settings)
+
+    def version(self) -> tuple[int, int]:
+        """See `Engine.version`. Asked once: a server is not replaced by an older one under a running worker."""
+        if self._version is None:
+            ((text,),) = self._ask("SELECT version()")
+            major, minor = text.decode().split(".")[:2]
+            self._version = (int(major), int(minor))
+        return self._version
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._client.disconnect()
+
+    def _settings(self) -> Mapping[str, Any]:
+        version = self.version()
+        return {name: value for name, (since, value) in _SETTINGS.items() if version >= since}
+
+    def _ask(self, sql: str, params: Any = None, **options: Any) -> Any:
+        try:
+            return self._client.execute(sql, params, **options)
+        except (errors.Error, ColumnException, struct.error, EOFError, OSError) as error:
+            # After any failure the connection may hold half an answer.
+            self._client.disconnect()
+            raise typed_error(error) from error
+
+
+def connect(address: ServerAddress) -> ClickHouseEngine:
+    """An engine for that server. Nothing is sent before the first statement.
+
+    Raises:
+        ContractError: The password file cannot be read.
+    """
+    return ClickHouseEngine(
+        Client(
+            address.host,
+            port=address.port,
+            database=address.database,
+            user=address.user,
+            password=_secret(address.password_file),
+            secure=address.secure,
+            ca_certs=address.ca_file,
+            compression="lz4",
+            connect_timeout=address.connect_timeout_s,
+            send_receive_timeout=address.timeout_s,
+            settings={"strings_as_bytes": True},
+        )
+    )
+
+
+def typed_error(error: Exception) -> AmiError:
+    """What the failure asks for: try again, take the rows apart, or stop.
+
+    Returns:
+        `TransientError` where the server is away, busy, or its answer was lost; `ContractError` where the rows were
+        refused; `TerminalError` for every refusal that is known to be neither (rights, missing tables, syntax).
+    """
+    if isinstance(error, (ColumnException, struct.error, errors.TypeMismatchError)):
+        return ContractError(f"clickhouse: {type(error).__name__}")
+    if isinstance(error, errors.ServerException):
+        # The first line names the fault; what follows is a stack, and may quote rows.
+        text = f"clickhouse code {error.code}: {str(error.message).splitlines()[0][:200]}"
+        if error.code in _TRANSIENT:
+            return TransientError(text)
+        return ContractError(text) if error.code in _OF_ROWS else TerminalError(text)
+    if isinstance(error, (EOFError, OSError, errors.NetworkError, errors.SocketTimeoutError)):
+        return TransientError(f"clickhouse: {type(error).__name__}: {error}")
+    return TransientError(f"clickhouse: {type(error).__name__}: the connection is out of step")
+
+
+def _secret(file: str | None) -> str:
+    if file is None:
+        return ""
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except OSError as error:
+        raise ContractError(f"clickhouse password file {file}: {error.strerror}") from error
+
+
+def _with_plain_instants(query: Query) -> str:
+    columns = ", ".join(
+        f"toUnixTimestamp64Micro(`{name}`) AS `{name}`" if dtype == UTC_US else f"`{name}`"
+        for name, dtype in query.schema.items()
+    )
+    return f"SELECT {columns} FROM ({query.text()})"
+
+
+def _written(column: pl.Series) -> list[Any]:
+    if column.dtype == UTC_US:
+        return column.to_physical().to_list()
+    if column.dtype == pl.String():
+        return column.cast(pl.Binary).to_list()
+    if column.dtype == pl.List(pl.String):
+        return [[item.encode() for item in row] for row in column.to_list()]
+    return column.to_list()
+
+
+def _read(name: str, dtype: pl.DataType, values: Sequence[Any]) -> pl.Series:
+    if isinstance(dtype, pl.List):
+        texts = [[item.decode() for item in row] or None for row in values]
+        return pl.Series(name, texts, dtype=pl.List(pl.String))
+    if dtype == UTC_US:
+        return pl.Series(name, values, dtype=pl.Int64).cast(UTC_US)
+    if dtype == pl.Boolean():
+        return pl.Series(name, values).cast(pl.Boolean)
+    if isinstance(dtype, (pl.String, pl.Enum)):
+        return pl.Series(name, values, dtype=pl.Binary).cast(pl.String)
+    return pl.Series(name, values, dtype=dtype)
+
+
+def _read_type(dtype: pl.DataType) -> pl.DataType:
+    return pl.String() if isinstance(dtype, pl.Enum) else dtype
