@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from billing_export.segments import I64, QUALITIES, Rows
+from billing_export.located import I64
+from billing_export.segments import QUALITIES, Rows
 from schemas.codes import Quality
 
 _NEVER = (Quality.MISSING, Quality.SUSPECT)

@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from billing_export.lines import BILLED_CHANNELS, judge
+from billing_export.located import metered, newest
 from billing_export.registers import register_lines
-from billing_export.segments import cut, newest
+from billing_export.segments import cut
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from billing_export.streams import demand_lines, energy_lines, net_lines, straddling
 from billing_export.tariffs import TariffBook
@@ -60,8 +61,7 @@ def compute_lines(
     """The lines of a part of the meters: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
     channels = pl.Series(BILLED_CHANNELS, dtype=CHANNEL)
     billed = newest(conform(finals, FINALS).filter(pl.col("channel").is_in(channels.implode())))
-    metered = billed.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
-    spans = billing_spans(metered, conform(meters, METERS), tariffs, params)
+    spans = billing_spans(metered(billed), conform(meters, METERS), tariffs, params)
     found = cut(billed, spans.spans)
     civil = civil_rows(found, tariffs, params.holidays)
     used = usage(found.rows, civil)

@@ -3,13 +3,14 @@
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from billing_export.determinants import BATCH_NAMESPACE
 from billing_export.formats import FORMATS
+from billing_export.located import locate, metered, newest, newest_judged_at
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.spans import billing_spans
@@ -17,7 +18,6 @@ from schemas.errors import ContractError
 from schemas.frames import FINALS, METERS, READS, conform
 
 MANIFEST: Final = "manifest.json"
-_NO_FINALS_AT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RenderedFile(NamedTuple):
@@ -46,8 +46,10 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
     Raises:
         ContractError: An unknown format, no day, or a frame of another shape.
     """
-    checked = ExportInputs(
-        conform(inputs.finals, FINALS), conform(inputs.meters, METERS), conform(inputs.reads, READS), inputs.tariffs
+    checked = inputs._replace(
+        finals=newest(conform(inputs.finals, FINALS)),
+        meters=conform(inputs.meters, METERS),
+        reads=conform(inputs.reads, READS),
     )
     rendered = [_rendered(checked, form, params) for form in formats_of(params)]
     tally = joined([one.section.tally for one in rendered])
@@ -88,7 +90,7 @@ class _Rendered(NamedTuple):
 
 
 def _rendered(inputs: ExportInputs, form: Format, params: ExportParams) -> _Rendered:
-    created = params.created or newest_judged_at([inputs], form, params)
+    created = created_at([inputs], form, params)
     pieces: dict[str, list[Piece]] = {}
     for piece in form.render(iter([inputs]), Heading(created, params)):
         pieces.setdefault(piece.part, []).append(piece)
@@ -100,20 +102,16 @@ def _rendered(inputs: ExportInputs, form: Format, params: ExportParams) -> _Rend
     return _Rendered(Section(form, created, tally, ()), parts)
 
 
-def newest_judged_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams) -> datetime:
-    """The newest `judged_at` of the finals inside the period; the epoch where there is none."""
-    newest = _NO_FINALS_AT
+def created_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams) -> datetime:
+    """Time of creation: the one asked for, else the newest `judged_at` of the finals inside the period."""
+    if params.created is not None:
+        return params.created
     asked = params.determinants(form.timezone)
+    newest_at = []
     for part in parts:
-        metered = part.finals.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
-        spans = billing_spans(metered, part.meters, part.tariffs, asked).spans
-        bounds = spans.group_by("meter_id").agg(pl.col("span_from").min(), pl.col("span_to").max())
-        used = part.finals.lazy().join(bounds.lazy(), on="meter_id")
-        start = pl.col("interval_start")
-        found = used.filter((start >= pl.col("span_from")) & (start < pl.col("span_to"))).select("judged_at").max()
-        latest = found.collect().item()
-        newest = max(newest, latest) if isinstance(latest, datetime) else newest
-    return newest
+        spans = billing_spans(metered(part.finals), part.meters, part.tariffs, asked).spans
+        newest_at.append(newest_judged_at(part.finals, locate(part.finals, spans)))
+    return max(newest_at)
 
 
 def run_ids(parts: Iterable[ExportInputs]) -> list[str]:

@@ -4,7 +4,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from billing_export.segments import I64, QUALITIES
+from billing_export.located import I64
+from billing_export.segments import QUALITIES
 from billing_export.spans import FINDINGS, DeterminantParams
 from schemas.codes import Channel, Quality, QualityClass, Uom
 from schemas.frames import DETERMINANTS, QUALITY_CLASS, UOM

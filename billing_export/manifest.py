@@ -1,9 +1,9 @@
 """The manifest: counts, sums and hashes by which a receiver proves that an export is whole and right."""
 
-import json
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from billing_export.pieces import ExportParams, Format, Tally
@@ -46,7 +46,7 @@ def render_manifest(batch_id: str, params: ExportParams, sections: list[Section]
         "exports": [_section(section) for section in sections],
         "run_ids": runs,
     }
-    return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
 
 
 def _file(file: FileEntry) -> dict[str, object]:

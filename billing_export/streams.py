@@ -7,7 +7,8 @@ import polars as pl
 
 from billing_export.demand import Mask, Peaks, Windows, block_windows, never_sets_peak, peaks, sliding_windows
 from billing_export.lines import findings, lines_of
-from billing_export.segments import I64, Segments
+from billing_export.located import I64
+from billing_export.segments import Segments
 from billing_export.spans import FINDINGS, versions_of
 from billing_export.tariffs import TariffBook
 from billing_export.usage import Civil, Usage

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from billing_export.civil import CivilTable, civil_table
-from billing_export.segments import I64, MISSING, QUALITIES, Rows, Segments, segment_starts
+from billing_export.located import I64
+from billing_export.segments import MISSING, QUALITIES, Rows, Segments, segment_starts
 from billing_export.spans import versions_of
 from billing_export.tariffs import TariffBook
 

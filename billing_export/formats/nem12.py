@@ -73,12 +73,14 @@ def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
 
 def _block(found: Streams, length_s: int) -> tuple[pl.DataFrame, Tally]:
     days = on_grid(found.rows.filter(pl.col("interval_s") == length_s), length_s // 60)
-    described = days.days.join(found.streams, on="stream", how="left", maintain_order="left")
+    described = found.streams[days.days["stream"]].with_columns(
+        days.days.get_columns(), serial=found.members["meter_id"].gather(days.days["member"])
+    )
     flags, detail, extra = _qualities(days)
     judged = pl.col("judged_at").dt.convert_time_zone(NEM_TIMEZONE).dt.strftime("%Y%m%d%H%M%S")
     lines = described.with_columns(
         values=_values(days.units), flag=flags, detail=detail, extra=extra,
-        serial=pl.col("serial_meter").str.slice(-SERIAL_LENGTH),
+        serial=pl.col("serial").str.slice(-SERIAL_LENGTH),
         letter=pl.col("suffix").str.slice(0, 1),
     )  # fmt: skip
     new = pl.struct("stream", "serial")
@@ -156,20 +158,21 @@ def _tally(found: Streams, days: Days, described: pl.DataFrame, length_s: int) -
         uom=pl.when(reactive).then(pl.lit("kvarh")).otherwise(pl.lit("kWh")),
         determinant=pl.col("channel").cast(pl.String), quality_class=kind,
     ).agg(lines=pl.len().cast(pl.Int64), value_milli=pl.col("value_milli").sum())  # fmt: skip
-    parties = rows.group_by("account_id", "service_point_id", "meter_id").agg(
-        first_interval=pl.col("interval_start").min(), last_interval=pl.col("interval_start").max()
+    by_member = rows.group_by("member").agg(
+        first_interval=pl.col("interval_start").min(),
+        last_interval=pl.col("interval_start").max(),
+        source_revision=pl.col("version").max(),
+        value_milli=pl.col("value_milli").sum(),
     )
-    revisions = rows.group_by("meter_id", stream=pl.col("suffix")).agg(
-        source_revision=pl.col("version").max(), value_milli=pl.col("value_milli").sum()
-    )
+    members = found.members.join(by_member, on="member", how="inner", maintain_order="left")
     roundings = rendered.select(
         stream=pl.col("nmi") + "/" + pl.col("suffix"), day="day", difference_milli="difference_milli"
     )
     return Tally(
         totals.select(TOTALS.names()).cast(TOTALS),
-        parties.select(PARTIES.names()).cast(PARTIES),
+        members.select(PARTIES.names()).cast(PARTIES),
         roundings.cast(ROUNDINGS),
-        revisions.select(REVISIONS.names()).cast(REVISIONS),
+        members.rename({"suffix": "stream"}).select(REVISIONS.names()).cast(REVISIONS),
         found.findings.clear(),
     )
 

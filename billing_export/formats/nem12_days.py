@@ -26,7 +26,7 @@ class Days(NamedTuple):
     """Stream-days on their grid; all arrays have a row per stream-day."""
 
     days: pl.DataFrame
-    """`stream`, `day` (Date, NEM time), `serial_meter`, `judged_at`: one row per stream-day."""
+    """`stream`, `day` (Date, NEM time), `member` (of the last interval), `judged_at`: one row per stream-day."""
     units: I64
     """Shape (days, values): values in units of the last place, rounded by running sum."""
     quality: I64
@@ -52,7 +52,7 @@ def on_grid(rows: pl.DataFrame, interval_min: int) -> Days:
 
     Args:
         rows: `stream` (Int64), `minute` (of the start, since 1970), `value_milli`?, `quality`, `method`, `failed`,
-            `is_final_estimate`, `judged_at`, `meter_id`; on the grid, >= 0, one row per stream and minute, sorted by
+            `is_final_estimate`, `judged_at`, `member`; on the grid, >= 0, one row per stream and minute, sorted by
             stream and minute.
         interval_min: Length.
 
@@ -60,12 +60,13 @@ def on_grid(rows: pl.DataFrame, interval_min: int) -> Days:
     """
     nem = pl.col("minute") + NEM_OFFSET_MIN
     placed = rows.with_columns(day=nem // DAY_MIN, slot=nem % DAY_MIN // interval_min)
-    placed = placed.with_columns(place=pl.struct("stream", "day").rle_id().cast(pl.Int64))
+    new = (pl.col("stream") != pl.col("stream").shift(1)) | (pl.col("day") != pl.col("day").shift(1))
+    placed = placed.with_columns(place=new.fill_null(value=True).cast(pl.Int64).cum_sum() - 1)
     days = placed.group_by("place", maintain_order=True).agg(
         pl.col("stream").first(),
         pl.col("day").first(),
         pl.col("judged_at").max(),
-        serial_meter=pl.col("meter_id").last(),
+        pl.col("member").last(),
     )
     codes, code = _codes(placed)
     shape = (days.height, DAY_MIN // interval_min)

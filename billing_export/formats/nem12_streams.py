@@ -2,11 +2,12 @@
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from billing_export.lines import findings
+from billing_export.located import I64, locate, metered, minute, newest, take
 from billing_export.pieces import ExportInputs
-from billing_export.segments import newest
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from schemas.codes import Channel
 from schemas.frames import CHANNEL
@@ -23,50 +24,79 @@ LENGTHS_S: Final = (300, 900, 1800)
 NMI_LENGTH: Final = 10
 SERIAL_LENGTH: Final = 12
 
+_MEMBER = ["account_id", "service_point_id", "meter_id", "channel"]
+
 
 class Streams(NamedTuple):
     """Intervals with the stream that each is reported in."""
 
     rows: pl.DataFrame
-    """FINALS columns and `nmi`, `suffix`, `stream` (Int64, ascending by NMI, suffix and length), `minute`; sorted by
-    stream and minute, one row per stream and minute."""
+    """FINALS columns and `stream`, `member`, `minute`; sorted by stream and minute, one row of each."""
     streams: pl.DataFrame
-    """`stream`, `nmi`, `suffix`, `interval_s`, `account_id`?, `service_point_id`?, `channel`, `configuration`."""
+    """`stream` (row number), `nmi`, `suffix`, `interval_s`, `channel`, `configuration` (all suffixes of the NMI)."""
+    members: pl.DataFrame
+    """`member` (row number), `account_id`?, `service_point_id`?, `meter_id`, `channel`, `suffix`: one row per
+    installation and channel."""
     findings: pl.DataFrame
 
 
 def streams_of(part: ExportInputs, params: DeterminantParams) -> Streams:
     """The intervals of the period that NEM12 can carry; what it cannot is a finding.
 
-    Findings, all held: `interval_length` (not 5, 15 or 30 minutes), `nmi_missing` (no NMI of 10 characters, neither
-    in METERS nor as service point), `off_grid`, `negative` (a stream-day with a value below zero), and those of
-    `billing_spans`. Meters that follow one another on an NMI share a suffix; meters side by side count up its digit.
+    Findings, all held: `nmi_missing` (no NMI of 10 characters, neither in METERS nor as service point),
+    `interval_length` (not 5, 15 or 30 minutes), `off_grid`, `negative` (all of a stream-day with a value below zero),
+    and those of `billing_spans`. Meters that follow one another on an NMI share a suffix; meters side by side count
+    up its digit.
     """
     carried = pl.Series([channel.value for channel in LETTER], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
-    metered = finals.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
-    spans = billing_spans(metered, part.meters, part.tariffs, params)
-    nmi = pl.coalesce("nmi", "service_point_id")
-    named = spans.spans.select("meter_id", "account_id", "span_from", "span_to", "service_point_id", nmi=nmi)
-    start, minute_us = pl.col("interval_start"), 60_000_000
-    inside = (start >= pl.col("span_from")) & (start < pl.col("span_to"))
-    rows = (
-        finals.drop("service_point_id")
-        .join(named, on="meter_id", how="inner", maintain_order="left")
-        .filter(inside)
-        .with_columns(minute=start.to_physical() // minute_us)
+    spans = billing_spans(metered(finals), part.meters, part.tariffs, params)
+    located = locate(finals, spans.spans).with_columns(nmi=pl.coalesce("nmi", "service_point_id"))
+    nameless = located.filter(pl.col("nmi").str.len_chars().fill_null(0) != NMI_LENGTH)
+    members = _members(
+        located.join(nameless, on=["meter_id", "channel", "lo"], how="anti", maintain_order="left"), finals
     )
-    sound, said = _sound(rows)
-    numbered = _numbered(sound)
-    return Streams(numbered, _described(numbered), pl.concat([spans.findings, said]).cast(FINDINGS))
+    owner, picked = take(finals, members)
+    rows = picked.with_columns(member=pl.Series(owner), minute=minute("interval_start"))
+    sound, unsound = _sound(rows, members)
+    nobody = nameless.with_columns(determinant=pl.lit(None, dtype=pl.String))
+    said = [spans.findings, findings(nobody, "nmi_missing", pl.col("hi") - pl.col("lo"), held=True), unsound]
+    ordered, streams = _ordered(sound, members)
+    return Streams(
+        ordered,
+        streams,
+        members.select("member", *_MEMBER, "suffix"),
+        pl.concat([one.cast(FINDINGS) for one in said]),
+    )
 
 
-def _sound(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _members(located: pl.DataFrame, finals: pl.DataFrame) -> pl.DataFrame:
+    at = finals.select(minute("interval_start")).to_series()
+    letters = {channel.value: letter for channel, letter in LETTER.items()}
+    dated = located.with_columns(first=at.gather(located["lo"]), last=at.gather(located["hi"] - 1))
+    ordered = dated.sort("nmi", "channel", "first", "meter_id")
+    letter = pl.col("channel").cast(pl.String).replace_strict(letters, default="", return_dtype=pl.String)
+    digit = pl.Series(_digits(ordered), dtype=pl.Int32).cast(pl.String)
+    return ordered.with_columns(suffix=letter + digit).sort("nmi", "suffix", "first").with_row_index("member")
+
+
+def _digits(ordered: pl.DataFrame) -> list[int]:
+    digits: list[int] = []
+    ends: list[int] = []
+    stream: tuple[object, object] = (None, None)
+    for nmi, channel, first, last in ordered.select("nmi", "channel", "first", "last").rows():
+        if (nmi, channel) != stream:
+            stream, ends = (nmi, channel), []
+        free = next((place for place, end in enumerate(ends) if end < first), len(ends))
+        ends[free : free + 1] = [last]
+        digits.append(free + 1)
+    return digits
+
+
+def _sound(rows: pl.DataFrame, members: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     length = pl.col("interval_s")
     reason = (
-        pl.when(pl.col("nmi").str.len_chars().fill_null(0) != NMI_LENGTH)
-        .then(pl.lit("nmi_missing"))
-        .when(~length.is_in(list(LENGTHS_S)))
+        pl.when(~length.is_in(list(LENGTHS_S)))
         .then(pl.lit("interval_length"))
         .when((pl.col("interval_start").dt.epoch("s") % length) != 0)
         .then(pl.lit("off_grid"))
@@ -77,53 +107,37 @@ def _sound(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     bad = judged.filter(pl.col("reason").is_not_null())
     if bad.is_empty():
         return rows, pl.DataFrame(schema=FINDINGS)
-    day = (pl.col("minute") + 600) // 1440
     # One bad value spoils its day: the market takes whole days only.
-    spoilt = bad.select("meter_id", "channel", day=day).unique()
-    sound = judged.with_columns(day=day).join(
-        spoilt, on=["meter_id", "channel", "day"], how="anti", maintain_order="left"
-    )
-    keys = ["account_id", "service_point_id", "meter_id", "channel", "reason"]
-    grouped = (
-        bad.group_by(keys, maintain_order=True).agg(n=pl.len()).with_columns(determinant=pl.lit(None, dtype=pl.String))
-    )
+    day = (pl.col("minute") + 600) // 1440
+    spoilt = bad.select("member", day=day).unique()
+    sound = judged.with_columns(day=day).join(spoilt, on=["member", "day"], how="anti", maintain_order="left")
+    counted = bad.group_by("member", "reason", maintain_order=True).agg(n=pl.len())
+    named = counted.join(members.select("member", *_MEMBER), on="member", how="left", maintain_order="left")
+    named = named.with_columns(determinant=pl.lit(None, dtype=pl.String))
     parts = [
-        findings(rows_of, str(reason_of[0]), pl.col("n"), held=True)
-        for reason_of, rows_of in grouped.group_by("reason", maintain_order=True)
+        findings(some, str(kind), pl.col("n"), held=True)
+        for (kind,), some in named.group_by("reason", maintain_order=True)
     ]
     return sound.drop("reason", "day"), pl.concat(parts)
 
 
-def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
-    letters = {channel.value: letter for channel, letter in LETTER.items()}
-    letter = pl.col("channel").cast(pl.String).replace_strict(letters, default="")
-    used = rows.group_by("nmi", "meter_id", "channel").agg(first=pl.col("minute").min(), last=pl.col("minute").max())
-    digits = _digits(used)
-    suffixed = rows.join(digits, on=["nmi", "meter_id", "channel"], how="left", maintain_order="left")
-    suffixed = suffixed.with_columns(suffix=letter + pl.col("digit").cast(pl.String)).drop("digit")
-    ordered = suffixed.sort("nmi", "suffix", "interval_s", "minute", maintain_order=True)
-    # Where two installations meet in one interval the later meter's value stands.
-    unique = ordered.unique(["nmi", "suffix", "interval_s", "minute"], keep="last", maintain_order=True)
-    return unique.with_columns(stream=pl.struct("nmi", "suffix", "interval_s").rle_id().cast(pl.Int64))
-
-
-def _digits(used: pl.DataFrame) -> pl.DataFrame:
-    ordered = used.sort("nmi", "channel", "first", "meter_id")
-    digits: list[int] = []
-    ends: list[int] = []
-    stream: tuple[object, object] = (None, None)
-    for nmi, _meter, channel, first, last in ordered.select("nmi", "meter_id", "channel", "first", "last").rows():
-        if (nmi, channel) != stream:
-            stream, ends = (nmi, channel), []
-        free = next((place for place, end in enumerate(ends) if end < first), len(ends))
-        ends[free : free + 1] = [last]
-        digits.append(free + 1)
-    return ordered.select("nmi", "meter_id", "channel", digit=pl.Series(digits, dtype=pl.Int32))
-
-
-def _described(rows: pl.DataFrame) -> pl.DataFrame:
-    streams = rows.group_by("stream", maintain_order=True).agg(
-        pl.col("nmi", "suffix", "interval_s", "account_id", "service_point_id", "channel").first()
-    )
+def _ordered(rows: pl.DataFrame, members: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    # Members stand in the order of their streams, and so do their rows, unless meters or lengths change within one.
+    names = members.select("nmi", "suffix").with_columns(name=pl.struct("nmi", "suffix").rle_id())
+    name: I64 = names["name"].cast(pl.Int64).to_numpy()[rows["member"].to_numpy()]
+    length, at = rows["interval_s"].to_numpy().astype(np.int64), rows["minute"].to_numpy()
+    steps = np.stack([np.diff(name), np.diff(length), np.diff(at)]) if rows.height > 1 else np.zeros((3, 0))
+    disorder = (steps[0] == 0) & ((steps[1] != 0) | (steps[2] <= 0))
+    if disorder.any():
+        order = np.lexsort((at, length, name))
+        rows, name, length, at = rows[order], name[order], length[order], at[order]
+        # Where two installations meet in one interval the later meter's value stands.
+        last = np.append((np.diff(name) != 0) | (np.diff(length) != 0) | (np.diff(at) != 0), [True])
+        rows, name, length = rows.filter(pl.Series(last)), name[last], length[last]
+    new = (np.diff(name, prepend=-1) != 0) | (np.diff(length, prepend=-1) != 0)
+    first = np.flatnonzero(new)
+    described = members[rows["member"].gather(first)].select("nmi", "suffix", "channel")
+    streams = described.with_columns(interval_s=rows["interval_s"].gather(first)).with_row_index("stream")
     configuration = streams.group_by("nmi").agg(configuration=pl.col("suffix").unique().sort().str.join(""))
-    return streams.join(configuration, on="nmi", how="left", maintain_order="left")
+    streams = streams.join(configuration, on="nmi", how="left", maintain_order="left")
+    return rows.with_columns(stream=pl.Series(np.cumsum(new) - 1)), streams
