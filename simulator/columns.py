@@ -1,6 +1,6 @@
 """The arrays that a fleet is made of, and the seeded streams of chance that fill them."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -11,7 +11,7 @@ F64: TypeAlias = NDArray[np.float64]
 U8: TypeAlias = NDArray[np.uint8]
 Flags: TypeAlias = NDArray[np.bool_]
 
-US: int = 1_000_000
+US: Final = 1_000_000
 """Microseconds of a second."""
 
 

@@ -14,6 +14,7 @@ _GAP_HOURS: Final = ((2, 2), (4, 6), (8, 24), (26, 72), (74, 168), (170, 400))
 """Bounds of the classes of real gaps, in whole communication blocks of 2 h (vee.md section 6)."""
 _GAP_SHARE: Final = np.array([62, 26, 18, 8, 1, 4]) / 119
 _BLOCK_S: Final = 7200
+_HOUR_S: Final = 3600
 
 
 class Plan(NamedTuple):
@@ -56,8 +57,9 @@ def _losses(rng: np.random.Generator, faults: Faults, fleet: Fleet, span: Span) 
     low, high = (np.array(_GAP_HOURS)[kind, side] // 2 for side in (0, 1))
     blocks = np.minimum(rng.integers(low, high + 1), longest)
     meter = rng.choice(fleet.size, draws, p=weight / weight.sum())
-    # From a phase of its own, so that a run is not always cut off on the same hours.
-    start = span.start_s + (rng.random(draws) * (length - blocks * _BLOCK_S) / 3600).astype(np.int64) * 3600
+    # Never the first hour: without the reading at the beginning nothing of a run could be anchored.
+    room = np.maximum(length - blocks * _BLOCK_S - _HOUR_S, 0)
+    start = span.start_s + _HOUR_S + (rng.random(draws) * room / _HOUR_S).astype(np.int64) * _HOUR_S
     spent = np.cumsum(blocks * _BLOCK_S)
     kept = np.flatnonzero(spent <= budget)
     kept = np.arange(min(kept.size + 1, draws)) if rng.random() < _overshoot(spent, budget) else kept

@@ -76,7 +76,7 @@ def plan_outages(params: SimulatorParams, fleet: Fleet, span: Span) -> list[Dark
             if found:
                 dark.append(found)
                 if kind is NodeKind.FEEDER and rng.random() < params.outages.nested_share:
-                    dark += _nested(rng, len(dark) - 1, found, fleet, span)
+                    dark += [left for left in _nested(rng, len(dark) - 1, found, (fleet, span)) if _is_free(left, dark)]
     return dark
 
 
@@ -166,7 +166,7 @@ def _drawn(
         start = span.start_s + int(rng.uniform(0.12, 0.75) * length)
         found = _of_node(column, int(rng.integers(0, column[-1] + 1)), Dark(kind, 0, 0, start, start + lasts))
         large_enough = kind is not NodeKind.TRANSFORMER or found.after - found.first >= _SMALLEST_STREET
-        if large_enough and not any(_meet(found, other) for other in dark):
+        if large_enough and _is_free(found, dark):
             return found
     return None
 
@@ -176,12 +176,17 @@ def _of_node(column: I64, node: int, found: Dark) -> Dark:
     return found._replace(first=int(first), after=int(after))
 
 
+def _is_free(found: Dark, dark: list[Dark]) -> bool:
+    return not any(_meet(found, other) for at, other in enumerate(dark) if at != found.nested_in)
+
+
 def _meet(one: Dark, other: Dark) -> bool:
     apart = one.start_s >= other.end_s + _APART_S or other.start_s >= one.end_s + _APART_S
     return one.first < other.after and other.first < one.after and not apart
 
 
-def _nested(rng: np.random.Generator, parent_at: int, parent: Dark, fleet: Fleet, span: Span) -> list[Dark]:
+def _nested(rng: np.random.Generator, parent_at: int, parent: Dark, place: tuple[Fleet, Span]) -> list[Dark]:
+    fleet, span = place
     node = int(fleet.transformer[rng.integers(parent.first, parent.after)])
     end = min(parent.end_s + int(rng.integers(20 * 60, 150 * 60)), span.end_s - DAY_S // 24)
     if end - parent.end_s <= MOMENTARY_BELOW_S:
