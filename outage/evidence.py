@@ -58,6 +58,7 @@ class Evidence(NamedTuple):
     spans: Spans
     ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
     reads: pl.DataFrame  # `meter`, `at`: a read taken, ascending
+    overdue: Ints  # per meter: a longer pause between two reads means that reads were missed; `NEVER`: not known
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
 
@@ -87,7 +88,7 @@ def read_evidence(events: pl.DataFrame, heard: pl.DataFrame, topology: Topology,
         disbelieved_time=int(power["disbelieved"].sum()),
         already_over=late.height,
     )
-    return Evidence(_end_by_reads(spans, reads, params), ups, reads, counts, as_of)
+    return Evidence(_end_by_reads(spans, reads, params), ups, reads, _overdue(reads, topology), counts, as_of)
 
 
 def conform_events(events: pl.DataFrame) -> pl.DataFrame:
@@ -108,6 +109,17 @@ def _reads(heard: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.
     if params.until is not None:
         known = known.filter(pl.col("read_at") <= params.until)
     return known.select("meter", at=pl.col("read_at").to_physical()).sort("meter", "at")
+
+
+def _overdue(reads: pl.DataFrame, topology: Topology) -> Ints:
+    """One and a half times the usual pause of each meter; of all meters where its own record is too short."""
+    pauses = reads.select("meter", pause=pl.col("at") - pl.col("at").shift(1).over("meter")).drop_nulls()
+    own = pauses.group_by("meter").agg(pause=pl.col("pause").median(), count=pl.len()).filter(pl.col("count") >= 3)
+    overdue = np.full(len(topology.customer), NEVER)
+    if pauses.height >= 3:
+        overdue[:] = int(pauses["pause"].median() * 3 // 2)
+    overdue[own["meter"].to_numpy()] = (own["pause"].to_numpy() * 3 // 2).astype(np.int64)
+    return overdue
 
 
 def _believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:

@@ -54,8 +54,8 @@ def find_vetoes(
 ) -> Lives:
     """Life after an onset of meters that did not report it: any life below vetoes the node.
 
-    A read is restoration, not life, once the smallest node around the meter that reported the onset has begun to come
-    back; before that it proves that the meter never was dark.
+    A read is restoration, not life, once a node around the meter has begun to come back; before that it proves that
+    the meter never was dark, unless the meter has missed reads meanwhile by its own record.
 
     Args:
         territory: The meters below each node; `place` indexes `onset.start`.
@@ -70,7 +70,8 @@ def find_vetoes(
     returning = _first_return(silent, members, topology, onset.level)
     read = first_after(evidence.reads, silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
     up = first_after(evidence.ups, silent, onset.ups_from[place] - 1)
-    first = np.minimum(read, up)
+    missed = read - last_until(evidence.reads, silent, onset.start[place]) > evidence.overdue[silent]
+    first = np.minimum(np.where(missed, NEVER, read), up)
     lives = first < returning
     last = last_until(evidence.reads, silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
@@ -79,17 +80,13 @@ def find_vetoes(
 
 
 def _first_return(meter: Ints, members: Spans, topology: Topology, level: int) -> Ints:
-    """When the smallest node around each meter that reported the onset begins to come back."""
+    """When the nodes around each meter that reported the onset begin to come back, the earliest of them."""
     returning = np.full(len(meter), NEVER)
-    decided = np.zeros(len(meter), bool)
     for rung in range(level + 1):
         node_of = topology.node_of[rung]
         earliest = np.full(len(topology.names[rung]) + 1, NEVER)
-        told = np.zeros(len(topology.names[rung]) + 1, bool)
         np.minimum.at(earliest, node_of[members.meter], members.end)
-        told[node_of[members.meter]] = True
         node = node_of[meter]
-        here = ~decided & (node != NO_NODE) & told[node]
-        returning[here] = earliest[node[here]]
-        decided |= here
+        known = node != NO_NODE
+        returning[known] = np.minimum(returning[known], earliest[node[known]])
     return returning
