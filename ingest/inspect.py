@@ -10,6 +10,7 @@ from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
+from ingest.dlms.tags import APDU_NAMES
 from ingest.meter_types import MeterTypes
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
@@ -119,7 +120,7 @@ def _explain(
     explained["link"] = link.link
     explained["quirks"] = _names(link.quirks)
     try:
-        explained["apdu"] = apdus.APDU_NAMES.get(link.apdu[0]) if link.apdu else None
+        explained["apdu"] = APDU_NAMES.get(link.apdu[0]) if link.apdu else None
         if is_ciphered(link.apdu):
             header = read_header(link.apdu)
             _explain_header(header, explained)

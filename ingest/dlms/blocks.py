@@ -1,17 +1,23 @@
-"""General block transfer (Green Book 9.3.5): blocks held and put in order within a bound, copies dropped."""
+"""Block transfer: blocks held and put in order within a bound, copies dropped (Green Book 9.3.5).
+
+Two forms number their blocks from 1: general-block-transfer, which cuts any APDU, and a get-response with datablock.
+"""
 
 from typing import Final, NamedTuple
 
 from ingest.dlms.cursor import Cursor, encode_length
+from ingest.dlms.tags import GENERAL_BLOCK_TRANSFER, GET_RESPONSE
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
-GENERAL_BLOCK_TRANSFER: Final = 0xE0
 MAX_AHEAD: Final = 63
 """Blocks that may be held beyond the first one missing: the widest window that the control byte can name."""
 MAX_MESSAGE_OCTETS: Final = 1 << 20
 """A pushed APDU is a few kilobytes (dlms.md section 11); a meter that asks for more than this is not believed."""
 
+_GENERAL: Final = bytes((GENERAL_BLOCK_TRANSFER,))
+_DATABLOCK: Final = bytes((GET_RESPONSE, 0x02))
+_DATABLOCK_CHOICE_AT: Final = 8
 _LAST: Final = 0x80
 _STREAMING: Final = 0x40
 
@@ -25,23 +31,46 @@ class Block(NamedTuple):
     data_stop: int
 
 
+def is_block(apdu: bytes) -> bool:
+    """The APDU is a block of a larger one. A datablock that holds a result instead of bytes is none."""
+    if apdu[:1] == _GENERAL:
+        return True
+    return apdu[:2] == _DATABLOCK and apdu[_DATABLOCK_CHOICE_AT : _DATABLOCK_CHOICE_AT + 1] == b"\x00"
+
+
+def transfer_of(apdu: bytes) -> bytes:
+    """What the blocks of one transfer share: their form, and the invoke id of a get-response."""
+    return apdu[:1] if apdu[:1] == _GENERAL else apdu[:3]
+
+
+def head_of(apdu: bytes) -> bytes:
+    """What stands before the joined octets: nothing, or the head of a normal get-response."""
+    return b"" if apdu[:1] == _GENERAL else bytes((GET_RESPONSE, 1, apdu[2], 0))
+
+
 def read_block(apdu: bytes) -> Block:
-    """The block that an APDU with tag E0 is.
+    """The block that an APDU is, of which `is_block` holds.
 
     Raises:
         ProtocolError: Cut short, bytes left over, or block number 0.
     """
     cursor = Cursor(apdu, 1)
-    control = cursor.u8()
-    number = cursor.unsigned(2)
-    cursor.take(2)  # acknowledged block number: nothing is acknowledged in a push
+    if apdu[:1] == _GENERAL:
+        last = bool(cursor.u8() & _LAST)
+        number = cursor.unsigned(2)
+        cursor.take(2)  # acknowledged block number: nothing is acknowledged in a push
+    else:
+        cursor.take(2)
+        last = bool(cursor.u8())
+        number = cursor.unsigned(4)
+        cursor.take(1)
     length = cursor.length()
     start = cursor.at
     cursor.take(length)
     cursor.finish()
     if number == 0:
         raise ProtocolError(RejectReason.APDU_MALFORMED, 2, "block numbers start at 1")
-    return Block(number, bool(control & _LAST), start, cursor.at)
+    return Block(number, last, start, cursor.at)
 
 
 class Assembly:

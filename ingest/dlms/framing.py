@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc, mbus
-from ingest.dlms.apdu import APDU_NAMES
 from ingest.dlms.joining import Joined, LinkFrame, join_next
+from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
 

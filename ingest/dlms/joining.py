@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from ingest.dlms import hdlc
-from ingest.dlms.blocks import GENERAL_BLOCK_TRANSFER, Assembly, read_block
+from ingest.dlms.blocks import Assembly, head_of, is_block, read_block, transfer_of
+from ingest.dlms.tags import GENERAL_BLOCK_TRANSFER
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
@@ -46,7 +47,7 @@ class Joined(NamedTuple):
 def join_next(frames: list[LinkFrame], first: int) -> Joined:
     """The message that starts at `frames[first]`; it takes one frame at least. Places count from that frame's start."""
     pdu = _join_segments(frames, first)
-    if pdu.error is not None or not pdu.apdu.startswith(bytes((GENERAL_BLOCK_TRANSFER,))):
+    if pdu.error is not None or not is_block(pdu.apdu):
         return pdu
     return _join_blocks(frames, first, pdu)
 
@@ -88,6 +89,7 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
     blocks: dict[int, tuple[bytes, list[tuple[int, int]]]] = {}
     count = place = 0
     quirks: tuple[str, ...] = ()
+    link = f"{head.link}+gbt" if head.apdu[0] == GENERAL_BLOCK_TRANSFER else head.link
     pdu: Joined | None = head
     while pdu is not None:
         try:
@@ -108,11 +110,13 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
     count = max(count, head.frames)
     if not assembly.complete:
         missing = ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, place, "a block is missing or came twice")
-        return _broken(count, frames[first], missing, f"{head.link}+gbt")
+        return _broken(count, frames[first], missing, link)
     numbers = assembly.numbers()
-    apdu = b"".join(blocks[number][0] for number in numbers)
-    joined = tuple(piece for number in numbers for piece in blocks[number][1])
-    return Joined(count, f"{head.link}+gbt", apdu, joined, head.source, head.destination, quirks, None)
+    before = head_of(head.apdu)
+    apdu = before + b"".join(blocks[number][0] for number in numbers)
+    pieces = [piece for number in numbers for piece in blocks[number][1]]
+    joined = (*(((head.pieces[0][0], len(before)),) if before else ()), *pieces)
+    return Joined(count, link, apdu, joined, head.source, head.destination, quirks, None)
 
 
 def _next_pdu(frames: list[LinkFrame], first: int, head: Joined) -> Joined | None:
@@ -123,8 +127,9 @@ def _next_pdu(frames: list[LinkFrame], first: int, head: Joined) -> Joined | Non
         return None
     pdu = _join_segments(frames, first)
     same = (pdu.source, pdu.destination) == (head.source, head.destination)
-    is_block = pdu.error is None and pdu.apdu.startswith(bytes((GENERAL_BLOCK_TRANSFER,)))
-    return pdu if same and is_block else None
+    if pdu.error is not None or not same or not is_block(pdu.apdu):
+        return None
+    return pdu if transfer_of(pdu.apdu) == transfer_of(head.apdu) else None
 
 
 def _continues(last: LinkFrame, follower: LinkFrame) -> bool:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from ingest.dlms.apdu import Apdu, EventNotification
 from ingest.dlms.cosem import scaler_unit
 from ingest.dlms.data import Data, Tag
+from ingest.dlms.responses import AccessResponse
 
 _NAME_OCTETS: Final = 6
 _MAX_GROUP_A: Final = 15  # Blue Book 7.3: groups of media; text of six letters begins above it
@@ -38,9 +39,15 @@ class _Entry(NamedTuple):
 
 
 def apdu_values(apdu: Apdu) -> list[PushValue]:
-    """The values of a decoded APDU; an event-notification gives one, under its logical name."""
+    """The values of a decoded APDU.
+
+    An event-notification gives one, under its logical name; an access-response one for each name of the request, where
+    it repeats them. Short names and get-responses have no names: what their meter type knows is not known here.
+    """
     if isinstance(apdu, EventNotification):
         return [PushValue(apdu.logical_name, apdu.body)]
+    if isinstance(apdu, AccessResponse) and apdu.logical_names:
+        return [PushValue(*pair) for pair in zip(apdu.logical_names, apdu.body.items or (), strict=True)]
     return push_values(apdu.body)
 
 

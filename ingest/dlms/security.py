@@ -11,15 +11,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from ingest.dlms.cursor import Cursor, encode_length
+from ingest.dlms.tags import GENERAL_CIPHERING, GENERAL_DED, GENERAL_GLO
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
 
-GENERAL_GLO: Final = 0xDB
-GENERAL_DED: Final = 0xDC
-GENERAL_CIPHERING: Final = 0xDD
-GENERAL_SIGNING: Final = 0xDF
 SERVICE_CIPHERED: Final = frozenset((0xCA, 0xD2, 0x38, 0x58))
 """Event-notification and information-report ciphered by service: their sender is known from the link."""
 CIPHERED: Final = frozenset((GENERAL_GLO, GENERAL_DED, GENERAL_CIPHERING)) | SERVICE_CIPHERED
@@ -35,6 +33,8 @@ BROADCAST: Final = 0x40
 COMPRESSED: Final = 0x80
 
 _KEY_OCTETS: Final = {0: 16, 1: 16, 2: 32}
+_WRAPPED: Final = b"\x01"
+_AGREED: Final = b"\x02"
 _GCM_FIRST_BLOCK: Final = b"\x00\x00\x00\x02"  # GCM encrypts its text from counter 2 on; 1 is for the tag
 
 
@@ -141,7 +141,7 @@ def read_general_fields(cursor: Cursor) -> tuple[bytes | None, bytes]:
     return originator, cursor.data[first : cursor.at]
 
 
-def unprotect(apdu: bytes, header: SecurityHeader, ek: bytes, ak: bytes | None) -> bytes:
+def unprotect(apdu: bytes, header: SecurityHeader, ek: bytes, ak: bytes | None, kek: bytes | None = None) -> bytes:
     """The plaintext APDU; the tag has been verified where there is one.
 
     Args:
@@ -149,14 +149,16 @@ def unprotect(apdu: bytes, header: SecurityHeader, ek: bytes, ak: bytes | None) 
         header: Its header, as `read_header` gave it.
         ek: Encryption key, 16 octets (32 in suite 2).
         ak: Authentication key, as long; may be None where nothing is authenticated.
+        kek: Key-encrypting (master) key, for general-ciphering that brings its own encryption key, wrapped.
 
     Raises:
-        ProtocolError: Suite or compression unsupported, a key missing or of another length, or a tag that does
-            not verify.
+        ProtocolError: An agreed key (not supported), suite or compression unsupported, a key missing or of another
+            length, or a tag that does not verify.
     """
     _check_control(header.control, header.content_at - _HEADER_OCTETS)
     if header.system_title is None:
         raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "the sender's system title is not known")
+    ek = _content_key(header, ek, kek)
     keys = (ek, ak) if header.authenticated else (ek,)
     if any(key is None or len(key) != _KEY_OCTETS[header.suite] for key in keys):
         raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, f"no key of the length that suite {header.suite} needs")
@@ -229,6 +231,21 @@ def _check_control(control: int, at: int) -> None:
         raise ProtocolError(RejectReason.COMPRESSION_UNSUPPORTED, at, "V.44 compression")
     if control & SUITE_MASK not in _KEY_OCTETS:
         raise ProtocolError(RejectReason.SECURITY_UNSUPPORTED, at, f"security suite {control & SUITE_MASK}")
+
+
+def _content_key(header: SecurityHeader, ek: bytes, kek: bytes | None) -> bytes:
+    at = header.content_at - _HEADER_OCTETS
+    if header.key_info[:1] == _AGREED:
+        raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, at, "key agreement")
+    if header.key_info[:1] != _WRAPPED:
+        return ek
+    if kek is None:
+        raise ProtocolError(RejectReason.KEY_UNKNOWN, at, "no key-encrypting key for the wrapped one")
+    cursor = Cursor(header.key_info, 2)
+    try:
+        return aes_key_unwrap(kek, cursor.octets())
+    except (InvalidUnwrap, ValueError) as error:
+        raise ProtocolError(RejectReason.TAG_MISMATCH, at, "the wrapped key does not unwrap") from error
 
 
 def _title(cursor: Cursor) -> bytes | None:

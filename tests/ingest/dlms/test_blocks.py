@@ -1,0 +1,123 @@
+"""Block transfer: blocks in any order join, copies are dropped, a missing block is reported."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dlms.blocks import MAX_AHEAD, Assembly, Block, split_blocks
+from ingest.dlms.framing import split_messages, unwrap, wrap_wpdu
+from ingest.dlms.hdlc import wrap_hdlc
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+APDU = b"\x0f" + bytes(range(1, 100))
+
+
+def wpdus(apdu, octets):
+    return [wrap_wpdu(block) for block in split_blocks(apdu, octets)]
+
+
+def reasons(data):
+    return [message.error and message.error.reason for message in split_messages(data)]
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(10, 60), st.randoms(use_true_random=False), st.data())
+def test_blocks_in_any_order_and_with_copies_give_the_message(rest, octets, random, data):
+    apdu = b"\x0f" + rest
+    blocks = wpdus(apdu, octets)
+    copies = data.draw(st.lists(st.sampled_from(blocks[1:] or blocks), max_size=3)) if len(blocks) > 1 else []
+    shuffled = blocks + copies
+    random.shuffle(shuffled)
+    (message,) = split_messages(b"".join(shuffled))
+    link = unwrap(message.payload)
+    assert (link.link, link.apdu, link.frames) == ("wrapper+gbt", apdu, len(shuffled))
+    assert bytes(message.payload[link.locate(at)] for at in range(len(apdu))) == apdu
+
+
+@pytest.mark.parametrize("missing", range(5))
+def test_a_missing_block_is_incomplete_and_takes_nothing_of_the_next_message(missing):
+    blocks = wpdus(APDU, 20)
+    assert len(blocks) == 5
+    rest = b"".join(blocks[:missing] + blocks[missing + 1 :])
+    broken, good = split_messages(rest + wrap_wpdu(APDU))
+    assert broken.error.reason is RejectReason.BLOCK_TRANSFER_INCOMPLETE
+    assert broken.payload == rest
+    assert unwrap(good.payload).apdu == APDU
+
+
+def test_a_new_transfer_after_an_incomplete_one_is_whole():
+    other = b"\x0f" + bytes(90)
+    data = b"".join(wpdus(APDU, 20)[:3] + wpdus(other, 20))
+    assert reasons(data) == [RejectReason.BLOCK_TRANSFER_INCOMPLETE, None]
+    assert unwrap(split_messages(data)[1].payload).apdu == other
+
+
+def test_two_equal_transfers_are_two_messages():
+    data = b"".join(wpdus(APDU, 20) * 2)
+    assert reasons(data) == [None, None]
+
+
+def test_a_block_repeated_with_other_bytes_is_never_joined():
+    blocks = wpdus(APDU, 20)
+    forged = wpdus(APDU[:30] + b"\x55" + APDU[31:], 20)[1]
+    data = b"".join([*blocks[:2], forged, *blocks[2:]])
+    assert set(reasons(data)) == {RejectReason.BLOCK_TRANSFER_INCOMPLETE}
+
+
+def test_a_late_copy_after_the_last_block_is_dropped():
+    blocks = wpdus(APDU, 20)
+    (message,) = split_messages(b"".join([*blocks, blocks[2]]))
+    assert unwrap(message.payload).apdu == APDU
+
+
+def test_blocks_far_ahead_are_not_held():
+    assembly = Assembly()
+    assert assembly.accept(Block(1 + MAX_AHEAD, False, 0, 1), b"a")
+    assert not assembly.accept(Block(2 + MAX_AHEAD, False, 0, 1), b"b")
+    assert assembly.accept(Block(1, False, 0, 1), b"c")
+    assert assembly.accept(Block(2 + MAX_AHEAD, False, 0, 1), b"b")
+    assert not assembly.complete
+
+
+def test_nothing_fits_behind_the_last_block():
+    assembly = Assembly()
+    assert assembly.accept(Block(3, True, 0, 1), b"c")
+    assert not assembly.accept(Block(4, False, 0, 1), b"d")
+    assert not assembly.accept(Block(2, True, 0, 1), b"b")
+    assert assembly.accept(Block(2, False, 0, 1), b"b")
+    assert assembly.accept(Block(1, False, 0, 1), b"a")
+    assert assembly.complete
+    assert assembly.numbers() == (1, 2, 3)
+
+
+def test_blocks_of_two_senders_do_not_mix():
+    blocks = split_blocks(APDU, 60)
+    data = wrap_wpdu(blocks[0], 1) + wrap_wpdu(blocks[1], 2)
+    assert reasons(data) == [RejectReason.BLOCK_TRANSFER_INCOMPLETE] * 2
+
+
+def test_a_block_may_lie_in_hdlc_segments():
+    data = b"".join(wrap_hdlc(block, max_information=15) for block in split_blocks(APDU, 40))
+    link = unwrap(data)
+    assert (link.link, link.apdu) == ("hdlc+gbt", APDU)
+
+
+def test_a_get_response_in_datablocks_is_joined_to_a_normal_one():
+    value = bytes.fromhex("0904DEADBEEF")
+    blocks = [
+        bytes.fromhex("C402C1") + bytes((last,)) + number.to_bytes(4, "big") + b"\x00" + bytes((len(part),)) + part
+        for number, last, part in ((1, 0, value[:2]), (2, 0, value[2:4]), (3, 1, value[4:]))
+    ]
+    link = unwrap(b"".join(map(wrap_wpdu, blocks)))
+    assert (link.link, link.apdu, link.frames) == ("wrapper", bytes.fromhex("C401C100") + value, 3)
+    with pytest.raises(ProtocolError, match="block_transfer_incomplete"):
+        unwrap(wrap_wpdu(blocks[0]) + wrap_wpdu(blocks[2]))
+
+
+@pytest.mark.parametrize(
+    "damaged", ["E0", "E08000", "E08000010000", "E0800001000001", "E080000000000100", "E08000010000010000"]
+)
+def test_a_damaged_block_is_an_error_at_a_byte(damaged):
+    with pytest.raises(ProtocolError) as caught:
+        unwrap(wrap_wpdu(bytes.fromhex(damaged)))
+    assert 8 <= caught.value.at <= 8 + len(damaged) // 2
