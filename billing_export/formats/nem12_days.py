@@ -132,8 +132,13 @@ def _text_of(quality: object, method: object, final: object, failed: object) -> 
     bits = int(str(failed))
     if kind is Quality.OUTAGE:
         return flag, str(_OUTAGE), ""
+    if kind is Quality.SUSPECT:
+        return flag, str(_FREE_TEXT), f"{kind.value} {_rule(bits)}".strip()
     if kind is Quality.EDITED or not bits or bits & _MISSING_BIT:
         return flag, str(_COMMUNICATION if kind is Quality.ESTIMATED else _FREE_TEXT), ""
-    lowest = (bits & -bits).bit_length() - 1
-    name = next((rule.value for rule, bit in RULE_BIT.items() if bit == lowest), "")
-    return flag, str(_FREE_TEXT), name
+    return flag, str(_FREE_TEXT), _rule(bits)
+
+
+def _rule(failed: int) -> str:
+    lowest = (failed & -failed).bit_length() - 1
+    return next((rule.value for rule, bit in RULE_BIT.items() if bit == lowest), "")
