@@ -10,13 +10,15 @@ from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
-from ingest.dlms.tags import APDU_NAMES
+from ingest.dlms.signing import read_signed
+from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
 from ingest.meter_types import MeterTypes
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+_SIGNED: Final = bytes((GENERAL_SIGNING,))
 _HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -126,6 +128,10 @@ def _explain(
             _explain_header(header, explained)
             decoded = _open(link.apdu, header, _keys_of(header, keys), quirk_sets)
             explained["authenticated"] = header.authenticated
+        elif link.apdu[:1] == _SIGNED:
+            title = read_signed(link.apdu).system_title
+            explained["system_title"] = None if title is None else title.hex()
+            raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no public key for this system title")
         else:
             decoded = _decode(link.apdu, quirk_sets)
     except ProtocolError as error:

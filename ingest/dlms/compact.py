@@ -11,8 +11,8 @@ from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
 
 MAX_DESCRIPTION_DEPTH: Final = 16
-NULLS_PER_BYTE: Final = 16
-"""Elements allowed per byte of the message: nulls take none, so their number needs a bound of its own."""
+ELEMENTS_PER_BYTE: Final = 4
+"""Nulls take no bytes, so the number of elements needs a bound of its own; a number in three structures takes four."""
 
 TypeDescription: TypeAlias = "tuple[int, int, tuple[TypeDescription, ...]]"
 """Tag; element count of an array, else 0; descriptions of the elements: one for an array, each for a structure."""
@@ -47,7 +47,7 @@ def read_compact_array(cursor: Cursor) -> Data:
     start = cursor.at
     cursor.take(length)
     contents = Cursor(cursor.data, start, cursor.at)
-    work = _Work(NULLS_PER_BYTE * (contents.stop - first) + 64)
+    work = _Work(ELEMENTS_PER_BYTE * (contents.stop - first) + 64)
     if not _takes_octets(kind):
         raise ProtocolError(RejectReason.WORK, first, "elements that take no bytes cannot be counted")
     elements: list[Data] = []
@@ -68,7 +68,7 @@ def decode_compact_data(template: bytes, buffer: bytes) -> tuple[Data, ...]:
     """
     kind = read_description(Cursor(template))
     cursor = Cursor(buffer)
-    value = _read_described(cursor, kind, _Work(NULLS_PER_BYTE * len(buffer) + 64))
+    value = _read_described(cursor, kind, _Work(ELEMENTS_PER_BYTE * len(buffer) + 64))
     cursor.finish()
     return value.items if value.items is not None else (value,)
 
