@@ -1,4 +1,4 @@
-"""The fuse on rejects: past a share of a window the worker stops, for then the fault is ours and every batch adds to it.
+"""The fuse on rejects: past a share of a window the worker stops, for then the fault is ours and grows by the batch.
 
 Only rejects that an outsider cannot cause are put through it: after a verified tag, or from enrolled meters.
 """

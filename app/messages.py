@@ -1,0 +1,77 @@
+"""Rows of a frame as Kafka values and back: one JSON object a line, the rows of one key and batch in one message.
+
+Instants are ISO 8601 in UTC with microseconds, bytes are hex, nulls are written; `schemas/kafka/` describes a line.
+"""
+
+import io
+from collections.abc import Iterable
+
+import polars as pl
+
+from schemas.errors import ContractError
+from schemas.frames import Frame, conform
+
+_INSTANT = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+def to_messages(rows: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
+    """`key` (String) and `value` (Binary), one row per distinct key, rows of a key in their order.
+
+    Args:
+        rows: Any frame; enums become their text.
+        keys: The key of each row; a null key is the empty one.
+    """
+    if rows.is_empty():
+        return pl.DataFrame(schema={"key": pl.String(), "value": pl.Binary()})
+    plain = rows.select(_as_text(name, dtype) for name, dtype in rows.schema.items())
+    parts = plain.with_columns(_key=keys.cast(pl.String).fill_null("")).partition_by(
+        "_key", as_dict=True, include_key=False, maintain_order=True
+    )
+    names = [str(key[0]) for key in parts]
+    values = [part.write_ndjson().encode() for part in parts.values()]
+    return pl.DataFrame({"key": names, "value": values}, schema={"key": pl.String(), "value": pl.Binary()})
+
+
+def from_messages(values: Iterable[bytes], frame: Frame) -> pl.DataFrame:
+    """The rows that those values carry, in their order.
+
+    Raises:
+        ContractError: A value is not lines of JSON objects with the frame's columns.
+    """
+    text = b"".join(value if value.endswith(b"\n") else value + b"\n" for value in values)
+    if not text.strip():
+        return frame.empty()
+    schema = {name: _on_the_wire(dtype) for name, dtype in frame.schema.items()}
+    try:
+        rows = pl.read_ndjson(io.BytesIO(text), schema=schema)
+        return conform(rows.select(_from_text(name, dtype) for name, dtype in frame.schema.items()), frame)
+    except pl.exceptions.PolarsError as error:
+        raise ContractError(f"{frame.name}: a message is not rows of it: {str(error).splitlines()[0]}") from error
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        return column.dt.strftime(_INSTANT)
+    if isinstance(dtype, pl.Binary):
+        return column.bin.encode("hex")
+    if isinstance(dtype, pl.Enum | pl.Date | pl.Decimal):
+        return column.cast(pl.String)
+    if isinstance(dtype, pl.List):
+        return column.cast(pl.List(pl.String))
+    return column
+
+
+def _on_the_wire(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Datetime | pl.Binary | pl.Enum | pl.Date | pl.Decimal):
+        return pl.String()
+    return pl.List(pl.String()) if isinstance(dtype, pl.List) else dtype
+
+
+def _from_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        return column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us").dt.replace_time_zone("UTC")
+    if isinstance(dtype, pl.Binary):
+        return column.str.decode("hex")
+    return column.cast(dtype)

@@ -1,0 +1,62 @@
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from app.messages import from_messages, to_messages
+from schemas.errors import ContractError
+from schemas.frames import EVENTS, REJECTS, conform
+
+AT = datetime(2026, 3, 2, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def _events(count: int) -> pl.DataFrame:
+    rows = pl.DataFrame(
+        {
+            "topic": "ami.lastgasp.v1", "partition": 0, "offset": list(range(count)), "frame": 0, "received_at": AT,
+            "meter_id": [f"M{n}" for n in range(count)], "event": "last_gasp", "code": None, "origin": "nic",
+            "occurred_at": AT, "sequence": 7, "authenticated": True,
+        }
+    )  # fmt: skip
+    return conform(rows, EVENTS)
+
+
+def test_rows_come_back_as_they_went():
+    events = _events(5)
+    messages = to_messages(events, pl.Series(["F1", "F2", "F1", None, "F1"]))
+    assert sorted(messages["key"].to_list()) == ["", "F1", "F2"]
+    back = from_messages(messages["value"].to_list(), EVENTS)
+    assert back.sort("offset").equals(events)
+
+
+def test_rows_of_one_key_keep_their_order():
+    messages = to_messages(_events(4), pl.Series(["F1"] * 4))
+    lines = [json.loads(line) for line in messages["value"][0].splitlines()]
+    assert [line["meter_id"] for line in lines] == ["M0", "M1", "M2", "M3"]
+    assert lines[0]["occurred_at"] == "2026-03-02T01:02:03.000004Z"
+
+
+def test_bytes_survive():
+    reject = conform(
+        pl.DataFrame(
+            {
+                "topic": "t", "partition": 0, "offset": 1, "frame": 0, "received_at": None, "payload": b"\x00\xff\n",
+                "reason": "not_dlms", "detail": "", "at": 0, "system_title": None, "key_id": None, "code_version": "1",
+            }
+        ).cast({"received_at": pl.Datetime("us", "UTC")}),
+        REJECTS,
+    )  # fmt: skip
+    messages = to_messages(reject, pl.Series(["t-0"]))
+    assert from_messages(messages["value"].to_list(), REJECTS).equals(reject)
+
+
+def test_nothing_is_no_message_and_no_message_is_nothing():
+    assert to_messages(EVENTS.empty(), pl.Series([], dtype=pl.String)).is_empty()
+    assert from_messages([], EVENTS).equals(EVENTS.empty())
+
+
+@pytest.mark.parametrize("value", [b"not json", b'{"meter_id": 1}', b"\xff\xfe"])
+def test_a_value_of_another_kind_is_refused(value):
+    with pytest.raises(ContractError, match="EVENTS"):
+        from_messages([value], EVENTS)
