@@ -1,0 +1,88 @@
+"""Publishing: rows out, acknowledged by all in-sync replicas or failed. Nothing fails in silence."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+from kafka import KafkaProducer, errors
+
+from ingest.kafka.settings import KafkaSettings, typed_error
+from schemas.errors import TransientError
+
+
+class KafkaPublisher:
+    """An idempotent producer. `publish` takes rows over, `flush` says that the brokers have them."""
+
+    def __init__(self, settings: KafkaSettings, *, linger_ms: int = 10, compression: str | None = "lz4") -> None:
+        options = settings.client_options()
+        try:
+            self._producer: Any = KafkaProducer(
+                **options,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=linger_ms,
+                batch_size=256 * 1024,
+                compression_type=compression,
+                allow_auto_create_topics=False,
+                delivery_timeout_ms=max(60_000, settings.request_timeout_ms + linger_ms),
+            )
+        except errors.KafkaError as error:
+            raise typed_error(error, retriable=True) from error
+        self._failure: Exception | None = None
+
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
+        """The rows are handed over, not yet acknowledged; their number is returned.
+
+        Args:
+            topic: Where to.
+            rows: `value` (Binary); optionally `key` (Binary or String: rows of one key keep their order),
+                `partition` (Int32, else by key), `timestamp_ms` (Int64, else now).
+
+        Raises:
+            TransientError: The buffer stays full or the topic is unknown for too long. Rows before may be on their way.
+            TerminalError: A row is refused for good (too large).
+        """
+        values = rows["value"].to_list()
+        keys = _or_none(rows, "key", pl.Binary)
+        partitions = _or_none(rows, "partition", pl.Int32)
+        stamps = _or_none(rows, "timestamp_ms", pl.Int64)
+        for value, key, partition, stamp in zip(values, keys, partitions, stamps, strict=True):
+            try:
+                future = self._producer.send(topic, value=value, key=key, partition=partition, timestamp_ms=stamp)
+            except errors.KafkaError as error:
+                raise typed_error(error, retriable=_may_pass(error)) from error
+            future.add_errback(self._note)
+        return len(values)
+
+    def flush(self, limit_s: float = 60.0) -> None:
+        """All that was published is acknowledged by every in-sync replica.
+
+        Raises:
+            TransientError: Something was not, or not in time. All since the last flush is to be published again;
+                consumers of ours take a row twice without harm.
+            TerminalError: Something was refused for good.
+        """
+        try:
+            self._producer.flush(timeout=limit_s)
+        except errors.KafkaError as error:
+            raise TransientError(f"kafka: flush: {type(error).__name__}") from error
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise typed_error(failure, retriable=_may_pass(failure)) from failure
+
+    def close(self) -> None:
+        """What was published is sent if it can be within a few seconds; the connection is given back."""
+        self._producer.close(timeout=5)
+
+    def _note(self, error: Exception) -> None:
+        self._failure = self._failure or error
+
+
+def _or_none(rows: pl.DataFrame, name: str, dtype: Any) -> Iterable[Any]:
+    return rows[name].cast(dtype).to_list() if name in rows.columns else [None] * rows.height
+
+
+def _may_pass(error: Exception) -> bool:
+    # What the producer could not deliver in its own time it gives up with a timeout or a cancellation.
+    too_large = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.InvalidTopicError)
+    return not isinstance(error, (*too_large, errors.AuthorizationError, errors.UnsupportedCodecError))

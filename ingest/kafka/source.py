@@ -1,0 +1,261 @@
+"""Consuming: poll, pause, commit. Offsets are committed by us alone: the next one of a partition while we own it."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
+
+from ingest.kafka.records import Records, frames_of_records
+from ingest.kafka.settings import KafkaSettings, typed_error
+from schemas.errors import TerminalError
+from schemas.frames import RAW_FRAMES
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+_LOST_GROUP: Final = (
+    errors.CommitFailedError,
+    errors.IllegalGenerationError,
+    errors.UnknownMemberIdError,
+    errors.RebalanceInProgressError,
+)
+
+
+class FirstStart(StrEnum):
+    """Where a group that never committed begins. Without it, a missing position is a lost one."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class Span(NamedTuple):
+    """Offsets of one partition in a batch: [first, next), and the term of ownership in which they were polled."""
+
+    topic: str
+    partition: int
+    first: int
+    next: int
+    term: int
+
+
+class Position(NamedTuple):
+    """A partition that is ours from now on, and the committed offset at which it is read."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Polled(NamedTuple):
+    """What one poll brought.
+
+    `revoked` comes first in time: rows of those partitions that are not inserted yet are dropped, whoever owns them
+    now reads them again. Then `assigned`: replay windows are loaded as of these offsets. Then `records`.
+    """
+
+    revoked: frozenset[Place]
+    assigned: tuple[Position, ...]
+    records: tuple[Records, ...]
+    spans: tuple[Span, ...]
+
+    def frames(self) -> pl.DataFrame:
+        """The link-layer messages polled (`RAW_FRAMES`)."""
+        return pl.concat([RAW_FRAMES.empty(), *(frames_of_records(records) for records in self.records)])
+
+
+class Subscription(NamedTuple):
+    """What to read and as whom. `instance` names a static member: one that comes back keeps its partitions."""
+
+    topics: tuple[str, ...]
+    group: str
+    instance: str | None = None
+    first_start: FirstStart | None = None
+    session_timeout_ms: int = 30_000
+    max_poll_interval_ms: int = 300_000
+
+
+class KafkaSource:
+    """One member of a consumer group. Not to be shared between threads."""
+
+    def __init__(self, settings: KafkaSettings, subscription: Subscription) -> None:
+        self._first_start = subscription.first_start
+        self._consumer: Any = KafkaConsumer(
+            **settings.client_options(),
+            group_id=subscription.group,
+            group_instance_id=subscription.instance,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            session_timeout_ms=subscription.session_timeout_ms,
+            max_poll_interval_ms=subscription.max_poll_interval_ms,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            fetch_min_bytes=1,
+            fetch_max_wait_ms=100,
+        )
+        self._ownership = _Ownership()
+        self._kept: dict[Any, list[Any]] = {}
+        self._paused = False
+        self._consumer.subscribe(list(subscription.topics), listener=self._ownership)
+
+    def poll(self, limit_s: float, max_messages: int) -> Polled:
+        """What came within the limit; at most `max_messages` Kafka messages, whole ones, ascending in each partition.
+
+        Raises:
+            TransientError: The brokers are away.
+            TerminalError: A partition has no committed position and no first start was asked for, or its position is
+                no longer kept by the broker: either way messages may have been lost, and a person must say so.
+        """
+        return self._told(self._kept or self._poll(limit_s, max_messages))
+
+    def keep_alive(self) -> Polled:
+        """Ownership changes only: the group is told that we live, and nothing is fetched. For use while paused."""
+        for place, records in self._poll(0, 1).items():
+            # A partition that was ours only just now was not paused yet.
+            self._kept.setdefault(place, []).extend(records)
+        if self._paused:
+            self.pause()
+        return self._told({})
+
+    def pause(self) -> None:
+        """Nothing more is fetched; `keep_alive` must go on being called."""
+        self._paused = True
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetching goes on where it stopped."""
+        self._paused = False
+        self._consumer.resume(*self._consumer.paused())
+
+    def commit(self, spans: Iterable[Span]) -> frozenset[Place]:
+        """The next offset of each span is committed where the partition was ours all the time; those are returned.
+
+        Raises:
+            TransientError: The brokers are away. Whether the commit was done is unknown; it may be tried again.
+            TerminalError: The brokers refuse.
+        """
+        ours = {
+            TopicPartition(span.topic, span.partition): OffsetAndMetadata(span.next, "", -1)
+            for span in spans
+            if self._ownership.term((span.topic, span.partition)) == span.term
+        }
+        if not ours:
+            return frozenset()
+        try:
+            self._consumer.commit(ours, timeout_ms=10_000)
+        except _LOST_GROUP:
+            return frozenset()
+        except errors.KafkaError as error:
+            raise typed_error(error, retriable=_may_pass(error)) from error
+        return frozenset((place.topic, place.partition) for place in ours)
+
+    def lag(self) -> dict[Place, int]:
+        """Messages that wait in each of our partitions, as of the last fetch."""
+        waiting = {}
+        for place in self._consumer.assignment():
+            newest = self._consumer.highwater(place)
+            if newest is not None and place in self._ownership.positions:
+                waiting[(place.topic, place.partition)] = max(0, newest - self._ownership.positions[place])
+        return waiting
+
+    def close(self) -> None:
+        """The group is left (a static member stays in it until its session ends). Nothing is committed."""
+        self._consumer.close(autocommit=False)
+
+    def _poll(self, limit_s: float, max_messages: int) -> dict[Any, list[Any]]:
+        try:
+            polled: dict[Any, list[Any]] = self._consumer.poll(int(limit_s * 1000), max_records=max_messages)
+        except errors.NoOffsetForPartitionError:
+            self._begin()
+            return {}
+        except errors.OffsetOutOfRangeError as error:
+            raise TerminalError(f"kafka: the committed position is no longer kept: {error}") from error
+        except errors.KafkaError as error:
+            raise typed_error(error, retriable=_may_pass(error)) from error
+        return polled
+
+    def _told(self, polled: dict[Any, list[Any]]) -> Polled:
+        revoked, assigned = self._ownership.changes()
+        ours = {place: records for place, records in polled.items() if self._ownership.term(tuple(place)) is not None}
+        self._kept = {}
+        spans = tuple(
+            Span(place.topic, place.partition, records[0].offset, records[-1].offset + 1,
+                 self._ownership.terms[tuple(place)])
+            for place, records in ours.items()
+        )  # fmt: skip
+        for place, records in ours.items():
+            self._ownership.positions[place] = records[-1].offset + 1
+        return Polled(revoked, self._positions(assigned), tuple(_columns(*item) for item in ours.items()), spans)
+
+    def _positions(self, places: frozenset[Any]) -> tuple[Position, ...]:
+        found = ((place, self._consumer.committed(place)) for place in sorted(places))
+        return tuple(Position(place.topic, place.partition, offset or 0) for place, offset in found)
+
+    def _begin(self) -> None:
+        """Positions of partitions that never had one: sought explicitly, and committed so that they have one now."""
+        missing = [place for place in self._consumer.assignment() if self._consumer.committed(place) is None]
+        if self._first_start is None:
+            names = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(missing))
+            raise TerminalError(
+                f"kafka: no committed position for {names}: lost, or a first start that was not asked for"
+            )
+        ends = (
+            self._consumer.beginning_offsets if self._first_start is FirstStart.EARLIEST else self._consumer.end_offsets
+        )
+        offsets = ends(missing)
+        self._consumer.commit({place: OffsetAndMetadata(offsets[place], "", -1) for place in missing})
+        for place in missing:
+            self._consumer.seek(place, offsets[place])
+
+
+class _Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Which partitions are ours, and in which term. Called from inside the client: it only takes notes."""
+
+    def __init__(self) -> None:
+        self.terms: dict[Place, int] = {}
+        self.positions: dict[Any, int] = {}
+        self._next_term = 0
+        self._revoked: set[Place] = set()
+        self._assigned: set[Any] = set()
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Each is ours in a new term."""
+        for place in assigned:
+            self.terms[tuple(place)] = self._next_term
+            self._assigned.add(place)
+            self._next_term += 1
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """None of them is ours any more; what was polled of them may not be committed."""
+        for place in revoked:
+            self.terms.pop(tuple(place), None)
+            self.positions.pop(place, None)
+            self._assigned.discard(place)
+            self._revoked.add(tuple(place))
+
+    on_partitions_lost = on_partitions_revoked
+
+    def term(self, place: Place) -> int | None:
+        """The present term of a partition; none where it is not ours."""
+        return self.terms.get(place)
+
+    def changes(self) -> tuple[frozenset[Place], frozenset[Any]]:
+        """What was revoked and what was assigned since the last call."""
+        revoked, assigned = frozenset(self._revoked), frozenset(self._assigned)
+        self._revoked, self._assigned = set(), set()
+        return revoked, assigned
+
+
+def _columns(place: Any, records: list[Any]) -> Records:
+    return Records(
+        place.topic,
+        place.partition,
+        [record.offset for record in records],
+        [record.timestamp for record in records],
+        [record.value for record in records],
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, errors.RetriableError) or bool(getattr(error, "retriable", False))

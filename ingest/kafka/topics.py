@@ -1,0 +1,105 @@
+"""Topics from their contracts: which are missing, which differ, and making the missing ones."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from kafka import KafkaAdminClient, errors
+from kafka.admin import NewTopic
+
+from ingest.kafka.settings import KafkaSettings, typed_error
+from schemas import errors as our_errors
+from schemas.errors import ContractError
+
+
+class TopicContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One topic: what it carries and how it is kept. `value` names a message schema, or says what the bytes are."""
+
+    name: str
+    key: str
+    value: str
+    partitions: int
+    cleanup: Literal["delete", "compact"]
+    retention_ms: int
+    max_message_bytes: int
+
+    def configuration(self) -> dict[str, str]:
+        """The broker's settings for the topic."""
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+            # received_at is set by the gateway on reception; a broker's own clock would change it on a replay.
+            "message.timestamp.type": "CreateTime",
+        }
+
+
+class _Contracts(msgspec.Struct, frozen=True):
+    topics: tuple[TopicContract, ...]
+
+
+class TopicPlan(NamedTuple):
+    """Contracts against what is there: `missing` will be made; `grow` needs more partitions; nothing ever shrinks."""
+
+    missing: tuple[TopicContract, ...]
+    grow: tuple[TopicContract, ...]
+
+
+def packaged_topics() -> tuple[TopicContract, ...]:
+    """The topic contracts of this release."""
+    file = Path(our_errors.__file__).with_name("kafka") / "topics.json"
+    return msgspec.json.decode(file.read_bytes(), type=_Contracts).topics
+
+
+def plan_topics(wanted: tuple[TopicContract, ...], partitions: dict[str, int]) -> TopicPlan:
+    """What is to be done, given the number of partitions of each topic that exists."""
+    return TopicPlan(
+        missing=tuple(topic for topic in wanted if topic.name not in partitions),
+        grow=tuple(topic for topic in wanted if 0 < partitions.get(topic.name, 0) < topic.partitions),
+    )
+
+
+def apply_topics(
+    settings: KafkaSettings, wanted: tuple[TopicContract, ...], *, replication: int = 3, dry_run: bool = False
+) -> TopicPlan:
+    """Every wanted topic exists when this returns, unless it is a dry run; what was missing is returned.
+
+    Topics with too few partitions are reported in `grow` and left alone: more partitions move keys, and with them the
+    order of a meter's messages and its replay window, so a person decides when.
+
+    Raises:
+        TransientError: The brokers are away.
+        ContractError: The brokers refuse a contract, for instance more replicas than there are brokers.
+    """
+    admin: Any = None
+    try:
+        admin = KafkaAdminClient(**settings.client_options())
+        plan = plan_topics(wanted, _partitions(admin, wanted))
+        if plan.missing and not dry_run:
+            admin.create_topics([_new(topic, replication) for topic in plan.missing])
+    except errors.TopicAlreadyExistsError:
+        return apply_topics(settings, wanted, replication=replication, dry_run=dry_run)
+    except errors.KafkaError as error:
+        if isinstance(error, errors.BrokerResponseError) and not error.retriable:
+            raise ContractError(f"kafka topics: {type(error).__name__}: {error}") from error
+        raise typed_error(error, retriable=True) from error
+    finally:
+        if admin is not None:
+            admin.close()
+    return plan
+
+
+def _partitions(admin: Any, wanted: tuple[TopicContract, ...]) -> dict[str, int]:
+    there = set(admin.list_topics())
+    names = [topic.name for topic in wanted if topic.name in there]
+    described = admin.describe_topics(names) if names else []
+    return {topic["name"]: len(topic["partitions"]) for topic in described}
+
+
+def _new(topic: TopicContract, replication: int) -> NewTopic:
+    return NewTopic(
+        name=topic.name,
+        num_partitions=topic.partitions,
+        replication_factor=replication,
+        topic_configs=topic.configuration(),
+    )

@@ -1,0 +1,37 @@
+"""Kafka messages as frames."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dlms.framing import wrap_wpdu
+from ingest.kafka.records import Records, frames_of_records
+from schemas.frames import RAW_FRAMES, conform
+
+
+def of(*values: bytes | None) -> Records:
+    return Records("t", 3, range(7, 7 + len(values)), [1_743_292_800_123] * len(values), values)
+
+
+def test_a_message_of_many_frames_gives_a_row_for_each_with_its_ordinal() -> None:
+    one, two, three = wrap_wpdu(b"\x0f1"), wrap_wpdu(b"\x0f22"), wrap_wpdu(b"\x0f")
+    frames = conform(frames_of_records(of(one + two, three)), RAW_FRAMES)
+    assert frames.select("offset", "frame", "payload").rows() == [(7, 0, one), (7, 1, two), (8, 0, three)]
+    assert frames["partition"].unique().to_list() == [3]
+    assert frames["received_at"][0].isoformat() == "2025-03-30T00:00:00.123000+00:00"
+
+
+def test_a_message_without_bytes_is_a_frame_without_bytes() -> None:
+    assert frames_of_records(of(b"", None))["payload"].to_list() == [b"", b""]
+    assert frames_of_records(of()).is_empty()
+
+
+def test_bytes_after_the_last_whole_frame_are_a_frame_of_their_own() -> None:
+    whole = wrap_wpdu(b"\x0fabc")
+    assert frames_of_records(of(whole + whole[:-1]))["payload"].to_list() == [whole, whole[:-1]]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), st.binary(max_size=30).map(wrap_wpdu)), max_size=6))
+def test_no_byte_is_lost_and_no_message_swallows_another(values: list[bytes]) -> None:
+    frames = frames_of_records(of(*values))
+    again = [b"".join(frames.filter(frames["offset"] == 7 + i)["payload"]) for i in range(len(values))]
+    assert again == values

@@ -1,0 +1,202 @@
+"""The Kafka doors against a real broker."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+from ingest.kafka.publisher import KafkaPublisher
+from ingest.kafka.settings import KafkaSettings
+from ingest.kafka.source import FirstStart, KafkaSource, Polled, Span, Subscription
+from ingest.kafka.topics import apply_topics, packaged_topics
+from schemas.errors import TerminalError, TransientError
+
+PATIENCE = 150
+"""Polls of 0.2 s that a test waits for what must come."""
+
+
+@pytest.fixture
+def publisher(kafka_settings: KafkaSettings) -> Iterator[KafkaPublisher]:
+    door = KafkaPublisher(kafka_settings)
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def subscription(topic: str) -> Subscription:
+    return Subscription((topic,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST, session_timeout_ms=6_000)
+
+
+def wpdu(number: int) -> bytes:
+    return bytes([0, 1, 0, 1, 0, 16, 0, 4]) + number.to_bytes(4, "big")
+
+
+def rows(count: int, frames: int = 1) -> pl.DataFrame:
+    values = [b"".join(wpdu(i * frames + k) for k in range(frames)) for i in range(count)]
+    stamps = pl.Series([1_743_292_800_000 + i for i in range(count)], dtype=pl.Int64)
+    return pl.DataFrame({"key": [f"m{i % 50}" for i in range(count)], "value": values, "timestamp_ms": stamps})
+
+
+def until(source: KafkaSource, wanted: int, *, commit: bool = True) -> list[Polled]:
+    """Polls until that many frames came, or fails."""
+    polls, got = [], 0
+    for _ in range(PATIENCE):
+        polled = source.poll(0.2, 500)
+        polls.append(polled)
+        got += polled.frames().height
+        if commit:
+            source.commit(polled.spans)
+        if got >= wanted:
+            return polls
+    raise AssertionError(f"{got} of {wanted} frames came")
+
+
+def payloads(polls: list[Polled]) -> list[bytes]:
+    return sorted(payload for polled in polls for payload in polled.frames()["payload"])
+
+
+def test_every_message_comes_once_with_its_place_its_time_and_its_frames(
+    kafka_settings, publisher, subscription, topic: str
+) -> None:
+    publisher.publish(topic, rows(1000, frames=3))
+    publisher.flush()
+    source = KafkaSource(kafka_settings, subscription)
+    frames = pl.concat([polled.frames() for polled in until(source, 3000)])
+    source.close()
+    assert sorted(frames["payload"]) == [wpdu(i) for i in range(3000)]
+    assert frames.select("topic", "partition", "offset", "frame").is_unique().all()
+    assert frames["frame"].value_counts().sort("frame")["count"].to_list() == [1000] * 3
+    first = frames.filter(pl.col("payload") == wpdu(0))
+    assert first["received_at"].item().timestamp() == 1_743_292_800
+
+
+def test_a_restarted_member_goes_on_after_the_last_commit(kafka_settings, publisher, subscription, topic: str) -> None:
+    publisher.publish(topic, rows(100))
+    publisher.flush()
+    source = KafkaSource(kafka_settings, subscription)
+    until(source, 100)
+    source.close()
+    publisher.publish(topic, rows(7))
+    publisher.flush()
+    source = KafkaSource(kafka_settings, subscription._replace(first_start=None))
+    polls = until(source, 7)
+    source.close()
+    assert payloads(polls) == [wpdu(i) for i in range(7)]
+    assert sum(position.offset for polled in polls for position in polled.assigned) == 100
+
+
+def test_what_was_not_committed_comes_again(kafka_settings, publisher, subscription, topic: str) -> None:
+    publisher.publish(topic, rows(50))
+    publisher.flush()
+    for _ in range(2):
+        source = KafkaSource(kafka_settings, subscription)
+        assert len(payloads(until(source, 50, commit=False))) == 50
+        source.close()
+
+
+def test_a_missing_position_stops_the_worker_unless_a_first_start_was_asked_for(kafka_settings, subscription) -> None:
+    source = KafkaSource(kafka_settings, subscription._replace(first_start=None))
+    with pytest.raises(TerminalError, match="no committed position"):
+        until(source, 1)
+    source.close()
+
+
+def test_while_paused_nothing_comes_and_afterwards_all_of_it(
+    kafka_settings, publisher, subscription, topic: str
+) -> None:
+    source = KafkaSource(kafka_settings, subscription)
+    while not source.poll(0.2, 1).assigned:
+        pass
+    source.pause()
+    publisher.publish(topic, rows(20))
+    publisher.flush()
+    assert all(source.keep_alive().records == () for _ in range(20))
+    source.resume()
+    assert len(payloads(until(source, 20))) == 20
+    source.close()
+
+
+def test_partitions_move_to_a_second_member_and_no_commit_of_a_lost_one_is_made(
+    kafka_settings, publisher, subscription, topic: str
+) -> None:
+    publisher.publish(topic, rows(400))
+    publisher.flush()
+    first = KafkaSource(kafka_settings, subscription)
+    held = [span for polled in until(first, 400, commit=False) for span in polled.spans]
+    second = KafkaSource(kafka_settings, subscription)
+    taken: list[Polled] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            polled = second.poll(0.2, 500)
+            taken.append(polled)
+            second.commit(polled.spans)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    lost: set[tuple[str, int]] = set()
+    for _ in range(PATIENCE):
+        lost |= first.poll(0.2, 500).revoked
+        if lost and any(polled.records for polled in taken):
+            break
+    committed = first.commit(held)
+    stop.set()
+    reader.join()
+    moved = {(record.topic, record.partition) for polled in taken for record in polled.records}
+    assert moved
+    assert moved <= lost
+    assert not committed & moved
+    first.close()
+    second.close()
+
+
+def test_a_span_of_another_term_is_not_committed(kafka_settings, publisher, subscription, topic: str) -> None:
+    publisher.publish(topic, rows(50))
+    publisher.flush()
+    source = KafkaSource(kafka_settings, subscription)
+    spans = [span for polled in until(source, 50, commit=False) for span in polled.spans]
+    assert source.commit([span._replace(term=span.term - 100) for span in spans]) == frozenset()
+    assert source.commit([Span("elsewhere", 0, 0, 1, 0)]) == frozenset()
+    assert source.commit(spans) == frozenset((span.topic, span.partition) for span in spans)
+    source.close()
+
+
+def test_a_row_that_is_too_large_is_refused_for_good_and_an_unknown_topic_may_come(kafka_settings, topic: str) -> None:
+    door = KafkaPublisher(kafka_settings)
+    with pytest.raises(TerminalError):
+        door.publish(topic, pl.DataFrame({"value": [bytes(3_000_000)]}))
+        door.flush()
+    door.close()
+
+
+def test_topics_are_made_once_and_then_left_alone(kafka_settings) -> None:
+    apply_topics(kafka_settings, packaged_topics(), replication=1)
+    assert apply_topics(kafka_settings, packaged_topics(), replication=1).missing == ()
+
+
+def test_a_broker_that_is_not_there_is_a_transient_error() -> None:
+    with pytest.raises(TransientError):
+        apply_topics(KafkaSettings(brokers=("127.0.0.1:1",), request_timeout_ms=1_000), packaged_topics())
+
+
+def test_reading_goes_on_after_the_broker_was_restarted(
+    kafka, kafka_settings, publisher, subscription, topic: str
+) -> None:
+    if kafka.process is None:
+        pytest.skip("the broker is not ours to restart")
+    publisher.publish(topic, rows(30))
+    publisher.flush()
+    source = KafkaSource(kafka_settings, subscription)
+    until(source, 30)
+    kafka.process.stop(kill=True)
+    with pytest.raises(TransientError):
+        publisher.publish(topic, rows(1))
+        publisher.flush(limit_s=0.5)
+    kafka.process.run()
+    publisher.publish(topic, rows(31))
+    publisher.flush()
+    assert set(payloads(until(source, 31))) == {wpdu(i) for i in range(31)}
+    source.close()
