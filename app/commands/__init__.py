@@ -5,4 +5,16 @@ from typing import Final
 
 import typer
 
-REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = ()
+from app.commands import decode, demo, export, inspect, outages, simulate, trace, vee
+
+REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
+    demo.register,
+    simulate.register,
+    inspect.register,
+    decode.register,
+    vee.register,
+    outages.register,
+    export.register,
+    trace.register,
+)
+"""In the order in which `ami --help` lists them."""

@@ -1,0 +1,83 @@
+"""`ami export`: finals in, billing files and their manifest out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.calendar import load_calendar
+from app.files import parse_day, parse_instant, read_frame, read_text
+from app.inputs import load_meters, load_types
+from app.options import CalendarFile, Json, Out
+from app.summary import progress, say, timed
+from billing_export.delivery import deliver
+from billing_export.export import Export, formats_of
+from billing_export.export import export as run_export
+from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.tariffs import TariffBook, parse_tariffs
+from schemas.errors import ContractError
+from schemas.frames import FINALS, READS
+
+
+def register(ami: typer.Typer) -> None:
+    """Add the verb."""
+
+    @ami.command()
+    def export(
+        finals: Annotated[Path, typer.Argument(metavar="FINALS.parquet")],
+        formats: Annotated[list[str], typer.Option("--format", metavar="F", help="determinants, nem12 …; may repeat.")],
+        meters: Annotated[Path, typer.Option("--meters", metavar="F", help="METERS.csv.")],
+        date_from: Annotated[str, typer.Option("--from", metavar="D", help="First local day.")],
+        date_to: Annotated[str, typer.Option("--to", metavar="D", help="Local day after the last.")],
+        out: Out,
+        tariffs: Annotated[Path | None, typer.Option("--tariffs", metavar="F", help="TARIFFS.toml.")] = None,
+        reads: Annotated[Path | None, typer.Option("--reads", metavar="F", help="READS: boundary registers.")] = None,
+        calendar: CalendarFile = None,
+        created: Annotated[
+            str | None, typer.Option("--created", metavar="T", help="Default: newest judgement.")
+        ] = None,
+        sender: Annotated[str, typer.Option("--sender", metavar="S", help="Participant.")] = "AMIHEADEND",
+        receiver: Annotated[str, typer.Option("--receiver", metavar="S", help="Participant.")] = "RECEIVER",
+        json: Json = False,
+    ) -> None:
+        """Write billing determinants and market files with a manifest; the same inputs give the same bytes."""
+        params = ExportParams(
+            formats=tuple(formats),
+            date_from=parse_day(date_from, "--from"),
+            date_to=parse_day(date_to, "--to"),
+            created=None if created is None else parse_instant(created, "--created"),
+            sender=sender,
+            receiver=receiver,
+            holidays=frozenset(load_calendar(calendar).holidays),
+        )
+        formats_of(params)
+        inputs = ExportInputs(
+            read_frame(finals, FINALS),
+            load_meters(meters, load_types(None)),
+            READS.empty() if reads is None else read_frame(reads, READS),
+            load_tariffs(tariffs),
+        )
+        with progress(f"billing {inputs.finals.height} intervals"):
+            exported, seconds = timed(lambda: run_export(inputs, params))
+        deliver(exported, out)
+        say(exported_summary(inputs, exported, seconds), as_json=json)
+
+
+def load_tariffs(file: Path | None) -> TariffBook:
+    """The tariffs of a TARIFFS.toml; none without one."""
+    if file is None:
+        return TariffBook()
+    try:
+        return parse_tariffs(read_text(file))
+    except ContractError as error:
+        raise ContractError(f"{file}: {error}") from error
+
+
+def exported_summary(inputs: ExportInputs, exported: Export, seconds: float) -> dict[str, Any]:
+    """Files with their records."""
+    return {
+        "rows": {"in": inputs.finals.height, "out": sum(file.records for file in exported.files)},
+        "values": inputs.finals.height,
+        "files": {file.name: {"records": file.records, "bytes": len(file.content)} for file in exported.files},
+        "seconds": seconds,
+    }
