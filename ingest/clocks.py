@@ -51,13 +51,24 @@ class Clocks(NamedTuple):
     status: npt.NDArray[np.uint32]  # schemas.codes.Status
 
 
-def read_clocks(octets: Octets, zones: npt.NDArray[np.object_], *, inverted: Flags | None = None) -> Clocks:
+class Zones(NamedTuple):
+    """The zone of each message's meter: a place in `names`, -1 where the meter has none."""
+
+    code: npt.NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Zones":
+        """The zones of these messages."""
+        return Zones(self.code[rows], self.names)
+
+
+def read_clocks(octets: Octets, zones: Zones, *, inverted: bool = False) -> Clocks:
     """Every date-time of the column read.
 
     Args:
         octets: One date-time a row, 12 columns.
-        zones: IANA name a row, None where the meter has none; used where the deviation is unspecified.
-        inverted: Rows whose companion standard gives the deviation from UTC to local time.
+        zones: Of each row; used where the deviation is unspecified.
+        inverted: The companion standard gives the deviation from UTC to local time.
 
     Returns:
         One entry a row. The weekday is never used. Hundredths that are not given count as 0; a clock that gives hours
@@ -73,7 +84,7 @@ def read_clocks(octets: Octets, zones: npt.NDArray[np.object_], *, inverted: Fla
     known = clock_status != STATUS_UNSPECIFIED
     dst = known & (clock_status & _DST_BIT > 0)
     unspecified = deviation == DEVIATION_UNSPECIFIED
-    signed = deviation if inverted is None else np.where(inverted, -deviation, deviation)
+    signed = -deviation if inverted else deviation
     at = local + signed * 60 * _SECOND_US
     placed = complete & (np.abs(deviation) <= DEVIATION_LIMIT_MIN)
     if unspecified.any():
@@ -113,7 +124,7 @@ def _local(wall: _Wall) -> Micros:
 
 
 def _place_in_zone(
-    local: Micros, asked: Flags, first: Flags, zones: npt.NDArray[np.object_], known: tuple[Micros, Flags]
+    local: Micros, asked: Flags, first: Flags, zones: Zones, known: tuple[Micros, Flags]
 ) -> tuple[Micros, Flags]:
     """Wall clocks without deviation placed by the meter's zone.
 
@@ -121,8 +132,10 @@ def _place_in_zone(
     the bit the second. An hour that a zone skips names no instant.
     """
     at, placed = known[0].copy(), known[1].copy()
-    for name in set(zones[asked].tolist()) - {None}:
-        chosen = np.flatnonzero(asked & (zones == name))
+    for code, name in enumerate(zones.names):
+        chosen = np.flatnonzero(asked & (zones.code == code))
+        if not len(chosen):
+            continue
         wall = pl.Series(local[chosen]).cast(pl.Datetime("us"))
         earliest, latest = (_in_zone(wall, name, which) for which in _SIDES)
         at[chosen] = np.where(first[chosen], earliest.fill_null(0).to_numpy(), latest.fill_null(0).to_numpy())

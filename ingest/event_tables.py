@@ -27,7 +27,7 @@ class EventTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _load() -> dict[str, EventTable]:
     tables = {}
-    for entry in sorted(files("ingest").joinpath("events").iterdir(), key=lambda entry: entry.name):
+    for entry in sorted(files("ingest.events").iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".toml"):
             tables[entry.name.removesuffix(".toml")] = _parse(entry.read_text("utf-8"), entry.name)
     return tables

@@ -163,6 +163,10 @@ class Keyring:
         pair = self._pair(row)
         return pair[len(pair) // 2 :].tobytes() if self._has_ak[row] else b""
 
+    def has_authentication_key(self, row: int) -> bool:
+        """Whether a tag can be verified with the key of a row."""
+        return bool(self._has_ak[row])
+
     def key_size(self, row: int) -> int:
         """Octets of the encryption key: 16 serves suites 0 and 1, 32 suite 2."""
         return 32 if self._row[row] < 0 else 16

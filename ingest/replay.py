@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.titles import titles_from_hex, titles_to_hex
 from schemas.errors import ContractError
 
 WINDOW: Final = 64
@@ -32,14 +33,14 @@ with another; below the window."""
 
 SCHEMA: Final = pl.Schema(
     {
-        "system_title": pl.UInt64(),
+        "topic": pl.String(),
+        "system_title": pl.String(),
         "key_id": pl.String(),
-        "lane": pl.String(),
-        "counter": pl.UInt32(),
+        "counter": pl.Int64(),
         "digest": pl.UInt64(),
     }
 )
-"""`Windows.to_frame`: one row a counter that was seen and still lies in its window."""
+"""`Windows.to_frame`: one row a counter that was seen and still lies in its window; columns of REPLAY_WINDOWS."""
 
 _COMPACT_SHARE: Final = 4
 _COMPACT_FLOOR: Final = 4096
@@ -143,6 +144,11 @@ class Windows:
         self._recent = _Table.empty()
         self._contexts: dict[tuple[str, str], int] = {}
 
+    @classmethod
+    def empty(cls) -> "Windows":
+        """Nothing was ever seen."""
+        return cls()
+
     def __len__(self) -> int:
         return len(self._base.merged(self._recent).highest)
 
@@ -180,17 +186,20 @@ class Windows:
         counter = highest - (highest - slots) % WINDOW
         contexts = table.keys.context[rows].tolist()
         columns = {
-            "system_title": table.keys.title[rows],
+            "topic": pl.Series([names[context][1] for context in contexts], dtype=pl.String),
+            "system_title": titles_to_hex(table.keys.title[rows]),
             "key_id": pl.Series([names[context][0] for context in contexts], dtype=pl.String),
-            "lane": pl.Series([names[context][1] for context in contexts], dtype=pl.String),
-            "counter": counter.astype(np.uint32),
+            "counter": counter,
             "digest": table.digest[rows, slots],
         }
-        return pl.DataFrame(columns, schema=SCHEMA).sort("system_title", "key_id", "lane", "counter")
+        return pl.DataFrame(columns, schema=SCHEMA).sort("topic", "system_title", "key_id", "counter")
 
     @classmethod
     def from_frame(cls, rows: pl.DataFrame) -> "Windows":
-        """The windows that `to_frame` wrote, or those of stored frames: any verified counters in any order.
+        """The windows that `to_frame` wrote, or those of REPLAY_WINDOWS: verified counters in any order.
+
+        Rebuilt from all counters ever seen it is the same value as the one that saw them arrive: what has left its
+        window leaves it again.
 
         Raises:
             ContractError: A column of `SCHEMA` is absent.
@@ -199,13 +208,14 @@ class Windows:
         if absent:
             raise ContractError(f"windows: column {absent[0]!r} is absent")
         ordered = rows.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()]).sort("counter")
+        ordered = ordered.unique(["topic", "system_title", "key_id", "counter"], keep="first", maintain_order=True)
         key_names = tuple(ordered["key_id"].unique().sort().to_list())
-        lane_names = tuple(ordered["lane"].unique().sort().to_list())
+        lane_names = tuple(ordered["topic"].unique().sort().to_list())
         streams = Streams(
-            ordered["system_title"].to_numpy(),
+            titles_from_hex(ordered["system_title"]),
             _codes(ordered["key_id"], key_names),
-            _codes(ordered["lane"], lane_names),
-            ordered["counter"].cast(pl.Int64).to_numpy(),
+            _codes(ordered["topic"], lane_names),
+            ordered["counter"].to_numpy(),
             ordered["digest"].to_numpy(),
             key_names,
             lane_names,

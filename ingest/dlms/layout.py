@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest.dlms.apdu import DATA_NOTIFICATION, Apdu, DataNotification, decode_apdu
+from ingest.dlms.apdu import Apdu, decode_apdu
 from ingest.dlms.cosem import DATE_TIME_OCTETS, scaler_unit
 from ingest.dlms.data import Data, DataValue, Tag
 from ingest.dlms.locate import Located as Place
 from ingest.dlms.locate import locate_data
+from ingest.dlms.tags import DATA_NOTIFICATION
 
 UNSIGNED: Final = frozenset((Tag.UINT8, Tag.UINT16, Tag.UINT32, Tag.UINT64, Tag.ENUM))
 SIGNED: Final = frozenset((Tag.INT8, Tag.INT16, Tag.INT32, Tag.INT64))
@@ -25,6 +26,7 @@ DELTAS: Final = frozenset(
 )
 STRINGS: Final = frozenset((Tag.OCTET_STRING, Tag.VISIBLE_STRING))
 LOGICAL_NAME_OCTETS: Final = 6
+_MAX_GROUP_A: Final = 15  # Blue Book 7.3: groups of media; text of six letters begins above it
 _INVOKE_ID: Final = (1, 5)
 
 
@@ -43,8 +45,14 @@ class Node(NamedTuple):
 
     @property
     def is_name(self) -> bool:
-        """An octet string of six octets, which is how a message names an object."""
-        return self.tag == Tag.OCTET_STRING and self.stop - self.at == LOGICAL_NAME_OCTETS
+        """An octet string of six octets of which the first names a medium: how a message names an object."""
+        value = self.value
+        return (
+            self.tag == Tag.OCTET_STRING
+            and isinstance(value, bytes)
+            and len(value) == LOGICAL_NAME_OCTETS
+            and value[0] <= _MAX_GROUP_A
+        )
 
     @property
     def is_clock(self) -> bool:
@@ -68,11 +76,12 @@ class Node(NamedTuple):
 
 
 class Located(NamedTuple):
-    """A decoded APDU with the places of its parts."""
+    """A decoded APDU with the places of its parts; `nodes` finds the node of a `Data` of its body by identity."""
 
     apdu: Apdu
     body: Node
     date_time_at: int | None
+    nodes: dict[int, Node]
 
 
 class Layout(NamedTuple):
@@ -95,10 +104,12 @@ def locate(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Located:
         ProtocolError: As `decode_apdu`.
     """
     decoded = decode_apdu(apdu, quirks)
-    data = decoded.body if isinstance(decoded, DataNotification) else decoded.value
-    at = decoded.body_at
-    body = _unplaced(data, at, len(apdu)) if quirks else _placed(data, locate_data(apdu, at))
-    return Located(decoded, body, decoded.date_time_at)
+    data, at = decoded.body, decoded.body_at
+    nodes: dict[int, Node] = {}
+    # the bodies of responses are put together: their values have no places
+    placed = bool(at) and not quirks
+    body = _placed(data, locate_data(apdu, at), nodes) if placed else _unplaced(data, (at, len(apdu)), nodes)
+    return Located(decoded, body, decoded.date_time_at, nodes)
 
 
 def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
@@ -121,21 +132,26 @@ def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
     return Layout(len(apdu), structure, octets[structure], located)
 
 
-def _placed(data: Data, place: Place) -> Node:
+def _placed(data: Data, place: Place, nodes: dict[int, Node]) -> Node:
     items = data.items
-    if items is None:
-        return Node(data.tag, place.at, place.stop, data.value)
     if data.tag == Tag.COMPACT_ARRAY:
-        return _unplaced(data, place.at, place.stop)
-    children = tuple(_placed(item, inner) for item, inner in zip(items, place.items, strict=True))
-    return Node(data.tag, place.at, place.stop, None, children)
+        return _unplaced(data, (place.at, place.stop), nodes)
+    if items is None:
+        node = Node(data.tag, place.at, place.stop, data.value)
+    else:
+        inner = tuple(_placed(item, at, nodes) for item, at in zip(items, place.items, strict=True))
+        node = Node(data.tag, place.at, place.stop, None, inner)
+    nodes[id(data)] = node
+    return node
 
 
-def _unplaced(data: Data, at: int, stop: int) -> Node:
+def _unplaced(data: Data, place: tuple[int, int], nodes: dict[int, Node]) -> Node:
     """Values that share a place are read from the learned message and are structure: never cut from another."""
     items = data.items
-    inner = None if items is None else tuple(_unplaced(item, at, stop) for item in items)
-    return Node(data.tag, at, stop, None if inner is not None else data.value, inner, placed=False)
+    inner = None if items is None else tuple(_unplaced(item, place, nodes) for item in items)
+    node = Node(data.tag, *place, None if inner is not None else data.value, inner, placed=False)
+    nodes[id(data)] = node
+    return node
 
 
 def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[int, int]]:
@@ -154,7 +170,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
 def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
     if node.is_number or node.tag == Tag.DATE_TIME:
         return True
-    return node.tag in STRINGS and not node.is_name and apdu[node.at : node.stop] not in fixed
+    return node.tag in STRINGS and node.stop - node.at != LOGICAL_NAME_OCTETS and apdu[node.at : node.stop] not in fixed
 
 
 def is_scaler_unit(node: Node) -> bool:

@@ -44,7 +44,12 @@ class PositionalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One meter type. Everything but the name has a default that adds nothing to what a message says."""
+    """One meter type. Everything but the name has a default that adds nothing to what a message says.
+
+    `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
+    objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
+    `wake_up_push` the push setups behind which alarm registers stand unnamed, or nothing (SMR5).
+    """
 
     name: str
     profile: Literal["interval", "cumulative"] = "cumulative"
@@ -58,6 +63,8 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scalers: dict[str, int] = {}
     quirks: tuple[str, ...] = ()
     deviation_inverted: bool = False
+    alarm_push: str | None = None
+    wake_up_push: str | None = None
     push: tuple[PushLayout, ...] = ()
     list: tuple[PositionalList, ...] = ()
 
@@ -127,7 +134,8 @@ def _check(entry: MeterType, where: str) -> None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
     places = [value for each in entry.list for value in each.values if value not in LIST_WORDS]
-    for name in (*entry.names, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
+    setups = [name for name in (entry.alarm_push, entry.wake_up_push) if name is not None]
+    for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)
 
 

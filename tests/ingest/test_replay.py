@@ -89,4 +89,4 @@ def test_lanes_and_keys_have_windows_of_their_own():
 
 def test_a_frame_without_a_needed_column_is_named():
     with pytest.raises(ContractError, match="digest"):
-        Windows.from_frame(pl.DataFrame({"system_title": [1], "key_id": ["a"], "lane": ["b"], "counter": [1]}))
+        Windows.from_frame(pl.DataFrame({"system_title": ["00"], "key_id": ["a"], "topic": ["b"], "counter": [1]}))

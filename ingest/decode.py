@@ -1,0 +1,256 @@
+"""The stage that turns messages into rows: link, protection, replay, layout, meaning; nothing is dropped.
+
+A message becomes rows (`decoded`), is a copy of one that was seen (`duplicates`), or is a reject with its bytes
+(`rejected`); a message that yields rows and a reject for a part of it counts as decoded. A message without a number
+and without an event is a reject (`layout_unknown`): it has nothing to yield a row from.
+
+Tags are verified before counters are judged, so `replay` and `nonce_reuse` are only said of bytes that the meter's own
+key has made. Messages that were encrypted without a tag move no window.
+"""
+
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest import replay
+from ingest.assembly import (
+    Senders,
+    Undecoded,
+    assemble_events,
+    assemble_intervals,
+    assemble_reads,
+    assemble_rejects,
+    events_kept,
+    rows_kept,
+)
+from ingest.blocks import NO_TIME, Events, Quantities, Refused
+from ingest.clocks import Micros
+from ingest.derived import dirty_days, heard_meters
+from ingest.enrolment import Enrolment
+from ingest.faults import NO_FAULT, Faults
+from ingest.interpretation import Arrived, Interpreted, Rules, interpret
+from ingest.keyring import Keyring
+from ingest.link import unwrap_all
+from ingest.meter_types import BUILT_IN, MeterTypes
+from ingest.protection import NO_KEY, Opened, check_policy, open_all, read_headers
+from ingest.replay import Streams, Windows
+from ingest.spans import Flags, Places, Spans
+from ingest.titles import titles_to_hex
+from schemas.codes import RejectReason
+from schemas.frames import PROVENANCE, REPLAY_WINDOWS, UTC_US
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a counter was saved that came at no known time: a file's, which no store keeps."""
+
+
+class Counts(NamedTuple):
+    """What became of the messages: `frames` = `decoded` + `rejected` + `duplicates`."""
+
+    frames: int
+    decoded: int
+    rejected: int
+    duplicates: int
+
+
+class Decoded(NamedTuple):
+    """Everything that a batch of messages yields.
+
+    `messages`: RAW_FRAMES as they came, with `system_title` (hex) and `counter` where a message has them.
+    `seen`: REPLAY_WINDOWS rows of the counters that this batch added. `windows`: the windows after it.
+    """
+
+    intervals: pl.DataFrame
+    reads: pl.DataFrame
+    events: pl.DataFrame
+    rejects: pl.DataFrame
+    heard: pl.DataFrame
+    dirty_days: pl.DataFrame
+    windows: Windows
+    counts: Counts
+    messages: pl.DataFrame
+    seen: pl.DataFrame
+
+
+class _Judged(NamedTuple):
+    """Verdicts of the replay windows by message."""
+
+    is_copy: Flags
+    is_late: Flags
+    seen: Places
+    windows: Windows
+
+
+def decode_frames(
+    frames: pl.DataFrame,
+    keyring: Keyring,
+    windows: Windows,
+    meters: pl.DataFrame | Enrolment,
+    types: MeterTypes = BUILT_IN,
+) -> Decoded:
+    """Rows of every message, or why it has none.
+
+    Args:
+        frames: RAW_FRAMES, in order of arrival.
+        keyring: Meter keys.
+        windows: Replay windows as of the message before the first.
+        meters: METERS; or the `Enrolment` made of them once for many batches.
+        types: Meter types.
+
+    Returns:
+        INTERVALS, READS, EVENTS and REJECTS in the order of messages, and what follows from them.
+
+    Raises:
+        ContractError: METERS contradict themselves or name an unknown meter type.
+    """
+    enrolment = meters if isinstance(meters, Enrolment) else Enrolment.of(meters, types)
+    rules = Rules(types, enrolment, keyring)
+    faults = Faults(frames.height)
+    payloads = Spans.of_column(frames["payload"])
+    apdus = unwrap_all(payloads, faults)
+    headers = read_headers(apdus, faults)
+    by_title = enrolment.rows_of_titles(headers.title)
+    check_policy(headers, by_title, enrolment, keyring, faults)
+    opened = open_all(apdus, headers, keyring, faults)
+    key_names = _key_names(opened, keyring)
+    judged = _judge(opened, key_names, frames, windows, faults)
+    received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
+    rows = faults.usable()
+    rows = rows[~judged.is_copy[rows]]
+    arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received)
+    read = interpret(arrived, rules, rows, faults)
+    kept = _settle(read, judged, faults)
+    return _decoded(frames, (opened, key_names), judged, read, (kept, faults, enrolment))
+
+
+class _Kept(NamedTuple):
+    """Blocks of the messages that are decoded, and refusals of their parts."""
+
+    intervals: list[Quantities]
+    reads: list[Quantities]
+    events: list[Events]
+    refused: list[Refused]
+    own_time: Micros
+    decoded: Flags
+
+
+def _key_names(opened: Opened, keyring: Keyring) -> pl.Series:
+    """Name of the key that opened each message; null where none did."""
+    used, places = np.unique(opened.key_row, return_inverse=True)
+    names = [None if row == NO_KEY else keyring.key_id(row) for row in used.tolist()]
+    return pl.Series(names, dtype=pl.String).gather(places.reshape(-1))
+
+
+def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> _Judged:
+    rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
+    lanes, lane = _numbered(frames["topic"].gather(rows))
+    names, key = _numbered(key_names.gather(rows))
+    headers = opened.headers
+    streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
+    verdicts, after = windows.judge(streams)
+    faults.record(rows[verdicts == replay.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
+    faults.record(rows[verdicts == replay.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
+    is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
+    is_copy[rows[verdicts == replay.COPY]] = True
+    is_late[rows[verdicts == replay.LATE]] = True
+    seen = rows[(verdicts == replay.FRESH) | (verdicts == replay.LATE)]
+    return _Judged(is_copy, is_late, seen, after)
+
+
+def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    names = tuple(texts.unique().sort().to_list())
+    places = {name: place for place, name in enumerate(names)}
+    return names, texts.replace_strict(places, return_dtype=pl.Int64).to_numpy()
+
+
+def _settle(read: Interpreted, judged: _Judged, faults: Faults) -> _Kept:
+    """Blocks of messages without a fault; a late event is a replay, and a message that yields nothing is a fault."""
+    events = [block for cut in read.cuts for block in cut.events]
+    for block in events:
+        late = np.unique(block.message[judged.is_late[block.message]])
+        faults.record(late, RejectReason.REPLAY, 0, "an event with a lower counter")
+    sound = faults.reason == NO_FAULT
+    intervals = rows_kept([block for cut in read.cuts for block in cut.intervals], sound)
+    reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
+    events = events_kept(events, sound)
+    decoded = np.zeros(len(sound), np.bool_)
+    for message in (*(block.message for block in (*intervals, *reads)), *(block.message for block in events)):
+        decoded[message] = True
+    refused = [part for cut in read.cuts for part in cut.refused]
+    partly = np.zeros(len(sound), np.bool_)
+    for part in refused:
+        partly[part.message] = True
+    own_time = np.full(len(sound), NO_TIME, np.int64)
+    for cut in read.cuts:
+        own_time[cut.message] = cut.own_time
+        barren = cut.message[sound[cut.message] & ~decoded[cut.message] & ~partly[cut.message]]
+        faults.record(barren, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+    refused = [
+        part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
+        for part in refused
+    ]
+    return _Kept(intervals, reads, events, refused, own_time, decoded)
+
+
+def _decoded(
+    frames: pl.DataFrame,
+    opening: tuple[Opened, pl.Series],
+    judged: _Judged,
+    read: Interpreted,
+    settled: tuple[_Kept, Faults, Enrolment],
+) -> Decoded:
+    opened, key_names = opening
+    kept, faults, enrolment = settled
+    headers = opened.headers
+    titled = pl.Series(headers.title != 0)
+    titles = titles_to_hex(headers.title).set(~titled, None)
+    counters = pl.Series(headers.counter).set(pl.Series(~headers.ciphered), None)
+    own = pl.Series(kept.own_time).set(pl.Series(kept.own_time == NO_TIME), None).cast(UTC_US)
+    provenance = frames.select(PROVENANCE).with_columns(pl.col("received_at").fill_null(own))
+    senders = Senders(provenance, _meter_ids(read, enrolment), counters, pl.Series(opened.authenticated))
+    intervals = assemble_intervals(kept.intervals, senders, read.obis)
+    reads = assemble_reads(kept.reads, senders, read.obis)
+    decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
+    return Decoded(
+        intervals,
+        reads,
+        assemble_events(kept.events, senders),
+        assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
+        heard_meters(intervals, reads),
+        dirty_days(intervals, reads, enrolment),
+        judged.windows,
+        Counts(frames.height, decoded, frames.height - decoded - duplicates, duplicates),
+        frames.with_columns(system_title=titles, counter=counters),
+        _seen(provenance, judged.seen, (titles, key_names, counters), opened),
+    )
+
+
+def _meter_ids(read: Interpreted, enrolment: Enrolment) -> pl.Series:
+    """Name of each message's meter; null where it has none (it is a reject then)."""
+    known = pl.concat([enrolment.meter_id, *(names for _, names in read.names), pl.Series([None], dtype=pl.String)])
+    place = np.where(read.meter_row >= 0, read.meter_row, len(known) - 1)
+    first = len(enrolment.meter_id)
+    for message, names in read.names:
+        place[message] = first + np.arange(len(names))
+        first += len(names)
+    return known.gather(place)
+
+
+def _seen(
+    provenance: pl.DataFrame, rows: Places, names: tuple[pl.Series, pl.Series, pl.Series], opened: Opened
+) -> pl.DataFrame:
+    titles, key_names, counters = names
+    arrived = provenance[rows]
+    return arrived.select(
+        "topic",
+        "partition",
+        "offset",
+        system_title=titles.gather(rows),
+        key_id=key_names.gather(rows),
+        counter=counters.gather(rows),
+        digest=pl.Series(opened.digest[rows]),
+        saved_at=pl.col("received_at").fill_null(_EPOCH),
+    ).select(list(REPLAY_WINDOWS.schema))

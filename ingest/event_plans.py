@@ -1,0 +1,144 @@
+"""Which values of a push are events: codes, alarm registers and descriptors, status words, and pushes that are one."""
+
+from typing import Final, NamedTuple
+
+from ingest.dlms.cosem import obis_text, parse_obis
+from ingest.dlms.data import Tag
+from ingest.dlms.layout import STRINGS, UNSIGNED, Node
+from ingest.event_tables import STANDARDS, EventTable
+from ingest.meaning import Meaning, Value
+from ingest.meter_types import MeterType
+from schemas.codes import EventKind, Origin
+
+LAST_GASP_NAME: Final = b"\x80\x80\x80\x80\x80\x00"
+"""128.128.128.128.128.0: what the radio of an MX382 calls its last gasp (dlms.md section 10)."""
+_EVENT_CODE_CD: Final = b"\x60\x0b"
+_ALARM_CD: Final = b"\x61\x62"
+_DESCRIPTORS_FROM: Final = 20
+_ALARM_REGISTERS: Final = 10
+_SERIAL_CD: Final = b"\x60\x01"
+_STATUS_WORD_CDE: Final = b"\x5e\x5b\x12"
+"""0.0.94.91.18: event status word of IS 15959, a bit string."""
+
+
+class CodeSlot(NamedTuple):
+    """A number that is an event code, and the clock sent with it."""
+
+    node: Node
+    clock: Node | None
+
+
+class AlarmSlot(NamedTuple):
+    """A number whose bits are alarms; `obis` where it was sent under a name."""
+
+    node: Node
+    bits: dict[int, EventKind]
+    obis: str | None
+
+
+class Fixed(NamedTuple):
+    """An event that the structure of the message tells, whatever its slots hold."""
+
+    kind: EventKind
+    code: int | None
+    origin: Origin
+
+
+class EventPlan(NamedTuple):
+    """The events of a push. `taken` are places of values that are not reads."""
+
+    codes: tuple[CodeSlot, ...]
+    code_table: dict[int, EventKind]
+    alarms: tuple[AlarmSlot, ...]
+    fixed: tuple[Fixed, ...]
+    clock: Node | None  # the only clock of a push that has just one, whatever it is named
+    taken: frozenset[int]
+
+    @property
+    def any(self) -> bool:
+        """The push tells events."""
+        return bool(self.codes or self.alarms or self.fixed)
+
+
+def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
+    """The events among the values of a push, by the companion standard of the meter's type."""
+    table = STANDARDS[meter_type.events]
+    codes: list[CodeSlot] = []
+    alarms: list[AlarmSlot] = []
+    taken: set[int] = set()
+    unnamed = _setup_registers(meaning, meter_type)
+    for at, value in enumerate(meaning.values):
+        register = unnamed.get(at, _alarm_register(value.obis))
+        if value.node.tag not in UNSIGNED:
+            continue
+        if _is_event_code(value.obis):
+            codes.append(CodeSlot(value.node, _clock_beside(meaning, value)))
+        elif register is not None:
+            name = None if value.obis is None else obis_text(value.obis)
+            alarms.append(AlarmSlot(value.node, table.alarms.get(register, {}), name))
+        else:
+            continue
+        taken.add(at)
+    fixed = [*_fixed(meaning, meter_type), *_status_words(meaning, table)]
+    clocks = [value.node for value in meaning.values if value.node.is_clock]
+    sole = clocks[0] if len(clocks) == 1 else None
+    return EventPlan(tuple(codes), table.codes, tuple(alarms), tuple(fixed), sole, frozenset(taken))
+
+
+def _is_event_code(name: bytes | None) -> bool:
+    return name is not None and name[0] == 0 and name[2:4] == _EVENT_CODE_CD
+
+
+def _alarm_register(name: bytes | None) -> int | None:
+    """1 for register 0.b.97.98.0 and its descriptor 0.b.97.98.20, and so on."""
+    if name is None or name[0] != 0 or name[2:4] != _ALARM_CD:
+        return None
+    place = name[4]
+    if place >= _DESCRIPTORS_FROM:
+        place -= _DESCRIPTORS_FROM
+    return place + 1 if place < _ALARM_REGISTERS else None
+
+
+def _clock_beside(meaning: Meaning, code: Value) -> Node | None:
+    beside = (value.node for value in meaning.values if value.place == code.place and value.node.is_clock)
+    return next(beside, None)
+
+
+def _setup_registers(meaning: Meaning, meter_type: MeterType) -> dict[int, int]:
+    """Alarm registers that stand unnamed behind the push setup of alarms: value -> register 1, 2 ..."""
+    if not _names(meaning, meter_type.alarm_push):
+        return {}
+    numbers = (at for at, value in enumerate(meaning.values) if value.obis is None and value.node.tag == Tag.UINT32)
+    return {at: register for register, at in enumerate(numbers, 1)}
+
+
+def _names(meaning: Meaning, push_setup: str | None) -> bool:
+    if push_setup is None:
+        return False
+    name = parse_obis(push_setup)
+    return any(node.is_name and node.value == name for node in meaning.layout.located.body.leaves())
+
+
+def _fixed(meaning: Meaning, meter_type: MeterType) -> list[Fixed]:
+    name = meaning.event_name
+    if name is None:
+        wakes = _names(meaning, meter_type.wake_up_push)
+        return [Fixed(EventKind.WAKE_UP, None, Origin.METER)] if wakes else []
+    if name == LAST_GASP_NAME:
+        return [Fixed(EventKind.LAST_GASP, None, Origin.NIC)]
+    if any(value.node.tag not in STRINGS for value in meaning.values):
+        return []  # numbers and bits speak for themselves
+    if name[2:4] == _SERIAL_CD:
+        return [Fixed(EventKind.WAKE_UP, None, Origin.METER)]
+    return [Fixed(EventKind.OTHER, None, Origin.METER)]
+
+
+def _status_words(meaning: Meaning, table: EventTable) -> list[Fixed]:
+    events: list[Fixed] = []
+    for value in meaning.values:
+        if value.obis is None or value.obis[2:5] != _STATUS_WORD_CDE or value.node.tag != Tag.BIT_STRING:
+            continue
+        for bit, digit in enumerate(str(value.node.value)):
+            if digit == "1":
+                events.append(Fixed(table.status_word.get(bit, EventKind.OTHER), bit, Origin.METER))
+    return events

@@ -1,0 +1,59 @@
+"""Why messages of a batch cannot become rows, kept beside the batch: one entry a message, the first fault wins."""
+
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.spans import Flags, Places
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+NO_FAULT: Final = -1
+REASONS: Final = tuple(RejectReason)
+REASON_CODE: Final[dict[RejectReason, int]] = {reason: code for code, reason in enumerate(REASONS)}
+
+
+class Faults:
+    """Reason, byte and detail of each message of one batch; owned by one call of one stage."""
+
+    __slots__ = ("at", "detail", "reason")
+
+    def __init__(self, messages: int) -> None:
+        self.reason: npt.NDArray[np.int16] = np.full(messages, NO_FAULT, np.int16)
+        self.at: npt.NDArray[np.int32] = np.zeros(messages, np.int32)
+        self.detail: dict[int, str] = {}
+
+    def usable(self) -> Places:
+        """Messages without a fault so far, ascending."""
+        return np.flatnonzero(self.reason == NO_FAULT)
+
+    def record(self, rows: Places, reason: RejectReason, at: int | Places = 0, detail: str = "") -> None:
+        """These messages have this fault, unless they had one before."""
+        fresh = self.reason[rows] == NO_FAULT
+        chosen = rows[fresh]
+        self.reason[chosen] = REASON_CODE[reason]
+        self.at[chosen] = at if isinstance(at, int) else at[fresh]
+        if detail:
+            self.detail.update(dict.fromkeys(chosen.tolist(), detail))
+
+    def record_where(self, rows: Places, wrong: Flags, reason: RejectReason, at: int = 0, detail: str = "") -> Places:
+        """Those of the rows that are wrong have this fault; the others come back."""
+        if wrong.any():
+            self.record(rows[wrong], reason, at, detail)
+            return rows[~wrong]
+        return rows
+
+    def record_error(self, row: int, error: ProtocolError, offset: int = 0) -> None:
+        """A message has the fault that a scalar decoder found, `offset` bytes into the message."""
+        if self.reason[row] == NO_FAULT:
+            self.reason[row] = REASON_CODE[error.reason]
+            self.at[row] = error.at + offset
+            if error.detail:
+                self.detail[row] = error.detail
+
+    def copy(self) -> Self:
+        """The same faults, to be added to without touching these."""
+        other = type(self)(len(self.reason))
+        other.reason, other.at, other.detail = self.reason.copy(), self.at.copy(), dict(self.detail)
+        return other

@@ -1,0 +1,148 @@
+"""Messages of a batch by layout: learn from one, verify the structure bytes of all of its length at once, go on.
+
+What matches no layout learned so far is learned from itself. A length with more layouts than fleets have (a hostile
+batch, or strings that vary) is sorted out message by message after a bound, so the work stays linear.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ingest.dlms.cosem import DATE_TIME_OCTETS
+from ingest.dlms.layout import STRINGS, Layout, learn, locate
+from ingest.faults import Faults
+from ingest.spans import Flags, Octets, Places, Spans
+from schemas.errors import ProtocolError
+
+_WORD_OCTETS: Final = 8
+_LAYOUTS_A_LENGTH: Final = 64
+"""Layouts of one length that are compared with all remaining messages; a vendor's fleet has a handful."""
+
+
+class Alike(NamedTuple):
+    """Messages that share a layout: rows of the batch and their bytes, one message a row."""
+
+    layout: Layout
+    message: Places
+    octets: Octets
+
+
+def group_by_layout(
+    apdus: Spans, rows: Places, fixed: frozenset[bytes], quirks: frozenset[str], faults: Faults
+) -> list[Alike]:
+    """The messages by layout, each with the same result as if it had been decoded alone.
+
+    Args:
+        apdus: APDUs in the clear.
+        rows: Which of them.
+        fixed: Texts that tell lists apart, see `layout.learn`.
+        quirks: Departures from A-XDR that these messages' meter type names.
+        faults: Receives what the scalar decoder refuses.
+    """
+    found: list[Alike] = []
+    length = apdus.length[rows]
+    order = np.argsort(length, kind="stable")
+    edges = np.flatnonzero(np.diff(length[order])) + 1
+    for chunk in np.split(order, edges):
+        if len(chunk):
+            found += _of_one_length(apdus, rows[chunk], (fixed, quirks), faults)
+    return found
+
+
+def _of_one_length(
+    apdus: Spans, rows: Places, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults
+) -> list[Alike]:
+    length = int(apdus.length[rows[0]])
+    words = _padded(apdus, rows, length)
+    octets = words.view(np.uint8).reshape(len(rows), -1)[:, :length]
+    remaining = np.arange(len(rows))
+    found: list[Alike] = []
+    for _ in range(_LAYOUTS_A_LENGTH):
+        layout, first = None, 0
+        while layout is None and first < len(remaining):
+            layout = _learn(apdus, int(rows[remaining[first]]), rules, faults)
+            first += 1
+        if layout is None:
+            return found
+        remaining = remaining[first - 1 :]
+        matching = _matches(layout, words[remaining], octets[remaining], rules[0])
+        matching[0] = True  # it was learned from this one
+        chosen = remaining[matching]
+        found.append(Alike(layout, rows[chosen], octets[chosen]))
+        remaining = remaining[~matching]
+        if not len(remaining):
+            return found
+    return found + _one_by_one(apdus, rows[remaining], rules, faults)
+
+
+def _padded(apdus: Spans, rows: Places, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
+    """Messages as rows of 64-bit words, zeros behind the last byte."""
+    width = -(-length // _WORD_OCTETS) * _WORD_OCTETS
+    padded = np.zeros((len(rows), max(width, _WORD_OCTETS)), np.uint8)
+    if length:
+        padded[:, :length] = apdus.matrix(rows, length)
+    return padded.view(np.uint64)
+
+
+def _learn(apdus: Spans, row: int, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults) -> Layout | None:
+    fixed, quirks = rules
+    apdu = apdus.message(row)
+    try:
+        return learn(apdu, locate(apdu, quirks), fixed)
+    except ProtocolError as error:
+        faults.record_error(row, error)
+        return None
+
+
+def _matches(
+    layout: Layout, words: np.ndarray[tuple[int, int], np.dtype[np.uint64]], octets: Octets, fixed: frozenset[bytes]
+) -> Flags:
+    width = words.shape[1] * _WORD_OCTETS
+    reference, mask = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
+    reference[layout.structure] = layout.octets
+    mask[layout.structure] = 0xFF
+    differs = np.asarray(((words ^ reference.view(np.uint64)) & mask.view(np.uint64)).any(axis=1))
+    at = layout.located.date_time_at
+    if at is not None:
+        differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
+    for node in layout.located.body.leaves():
+        if node.tag in STRINGS and node.placed:
+            for text in fixed:
+                is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))
+                if is_slot:  # a text that tells lists apart stands where this layout has a name
+                    differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
+    return ~differs
+
+
+def is_readable(octets: Octets) -> Flags:
+    """Header date-times that `cosem.decode_date_time` reads: in range, wildcards allowed, a day that exists."""
+    year = octets[:, 0].astype(np.int64) << 8 | octets[:, 1]
+    month, day, hour, minute, second, hundredths = (octets[:, at].astype(np.int64) for at in (2, 3, 5, 6, 7, 8))
+    deviation = (octets[:, 9].astype(np.uint16) << 8 | octets[:, 10]).astype(np.uint16).view(np.int16).astype(np.int64)
+    readable = ((month >= 1) & (month <= 12)) | (month >= 0xFD)
+    readable &= ((day >= 1) & (day <= 31)) | (day >= 0xFD)
+    for field, limit in ((hour, 23), (minute, 59), (second, 59), (hundredths, 99)):
+        readable &= (field <= limit) | (field == 0xFF)
+    readable &= (np.abs(deviation) <= 720) | (deviation == -0x8000)
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    last = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[np.where(month <= 12, month, 0)]
+    last = last + ((month == 2) & leap)
+    dated = (year != 0xFFFF) & (month <= 12) & (day <= 31) & (hour != 0xFF) & (minute != 0xFF) & (second != 0xFF)
+    readable &= ~dated | ((day <= last) & (year >= 1) & (year <= 9999))
+    return readable
+
+
+def _one_by_one(
+    apdus: Spans, rows: Places, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults
+) -> list[Alike]:
+    """Each message learned from itself; those whose structure turns out equal are put together again."""
+    members: dict[tuple[bytes, bytes], tuple[Layout, list[int]]] = {}
+    for row in rows.tolist():
+        layout = _learn(apdus, row, rules, faults)
+        if layout is not None:
+            key = (layout.structure.tobytes(), layout.octets.tobytes())
+            members.setdefault(key, (layout, []))[1].append(row)
+    return [
+        Alike(layout, np.array(alike, np.int64), apdus.matrix(np.array(alike, np.int64), layout.length))
+        for layout, alike in members.values()
+    ]

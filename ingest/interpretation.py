@@ -1,0 +1,176 @@
+"""Opened APDUs of a batch to blocks of rows: by layout, then by kind of meter, each cut in one go."""
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest.blocks import Cut, Texts
+from ingest.clocks import Micros, Zones
+from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
+from ingest.faults import Faults
+from ingest.grouping import Alike, group_by_layout
+from ingest.keyring import Keyring
+from ingest.meaning import Meaning, Name, find_name, understand
+from ingest.meter_types import MeterTypes
+from ingest.plans import make_plan, type_of
+from ingest.push_cut import cut_push
+from ingest.slots import Group, cut_texts
+from ingest.spans import Flags, Places, Spans
+from schemas.codes import RejectReason
+
+_UNKNOWN_KIND = MeterKind(None, (), None)
+_NO_QUIRKS: frozenset[str] = frozenset()
+
+
+class Arrived(NamedTuple):
+    """What is known of each message before its body is read."""
+
+    apdus: Spans
+    ciphered: Flags
+    title: npt.NDArray[np.uint64]  # 0 where none was sent
+    meter_row: Places  # by system title; `NOT_ENROLLED` where that says nothing
+    received: Micros
+
+
+class Rules(NamedTuple):
+    """What bodies are read by."""
+
+    types: MeterTypes
+    enrolment: Enrolment
+    keyring: Keyring
+
+
+class Interpreted(NamedTuple):
+    """Rows of all layouts, and who sent each message."""
+
+    cuts: tuple[Cut, ...]
+    obis: tuple[str, ...]
+    meter_row: Places
+    names: tuple[tuple[Places, pl.Series], ...]  # of meters that are not enrolled
+
+
+def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> Interpreted:
+    """Rows of these messages; what cannot be read, named or believed is a fault."""
+    fixed = frozenset(rules.types.by_list_id)
+    work = _Work(arrived, rules, faults)
+    for quirks, chosen in _by_quirks(arrived, rules, rows):
+        for alike in group_by_layout(arrived.apdus, chosen, fixed, quirks, faults):
+            work.read(alike)
+    return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, tuple(work.names))
+
+
+def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[frozenset[str], Places]]:
+    """Messages by the quirks of their meter's type, as far as the system title names the meter."""
+    by_kind = [
+        frozenset(kind.meter_type.quirks) if kind.meter_type is not None else _NO_QUIRKS
+        for kind in rules.enrolment.kinds
+    ]
+    odd = np.array([bool(quirks) for quirks in by_kind] + [False], np.bool_)
+    meter_row = arrived.meter_row[rows]
+    kind = np.where(meter_row >= 0, _gather(rules.enrolment.kind, meter_row, len(by_kind)), len(by_kind))
+    usual = rows[~odd[kind]]
+    groups = [(_NO_QUIRKS, usual)]
+    for code in np.unique(kind[odd[kind]]).tolist():
+        groups.append((by_kind[code], rows[kind == code]))
+    return groups
+
+
+class _Work:
+    """One batch being read: rows found so far, and who the senders turned out to be."""
+
+    def __init__(self, arrived: Arrived, rules: Rules, faults: Faults) -> None:
+        self._arrived = arrived
+        self._rules = rules
+        self._faults = faults
+        self.cuts: list[Cut] = []
+        self.texts = Texts()
+        self.meter_row = arrived.meter_row.copy()
+        self.names: list[tuple[Places, pl.Series]] = []
+
+    def read(self, alike: Alike) -> None:
+        """Cut the messages of one layout, kind by kind."""
+        rules, enrolment = self._rules, self._rules.enrolment
+        meaning = understand(alike.layout, rules.types)
+        alike = self._named(alike, meaning)
+        meter_row = self.meter_row[alike.message]
+        unknown = len(enrolment.kinds)
+        kind = np.where(meter_row >= 0, _gather(enrolment.kind, meter_row, unknown), unknown)
+        zone = np.where(meter_row >= 0, _gather(enrolment.zone, meter_row, NOT_ENROLLED), NOT_ENROLLED)
+        for code in np.unique(kind).tolist():
+            chosen = np.flatnonzero(kind == code)
+            of_kind = enrolment.kinds[code] if code < unknown else _UNKNOWN_KIND
+            message = alike.message[chosen]
+            octets = alike.octets if len(chosen) == len(kind) else alike.octets[chosen]
+            zones, names = zone[chosen].astype(np.int32), enrolment.zones
+            default = type_of(meaning, of_kind, rules.types).timezone
+            if default is not None:
+                zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, default)
+            group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
+            self.cuts.append(cut_push(make_plan(meaning, of_kind, rules.types), group, self.texts))
+
+    def _named(self, alike: Alike, meaning: Meaning) -> Alike:
+        """The messages whose sender is known and is who it says, with `meter_row` and names settled."""
+        keep = np.ones(len(alike.message), np.bool_)
+        known = self._arrived.meter_row[alike.message]
+        kinds = self._rules.enrolment.kinds
+        unknown = len(kinds)
+        kind = np.where(known >= 0, _gather(self._rules.enrolment.kind, known, unknown), unknown)
+        for code in np.unique(kind).tolist():
+            of_kind = kinds[code] if code < unknown else _UNKNOWN_KIND
+            name = find_name(meaning, type_of(meaning, of_kind, self._rules.types))
+            chosen = np.flatnonzero(kind == code)
+            keep[chosen] = self._settle(alike, chosen, name)
+        return alike if keep.all() else alike._replace(message=alike.message[keep], octets=alike.octets[keep])
+
+    def _settle(self, alike: Alike, chosen: Places, name: Name | None) -> Flags:
+        arrived, enrolment, faults = self._arrived, self._rules.enrolment, self._faults
+        message = alike.message[chosen]
+        by_title = arrived.meter_row[message]
+        if name is None:
+            return self._unnamed(message, by_title)
+        texts = cut_texts(alike.octets[chosen], name.node)
+        by_name = enrolment.rows_of_names(texts)
+        # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
+        other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | name.is_device_name)
+        stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
+        stranger &= _gather(enrolment.has_title, by_name, 0) != 0
+        empty = (texts.str.len_bytes() == 0).to_numpy() & (by_title < 0)
+        at = name.node.at
+        faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
+        faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
+        settled = np.where(by_title >= 0, by_title, by_name)
+        low = ~arrived.ciphered[message] & self._is_keyed(settled)
+        faults.record(message[low], RejectReason.DOWNGRADE, 0, "not ciphered, and the meter owes it")
+        self.meter_row[message] = settled
+        lone = np.flatnonzero(settled < 0)
+        if len(lone):
+            self.names.append((message[lone], texts.gather(lone)))
+        keep: Flags = ~(other | stranger | empty | low)
+        return keep
+
+    def _unnamed(self, message: Places, by_title: Places) -> Flags:
+        """The system title alone names the meter: by METERS, else by itself."""
+        titled = self._arrived.title[message] != 0
+        lone = message[titled & (by_title < 0)]
+        if len(lone):
+            hexed = [f"{title:016x}" for title in self._arrived.title[lone].tolist()]
+            self.names.append((lone, pl.Series(hexed, dtype=pl.String)))
+        self._faults.record(message[~titled], RejectReason.IDENTITY, 0, "nothing names the meter")
+        return cast(Flags, titled)
+
+    def _is_keyed(self, meter_row: Places) -> Flags:
+        """Whether a plain message is less than these meters owe."""
+        enrolment = self._rules.enrolment
+        titles = np.where(meter_row >= 0, _gather(enrolment.has_title, meter_row, 0), np.uint64(0)).astype(np.uint64)
+        lowest = enrolment.lowest_security(meter_row, titles, self._rules.keyring)
+        low: Flags = is_downgrade(np.zeros(len(meter_row), np.int64), lowest)
+        return low
+
+
+def _gather(column: npt.NDArray[Any], rows: Places, default: int) -> npt.NDArray[Any]:
+    """Entries of a column by row; the default where there is no row."""
+    if not len(column):
+        return np.full(len(rows), default, np.int64)
+    return np.where(rows >= 0, column[np.maximum(rows, 0)], np.array(default, column.dtype))

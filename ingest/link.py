@@ -1,0 +1,43 @@
+"""Link-layer messages to APDUs, a batch at once: wrapper PDUs by their columns, every other layer one by one."""
+
+from typing import Final
+
+import numpy as np
+
+from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
+from ingest.faults import Faults
+from ingest.spans import Places, Spans
+from schemas.errors import ProtocolError
+
+_VERSION: Final = 1
+_GENERAL_BLOCK_TRANSFER: Final = 0xE0
+
+
+def unwrap_all(messages: Spans, faults: Faults) -> Spans:
+    """The APDU of every message; that of a message with a fault is empty.
+
+    Args:
+        messages: Link-layer messages, one a row of the batch.
+        faults: Receives what `framing.unwrap` refuses, with the byte of the message.
+    """
+    rows = np.arange(len(messages.start))
+    length = messages.length
+    is_wrapper = (messages.number(rows, 0, 2) == _VERSION) & (length > WPDU_HEAD_OCTETS)
+    whole = messages.number(rows, 6, 2).astype(np.int64) + WPDU_HEAD_OCTETS == length
+    plain = messages.at(rows, WPDU_HEAD_OCTETS) != _GENERAL_BLOCK_TRANSFER
+    fast = is_wrapper & whole & plain
+    start = messages.start + WPDU_HEAD_OCTETS
+    apdus = Spans(messages.octets, start, np.where(fast, length - WPDU_HEAD_OCTETS, 0))
+    slow = np.flatnonzero(~fast)
+    return apdus if not len(slow) else _unwrap_each(messages, apdus, slow, faults)
+
+
+def _unwrap_each(messages: Spans, apdus: Spans, rows: Places, faults: Faults) -> Spans:
+    parts: list[bytes] = []
+    for row in rows.tolist():
+        try:
+            parts.append(unwrap(messages.message(row)).apdu)
+        except ProtocolError as error:
+            faults.record_error(row, error)
+            parts.append(b"")
+    return apdus.replaced(rows, parts)

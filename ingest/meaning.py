@@ -1,0 +1,155 @@
+"""What a layout says to anyone: its values by the contract's rule, with their places, and where it names its meter."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from ingest.dlms.apdu import EventNotification
+from ingest.dlms.cosem import parse_obis
+from ingest.dlms.layout import STRINGS, Layout, Node
+from ingest.dlms.push import apdu_values
+from ingest.meter_types import MeterType, MeterTypes
+
+_CLOCK_CDE: Final = b"\x01\x00\x00"
+_DEVICE_NAME_CDE: Final = b"\x2a\x00\x00"
+_DEVICE_ID_CD: Final = b"\x60\x01"
+_MODEL_E: Final = 7
+"""0.x.96.1.7: the meter's type or model in Nordic lists, no serial number."""
+_DEVICE_NAME_OCTETS: Final = (16, 17)
+"""A logical device name has 16 octets; the equipment identifier of DSMR meters, sent in its place, 17."""
+
+
+class Name(NamedTuple):
+    """Where a message names its meter. `is_device_name`: it can only be the meter's own, not the serial of a part."""
+
+    node: Node
+    is_device_name: bool
+
+
+class Value(NamedTuple):
+    """A leaf of a push with what the push says of it. `place`: ordinal of the value that the leaf is (a part of)."""
+
+    place: int
+    obis: bytes | None
+    node: Node
+    scaler: int | None
+    unit: int | None
+
+
+class Rows(NamedTuple):
+    """A push of rows behind a push object's name: row after row {clock, status, values}."""
+
+    push_object: bytes
+    rows: tuple[tuple[Node, ...], ...]
+    node: Node
+
+
+class Meaning(NamedTuple):
+    """What a layout says, whatever meter sent it."""
+
+    layout: Layout
+    values: tuple[Value, ...]
+    sent: int  # values by the contract's rule; one may have several leaves
+    rows: Rows | None
+    list_type: MeterType | None  # the type that a list id stands for
+    event_name: bytes | None  # logical name of an event-notification
+
+
+def understand(layout: Layout, types: MeterTypes) -> Meaning:
+    """The values of a layout, each with its place in the bytes."""
+    located = layout.located
+    rows = _find_rows(located.body)
+    pushed = apdu_values(located.apdu) if rows is None else []
+    values = tuple(
+        Value(place, value.obis, leaf, value.scaler, value.unit)
+        for place, value in enumerate(pushed)
+        for leaf in located.nodes[id(value.data)].leaves()
+    )
+    event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
+    return Meaning(layout, values, len(pushed), rows, _list_type(located.body, types), event_name)
+
+
+def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
+    """Where the message names its meter: as logical device name, else where its type says, else as a serial number."""
+    body = meaning.layout.located.body
+    first = _leading_name(body, meter_type)
+    if first is not None:
+        return Name(first, True)
+    named = [value for value in meaning.values if value.obis is not None and value.node.tag in STRINGS]
+    if meaning.event_name is not None:
+        return Name(named[0].node, True) if named else None
+    by_type = frozenset(parse_obis(name) for name in meter_type.names)
+    rules: tuple[tuple[Callable[[bytes], bool], bool], ...] = (
+        (_is_device_name, True),
+        (by_type.__contains__, True),
+        (_is_serial, False),
+    )
+    for wanted, is_own in rules:
+        for value in named:
+            if value.obis is not None and wanted(value.obis):
+                return Name(value.node, is_own)
+    return _positional_name(meaning, meter_type)
+
+
+def is_clock_name(name: bytes) -> bool:
+    """The logical name of a clock, 0.b.1.0.0 (some meters send A = 0 or 1)."""
+    return name[0] <= 1 and name[2:5] == _CLOCK_CDE
+
+
+def _is_device_name(name: bytes) -> bool:
+    return name[0] == 0 and name[2:5] == _DEVICE_NAME_CDE
+
+
+def _is_serial(name: bytes) -> bool:
+    return name[0] == 0 and name[2:4] == _DEVICE_ID_CD and name[4] != _MODEL_E
+
+
+def _leading_name(body: Node, meter_type: MeterType) -> Node | None:
+    """The device name that leads a push: a string before the name of the push object, or alone at its head."""
+    items = body.items
+    if not items or len(items) < 2 or items[0].tag not in STRINGS or not items[1].is_name:
+        return None
+    if items[0].stop - items[0].at not in _DEVICE_NAME_OCTETS or items[0].value in _list_ids(meter_type):
+        return None
+    return items[0]
+
+
+def _list_ids(meter_type: MeterType) -> tuple[str | bytes, ...]:
+    return (*meter_type.list_ids, *(text.encode("latin-1") for text in meter_type.list_ids))
+
+
+def _positional_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
+    entries = meter_type.list_of(meaning.sent)
+    if entries is None or "meter_id" not in entries.values:
+        return None
+    place = entries.values.index("meter_id")
+    found = (value.node for value in meaning.values if value.place == place and value.node.tag in STRINGS)
+    node = next(found, None)
+    return None if node is None else Name(node, True)
+
+
+def _list_type(body: Node, types: MeterTypes) -> MeterType | None:
+    for node in body.leaves():
+        if node.tag in STRINGS:
+            octets = node.value if isinstance(node.value, bytes) else str(node.value).encode("latin-1")
+            if octets in types.by_list_id:
+                return types.by_list_id[octets]
+    return None
+
+
+def _find_rows(body: Node) -> Rows | None:
+    items = body.items
+    if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
+        return None
+    push_object, rows = items[1].value, items[2]
+    if not isinstance(push_object, bytes) or rows.items is None:
+        return None
+    cells = tuple(_cells(rows))
+    if not cells or any(len(row) < 1 for row in cells) or not cells[0][0].is_clock or len(cells) != len(rows.items):
+        return None
+    return Rows(push_object, cells, rows)
+
+
+def _cells(rows: Node) -> Iterator[tuple[Node, ...]]:
+    for row in rows.items or ():
+        if row.items is not None and all(item.items is None for item in row.items):
+            yield row.items

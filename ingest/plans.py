@@ -1,0 +1,148 @@
+"""What to cut from a message: made once for a layout and a kind of meter, it holds for every message of both.
+
+A plan depends on structure bytes alone, never on what a slot holds. Every number of a push is a cell, an event, part
+of the profile, or counted in a refusal: none vanishes.
+"""
+
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from ingest.channels import quantity_of
+from ingest.dlms.cosem import parse_obis
+from ingest.dlms.data import Tag
+from ingest.dlms.layout import SIGNED, UNSIGNED, Node
+from ingest.enrolment import MeterKind
+from ingest.event_plans import EventPlan, plan_events
+from ingest.meaning import Meaning, Value, is_clock_name
+from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
+from ingest.profile_plans import Profile, Unread, plan_profile
+from schemas.codes import Channel, RejectReason
+
+_NOT_CUT: Final = frozenset((Tag.BOOLEAN, Tag.BCD, Tag.FLOAT32, Tag.FLOAT64))
+"""Numbers too rare to be slots: a layout takes them for structure, and a plan for constants."""
+_NO_NUMBER: Final = frozenset(
+    (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING, Tag.BIT_STRING, Tag.DATE_TIME, Tag.DATE, Tag.TIME)
+)
+_INT64_MAX: Final = 2**63 - 1
+
+
+class Cell(NamedTuple):
+    """A read: its slot and the power of ten that makes thousandths of it; or a constant of the structure.
+
+    `power` is None for a constant `milli`, which is None where the value was sent as null.
+    """
+
+    node: Node
+    channel: Channel
+    obis: str | None
+    power: int | None
+    milli: int | None = None
+
+
+class Refusal(NamedTuple):
+    """Values of every message of the layout that cannot become rows."""
+
+    reason: RejectReason
+    at: int
+    values: int
+    detail: str
+
+
+class Plan(NamedTuple):
+    """Where everything of a message lies, and what it is. `clock` is the clock register sent with the values."""
+
+    date_time_at: int | None
+    clock: Node | None
+    cells: tuple[Cell, ...]
+    profile: Profile | None
+    events: EventPlan
+    refusals: tuple[Refusal, ...]
+    deviation_inverted: bool
+
+
+def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
+    """What to cut from messages of this layout when a meter of this kind sent them."""
+    meter_type = type_of(meaning, kind, types)
+    events = plan_events(meaning, meter_type)
+    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
+    named = _named(meaning, meter_type)
+    read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
+    refusals = [each for each in read if isinstance(each, Refusal)]
+    if isinstance(profile, Unread):
+        refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
+    return Plan(
+        meaning.layout.located.date_time_at,
+        _clock(meaning, named, meter_type),
+        tuple(each for each in read if isinstance(each, Cell)),
+        profile if isinstance(profile, Profile) else None,
+        events,
+        _merged(refusals),
+        meter_type.deviation_inverted,
+    )
+
+
+def type_of(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> MeterType:
+    """The type that a message is read by: its meter's, else that of its list id, else the default."""
+    return kind.meter_type or meaning.list_type or types.default
+
+
+def _named(meaning: Meaning, meter_type: MeterType) -> list[tuple[Value, bytes | None]]:
+    entries = meter_type.list_of(meaning.sent)
+    named = []
+    for value in meaning.values:
+        name = value.obis
+        if name is None and entries is not None and entries.values[value.place] not in LIST_WORDS:
+            name = parse_obis(entries.values[value.place])
+        named.append((value, name))
+    return named
+
+
+def _clock(meaning: Meaning, named: list[tuple[Value, bytes | None]], meter_type: MeterType) -> Node | None:
+    entries = meter_type.list_of(meaning.sent)
+    for value, name in named:
+        by_place = value.obis is None and entries is not None and entries.values[value.place] == "clock"
+        if value.node.is_clock and (by_place or (name is not None and is_clock_name(name))):
+            return value.node
+    return None
+
+
+def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Refusal | None:
+    """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
+    node = value.node
+    is_null = node.tag in (Tag.NULL, Tag.DONT_CARE)
+    if node.tag in _NO_NUMBER or (is_null and name is None):
+        return None
+    if name is None:
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
+    quantity = quantity_of(name, value.scaler, value.unit, meter_type)
+    if is_null:
+        return None if quantity.channel is Channel.OTHER else Cell(node, quantity.channel, quantity.obis, None)
+    if quantity.power is None:
+        return Refusal(RejectReason.SCALING, node.at, 1, "no scaler is sent, and the meter type names none")
+    if node.tag in UNSIGNED or node.tag in SIGNED:
+        return Cell(node, quantity.channel, quantity.obis, quantity.power)
+    if node.tag not in _NOT_CUT:
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a delta without a value before it")
+    milli = _exact_milli(node, quantity.power)
+    if milli is None:
+        return Refusal(RejectReason.SCALING, node.at, 1, "not a whole number of thousandths")
+    return Cell(node, quantity.channel, quantity.obis, None, milli)
+
+
+def _exact_milli(node: Node, power: int) -> int | None:
+    value = node.value
+    if not isinstance(value, (int, float)) or value != value or value in (float("inf"), float("-inf")):
+        return None
+    scaled = Fraction(value) * Fraction(10) ** power
+    fits = scaled.denominator == 1 and abs(scaled.numerator) <= _INT64_MAX
+    return scaled.numerator if fits else None
+
+
+def _merged(refusals: list[Refusal]) -> tuple[Refusal, ...]:
+    """One refusal a reason: where the first value stands, and how many there are."""
+    by_reason: dict[RejectReason, Refusal] = {}
+    for each in refusals:
+        first = by_reason.get(each.reason)
+        merged = each if first is None else first._replace(values=first.values + each.values)
+        by_reason[each.reason] = merged
+    return tuple(by_reason.values())

@@ -1,0 +1,95 @@
+"""How the rows of an interval or register push are read for a meter of one kind."""
+
+from typing import Final, NamedTuple
+
+from ingest.channels import MILLI
+from ingest.dlms.cosem import obis_text
+from ingest.dlms.data import Tag
+from ingest.dlms.layout import DELTAS, SIGNED, UNSIGNED, Node
+from ingest.enrolment import MeterKind
+from ingest.meaning import Rows
+from ingest.meter_types import MeterType
+from schemas.codes import Channel
+
+_CLOCK_AND_STATUS: Final = 2
+_REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
+_CAPTURE_LIMIT_S: Final = 86_400
+"""Longest capture period taken from the step between two rows: a day; a longer step is a hole in the log."""
+
+
+class Profile(NamedTuple):
+    """Rows to cut. A null (None) repeats the row above; a null clock is the clock above plus the capture period."""
+
+    clocks: tuple[Node | None, ...]
+    statuses: tuple[Node | None, ...]
+    values: tuple[tuple[Node | None, ...], ...]  # by row, by channel
+    channels: tuple[Channel, ...]
+    power: int  # value x 10^power is in thousandths
+    is_intervals: bool
+    stamp_is_end: bool
+    interval_s: int | None  # None: the step between the first two clocks that are sent
+    status_of_octet: tuple[int, ...]
+
+    @property
+    def clocked(self) -> tuple[int, ...]:
+        """Rows that send their clock."""
+        return tuple(row for row, clock in enumerate(self.clocks) if clock is not None)
+
+
+class Unread(NamedTuple):
+    """Why the rows cannot be read."""
+
+    at: int
+    values: int
+    detail: str
+
+
+def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile | Unread:
+    """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
+    width = len(rows.rows[0])
+    numbers = sum(len(row) - 1 for row in rows.rows)
+    layout = meter_type.push_of(obis_text(rows.push_object))
+    if layout is None:
+        return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
+    channels = _channels(width - _CLOCK_AND_STATUS, kind, meter_type)
+    if channels is None:
+        return Unread(rows.node.at, numbers, f"{width - _CLOCK_AND_STATUS} values a row, other than the meter has")
+    padded = tuple(tuple(_sent(node) for node in row) + (None,) * (width - len(row)) for row in rows.rows)
+    if not all(_is_row(row, width) for row in padded):
+        return Unread(rows.node.at, numbers, "a row that is not clock, status and numbers")
+    interval_s = kind.interval_s or meter_type.interval_s
+    clocks = tuple(row[0] for row in padded)
+    if interval_s is None and sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
+        return Unread(rows.node.at, numbers, "the capture period is not known")
+    if interval_s is None and None in clocks:
+        return Unread(rows.node.at, numbers, "null clocks, and the capture period is not known")
+    return Profile(
+        clocks,
+        tuple(row[1] for row in padded),
+        tuple(row[_CLOCK_AND_STATUS:] for row in padded),
+        channels,
+        layout.scaler + MILLI,
+        layout.rows == "intervals",
+        layout.stamp == "end",
+        interval_s,
+        meter_type.status_of_octet(),
+    )
+
+
+def _channels(values: int, kind: MeterKind, meter_type: MeterType) -> tuple[Channel, ...] | None:
+    if kind.channels:
+        return kind.channels if len(kind.channels) == values else None
+    return meter_type.channels if len(meter_type.channels) == values else None
+
+
+def _sent(node: Node) -> Node | None:
+    return None if node.tag in _REPEATED else node
+
+
+def _is_row(row: tuple[Node | None, ...], width: int) -> bool:
+    clock, status, *values = row
+    if len(row) != width or (clock is not None and not clock.is_clock):
+        return False
+    if status is not None and status.tag not in UNSIGNED:
+        return False
+    return all(node is None or node.tag in UNSIGNED or node.tag in SIGNED or node.tag in DELTAS for node in values)

@@ -1,0 +1,81 @@
+"""Files of frames as RAW_FRAMES: bytes end to end, or a frame a line in hexadecimal."""
+
+import binascii
+import re
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from ingest.dlms.framing import RawMessage, split_lines, split_messages, wpdu_starts
+from schemas.frames import RAW_FRAMES, UTC_US
+
+_GENERAL_BLOCK_TRANSFER: Final = 0xE0
+_WPDU_HEAD_OCTETS: Final = 8
+_NOT_HEX: Final = re.compile(r"[\s,:-]|0x")
+
+
+def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
+    """The messages of frames that stand end to end in a file.
+
+    Args:
+        data: The file. Nothing is lost: what cannot be cut is a message too, and becomes a reject in decoding.
+        topic: The file's name.
+
+    Returns:
+        RAW_FRAMES in file order: partition 0, offset 0, `frame` from 0, `received_at` null.
+    """
+    starts, stop = wpdu_starts(data)
+    if starts and _any_block_transfer(data, starts):
+        starts, stop = [], 0  # blocks of one APDU may stand in several WPDUs: those are joined the long way
+    edges = np.array([*starts, stop], np.int64)
+    whole = [data[first:after] for first, after in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+    rest = [message.payload for message in split_messages(data[stop:])] if stop < len(data) else []
+    return _frames([*whole, *rest], topic)
+
+
+def cut_hex(text: str, topic: str) -> pl.DataFrame:
+    """The messages of a text that holds one link-layer frame a line, in hexadecimal.
+
+    Blank lines and white space between digits do not count. A line that is not hexadecimal is a message of its own,
+    its characters as bytes: decoding rejects it.
+    """
+    payloads: list[bytes] = []
+    run: list[bytes] = []
+    for line in text.splitlines():
+        digits = _NOT_HEX.sub("", line)
+        if not digits:
+            continue
+        try:
+            run.append(binascii.unhexlify(digits))
+        except (binascii.Error, ValueError):
+            payloads += _payloads(split_lines(run))
+            payloads.append(line.encode("utf-8", "replace"))
+            run = []
+    payloads += _payloads(split_lines(run))
+    return _frames(payloads, topic)
+
+
+def _payloads(messages: list[RawMessage]) -> list[bytes]:
+    return [message.payload for message in messages]
+
+
+def _any_block_transfer(data: bytes, starts: list[int]) -> bool:
+    octets = np.frombuffer(data, np.uint8)
+    places = np.array(starts, np.int64) + _WPDU_HEAD_OCTETS
+    return bool((octets[np.minimum(places, len(octets) - 1)] == _GENERAL_BLOCK_TRANSFER).any())
+
+
+def _frames(payloads: list[bytes], topic: str) -> pl.DataFrame:
+    count = len(payloads)
+    return pl.DataFrame(
+        {
+            "topic": pl.repeat(topic, count, dtype=pl.String, eager=True),
+            "partition": pl.zeros(count, dtype=pl.Int32, eager=True),
+            "offset": pl.zeros(count, dtype=pl.Int64, eager=True),
+            "frame": pl.int_range(count, dtype=pl.Int32, eager=True),
+            "received_at": pl.Series([None] * count, dtype=UTC_US),
+            "payload": pl.Series(payloads, dtype=pl.Binary),
+        },
+        schema=RAW_FRAMES.schema,
+    )

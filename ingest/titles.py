@@ -1,0 +1,24 @@
+"""System titles as columns: eight octets as one number inside, lower-case hexadecimal outside."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+_HEX_DIGITS: Final = 16
+
+
+def titles_to_hex(titles: npt.NDArray[np.uint64]) -> pl.Series:
+    """Each title as 16 hexadecimal digits."""
+    digits = titles.astype(">u8").tobytes().hex().encode("ascii")
+    offsets = np.arange(len(titles) + 1, dtype=np.int64) * _HEX_DIGITS
+    array = pa.LargeStringArray.from_buffers(len(titles), pa.py_buffer(offsets), pa.py_buffer(digits))
+    return pl.Series(pl.from_arrow(array), dtype=pl.String)
+
+
+def titles_from_hex(texts: pl.Series) -> npt.NDArray[np.uint64]:
+    """Each title as a number; texts must have 16 hexadecimal digits."""
+    joined = texts.str.join("").item() if len(texts) else ""
+    return np.frombuffer(bytes.fromhex(joined), ">u8").astype(np.uint64)
