@@ -17,6 +17,9 @@ MAX_DEPTH: Final = 16
 QUIRK_OBIS_TAG_SWAPPED: Final = "obis_tag_swapped"
 QUIRK_UNTAGGED_DESCRIPTOR: Final = "untagged_descriptor"
 
+# Plain numbers: looking a member up in an enumeration costs the inner loop more than reading the value does.
+_OCTET_STRING: Final = int(Tag.OCTET_STRING)
+_CONTAINERS: Final = frozenset((int(Tag.ARRAY), int(Tag.STRUCTURE)))
 _DESCRIPTOR_OCTETS: Final = 9  # class u16, logical name, attribute i8
 
 
@@ -63,21 +66,22 @@ def _read_items(cursor: Cursor, count: int, depth: int, quirks: frozenset[str]) 
                 raise ProtocolError(RejectReason.AXDR_TRUNCATED, at, f"value of tag {tag} cut short")
             append(Data(tag, unpack(data, at + 1)[0]))
             at = after
+        elif tag == _OCTET_STRING and at + 1 < stop and data[at + 1] < 0x80 and at + 2 + data[at + 1] <= stop:
+            after = at + 2 + data[at + 1]
+            append(Data(tag, data[at + 2 : after]))
+            at = after
         else:
             cursor.at = at
-            append(_read_varying(cursor, depth, quirks))
+            append(_read_varying(cursor, tag, depth, quirks))
             at = cursor.at
     cursor.at = at
     return items
 
 
-def _read_varying(cursor: Cursor, depth: int, quirks: frozenset[str]) -> Data:
+def _read_varying(cursor: Cursor, tag: int, depth: int, quirks: frozenset[str]) -> Data:
     at = cursor.at
-    tag = cursor.data[at]
     cursor.at = at + 1
-    if tag == Tag.OCTET_STRING:
-        return Data(tag, cursor.octets())
-    if tag in (Tag.STRUCTURE, Tag.ARRAY):
+    if tag in _CONTAINERS:
         return _read_container(cursor, tag, depth, quirks)
     reader = _READERS.get(tag)
     if reader is None:
@@ -123,6 +127,7 @@ def _read_dont_care(_: Cursor) -> Data:
 _READERS: Final[dict[int, Callable[[Cursor], Data]]] = {
     Tag.NULL: _read_null,
     Tag.DONT_CARE: _read_dont_care,
+    Tag.OCTET_STRING: lambda cursor: Data(Tag.OCTET_STRING, cursor.octets()),
     Tag.BIT_STRING: lambda cursor: Data(Tag.BIT_STRING, read_bit_string(cursor)),
     Tag.VISIBLE_STRING: lambda cursor: Data(Tag.VISIBLE_STRING, read_text(cursor, "latin-1")),
     Tag.UTF8_STRING: lambda cursor: Data(Tag.UTF8_STRING, read_text(cursor, "utf-8")),

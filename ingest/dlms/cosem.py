@@ -1,5 +1,6 @@
 """COSEM date-times, OBIS codes, scalers and units (Blue Book)."""
 
+import struct
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ STATUS_OTHER_BASE: Final = 0x04
 STATUS_SETUP_INVALID: Final = 0x08
 STATUS_DST: Final = 0x80
 
+_FIELDS: Final = struct.Struct(">HBBBBBBBhB")
 _WILD: Final = 0xFF
 _WILD_YEAR: Final = 0xFFFF
 _MONTHS: Final = frozenset((*range(1, 13), 0xFD, 0xFE, _WILD))  # FE: DST begins, FD: DST ends
@@ -85,9 +87,7 @@ def decode_date_time(octets: bytes, at: int = 0) -> DateTime:
     """
     if len(octets) != DATE_TIME_OCTETS:
         raise ProtocolError(RejectReason.DATE_TIME, at, f"a date-time of {len(octets)} octets")
-    year = octets[0] << 8 | octets[1]
-    month, day, hour, minute, second, hundredths = octets[2], octets[3], *octets[5:9]
-    deviation = int.from_bytes(octets[9:11], "big", signed=True)
+    year, month, day, _, hour, minute, second, hundredths, deviation, status = _FIELDS.unpack(octets)
     in_range = (
         month in _MONTHS
         and day in _DAYS
@@ -105,7 +105,7 @@ def decode_date_time(octets: bytes, at: int = 0) -> DateTime:
             local = datetime(year, month, day, hour, minute, second, micros)
         except ValueError as error:
             raise ProtocolError(RejectReason.DATE_TIME, at, "no such day") from error
-    return DateTime(octets, local, None if deviation == DEVIATION_UNSPECIFIED else deviation, octets[11])
+    return DateTime(octets, local, None if deviation == DEVIATION_UNSPECIFIED else deviation, status)
 
 
 def encode_date_time(instant: datetime, deviation_min: int | None = 0, status: int = 0) -> bytes:
