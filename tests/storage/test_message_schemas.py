@@ -1,0 +1,53 @@
+"""Topic contracts and message schemas say what the frames say."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ingest.kafka.topics import TopicContract, packaged_topics, plan_topics
+from schemas import errors, frames
+
+FOLDER = Path(errors.__file__).with_name("kafka")
+FRAMES = {
+    "events.v1": frames.EVENTS,
+    "heard.v1": frames.HEARD,
+    "dirty-days.v1": frames.DIRTY_DAYS,
+    "rejects.v1": frames.REJECTS,
+    "meters.v1": frames.METERS,
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_line_of_a_message_has_the_columns_nulls_and_codes_of_its_frame(name: str) -> None:
+    frame, schema = FRAMES[name], json.loads((FOLDER / f"{name}.json").read_text())
+    assert list(schema["properties"]) == list(frame.schema) == schema["required"]
+    for column, dtype in frame.schema.items():
+        said = schema["properties"][column]
+        codes = said.get("enum", [])
+        assert (None in codes or "null" in said.get("type", "")) == (column in frame.nullable), column
+        if isinstance(dtype, pl.Enum):
+            assert [code for code in codes if code is not None] == dtype.categories.to_list(), column
+
+
+def test_every_topic_names_a_schema_that_is_there_or_says_what_its_bytes_are() -> None:
+    for topic in packaged_topics():
+        if topic.value.endswith(".json"):
+            assert json.loads((FOLDER / topic.value).read_text())["$id"] == topic.name
+        else:
+            assert topic.value == "link-layer frames end to end"
+
+
+def test_only_missing_topics_are_made_and_none_ever_shrinks() -> None:
+    wanted = packaged_topics()[:3]
+    plan = plan_topics(wanted, {wanted[1].name: wanted[1].partitions - 1, wanted[2].name: wanted[2].partitions + 1})
+    assert plan.missing == (wanted[0],)
+    assert plan.grow == (wanted[1],)
+
+
+def test_a_compacted_topic_keeps_its_last_state_for_ever() -> None:
+    meters = next(topic for topic in packaged_topics() if topic.name == "ami.meters.v1")
+    assert isinstance(meters, TopicContract)
+    assert meters.configuration()["cleanup.policy"] == "compact"
+    assert meters.configuration()["retention.ms"] == "-1"
