@@ -136,8 +136,7 @@ def render_meters(meters: pl.DataFrame) -> str:
     factor = pl.col("multiplier")
     decimal = pl.format("{}.{}", factor // 1000, (factor % 1000).cast(pl.String).str.zfill(3))
     return (
-        meters.drop("profile")
-        .with_columns(
+        meters.with_columns(
             security_min=_HEX_BYTES.gather(meters["security_min"].cast(pl.UInt32)),
             channels=pl.col("channels").cast(pl.List(pl.String)).list.join(";"),
             multiplier=pl.when(factor % 1000 == 0).then((factor // 1000).cast(pl.String)).otherwise(decimal),

@@ -82,8 +82,8 @@ def _households(count: int, at: Setting, rng: np.random.Generator) -> F64:
     )
     weights = rng.gamma(3.0, 1 / 3, (count, 4)) * _HOUSEHOLD_SCALE
     base_w = rng.uniform(60, 190, count)
-    size_w = rng.lognormal(np.log(330), 0.45, count)
-    heat_w = np.where(rng.random(count) < 0.2, rng.uniform(40, 130, count), 4.0)
+    size_w = rng.lognormal(np.log(230), 0.45, count)
+    heat_w = np.where(rng.random(count) < 0.15, rng.uniform(40, 120, count), 3.0)
     cool_w = np.where(rng.random(count) < 0.15, rng.uniform(50, 120, count), 2.0)
     load = base_w[:, None] + size_w[:, None] * (weights @ shapes)
     return np.asarray(load + heat_w[:, None] * at.heating + cool_w[:, None] * at.cooling)

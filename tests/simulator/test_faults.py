@@ -144,6 +144,8 @@ def test_a_replaced_meter_hands_over_at_local_midday_with_a_final_and_a_first_re
     reads = decode_run(run).reads.filter(channel="energy_delivered")
     handed = reads.join(instants, left_on=["meter_id", "at"], right_on=["meter_id", "changed"])
     assert handed["meter_id"].n_unique() == 8
+    said = decode_run(run).counters.join(old.select("meter_id", "removed_at"), on="meter_id")
+    assert (said["received_at"] < said["removed_at"].dt.offset_by("10s")).all()  # a meter taken down is silent
     bounds = run.truth_intervals.join(pairs.select("meter_id", "installed_at", "removed_at"), on="meter_id")
     assert bounds.filter(pl.col("interval_start") < pl.col("installed_at")).is_empty()
     assert bounds.filter(pl.col("interval_start") >= pl.col("removed_at")).is_empty()
