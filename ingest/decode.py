@@ -30,7 +30,7 @@ from ingest.blocks import NO_TIME, Events, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.derived import dirty_days, heard_meters
 from ingest.enrolment import Enrolment
-from ingest.faults import NO_FAULT, Faults
+from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.keyring import Keyring
 from ingest.link import unwrap_all
@@ -42,18 +42,23 @@ from ingest.titles import titles_to_hex
 from schemas.codes import RejectReason
 from schemas.frames import PROVENANCE, REPLAY_WINDOWS, UTC_US
 
-
+_OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
 
 class Counts(NamedTuple):
-    """What became of the messages: `frames` = `decoded` + `rejected` + `duplicates`."""
+    """What became of the messages: `frames` = `decoded` + `rejected` + `duplicates`.
+
+    `fusible`: those of the rejected that may blow the fuse, because no outsider can send them: rejected after a tag
+    had verified, or from a meter enrolled without keys; also `key_unknown` and `layout_unknown` of enrolled meters.
+    """
 
     frames: int
     decoded: int
     rejected: int
     duplicates: int
+    fusible: int
 
 
 class Decoded(NamedTuple):
@@ -214,6 +219,8 @@ def _decoded(
     intervals = assemble_intervals(kept.intervals, senders, read.obis)
     reads = assemble_reads(kept.reads, senders, read.obis)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
+    rejected = ~kept.decoded & ~judged.is_copy
+    fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
     return Decoded(
         intervals,
         reads,
@@ -222,10 +229,19 @@ def _decoded(
         heard_meters(intervals, reads),
         dirty_days(intervals, reads, enrolment),
         judged.windows,
-        Counts(frames.height, decoded, frames.height - decoded - duplicates, duplicates),
+        Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),
         _seen(provenance, judged.seen, (titles, key_names, counters), opened),
     )
+
+
+def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment: Enrolment) -> Flags:
+    enrolled = meter_row >= 0
+    refused_by_us = np.isin(faults.reason, [REASON_CODE[each] for each in _OUR_OWN_LACK])
+    owes_nothing = faults.reason != REASON_CODE[RejectReason.DOWNGRADE]
+    keyless = enrolled & ~opened.headers.ciphered & owes_nothing
+    may: Flags = opened.authenticated | keyless | (enrolled & refused_by_us)
+    return may & (len(enrolment.meter_id) > 0)
 
 
 def _meter_ids(read: Interpreted, enrolment: Enrolment) -> pl.Series:
