@@ -331,6 +331,7 @@ class Rule(StrEnum):
     ANCHOR_ZERO_PROFILE = "anchor_zero_profile"
     ANCHOR_NEGATIVE_REMAINDER = "anchor_negative_remainder"
     NO_ESTIMATE = "no_estimate"
+    EDIT_NOT_APPLIED = "edit_not_applied"
 
 
 RULES_WITH_BIT: Final = 36

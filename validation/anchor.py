@@ -1,6 +1,6 @@
 """Estimates scaled to the register (E10): each stretch between consecutive usable reads by itself, exact to 1 mWh."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -9,86 +9,144 @@ from schemas.codes import Method
 from validation.block import ABSENT, Block, Ints, Mask, sums_of
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates
 
+_WHOLE: Final = 4
+"""Part of a stretch that is anchored to the total; 0 to 3 are its time-of-use registers."""
+_PARTS: Final = 5
+
 
 class Anchored(NamedTuple):
     """Estimates after anchoring, and what became of each stretch that holds one.
 
-    `zero_profile` and `negative` are positions in the block's stretches; `settled` are those whose sum now meets the
-    register, so that V6 is judged there after all.
+    `zero_profile` and `negative` are positions in the block's stretches.
     """
 
     estimates: Estimates
-    settled: Ints
     zero_profile: Ints
     negative: Ints
     known: Ints
-    """Sum of the measured values of each stretch of the block."""
+    """Sum of what is known in each stretch of the block."""
+    moved: Mask
+    """One element an estimate: it lies in an anchored stretch."""
 
 
-def anchor(block: Block, estimates: Estimates, known: Ints) -> Anchored:
+def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, register: Ints | None) -> Anchored:
     """Move the estimates of every stretch so that its sum meets the register's advance.
 
     Args:
         block: The block; its stretches are disjoint and sorted.
         estimates: Unscaled estimates; ABSENT ones share a stretch's remainder with the others as zeros.
-        known: Matrix of what is known: measured values and zeros under an outage, 0 elsewhere.
+        known: Matrix of what is known: measured and edited values and zeros under an outage, 0 elsewhere.
+        fixed: Estimates that are known already and do not move, one element an estimate.
+        register: Time-of-use register that counts each interval, -1 for none; None without a calendar.
 
     Only estimates move. With a register coarser than 1 they move no further than into advance ± resolution. A
-    negative remainder leaves them as they are.
+    negative remainder leaves them as they are. Where time-of-use registers were read, agree with the total and leave
+    no remainder without a gap, each period meets its own register.
     """
-    span = block.stretches.span
-    width = block.shape[1]
-    total = sums_of(known, span)
-    cell = estimates.row * width + estimates.slot
-    begins = span.row * width + span.start
-    at = np.searchsorted(begins, cell, side="right") - 1
-    inside = (
-        (at >= 0) & (cell < (span.row * width + span.stop)[np.maximum(at, 0)]) if len(at) and len(begins) else at < -1
-    )
-    which = np.flatnonzero(inside)
-    stretch, first, size = np.unique(at[which], return_index=True, return_counts=True)
+    known = known.copy()
+    known[estimates.row[fixed], estimates.slot[fixed]] = estimates.value[fixed]
+    total = sums_of(known, block.stretches.span)
+    which, stretch = _in_stretches(block, estimates, fixed)
     shape = np.where(estimates.value[which] == ABSENT, 0, np.maximum(estimates.value[which], 0))
-    whole = np.add.reduceat(shape, first) if len(first) else first
-    target, negative = _targets(block, stretch, whole, total)
+    part = np.full(len(which), _WHOLE)
+    rest = np.full((len(total), _PARTS), ABSENT)
+    rest[:, _WHOLE] = block.stretches.advance - total
+    if register is not None and len(which):
+        _by_register(block, (stretch, register[estimates.slot[which]], part), (known, register), rest)
+    key, owner = np.unique(stretch * _PARTS + part, return_inverse=True)
+    at = key // _PARTS, key % _PARTS
+    whole = np.zeros(len(key), dtype=np.int64)
+    np.add.at(whole, owner, shape)
+    target, negative = _targets(block, at[0], rest[at], whole)
     zero = (whole == 0) & (target > 0)
-    owner = np.repeat(np.arange(len(stretch)), size)
-    weight = np.where(zero[owner], 1, shape)
-    due = _running_shares(weight, first, owner, target)
+    share = running_shares(shape, owner, target)
     moves = ~negative[owner]
     value, method = estimates.value.copy(), estimates.method.copy()
-    value[which[moves]] = due[moves]
-    unknown = moves & (method[which] == NO_METHOD)
-    method[which[unknown]] = METHOD_CODE[Method.FLAT]
-    return Anchored(
-        estimates._replace(value=value, method=method), stretch[~negative], stretch[zero], stretch[negative], total
+    value[which[moves]] = share[moves]
+    unknown = which[moves & (method[which] == NO_METHOD)]
+    method[unknown] = METHOD_CODE[Method.FLAT]
+    moved = np.zeros(len(value), dtype=np.bool_)
+    moved[which[moves]] = True
+    scaled = estimates._replace(value=value, method=method)
+    return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved)
+
+
+def _in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints, Ints]:
+    """Positions of the estimates that may move and lie in a stretch, and the stretch of each."""
+    span, width = block.stretches.span, block.shape[1]
+    cell = estimates.row * width + estimates.slot
+    begins = span.row * width + span.start
+    if not len(begins) or not len(cell):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    at = np.searchsorted(begins, cell, side="right") - 1
+    inside = (at >= 0) & (cell < (begins + span.length)[np.maximum(at, 0)]) & ~fixed
+    return np.flatnonzero(inside), at[inside]
+
+
+def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints, Ints], rest: Ints) -> None:
+    """Split the stretches whose time-of-use registers can be met, in place: parts of cells, and rest of each part."""
+    stretch, register, part = cells
+    matrix, of_slot = known
+    tou, advance = block.stretches.tou, block.stretches.advance
+    count = (tou != ABSENT).sum(axis=1)
+    total = np.where(tou == ABSENT, 0, tou).sum(axis=1)
+    resolution = block.master.resolution[block.stretches.span.row]
+    agree = (count > 0) & (np.abs(total - advance) <= resolution * count)
+    # Registers that differ from the total within their resolution share its advance, so that the total is still met.
+    due = running_shares(
+        np.where(tou == ABSENT, 0, tou).ravel(), np.repeat(np.arange(len(advance)), tou.shape[1]), advance
+    ).reshape(tou.shape)
+    parts = np.stack(
+        [sums_of(np.where(of_slot == number, matrix, 0), block.stretches.span) for number in range(_WHOLE)], axis=1
     )
+    remainder = due - parts
+    having = np.zeros(remainder.shape, dtype=np.bool_)
+    having[stretch[register >= 0], register[register >= 0]] = True
+    stray = np.zeros(len(advance), dtype=np.bool_)
+    stray[stretch[register < 0]] = True
+    met = agree & ~stray & (remainder >= 0).all(axis=1) & ((remainder == 0) | having).all(axis=1)
+    rest[met, :_WHOLE] = remainder[met]
+    split = met[stretch]
+    part[split] = register[split]
 
 
-def _targets(block: Block, stretch: Ints, whole: Ints, total: Ints) -> tuple[Ints, Mask]:
-    """What the estimates of each stretch shall sum to, and where not even zero is little enough."""
-    remainder = block.stretches.advance[stretch] - total[stretch]
+def _targets(block: Block, stretch: Ints, remainder: Ints, whole: Ints) -> tuple[Ints, Mask]:
+    """What the estimates of each part shall sum to, and where not even zero is little enough."""
     resolution = block.master.resolution[block.stretches.span.row[stretch]]
     slack = np.where(resolution > 1, resolution, 0)
     low, high = np.maximum(remainder - slack, 0), remainder + slack
     return np.clip(whole, low, np.maximum(high, low)), high < 0
 
 
-def _running_shares(weight: Ints, first: Ints, owner: Ints, target: Ints) -> Ints:
-    """Shares of each stretch's target by weight: `due = so_far × target // whole`, then differences.
+def running_shares(weight: Ints, owner: Ints, target: Ints) -> Ints:
+    """Shares of each owner's target by weight: `due = so_far × target // whole`, then differences.
+
+    Args:
+        weight: One element a share, not negative; where all of an owner are 0 its shares are equal.
+        owner: Position in `target` of each share.
+        target: What the shares of an owner sum to, not negative.
 
     The running sum hits the target exactly and no share is negative. The product needs 128 bits.
     """
-    running = np.cumsum(weight)
-    before = np.where(first > 0, running[first - 1], 0) if len(first) else first
-    so_far = running - before[owner] if len(owner) else running
-    last = np.append(first[1:], len(weight)) - 1 if len(first) else first
-    whole = running[last] - before if len(first) else first
+    if not len(weight):
+        return weight
+    order = np.argsort(owner, kind="stable")
+    mine = owner[order]
+    first = np.flatnonzero(np.append(True, mine[1:] != mine[:-1]))
+    size = np.diff(np.append(first, len(mine)))
+    heavy = np.add.reduceat(weight[order], first)
+    even = np.repeat(heavy == 0, size)
+    running = np.cumsum(np.where(even, 1, weight[order]))
+    before = np.repeat(np.where(first > 0, running[first - 1], 0), size)
+    whole = np.repeat(np.where(heavy == 0, size, heavy), size)
     due = (
-        pl.DataFrame({"so_far": so_far, "target": target[owner], "whole": np.maximum(whole, 1)[owner]})
+        pl.DataFrame({"so_far": running - before, "target": target[mine], "whole": whole})
         .select((pl.col("so_far").cast(pl.Int128) * pl.col("target") // pl.col("whole")).cast(pl.Int64))
         .to_series()
         .to_numpy()
     )
-    step = np.diff(due, prepend=0)
-    step[first] = due[first]
-    return step
+    share = np.diff(due, prepend=0)
+    share[first] = due[first]
+    shares = np.empty_like(share)
+    shares[order] = share
+    return shares

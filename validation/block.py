@@ -4,6 +4,7 @@ Series lie in rows and intervals in columns, so a check is arithmetic on whole m
 the processor's cache and hold constants of their channel, interval length and time zone only once.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ class Stretches(NamedTuple):
 
     span: Runs
     advance: Ints
+    tou: Ints
+    """(stretches, 4): advance of each time-of-use register between the same reads, ABSENT where unknown."""
 
 
 class Master(NamedTuple):
@@ -80,6 +83,37 @@ class Supply(NamedTuple):
     """First whole interval after restoration."""
 
 
+class Around(NamedTuple):
+    """What other series, events and master data say about a block's series."""
+
+    siblings: Mapping[Channel, Ints]
+    """Values of every channel of the same meters, the block's own among them."""
+    check: Ints
+    """Values of the check meter; (1, 1) ABSENT where no series of the block has one."""
+    checked: Mask
+    """(series,): a check meter is at hand."""
+    inactive: Mask
+    """The meter is disconnected; (1, 1) False where none is."""
+    service_known: Mask
+    """(1, 1): events were at hand, so the absence of a disconnection means something."""
+    overlap: Runs
+    """Two meters are installed at one service point."""
+    dated: Mask
+    """(series,): service point and dates of installation are known."""
+    in_master: Mask
+    """(series,)"""
+    zoned: Mask
+    """(series,): the time zone comes from master data."""
+    billed: Mask
+    """(series,): a tariff is known."""
+    volts_out: Mask
+    """A voltage read in the interval lies outside of the band; (1, 1) False where none does."""
+    volts_known: Mask
+    """(series,): voltage reads and the nominal voltage are at hand."""
+    volts_nominal: Ints
+    """(series,): nominal voltage in mV, ABSENT where unknown."""
+
+
 class Block(NamedTuple):
     """Series of one channel, interval length, zone and rate class, as matrices (series, intervals)."""
 
@@ -107,6 +141,7 @@ class Block(NamedTuple):
     """Between two reads whose difference is beyond belief (V13)."""
     has_reads: Mask
     """(series,): reads of this channel are at hand."""
+    around: Around
 
     @property
     def shape(self) -> tuple[int, int]:

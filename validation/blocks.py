@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.codes import Channel
+from validation.around import Surroundings, around_of
 from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
@@ -24,6 +25,7 @@ class Inputs(NamedTuple):
     facts: Facts
     placed: Placed
     registers: Registers
+    surroundings: Surroundings
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
@@ -39,9 +41,7 @@ class Series(NamedTuple):
 
 def bounds_of(fleet: Fleet, layout: Layout) -> Series:
     """The intervals that each series gets finals for: those asked for while it was installed."""
-    install, channel = np.nonzero(layout.of >= 0)
-    order = np.argsort(layout.of[install, channel])
-    install = install[order]
+    install = layout.install
     grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
     step_us, origin, first, after = grid[layout.group].T
     installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install]
@@ -92,10 +92,11 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         expected=expected,
         wanted=wanted,
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
-        stretches=Stretches(span.pick(covered), registers.advance[cut][covered]),
+        stretches=Stretches(span.pick(covered), registers.advance[cut][covered], registers.tou[cut][covered]),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         has_reads=registers.read[numbers],
+        around=around_of(inputs.surroundings, group, channel, install, (inputs.placed.value, layout)),
     )
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.frames import UTC_US
-from schemas.timegrid import day_type, with_local_time
+from schemas.timegrid import day_bounds, day_type, with_local_time
 
 Indices = npt.NDArray[np.int64]
 
@@ -32,6 +32,8 @@ class Days(NamedTuple):
     """Day type of each day (`schemas.timegrid.DayType`, in its order)."""
     weekday: npt.NDArray[np.int8]
     """1 Monday to 7 Sunday."""
+    odd: npt.NDArray[np.bool_]
+    """The day is no whole number of intervals (V27)."""
     date: npt.NDArray[np.int32]
     """Days since 1970-01-01."""
 
@@ -51,12 +53,21 @@ def local_days(first_slot: int, intervals: int, step_s: int, timezone: str, holi
     at[of[backwards], slot[backwards]] = backwards  # written last to first: the first of a repeated hour stays
     dates = (np.arange(count, dtype=np.int64) + (number[0] if intervals else 0)).astype(np.int32)
     day = pl.Series("day", dates).cast(pl.Date).to_frame()
+    first = np.searchsorted(of, np.arange(count + 1)).astype(np.int64)
+    lengths = [_seconds(start, timezone) for start in day["day"]]
+    odd = np.array([length % step_s != 0 for length in lengths], dtype=np.bool_)
     return Days(
+        odd=odd,
         of=of,
         slot=slot,
-        first=np.searchsorted(of, np.arange(count + 1)).astype(np.int64),
+        first=first,
         at=at,
         kind=day.select(day_type(pl.col("day"), holidays)).to_series().to_physical().to_numpy().astype(np.uint8),
         weekday=day["day"].dt.weekday().to_numpy().astype(np.int8),
         date=dates,
     )
+
+
+def _seconds(day: date, timezone: str) -> int:
+    start, after = day_bounds(day, timezone)
+    return int((after - start).total_seconds())

@@ -12,14 +12,12 @@ import numpy.typing as npt
 
 from schemas.codes import Method
 from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
-from validation.days import Days
-from validation.params import Estimation
+from validation.like_days import nearest_days
+from validation.params import VeeParams
 
 METHODS: Final = tuple(Method)
 METHOD_CODE: Final = {method: number for number, method in enumerate(METHODS)}
 NO_METHOD: Final = 255
-MOST_CANDIDATES: Final = 80
-"""Nearest days looked at for like days: four months of workdays, a year and a half of Sundays."""
 _BATCH: Final = 1_000_000
 
 
@@ -33,8 +31,9 @@ class Estimates(NamedTuple):
     method: npt.NDArray[np.uint8]
 
 
-def estimate(block: Block, gaps: Mask, serving: Mask, settings: Estimation) -> Estimates:
+def estimate(block: Block, gaps: Mask, serving: Mask, params: VeeParams) -> Estimates:
     """An estimate for every cell of `gaps` that any estimator can give one."""
+    settings = params.estimation
     runs = find_runs(gaps)
     length = runs.length
     place = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
@@ -52,6 +51,17 @@ def estimate(block: Block, gaps: Mask, serving: Mask, settings: Estimation) -> E
     given = flat != ABSENT
     value[open_cells[given]], method[open_cells[given]] = flat[given], METHOD_CODE[Method.FLAT]
     return Estimates(row, slot, value, method)
+
+
+def forward(block: Block, estimates: Estimates, measured: Mask, anchored: Mask) -> Estimates:
+    """E13: the same estimates, those after a series' last measured value and not met by a register as `forward`.
+
+    They are sent again when actual values come. A series without any measured value has none.
+    """
+    some = measured.any(axis=1)
+    last = np.where(some, block.shape[1] - 1 - measured[:, ::-1].argmax(axis=1), block.shape[1])
+    beyond = (estimates.slot > last[estimates.row]) & ~anchored & (estimates.method != NO_METHOD)
+    return estimates._replace(method=np.where(beyond, METHOD_CODE[Method.FORWARD], estimates.method).astype(np.uint8))
 
 
 def _linear(block: Block, runs: Runs, serving: Mask, limit_s: int) -> tuple[Mask, Ints]:
@@ -79,7 +89,7 @@ def _like_days(block: Block, cells: tuple[Ints, Ints], serving: Mask, most: int,
     Of two days equally near the earlier comes first. Rounded half up; ABSENT where no such day is at hand.
     """
     row, slot = cells
-    nearest = _nearest_days(block.days, same_kind=same_kind)
+    nearest = nearest_days(block.days, same_kind=same_kind)
     result = np.full(len(row), ABSENT)
     if not nearest.shape[1]:
         return result
@@ -95,21 +105,6 @@ def _like_days(block: Block, cells: tuple[Ints, Ints], serving: Mask, most: int,
         mean = (2 * total + count) // np.maximum(2 * count, 1)
         result[cut] = np.where(count > 0, mean, ABSENT)
     return result
-
-
-def _nearest_days(days: Days, *, same_kind: bool) -> Ints:
-    """(D, candidates): the other days of each day, nearest first, -1 beyond the last."""
-    count = len(days.kind)
-    number = np.arange(count)
-    distance = np.abs(number[:, None] - number[None, :])
-    order = np.argsort(2 * distance + (number[None, :] > number[:, None]), axis=1, kind="stable")[:, 1:]
-    if not same_kind:
-        return order[:, :MOST_CANDIDATES]
-    same = days.kind[order] == days.kind[:, None]
-    widest = int(same.sum(axis=1).max(initial=0))
-    sifted = np.argsort(~same, axis=1, kind="stable")[:, : min(widest, MOST_CANDIDATES)]
-    picked = np.take_along_axis(order, sifted, axis=1)
-    return np.where(np.take_along_axis(same, sifted, axis=1), picked, -1)
 
 
 def _flat(block: Block, row: Ints, serving: Mask) -> Ints:

@@ -9,6 +9,7 @@ from schemas.codes import Rule, Severity
 from schemas.frames import CHANNEL, EXCEPTIONS, RULE, SEVERITY, UTC_US
 from validation.block import ABSENT, Block, Ints, Runs
 from validation.repair import FINDING_SEVERITY, Repaired
+from validation.rules.catalogue import RULES
 from validation.rules.definition import Findings
 
 _RULE_CODE: Final = {rule: number for number, rule in enumerate(Rule)}
@@ -51,28 +52,46 @@ def _rows(block: Block, rule: Rule, severity: Severity, findings: Findings, boun
     )
 
 
-def as_frame(rows: list[pl.DataFrame], stray: list[pl.DataFrame], installs: pl.DataFrame, run_id: str) -> pl.DataFrame:
-    """All findings as one EXCEPTIONS frame, sorted by meter, channel, time and rule."""
-    frames = [
-        frame.with_columns(
-            severity=pl.lit(severity.value).cast(SEVERITY),
-            measured_milli=pl.lit(None, pl.Int64),
-            limit_milli=pl.lit(None, pl.Int64),
-        )
-        for frame, severity in zip(stray, (Severity.BLOCKING, Severity.INFO), strict=True)
-    ]
+def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.DataFrame, run_id: str) -> pl.DataFrame:
+    """All findings as one EXCEPTIONS frame, sorted by meter, channel, time and rule.
+
+    Args:
+        rows: Frames of `exceptions_of`.
+        placed: Findings with `meter_id`, `channel`, `rule`, `first_interval`, `intervals` and perhaps numbers, of
+            rules whose severity is that of the catalogue.
+        installs: Installations, for the meters of `rows`.
+        run_id: Of the run.
+    """
+    names = EXCEPTIONS.schema.names()
+    severities = {rule.rule.value: rule.severity.value for rule in RULES}
+    frames = [EXCEPTIONS.empty()]
+    for frame in placed:
+        severity = pl.col("rule").cast(pl.String).replace_strict(severities, return_dtype=SEVERITY)
+        full = pl.concat([EXCEPTIONS.empty(), frame], how="diagonal")
+        frames.append(full.with_columns(severity=severity, run_id=pl.lit(run_id)))
     if rows:
         found = pl.concat(rows)
-        frames.append(
-            found.with_columns(
-                installs["meter_id"].gather(found["install"]).alias("meter_id"),
-                pl.col("channel").cat.to(CHANNEL),
-                pl.col("rule").cat.to(RULE),
-                pl.col("severity").cat.to(SEVERITY),
-                pl.col("first_interval").cast(UTC_US),
-                pl.col("measured_milli", "limit_milli").replace(ABSENT, None),
-            )
+        whole = found.with_columns(
+            installs["meter_id"].gather(found["install"]).alias("meter_id"),
+            pl.col("channel").cat.to(CHANNEL),
+            pl.col("rule").cat.to(RULE),
+            pl.col("severity").cat.to(SEVERITY),
+            pl.col("first_interval").cast(UTC_US),
+            pl.col("measured_milli", "limit_milli").replace(ABSENT, None),
+            run_id=pl.lit(run_id),
         )
-    names = EXCEPTIONS.schema.names()
-    rows_of_all = pl.concat([frame.with_columns(run_id=pl.lit(run_id)).select(names) for frame in frames])
-    return rows_of_all.sort("meter_id", "channel", "first_interval", "rule", "intervals")
+        frames.append(whole.select(names))
+    return pl.concat(frames).sort("meter_id", "channel", "first_interval", "rule", "intervals")
+
+
+def replaced_values(replaced: pl.DataFrame) -> pl.DataFrame:
+    """V24 as findings: a measured value took the place of another one that was stored."""
+    return replaced.select(
+        "meter_id",
+        "channel",
+        rule=pl.lit(Rule.REPLACEMENT.value).cast(RULE),
+        first_interval="interval_start",
+        intervals=pl.lit(1, pl.Int32),
+        measured_milli="value_milli",
+        limit_milli="value_milli_past",
+    )

@@ -37,7 +37,7 @@ class Fleet(NamedTuple):
     """Every installation that a run judges."""
 
     installs: pl.DataFrame
-    """One row an installation, groups contiguous: the columns of METERS, completed from the data, and `in_master`."""
+    """One row an installation, groups contiguous: METERS, completed from the data, `in_master` and `zoned`."""
     groups: tuple[Group, ...]
 
 
@@ -131,6 +131,7 @@ def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     return (
         installs.filter(pl.col("interval_s") > 0, pl.col("channels").list.len() > 0)
         .with_columns(
+            zoned=pl.col("timezone").is_not_null(),
             timezone=pl.col("timezone").fill_null(params.timezone),
             _channels=pl.col("channels").cast(pl.List(pl.String)).list.join(";"),
         )

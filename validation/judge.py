@@ -1,21 +1,29 @@
 """Every rule over a block: bits, and what becomes of the values that fail."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from datetime import date
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.codes import Severity
-from validation.block import Bits, Block, Mask, cells_of
-from validation.rules.definition import Definition, Effect, Findings, Settings
+from schemas.codes import Quality, Rule
+from validation.block import ABSENT, Bits, Block, Ints, Mask, Runs, Stretches, cells_of, find_runs, sums_of
+from validation.rules.definition import Effect, Findings, Subject, found
+from validation.rules.sets import InForce, RuleSet, change_dates, rules_in_force
+from validation.rules.usage import Shares, gate
+from validation.sheet import QUALITY_CODE, Result
+
+_SHARED: Final = (Quality.MISSING, Quality.ESTIMATED, Quality.SUSPECT, Quality.EDITED)
+"""In the order of `Shares`."""
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
-class InForce(NamedTuple):
-    """A rule as it is in force for a block: its definition, severity and thresholds."""
+class Segment(NamedTuple):
+    """Intervals of a block, half open, that the same rules judge."""
 
-    definition: Definition
-    severity: Severity
-    settings: Settings
+    first: int
+    after: int
+    rules: tuple[InForce, ...]
 
 
 class Found(NamedTuple):
@@ -26,48 +34,162 @@ class Found(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What the rules say of a block's received values."""
+    """What the rules say of a block's received values; matrices (series, intervals)."""
 
     failed: Bits
-    """(series, intervals)"""
     unjudged: Bits
-    """(series, intervals)"""
     rejected: Mask
     """The value is not used: a substitute takes its place."""
     suspect: Mask
     """The value is kept, and doubted."""
-    found: tuple[Found, ...]
+    found: list[Found]
 
 
-def judge(block: Block, rules: Sequence[InForce]) -> Judgement:
-    """Run the rules in force over a block.
+def segments_of(block: Block, sets: Sequence[RuleSet], rate_class: str | None) -> tuple[Segment, ...]:
+    """The rules in force for a block: the rules of a day judge that day."""
+    start = int(block.days.date[0]) + _EPOCH
+    last = int(block.days.date[-1]) + _EPOCH
+    turns = [day for day in change_dates(sets, rate_class, block.channel) if start < day.toordinal() <= last]
+    days = [date.fromordinal(start), *turns]
+    bounds = [*(int(block.days.first[day.toordinal() - start]) for day in days), block.shape[1]]
+    return tuple(
+        Segment(first, after, rules_in_force(sets, rate_class, block.channel, day))
+        for first, after, day in zip(bounds, bounds[1:], days, strict=False)
+    )
 
-    A bit is set only on cells with a received value; a rule leaves no bit on channels that it does not concern.
+
+def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
+    """Run the rules in force over a block: first those that point at single intervals, then those about stretches and
+    periods, which no longer see the values that the first ones rejected.
     """
     shape = block.shape
-    failed = np.zeros(shape, dtype=np.uint64)
-    unjudged = np.zeros(shape, dtype=np.uint64)
-    lacking = np.zeros((shape[0], 1), dtype=np.uint64)
-    rejected, suspect = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
-    found: list[Found] = []
-    for rule in rules:
-        check, bit = rule.definition.check, rule.definition.bit
-        if check is None or block.channel not in rule.definition.channels:
+    judged = Judgement(
+        np.zeros(shape, dtype=np.uint64),
+        np.zeros(shape, dtype=np.uint64),
+        np.zeros(shape, dtype=np.bool_),
+        np.zeros(shape, dtype=np.bool_),
+        [],
+    )
+    for segment in segments:
+        for rule in segment.rules:
+            if rule.definition.subject is Subject.INTERVAL:
+                _apply(block, segment, rule, judged)
+    if judged.rejected.any():
+        block = block._replace(value=np.where(judged.rejected, ABSENT, block.value))
+    for segment in segments:
+        for rule in segment.rules:
+            if rule.definition.subject is not Subject.INTERVAL:
+                _apply(block, segment, rule, judged)
+    return judged
+
+
+def judge_again(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:
+    """Judge a result: stretches whose holes are now filled, and what the reasonableness rules say of estimates.
+
+    Bits and qualities of `result` change in place; findings join those of `judged`. A value that was measured and
+    lies in a stretch that fails becomes `suspect`; an estimate stays `estimated`, and is not estimated again.
+    """
+    estimated = result.quality == QUALITY_CODE[Quality.ESTIMATED]
+    if not estimated.any():
+        return
+    spans = block.stretches.span
+    had_hole = sums_of(estimated.astype(np.int64), spans) > 0
+    stretches = Stretches(spans.pick(had_hole), block.stretches.advance[had_hole], block.stretches.tou[had_hole])
+    filled = block._replace(value=result.value, stretches=stretches)
+    for segment in segments:
+        for rule in segment.rules:
+            if rule.definition.whole and len(stretches.advance):
+                _judge_filled(filled, segment, rule, result, judged)
+            elif rule.definition.repeats:
+                _judge_estimates(filled, segment, rule, (result, estimated), judged)
+
+
+def judge_billing(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:
+    """V36 over the finals of each segment of what was asked for; unjudged for meters without a tariff."""
+    for segment in segments:
+        rule = next((rule for rule in segment.rules if rule.definition.rule is Rule.BILLING_GATE), None)
+        if rule is None:
             continue
-        findings = check(block, rule.settings)
-        if findings.unjudged.shape == shape:
-            unjudged[findings.unjudged] |= bit
-        else:
-            lacking |= np.where(findings.unjudged, bit, np.uint64(0))
-        if not len(findings.runs.row):
-            continue
-        found.append(Found(rule, findings))
-        cells = cells_of(findings.runs, shape[1])
-        failed.ravel()[cells] |= bit
-        effect = rule.definition.effect(rule.severity)
-        if effect is Effect.SUBSTITUTE:
-            rejected.ravel()[cells] = True
-        elif effect is Effect.SUSPECT:
-            suspect.ravel()[cells] = True
-    unjudged |= lacking
-    return Judgement(failed, unjudged, rejected, suspect, tuple(found))
+        wanted = block.wanted.copy()
+        wanted[:, : segment.first] = False
+        wanted[:, segment.after :] = False
+        shares = Shares(wanted.sum(axis=1), *(_count(result, wanted, one) for one in _SHARED))
+        billed = block.around.billed
+        held = gate(shares, rule.settings) & billed
+        wanted &= held[:, None]
+        unjudged = np.where(~billed, rule.definition.bit, np.uint64(0))[:, None]
+        result.unjudged[:, segment.first : segment.after] |= unjudged
+        if held.any():
+            result.failed[wanted] |= rule.definition.bit
+            judged.found.append(Found(rule, found(find_runs(wanted), unjudged=~billed[:, None])))
+
+
+def _count(result: Result, wanted: Mask, quality: Quality) -> Ints:
+    count: Ints = (wanted & (result.quality == QUALITY_CODE[quality])).sum(axis=1)
+    return count
+
+
+def _judge_filled(filled: Block, segment: Segment, rule: InForce, result: Result, judged: Judgement) -> None:
+    if rule.definition.check is None:
+        return
+    findings = clipped(rule.definition.check(filled, rule.settings), segment.first, segment.after)
+    bit, width = rule.definition.bit, filled.shape[1]
+    here = np.zeros(width, dtype=np.bool_)
+    here[segment.first : segment.after] = True
+    judged_now = ~findings.unjudged & here if findings.unjudged.shape == filled.shape else np.zeros_like(filled.present)
+    result.unjudged[judged_now] &= ~bit
+    if not len(findings.runs.row):
+        return
+    judged.found.append(Found(rule, findings))
+    cells = cells_of(findings.runs, width)
+    result.failed.ravel()[cells] |= bit
+    if rule.definition.effect(rule.severity) is Effect.SUSPECT:
+        measured = cells[result.quality.ravel()[cells] == QUALITY_CODE[Quality.VALID]]
+        result.quality.ravel()[measured] = QUALITY_CODE[Quality.SUSPECT]
+
+
+def _judge_estimates(
+    filled: Block, segment: Segment, rule: InForce, what: tuple[Result, Mask], judged: Judgement
+) -> None:
+    result, estimated = what
+    if rule.definition.check is None:
+        return
+    findings = clipped(rule.definition.check(filled, rule.settings), segment.first, segment.after)
+    # Of measured values the same was found before.
+    again = estimated[findings.runs.row, findings.runs.start]
+    if not again.any():
+        return
+    runs = findings.runs.pick(again)
+    judged.found.append(Found(rule, Findings(runs, findings.measured[again], findings.limit[again])))
+    result.failed.ravel()[cells_of(runs, filled.shape[1])] |= rule.definition.bit
+
+
+def _apply(block: Block, segment: Segment, rule: InForce, judged: Judgement) -> None:
+    """Enter what one rule says of one segment into the judgement."""
+    if rule.definition.check is None:
+        return
+    findings = clipped(rule.definition.check(block, rule.settings), segment.first, segment.after)
+    bit = rule.definition.bit
+    part = np.s_[:, segment.first : segment.after]
+    unjudged = findings.unjudged if findings.unjudged.shape[1] == 1 else findings.unjudged[part]
+    if unjudged.any():
+        judged.unjudged[part] |= np.where(unjudged, bit, np.uint64(0))
+    if not len(findings.runs.row):
+        return
+    judged.found.append(Found(rule, findings))
+    cells = cells_of(findings.runs, block.shape[1])
+    judged.failed.ravel()[cells] |= bit
+    effect = rule.definition.effect(rule.severity)
+    if effect is Effect.SUBSTITUTE:
+        judged.rejected.ravel()[cells] = True
+    elif effect is Effect.SUSPECT:
+        judged.suspect.ravel()[cells] = True
+
+
+def clipped(findings: Findings, first: int, after: int) -> Findings:
+    """The findings within a range of intervals."""
+    row, start, stop = findings.runs
+    start, stop = np.maximum(start, first), np.minimum(stop, after)
+    kept = stop > start
+    runs = Runs(row[kept], start[kept], stop[kept])
+    return Findings(runs, findings.measured[kept], findings.limit[kept], findings.unjudged)

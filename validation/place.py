@@ -17,6 +17,9 @@ _RULES: Final = (Rule.IDENTITY, Rule.METER_EXCHANGE)
 _FINDINGS: Final = EXCEPTIONS.empty().select("meter_id", "channel", "rule", "first_interval", "intervals")
 
 
+CHANNEL_CODE: Final = {name: number for number, name in enumerate(CHANNEL.categories)}
+
+
 class Layout(NamedTuple):
     """Where each series' cells lie in the one vector of all cells: by group, channel, installation."""
 
@@ -26,6 +29,10 @@ class Layout(NamedTuple):
     """Cell of a series' interval 0."""
     group: Ints
     """Group of a series."""
+    install: Ints
+    """Installation of a series."""
+    step: Ints
+    """Interval length of a series, in seconds."""
     cells: int
 
 
@@ -47,19 +54,22 @@ class Placed(NamedTuple):
 def lay_out(fleet: Fleet) -> Layout:
     """Cells for every series of the fleet."""
     of = np.full((fleet.installs.height, len(CHANNEL.categories)), -1, dtype=np.int64)
-    code = {name: number for number, name in enumerate(CHANNEL.categories)}
     base: list[Ints] = []
     group_of: list[Ints] = []
+    install: list[Ints] = []
     series = cells = 0
     for number, group in enumerate(fleet.groups):
         size = group.after - group.first
         for channel in group.channels:
-            of[group.first : group.after, code[channel.value]] = series + np.arange(size)
+            of[group.first : group.after, CHANNEL_CODE[channel.value]] = series + np.arange(size)
             base.append(cells + np.arange(size, dtype=np.int64) * group.slots)
             group_of.append(np.full(size, number, dtype=np.int64))
+            install.append(np.arange(group.first, group.after, dtype=np.int64))
             series, cells = series + size, cells + size * group.slots
     empty = [np.empty(0, dtype=np.int64)]
-    return Layout(of, np.concatenate(base or empty), np.concatenate(group_of or empty), cells)
+    group_number = np.concatenate(group_of or empty)
+    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)[group_number]
+    return Layout(of, np.concatenate(base or empty), group_number, np.concatenate(install or empty), step, cells)
 
 
 def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:

@@ -9,16 +9,27 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from schemas.codes import Status
+from schemas.codes import Channel, Status
 from schemas.frames import RAW_ORDER
 from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
 from validation.master import Facts
-from validation.place import Layout, installation_of, primary_of
+from validation.place import CHANNEL_CODE, Layout, installation_of, primary_of
 from validation.rules.definition import ACCUMULATED
 
 UNUSABLE: Final = int(Status.CLOCK_INVALID | Status.TEST_MODE | Status.OVERFLOW | Status.DATA_NOT_VALID)
 """Status bits of a read that nothing may be anchored to."""
+TOU_REGISTERS: Final = 4
+TOU_OF: Final = {
+    Channel.ENERGY_DELIVERED: (
+        Channel.ENERGY_DELIVERED_T1, Channel.ENERGY_DELIVERED_T2, Channel.ENERGY_DELIVERED_T3,
+        Channel.ENERGY_DELIVERED_T4,
+    ),
+    Channel.ENERGY_RECEIVED: (
+        Channel.ENERGY_RECEIVED_T1, Channel.ENERGY_RECEIVED_T2, Channel.ENERGY_RECEIVED_T3, Channel.ENERGY_RECEIVED_T4,
+    ),
+}  # fmt: skip
+"""Time-of-use registers of a total."""
 _ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
 
 
@@ -37,6 +48,8 @@ class Registers(NamedTuple):
     """Between consecutive usable reads."""
     advance: Ints
     """Of each span, primary, never negative."""
+    tou: Ints
+    """(spans, 4): advance of each time-of-use register between the same reads, ABSENT where unknown."""
     broken: Spans
     """Where a register went back without a plausible rollover (V22)."""
     jumps: Spans
@@ -54,12 +67,50 @@ class _Reads(NamedTuple):
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
     """The advances between consecutive usable reads of every series, and the places where there is none."""
-    placed = _on_grid(reads.filter(pl.col("channel").cast(pl.String).is_in(_ACCUMULATED)), fleet, layout)
+    rows = reads.filter(pl.col("channel").cast(pl.String).is_in(_ACCUMULATED))
+    placed = _on_grid(rows, fleet, layout, layout.of)
+    links = _link(placed, layout, facts)
     has = np.zeros(len(layout.base), dtype=np.bool_)
     has[placed.series] = True
+    tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
+    for total, registers in TOU_OF.items():
+        for number, register in enumerate(registers):
+            column = _as_if(layout.of, total, register)
+            mine = _link(
+                _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column), layout, facts
+            )
+            _match(links.span, mine, tou[:, number])
+    return Registers(links.span, links.advance, tou, links.broken, links.jumps, has)
+
+
+def _as_if(of: Ints, total: Channel, register: Channel) -> Ints:
+    """A table of series in which a register stands where its total does, and nothing else stands anywhere."""
+    table = np.full_like(of, -1)
+    table[:, CHANNEL_CODE[register.value]] = of[:, CHANNEL_CODE[total.value]]
+    return table
+
+
+def _match(span: Spans, links: "_Links", column: Ints) -> None:
+    """Write the advances of a register into `column`, where it was read together with the total."""
+    wide = int(max(span.stop.max(initial=0), links.span.stop.max(initial=0))) + 1
+    keys = [(one.series * wide + one.start) * wide + one.stop for one in (span, links.span)]
+    at = np.searchsorted(keys[0], keys[1])
+    hit = keys[0][np.minimum(at, len(keys[0]) - 1)] == keys[1] if len(keys[0]) else at < 0
+    column[at[hit]] = links.advance[hit]
+
+
+class _Links(NamedTuple):
+    span: Spans
+    advance: Ints
+    broken: Spans
+    jumps: Spans
+
+
+def _link(placed: _Reads, layout: Layout, facts: Facts) -> _Links:
+    """What two consecutive reads of a register say, for every pair that can be believed."""
     same = placed.series[1:] == placed.series[:-1]
     first = np.flatnonzero(same)
-    install, step = _installs(fleet, layout)
+    install, step = layout.install, layout.step
     power = np.where(facts.power_mw == ABSENT, facts.fallback_mw, facts.power_mw * 125 // 100)[install]
     per_interval = power * step // 3600 + facts.resolution[install] if len(install) else power
     moved = placed.value[first + 1] - placed.value[first]
@@ -85,7 +136,7 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     series_of, start, stop, advance = (np.concatenate(part) for part in zip(*links, strict=True))
     order = np.lexsort((start, series_of))
     span = Spans(series_of[order], start[order], stop[order])
-    return Registers(span, advance[order], _spans(broken), _spans(jumps), has)
+    return _Links(span, advance[order], _spans(broken), _spans(jumps))
 
 
 def _spans(triples: list[tuple[int, int, int]]) -> Spans:
@@ -93,19 +144,11 @@ def _spans(triples: list[tuple[int, int, int]]) -> Spans:
     return Spans(columns[:, 0], columns[:, 1], columns[:, 2])
 
 
-def _installs(fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
-    """Installation and interval length of each series."""
-    install, channel = np.nonzero(layout.of >= 0)
-    order = np.argsort(layout.of[install, channel])
-    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)
-    return install[order], step[layout.group] if len(step) else step
-
-
-def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> _Reads:
+def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Reads:
     """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time."""
     rows = reads.filter(pl.col("value_milli").is_not_null(), (pl.col("status") & UNUSABLE) == 0)
     install = installation_of(rows, fleet, "read_at")
-    series = layout.of[install, rows["channel"].to_physical().to_numpy()]
+    series = of[install, rows["channel"].to_physical().to_numpy()]
     series[install < 0] = -1
     number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
     grid = np.array(
@@ -173,7 +216,7 @@ def fill_cumulative(value: Ints, registers: Registers, where: tuple[Fleet, Layou
     series = registers.span.series[one]
     if not len(series):
         return
-    install, _ = _installs(fleet, layout)
+    install = layout.install
     candidates = np.unique(series)
     width = np.array([group.slots for group in fleet.groups])[layout.group]
     silent = [number for number in candidates if _is_silent(value, int(layout.base[number]), int(width[number]))]

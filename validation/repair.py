@@ -1,26 +1,29 @@
 """One block from received to final values: judged, estimated, anchored, and judged again."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.codes import Method, Quality, Rule, Severity
+from schemas.codes import EditAction, Method, Quality, Rule, Severity
 from validation.anchor import Anchored, anchor
-from validation.block import ABSENT, Block, Ints, Mask, Runs, cells_of, find_runs
-from validation.estimate import METHOD_CODE, NO_METHOD, estimate
-from validation.judge import Found, InForce, Judgement, judge
-from validation.params import Estimation
-from validation.rules.catalogue import DEFINITION
+from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs, sums_of
+from validation.edit import Authors, Edited, scaled
+from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
+from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
+from validation.long_intervals import find_long, spread
+from validation.params import VeeParams
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
+from validation.tou import registers_of
 
-FINDING_SEVERITY = {
+FINDING_SEVERITY: Final = {
     Rule.ANCHOR_ZERO_PROFILE: Severity.WARNING,
     Rule.ANCHOR_NEGATIVE_REMAINDER: Severity.BLOCKING,
     Rule.NO_ESTIMATE: Severity.BLOCKING,
+    Rule.EDIT_NOT_APPLIED: Severity.BLOCKING,
 }
-"""Findings of estimation, which have no bit."""
+"""Findings of estimation and editing, which have no bit."""
 
 
 class Repaired(NamedTuple):
@@ -29,57 +32,113 @@ class Repaired(NamedTuple):
     result: Result
     found: tuple[Found, ...]
     other: tuple[tuple[Rule, Findings], ...]
-    """Findings of estimation."""
+    """Findings of estimation and editing."""
 
 
-def repair(block: Block, rules: Sequence[InForce], settings: Estimation) -> Repaired:
-    """Judge a block's values, replace what is missing or rejected, and judge the stretches that now are whole."""
-    judged = judge(block, rules)
-    present = block.present
-    measured = present & ~judged.rejected
-    dark = measured & (block.value == 0) & block.supply.touched | ~measured & block.expected & block.supply.out
-    gaps = block.expected & ~measured & ~dark
-    serving = measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
-    known = np.where(measured, block.value, 0)
-    estimates = estimate(block, gaps, serving, settings)
-    anchored = anchor(block, estimates, known)
-    result = _assemble(block, judged, (measured, dark), anchored)
-    holes = _holes(block, present, result, rules)
-    other = _findings(block, anchored)
-    _judge_again(block, result, anchored, rules)
-    return Repaired(result, (*judged.found, *holes), other)
+class _Kinds(NamedTuple):
+    """What each cell is before estimation; disjoint masks (series, intervals)."""
+
+    measured: Mask
+    edited: Mask
+    dark: Mask
+    gaps: Mask
 
 
-def _assemble(block: Block, judged: Judgement, kinds: tuple[Mask, Mask], anchored: Anchored) -> Result:
-    measured, dark = kinds
+def repair(
+    block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams, rate_class: str | None
+) -> Repaired:
+    """Judge a block's values, lay the edits over them, replace what is missing or rejected, and judge the result."""
+    judged = judge(block, segments)
+    kinds, value = _kinds(block, judged, edited)
+    kinds = _reopened(block, kinds, value)
+    serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
+    long = find_long(block, kinds.measured, kinds.gaps)
+    kinds = kinds._replace(measured=kinds.measured & ~long.cells, gaps=kinds.gaps | long.cells)
+    estimates = estimate(block, kinds.gaps, serving & ~long.cells, params)
+    estimates, fixed = spread(block, long, estimates)
+    known = np.where(kinds.measured | kinds.edited, value, 0)
+    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou, rate_class))
+    anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))
+    result = _assemble(block, judged, kinds, anchored)
+    result.value[kinds.edited] = value[kinds.edited]
+    if edited is not None:
+        _edit_estimates(result, edited)
+        result = result._replace(author=edited.author)
+    judge_again(block, result, segments, judged)
+    judge_billing(block, result, segments, judged)
+    return Repaired(result, tuple(judged.found), _findings(block, anchored, edited))
+
+
+def _kinds(block: Block, judged: Judgement, edited: Edited | None) -> tuple[_Kinds, Ints]:
+    """What each cell is, and its value where it has one before estimation."""
+    measured = block.present & ~judged.rejected
+    by_hand = np.zeros((1, 1), dtype=np.bool_)
+    value = block.value
+    if edited is not None:
+        by_hand = edited.value != ABSENT
+        measured = measured & ~edited.out & ~by_hand
+        value = np.where(by_hand, edited.value, value)
+    open_cells = block.expected & ~measured & ~by_hand
+    dark = open_cells & block.supply.out
+    if block.supply.touched.any():
+        # A zero measured under an outage is a true zero of that outage.
+        zero = measured & (value == 0) & block.supply.touched
+        measured, dark = measured & ~zero, dark | zero
+    return _Kinds(measured, np.broadcast_to(by_hand, block.shape), dark, open_cells & ~dark), value
+
+
+def _reopened(block: Block, kinds: _Kinds, value: Ints) -> _Kinds:
+    """Missing intervals under an outage that the register contradicts are gaps again.
+
+    An incident reaches every meter below its node; one that had supply all the while shows it by its register.
+    """
+    supposed = kinds.dark & ~block.present
+    if not supposed.any() or not len(block.stretches.advance):
+        return kinds
+    span, advance, _ = block.stretches
+    total = sums_of(np.where(kinds.measured | kinds.edited, value, 0), span)
+    holes = sums_of(kinds.gaps.astype(np.int64), span)
+    supposed_in = sums_of(supposed.astype(np.int64), span)
+    contradicted = (holes == 0) & (supposed_in > 0) & (advance - total > 2 * block.master.resolution[span.row])
+    reopened = np.zeros(block.shape, dtype=np.bool_)
+    for row, start, stop in zip(*span.pick(contradicted), strict=True):
+        reopened[row, start:stop] = supposed[row, start:stop]
+    return kinds._replace(dark=kinds.dark & ~reopened, gaps=kinds.gaps | reopened)
+
+
+def _assemble(block: Block, judged: Judgement, kinds: _Kinds, anchored: Anchored) -> Result:
     quality = np.full(block.shape, QUALITY_CODE[Quality.MISSING], dtype=np.uint8)
-    quality[measured] = QUALITY_CODE[Quality.VALID]
-    quality[measured & judged.suspect] = QUALITY_CODE[Quality.SUSPECT]
-    quality[dark] = QUALITY_CODE[Quality.OUTAGE]
+    quality[kinds.measured] = QUALITY_CODE[Quality.VALID]
+    quality[kinds.measured & judged.suspect] = QUALITY_CODE[Quality.SUSPECT]
+    quality[kinds.dark] = QUALITY_CODE[Quality.OUTAGE]
+    quality[kinds.edited] = QUALITY_CODE[Quality.EDITED]
     method = np.full(block.shape, NO_METHOD, dtype=np.uint8)
-    method[dark] = METHOD_CODE[Method.ZERO]
-    value = np.where(measured, block.value, ABSENT)
-    value[dark] = 0
+    method[kinds.dark] = METHOD_CODE[Method.ZERO]
+    method[kinds.edited] = METHOD_CODE[Method.MANUAL]
+    value = np.where(kinds.measured, block.value, ABSENT)
+    value[kinds.dark] = 0
     row, slot, estimated, how = anchored.estimates
     given = estimated != ABSENT
     cell = row[given], slot[given]
     value[cell], method[cell] = estimated[given], how[given]
     quality[cell] = QUALITY_CODE[Quality.ESTIMATED]
-    return Result(value, quality, method, judged.failed, judged.unjudged)
+    author: Authors = np.full((1, 1), -1, dtype=np.int32)
+    return Result(value, quality, method, judged.failed, judged.unjudged, author)
 
 
-def _holes(block: Block, present: Mask, result: Result, rules: Sequence[InForce]) -> tuple[Found, ...]:
-    """V3: intervals that never arrived, outside of outages."""
-    rule = next((rule for rule in rules if rule.definition.rule is Rule.MISSING_INTERVAL), None)
-    if rule is None:
-        return ()
-    runs = find_runs(block.expected & ~present & ~block.supply.out)
-    result.failed.ravel()[cells_of(runs, block.shape[1])] |= rule.definition.bit
-    return (Found(rule, found(runs)),) if len(runs.row) else ()
+def _edit_estimates(result: Result, edited: Edited) -> None:
+    """Carry out what a person said about intervals that had no measured value: scale or accept the estimate."""
+    for one in edited.later:
+        cut = np.s_[one.series, one.start : one.stop]
+        mine = result.quality[cut] == QUALITY_CODE[Quality.ESTIMATED]
+        if one.action is EditAction.SCALE and one.value is not None:
+            result.value[cut] = np.where(mine, scaled(result.value[cut], one.value), result.value[cut])
+        result.quality[cut][mine] = QUALITY_CODE[Quality.EDITED]
+        result.method[cut][mine] = METHOD_CODE[Method.MANUAL]
 
 
-def _findings(block: Block, anchored: Anchored) -> tuple[tuple[Rule, Findings], ...]:
-    span, advance = block.stretches
+def _findings(block: Block, anchored: Anchored, edited: Edited | None) -> tuple[tuple[Rule, Findings], ...]:
+    span, advance, _ = block.stretches
     other: list[tuple[Rule, Findings]] = []
     for rule, which in (
         (Rule.ANCHOR_ZERO_PROFILE, anchored.zero_profile),
@@ -88,28 +147,17 @@ def _findings(block: Block, anchored: Anchored) -> tuple[tuple[Rule, Findings], 
         if len(which):
             runs = Runs(span.row[which], span.start[which], span.stop[which])
             other.append((rule, found(runs, anchored.known[which], advance[which])))
-    row, slot, value, _ = anchored.estimates
-    lost = value == ABSENT
-    if lost.any():
-        mask = np.zeros(block.shape, dtype=np.bool_)
-        mask[row[lost], slot[lost]] = True
-        other.append((Rule.NO_ESTIMATE, found(find_runs(mask))))
+    lost = _lost(block, anchored.estimates)
+    if len(lost.row):
+        other.append((Rule.NO_ESTIMATE, found(lost)))
+    if edited is not None and len(edited.refused.row):
+        other.append((Rule.EDIT_NOT_APPLIED, found(edited.refused)))
     return tuple(other)
 
 
-def _judge_again(block: Block, result: Result, anchored: Anchored, rules: Sequence[InForce]) -> None:
-    """V6 on the stretches that had a hole: it passes where anchoring met the register, and fails where it could not."""
-    if all(rule.definition.rule is not Rule.SUM_CHECK for rule in rules):
-        return
-    bit = DEFINITION[Rule.SUM_CHECK].bit
-    span, width = block.stretches.span, block.shape[1]
-    result.unjudged.ravel()[_cells(span, anchored.settled, width)] &= ~bit
-    failed = _cells(span, anchored.negative, width)
-    result.unjudged.ravel()[failed] &= ~bit
-    result.failed.ravel()[failed] |= bit
-    kept = failed[result.quality.ravel()[failed] == QUALITY_CODE[Quality.VALID]]
-    result.quality.ravel()[kept] = QUALITY_CODE[Quality.SUSPECT]
-
-
-def _cells(span: Runs, which: Ints, width: int) -> Ints:
-    return cells_of(Runs(span.row[which], span.start[which], span.stop[which]), width)
+def _lost(block: Block, estimates: Estimates) -> Runs:
+    """Gaps of which nothing at all is known."""
+    lost = estimates.value == ABSENT
+    mask = np.zeros(block.shape, dtype=np.bool_)
+    mask[estimates.row[lost], estimates.slot[lost]] = True
+    return find_runs(mask)

@@ -16,7 +16,17 @@ from validation.fleet import Fleet
 from validation.place import Layout
 
 QUALITY_CODE = {quality: number for number, quality in enumerate(Quality)}
+Authors = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.uint8]
+
+
+class Stamp(NamedTuple):
+    """What every final of a run carries."""
+
+    judged_at: datetime
+    run_id: str
+    authors: tuple[str, ...]
+    """Names of the persons whose edits the run applied."""
 
 
 class Result(NamedTuple):
@@ -27,6 +37,8 @@ class Result(NamedTuple):
     method: Codes
     failed: Bits
     unjudged: Bits
+    author: Authors
+    """Position in the run's authors, -1 for none; (1, 1) where no person spoke of the block."""
 
 
 class Sheet(NamedTuple):
@@ -40,9 +52,10 @@ class Sheet(NamedTuple):
     method: Codes
     failed: Bits
     unjudged: Bits
+    author: Authors
 
 
-def open_sheet(fleet: Fleet, layout: Layout, series: Series) -> Sheet:
+def open_sheet(fleet: Fleet, layout: Layout, series: Series, *, edited: bool) -> Sheet:
     """Room for every final that the run will give."""
     length = series.wanted_to - series.wanted_from
     order = _order(fleet, layout, series)
@@ -57,6 +70,7 @@ def open_sheet(fleet: Fleet, layout: Layout, series: Series) -> Sheet:
         np.empty(size, dtype=np.uint8),
         np.empty(size, dtype=np.uint64),
         np.empty(size, dtype=np.uint64),
+        np.full(size if edited else 0, -1, dtype=np.int32),
     )
 
 
@@ -71,9 +85,11 @@ def enter(sheet: Sheet, numbers: Ints, block: Block, result: Result) -> None:
     sheet.method[to] = result.method[wanted]
     sheet.failed[to] = result.failed[wanted]
     sheet.unjudged[to] = result.unjudged[wanted]
+    if len(sheet.author) and result.author.shape == wanted.shape:
+        sheet.author[to] = result.author[wanted]
 
 
-def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp: tuple[datetime, str]) -> pl.DataFrame:
+def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp: Stamp) -> pl.DataFrame:
     """The sheet as a FINALS frame of version 1, stamped with `judged_at` and `run_id`."""
     order = _order(fleet, layout, series)
     length = sheet.length[order]
@@ -103,10 +119,17 @@ def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp:
     return columns.with_columns(
         is_final_estimate=pl.lit(value=False),
         version=pl.lit(1, pl.Int64),
-        judged_at=pl.lit(stamp[0]).cast(UTC_US),
-        author=pl.lit(None, pl.String),
-        run_id=pl.lit(stamp[1]),
+        judged_at=pl.lit(stamp.judged_at).cast(UTC_US),
+        author=_authors(sheet, stamp),
+        run_id=pl.lit(stamp.run_id),
     ).select(FINALS.schema.names())
+
+
+def _authors(sheet: Sheet, stamp: Stamp) -> pl.Series | pl.Expr:
+    if not len(sheet.author):
+        return pl.lit(None, pl.String)
+    names = pl.Series([*stamp.authors, None], dtype=pl.String)
+    return names.gather(np.where(sheet.author < 0, len(stamp.authors), sheet.author))
 
 
 def _channel(layout: Layout) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Where each meter's supply was off: incidents expanded by topology, refined by the meter's own events."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -20,8 +21,8 @@ NODE_COLUMN: Final = {
 }
 _VOID: Final = [IncidentState.CANDIDATE.value, IncidentState.CANCELLED.value, IncidentState.MERGED.value]
 _OVER: Final = [IncidentState.RESTORED.value, IncidentState.CLOSED.value]
-_DOWN: Final = [EventKind.POWER_DOWN.value, EventKind.LAST_GASP.value]
-_UP: Final = [EventKind.POWER_UP.value, EventKind.FIRST_BREATH.value]
+_DOWN: Final = (EventKind.POWER_DOWN, EventKind.LAST_GASP)
+_UP: Final = (EventKind.POWER_UP, EventKind.FIRST_BREATH)
 
 
 def supply_spans(outages: pl.DataFrame, events: pl.DataFrame, installs: pl.DataFrame) -> pl.DataFrame:
@@ -30,8 +31,8 @@ def supply_spans(outages: pl.DataFrame, events: pl.DataFrame, installs: pl.DataF
     The last step of an incident is its state; one that is a candidate, cancelled or merged into another counts for
     nothing. Where a meter reported its own power down and up, that pair replaces the incidents it overlaps.
     """
-    table = installs.with_row_index("install")
-    own = _own_pairs(events, table)
+    table = installs.with_row_index("install").with_columns(pl.col("install").cast(pl.Int64))
+    own = pairs_of(events, table, (_DOWN, _UP))
     shared = pl.concat([_under(outages, table, kind) for kind in NODE_COLUMN])
     refined = shared.join(own, on="install", suffix="_own").filter(
         pl.col("off_from_own") < pl.col("off_to"), pl.col("off_from") < pl.col("off_to_own")
@@ -59,24 +60,31 @@ def _under(outages: pl.DataFrame, table: pl.DataFrame, kind: NodeKind) -> pl.Dat
     )
 
 
-def _own_pairs(events: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """Spans between a meter's own power down (or last gasp) and its next power up."""
+def pairs_of(
+    events: pl.DataFrame,
+    table: pl.DataFrame,
+    kinds: tuple[Sequence[EventKind], Sequence[EventKind]],
+    *,
+    keep_open: bool = False,
+) -> pl.DataFrame:
+    """Spans between an event of the first kinds and the next of the second: `install`, `off_from`, `off_to`.
+
+    Of several first events in a row the earliest counts. One without a second is no span, or one without an end.
+    """
+    down, up = ([kind.value for kind in kind_list] for kind_list in kinds)
+    starts = pl.col("_down") & ~pl.col("_down").shift(1, fill_value=False).over("meter_id")
+    after = pl.col("occurred_at").shift(-1).over("meter_id").to_physical()
     return (
-        events.filter(pl.col("event").cast(pl.String).is_in(_DOWN + _UP))
-        .select("meter_id", "occurred_at", "sequence", _down=pl.col("event").cast(pl.String).is_in(_DOWN))
+        events.filter(pl.col("event").cast(pl.String).is_in(down + up))
+        .select("meter_id", "occurred_at", "sequence", _down=pl.col("event").cast(pl.String).is_in(down))
         .unique()
         .sort("meter_id", "occurred_at", "sequence", "_down")
-        .with_columns(
-            # Down and last gasp of one outage follow each other: the first of them counts.
-            _starts=pl.col("_down") & ~pl.col("_down").shift(1, fill_value=False).over("meter_id"),
-        )
+        .with_columns(_starts=starts)
         .filter(pl.col("_starts") | ~pl.col("_down"))
-        .with_columns(
-            _next=pl.col("occurred_at").shift(-1).over("meter_id"), _up=pl.col("_down").shift(-1).over("meter_id")
-        )
-        .filter(pl.col("_starts"), ~pl.col("_up"))
+        .with_columns(_next=after)
+        .filter(pl.col("_starts"), pl.col("_next").is_not_null() | keep_open)
         .join(table.select("install", "meter_id"), on="meter_id")
-        .select("install", off_from=pl.col("occurred_at").to_physical(), off_to=pl.col("_next").to_physical())
+        .select("install", off_from=pl.col("occurred_at").to_physical(), off_to=pl.col("_next").fill_null(FOR_EVER))
     )
 
 
@@ -103,13 +111,14 @@ def supply_of(spans: tuple[Ints, Ints, Ints], first: int, shape: tuple[int, int]
     after = touched[1]
     return Supply(
         known,
-        _mask(row, *whole, shape),
-        _mask(row, *touched, shape),
-        _mask(row, after, after + 1, shape),
+        mask_of(row, *whole, shape),
+        mask_of(row, *touched, shape),
+        mask_of(row, after, after + 1, shape),
     )
 
 
-def _mask(row: Ints, start: Ints, stop: Ints, shape: tuple[int, int]) -> Mask:
+def mask_of(row: Ints, start: Ints, stop: Ints, shape: tuple[int, int]) -> Mask:
+    """True in the cells [start, stop) of each row, as far as they lie in the block."""
     start, stop = np.clip(start, 0, shape[1]), np.clip(stop, 0, shape[1])
     some = stop > start
     return fill_runs(Runs(row[some], start[some], stop[some]), shape)

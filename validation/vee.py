@@ -4,17 +4,19 @@ from typing import NamedTuple
 
 import polars as pl
 
+from validation.around import look_around, spans_of
 from validation.blocks import Inputs, bounds_of, cut_blocks
-from validation.exceptions import as_frame, exceptions_of
+from validation.edit import apply_edits, lay_desk
+from validation.exceptions import as_frame, exceptions_of, replaced_values
 from validation.fleet import find_fleet
-from validation.judge import InForce
+from validation.judge import segments_of
 from validation.master import facts_of
 from validation.params import VeeParams
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
 from validation.repair import repair
-from validation.rules.catalogue import RULES
-from validation.sheet import enter, finals_of, open_sheet
+from validation.report import unjudged_rules
+from validation.sheet import Stamp, enter, finals_of, open_sheet
 from validation.supply import supply_spans
 from validation.versions import with_versions
 
@@ -41,6 +43,8 @@ class Vee(NamedTuple):
     """EXCEPTIONS, one row a run of intervals and rule."""
     appended: pl.DataFrame
     """Those rows of `finals` that are new versions: what a store appends."""
+    unjudged: pl.DataFrame
+    """Rules that lacked an input: `rule`, `needs` (which input), `intervals` (finals that it left unjudged)."""
 
 
 def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
@@ -65,20 +69,22 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         facts,
         placed,
         registers,
-        (off["install"].cast(pl.Int64).to_numpy(), off["off_from"].to_numpy(), off["off_to"].to_numpy()),
+        look_around(fleet, inputs.reads, inputs.events),
+        spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
     )
     series = bounds_of(fleet, layout)
-    sheet = open_sheet(fleet, layout, series)
-    rules = tuple(
-        InForce(rule, rule.severity, {p.name: p.default for p in rule.parameters}) for rule in RULES if rule.on
-    )
+    desk = lay_desk(inputs.edits, fleet, layout)
+    sheet = open_sheet(fleet, layout, series, edited=bool(desk.instructions))
     findings: list[pl.DataFrame] = []
-    for _, numbers, block in cut_blocks(source, series, params):
-        repaired = repair(block, rules, params.estimation)
+    for group, numbers, block in cut_blocks(source, series, params):
+        segments = segments_of(block, params.rule_sets, group.rate_class)
+        edited = apply_edits(block, numbers, desk, params.four_eyes_milli)
+        repaired = repair(block, segments, edited, params, group.rate_class)
         enter(sheet, numbers, block, repaired.result)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
-    judged = finals_of(sheet, fleet, layout, series, (params.judged_at, params.run_id))
-    current, appended = with_versions(judged, inputs.finals)
-    exceptions = as_frame(findings, [placed.stray, placed.copies], fleet.installs, params.run_id)
-    return Vee(current, exceptions, appended)
+    judged = finals_of(sheet, fleet, layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
+    versions = with_versions(judged, inputs.finals)
+    rows = [placed.stray, placed.copies, replaced_values(versions.replaced)]
+    exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
+    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged))

@@ -1,10 +1,11 @@
 """Versions of finals: an equal judgement is not written again, another one becomes a higher version."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from schemas.codes import Quality
+from schemas.frames import FINALS
 
 IDENTITY: Final = ("meter_id", "channel", "interval_start")
 JUDGEMENT: Final = (
@@ -18,7 +19,21 @@ def newest(finals: pl.DataFrame) -> pl.DataFrame:
     return finals.sort("version").unique(IDENTITY, keep="last", maintain_order=True)
 
 
-def with_versions(judged: pl.DataFrame, previous: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+class Versions(NamedTuple):
+    """Finals after a run."""
+
+    current: pl.DataFrame
+    """The current row of every interval judged, in its order."""
+    appended: pl.DataFrame
+    """Those that are new."""
+    replaced: pl.DataFrame
+    """Measured values that replace another measured one (V24): the identity, `value_milli`, `value_milli_past`."""
+
+
+_NO_REPLACED: Final = FINALS.empty().select(*IDENTITY, "value_milli", value_milli_past="value_milli")
+
+
+def with_versions(judged: pl.DataFrame, previous: pl.DataFrame) -> Versions:
     """The current finals after this run, and those of them that are new.
 
     Args:
@@ -31,7 +46,7 @@ def with_versions(judged: pl.DataFrame, previous: pl.DataFrame) -> tuple[pl.Data
         one with the next version. Then only the new ones.
     """
     if not previous.height:
-        return judged, judged
+        return Versions(judged, judged, _NO_REPLACED)
     past = newest(previous)
     both = judged.with_row_index("_at").join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left")
     equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_past")) for name in JUDGEMENT)
@@ -46,4 +61,11 @@ def with_versions(judged: pl.DataFrame, previous: pl.DataFrame) -> tuple[pl.Data
         version=pl.when("_kept").then("version_past").otherwise(pl.col("version_past").fill_null(0) + 1)
     )
     current = chosen.select(judged.columns)
-    return current, current.filter(~chosen["_kept"])
+    measured = [Quality.VALID.value, Quality.SUSPECT.value]
+    replaced = both.filter(
+        ~chosen["_kept"],
+        pl.col("quality").is_in(measured) & pl.col("quality_past").is_in(measured),
+        pl.col("value_milli") != pl.col("value_milli_past"),
+    )
+    replaced = replaced.select("meter_id", "channel", "interval_start", "value_milli", "value_milli_past")
+    return Versions(current, current.filter(~chosen["_kept"]), replaced)

@@ -1,207 +1,25 @@
-"""The rules, in the order of their bits: clause, formula, thresholds and severity of each (vee.md section 2)."""
+"""Every rule, in the order of its bit. The definitions stand beside their checks, by subject."""
 
 from typing import Final
 
-from schemas.codes import Rule, Severity, Status
-from validation.rules.definition import (
-    ACCUMULATED,
-    DELIVERED,
-    ENERGY,
-    EVERY_CHANNEL,
-    Definition,
-    Need,
-    Parameter,
-    Subject,
-)
-from validation.rules.flags import duplicate, flagged
-from validation.rules.registers import missing_read, register_delta, rollover_or_reset, sum_check
-from validation.rules.usage import high_low
-from validation.rules.values import absolute_limit, flat_line, negative, outage_zero, spike, zero_on_active
+from schemas.codes import RULE_BIT, Rule
+from validation.rules.definition import Definition
+from validation.rules.flags import FLAG_RULES
+from validation.rules.grid import GRID_RULES
+from validation.rules.registers import REGISTER_RULES
+from validation.rules.siblings import SIBLING_RULES
+from validation.rules.statistics import STATISTIC_RULES
+from validation.rules.supply import SUPPLY_RULES
+from validation.rules.usage import USAGE_RULES
+from validation.rules.values import VALUE_RULES
 
-RULES: Final[tuple[Definition, ...]] = (
-    Definition(
-        Rule.CLOCK,
-        Severity.ERROR,
-        "V1 device clock",
-        "the clock of the interval was invalid",
-        EVERY_CHANNEL,
-        flagged(Status.CLOCK_INVALID),
-    ),
-    Definition(
-        Rule.IDENTITY,
-        Severity.BLOCKING,
-        "V2 identity",
-        "meter, channel, interval length and grid equal master data",
-        EVERY_CHANNEL,
-        None,
-        (Need.METERS,),
-    ),
-    Definition(
-        Rule.MISSING_INTERVAL,
-        Severity.ERROR,
-        "V3 missing interval",
-        "expected = (end - start) / L on the UTC axis; a hole is a finding",
-        EVERY_CHANNEL,
-        None,
-    ),
-    Definition(
-        Rule.MISSING_READ,
-        Severity.INFO,
-        "V4 missing register read",
-        "no usable read for longer than the limit",
-        ACCUMULATED,
-        missing_read,
-        (Need.READS,),
-        (Parameter("days", 2, "d", "longest stretch between reads"),),
-    ),
-    Definition(
-        Rule.DUPLICATE,
-        Severity.INFO,
-        "V5 duplicate",
-        "two raw rows for one channel and interval: the last in raw order wins",
-        EVERY_CHANNEL,
-        duplicate,
-    ),
-    Definition(
-        Rule.SUM_CHECK,
-        Severity.ERROR,
-        "V6 sum check",
-        "abs(sum x - (R1 - R0)) <= 2 x multiplier x register resolution, between consecutive usable reads",
-        ACCUMULATED,
-        sum_check,
-        (Need.READS, Need.MULTIPLIER),
-        (Parameter("resolutions", 2, "1", "tolerance in multiples of the register's resolution"),),
-        subject=Subject.STRETCH,
-    ),
-    Definition(
-        Rule.SPIKE,
-        Severity.ERROR,
-        "V7 spike",
-        "(P1 - P3) / P3 > 180 % in a local day; skipped if P3 < 0.5 kWh/h, on an outage, or with an estimate",
-        ACCUMULATED,
-        spike,
-        (),
+RULES: Final[tuple[Definition, ...]] = tuple(
+    sorted(
         (
-            Parameter("percent", 180, "%", "highest value above the third highest"),
-            Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest third peak that counts"),
+            *FLAG_RULES, *VALUE_RULES, *REGISTER_RULES, *SIBLING_RULES, *SUPPLY_RULES, *USAGE_RULES, *GRID_RULES,
+            *STATISTIC_RULES,
         ),
-    ),
-    Definition(
-        Rule.ABSOLUTE_LIMIT,
-        Severity.ERROR,
-        "V9 absolute limit",
-        "x per hour > 1.25 x V x fuse A x k, k = 1 single phase, sqrt 3 with line voltage",
-        ENERGY,
-        absolute_limit,
-        (Need.FUSE,),
-        (Parameter("percent", 125, "%", "of what supply and fuse let through"),),
-    ),
-    Definition(
-        Rule.HIGH_LOW_USAGE,
-        Severity.WARNING,
-        "V11 high/low usage",
-        "mean use of a period outside [low, high] x mean of the history",
-        ACCUMULATED,
-        high_low,
-        (Need.HISTORY,),
-        (
-            Parameter("period_days", 7, "d", "length of a period"),
-            Parameter("low_percent", 50, "%", "of the history"),
-            Parameter("high_percent", 200, "%", "of the history"),
-            Parameter("absent_percent", 25, "%", "absent share above which there is no judgement"),
-        ),
-    ),
-    Definition(
-        Rule.REGISTER_DELTA,
-        Severity.ERROR,
-        "V13 register delta",
-        "abs(R1 - R0) > what supply and fuse let through in the time between",
-        ACCUMULATED,
-        register_delta,
-        (Need.READS,),
-        subject=Subject.READ,
-    ),
-    Definition(
-        Rule.NEGATIVE,
-        Severity.ERROR,
-        "V14 negative",
-        "x < 0 on a channel that counts one direction",
-        ACCUMULATED,
-        negative,
-        (),
-        (Parameter("allowance_milli", 0, "mWh", "what may lie below zero"),),
-    ),
-    Definition(
-        Rule.ZERO_ON_ACTIVE,
-        Severity.WARNING,
-        "V15 zero on active",
-        "sum x = 0 for 3 days without an outage",
-        DELIVERED,
-        zero_on_active,
-        (Need.OUTAGES,),
-        (Parameter("days", 3, "d", "shortest run that counts"),),
-    ),
-    Definition(
-        Rule.FLAT_LINE,
-        Severity.WARNING,
-        "V17 flat line",
-        "the same non-zero value for longer than 24 h",
-        ACCUMULATED,
-        flat_line,
-        (),
-        (Parameter("hours", 24, "h", "longest run that passes"),),
-    ),
-    Definition(
-        Rule.TEST_MODE,
-        Severity.ERROR,
-        "V18 test mode",
-        "the meter was in test mode: never billed",
-        EVERY_CHANNEL,
-        flagged(Status.TEST_MODE),
-    ),
-    Definition(
-        Rule.OVERFLOW,
-        Severity.ERROR,
-        "V19 overflow",
-        "the meter reports an overflow",
-        EVERY_CHANNEL,
-        flagged(Status.OVERFLOW),
-    ),
-    Definition(
-        Rule.PARTIAL_INTERVAL,
-        Severity.WARNING,
-        "V20 partial, long, skipped interval",
-        "the meter reports that the interval was not a whole one",
-        EVERY_CHANNEL,
-        flagged(Status.PARTIAL, Status.LONG, Status.SKIPPED),
-    ),
-    Definition(
-        Rule.ROLLOVER_OR_RESET,
-        Severity.ERROR,
-        "V22 rollover or reset",
-        "R1 < R0 and wrap - R0 + R1 is not plausible",
-        ACCUMULATED,
-        rollover_or_reset,
-        (Need.READS, Need.DIGITS),
-        subject=Subject.READ,
-    ),
-    Definition(
-        Rule.CLOCK_SET,
-        Severity.WARNING,
-        "V28 clock set",
-        "the clock was set, or doubtful, in the interval",
-        EVERY_CHANNEL,
-        flagged(Status.CLOCK_SET, Status.CLOCK_DOUBTFUL),
-    ),
-    Definition(
-        Rule.OUTAGE_ZERO,
-        Severity.INFO,
-        "V30 outage-aware zero",
-        "a zero inside [out, restored] passes as outage; a zero outside is a finding",
-        DELIVERED,
-        outage_zero,
-        (Need.OUTAGES,),
-        (Parameter("intervals", 1, "1", "shortest run that counts"),),
-    ),
-)
+        key=lambda definition: RULE_BIT[definition.rule],
+    )
+)  # fmt: skip
 DEFINITION: Final[dict[Rule, Definition]] = {definition.rule: definition for definition in RULES}

@@ -9,6 +9,7 @@ How a severity acts (vee.md section 1, CONTRACTS "Rules on holes"), in one place
 * `error`, where the check sees that something in a stretch is wrong and not what (sum check): the values are kept and
   marked `suspect`.
 * `error`, where a register read is wrong: the read is not used; the intervals beside it carry the bit and are kept.
+* `blocking` about a period as a whole (billing gate): the period waits in a queue; its values keep their quality.
 * `blocking`: the values are kept, `suspect`, for a person.
 
 A check that lacks an input returns its series or intervals as unjudged: it neither passes nor fails.
@@ -42,6 +43,8 @@ class Subject(StrEnum):
     """Something between two reads; it cannot say which interval."""
     READ = "read"
     """A register read, which then is not used; the intervals beside it are only flagged."""
+    PERIOD = "period"
+    """A period as a whole: it is held back, its values keep their quality."""
 
 
 class Need(StrEnum):
@@ -109,6 +112,8 @@ class Definition(NamedTuple):
     subject: Subject = Subject.INTERVAL
     repeats: bool = False
     """A reasonableness rule, judged again on the result of estimation."""
+    whole: bool = False
+    """Unjudged on a stretch with holes, and judged there again once they are filled (CONTRACTS, Rules on holes)."""
     on: bool = True
 
     @property
@@ -118,7 +123,7 @@ class Definition(NamedTuple):
 
     def effect(self, severity: Severity) -> Effect:
         """What a failure does to the value at that severity."""
-        if severity in (Severity.INFO, Severity.WARNING) or self.subject is Subject.READ:
+        if severity in (Severity.INFO, Severity.WARNING) or self.subject in (Subject.READ, Subject.PERIOD):
             return Effect.FLAG
         if severity is Severity.ERROR and self.subject is Subject.INTERVAL:
             return Effect.SUBSTITUTE

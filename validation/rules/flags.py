@@ -1,13 +1,20 @@
-"""Rules that read the meter's own status bits: V1, V18, V19, V20, V28."""
+"""Rules that read what rows and status bits say of themselves: V1, V2, V3, V5, V18, V19, V20, V24, V28."""
 
-from schemas.codes import Status
+from typing import Final
+
+from schemas.codes import Rule, Severity, Status
 from validation.block import Block, find_runs
-from validation.rules.definition import Check, Findings, Settings, found, nothing
-
-
-def duplicate(block: Block, settings: Settings) -> Findings:  # noqa: ARG001  a check takes its settings, even none
-    """V5: several raw rows, with different values; the last in raw order was taken."""
-    return found(find_runs(block.disputed)) if block.disputed.shape == block.shape else nothing()
+from validation.rules.definition import (
+    EVERY_CHANNEL,
+    Check,
+    Definition,
+    Findings,
+    Need,
+    Parameter,
+    Settings,
+    found,
+    nothing,
+)
 
 
 def flagged(*bits: Status) -> Check:
@@ -15,8 +22,102 @@ def flagged(*bits: Status) -> Check:
     wanted = sum(int(bit) for bit in bits)
 
     def check(block: Block, settings: Settings) -> Findings:  # noqa: ARG001  a check takes its settings, even none
-        if block.status.shape == (1, 1):
-            return nothing()
-        return found(find_runs(block.present & ((block.status & wanted) != 0)))
+        bits = (block.status & wanted) != 0
+        return found(find_runs(block.present & bits)) if bits.any() else nothing()
 
     return check
+
+
+def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
+    """V2: unjudged for meters that master data do not know. Rows that contradict master data have no cell at all."""
+    return nothing(unjudged=~block.around.in_master[:, None])
+
+
+def duplicate(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
+    """V5: several raw rows, with different values; the last in raw order was taken."""
+    return found(find_runs(block.present & block.disputed)) if block.disputed.any() else nothing()
+
+
+def missing_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
+    """V3: an expected interval that never arrived, outside of outages."""
+    return found(find_runs(block.expected & ~block.present & ~block.supply.out))
+
+
+FLAG_RULES: Final = (
+    Definition(
+        Rule.CLOCK,
+        Severity.ERROR,
+        "V1 device clock",
+        "the meter calls its clock invalid; one that is merely doubtful is a finding of V28",
+        EVERY_CHANNEL,
+        flagged(Status.CLOCK_INVALID),
+    ),
+    Definition(
+        Rule.IDENTITY,
+        Severity.BLOCKING,
+        "V2 identity",
+        "channel, interval length and grid of a row equal master data; a row that does not is not used",
+        EVERY_CHANNEL,
+        identity,
+        (Need.METERS,),
+    ),
+    Definition(
+        Rule.MISSING_INTERVAL,
+        Severity.ERROR,
+        "V3 missing interval",
+        "expected = (end - start) / L on the UTC axis; a hole outside of an outage is a finding",
+        EVERY_CHANNEL,
+        missing_interval,
+        (Need.BOUNDS,),
+    ),
+    Definition(
+        Rule.DUPLICATE,
+        Severity.INFO,
+        "V5 duplicate",
+        "two raw rows for one channel and interval: the last in raw order wins; equal ones are only counted",
+        EVERY_CHANNEL,
+        duplicate,
+    ),
+    Definition(
+        Rule.TEST_MODE,
+        Severity.ERROR,
+        "V18 test mode",
+        "the meter was in test mode: never billed",
+        EVERY_CHANNEL,
+        flagged(Status.TEST_MODE),
+    ),
+    Definition(
+        Rule.OVERFLOW,
+        Severity.ERROR,
+        "V19 overflow",
+        "the meter reports an overflow",
+        EVERY_CHANNEL,
+        flagged(Status.OVERFLOW),
+    ),
+    Definition(
+        Rule.PARTIAL_INTERVAL,
+        Severity.WARNING,
+        "V20 partial, long, skipped interval",
+        "the meter reports that the interval was not a whole one; partial because of a power failure is good data",
+        EVERY_CHANNEL,
+        flagged(Status.PARTIAL, Status.LONG, Status.SKIPPED),
+    ),
+    Definition(
+        Rule.REPLACEMENT,
+        Severity.INFO,
+        "V24 replacement",
+        "a measured value replaces a stored one that differs by more than the threshold; found when versions are made",
+        EVERY_CHANNEL,
+        None,
+        (Need.PREVIOUS,),
+        (Parameter("threshold_milli", 0, "mWh", "difference that is no finding"),),
+    ),
+    Definition(
+        Rule.CLOCK_SET,
+        Severity.WARNING,
+        "V28 clock set",
+        "the clock was set in the interval, or was doubtful",
+        EVERY_CHANNEL,
+        flagged(Status.CLOCK_SET, Status.CLOCK_DOUBTFUL),
+    ),
+)

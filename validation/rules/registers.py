@@ -1,11 +1,24 @@
-"""Rules that hold intervals against registers: V4, V6, V13, V22."""
+"""Rules that hold intervals against registers: V4, V6, V12, V13, V22, V23."""
+
+from typing import Final
 
 import numpy as np
 
-from validation.block import ABSENT, Block, Mask, fill_runs, sums_of
-from validation.rules.definition import Findings, Settings, found
+from schemas.codes import Channel, Rule, Severity
+from validation.block import ABSENT, Block, Ints, Mask, Runs, fill_runs, sums_of
+from validation.rules.definition import (
+    ACCUMULATED,
+    Definition,
+    Findings,
+    Need,
+    Parameter,
+    Settings,
+    Subject,
+    found,
+    nothing,
+)
 
-SECONDS_A_DAY = 86_400
+SECONDS_A_DAY: Final = 86_400
 
 
 def sum_check(block: Block, settings: Settings) -> Findings:
@@ -14,16 +27,53 @@ def sum_check(block: Block, settings: Settings) -> Findings:
     The tolerance is twice the multiplier times the register's resolution. A stretch with a hole, and an interval
     that no two reads enclose, is unjudged.
     """
-    span, advance = block.stretches
-    known = np.where(block.value == ABSENT, 0, block.value)
-    holes = sums_of((block.expected & (block.value == ABSENT)).astype(np.int64), span)
-    total = sums_of(known, span)
-    tolerance = settings["resolutions"] * block.master.resolution[span.row]
-    whole = holes == 0
-    failed = whole & (np.abs(total - advance) > tolerance)
-    runs = span.pick(failed)
-    unjudged: Mask = ~fill_runs(span.pick(whole), block.shape)
-    return found(runs, total[failed], advance[failed], unjudged)
+    span, total, advance = _whole_stretches(block)
+    failed = np.abs(total - advance) > settings["resolutions"] * block.master.resolution[span.row]
+    return found(span.pick(failed), total[failed], advance[failed], _outside(block, span))
+
+
+def multiplier(block: Block, settings: Settings) -> Findings:
+    """V23: the register's use and the sum of the intervals differ by more than 2 %, and by more than V6 tolerates."""
+    span, total, advance = _whole_stretches(block)
+    off = np.abs(total - advance)
+    failed = (off * 100 > settings["percent"] * np.abs(total)) & (off > 2 * block.master.resolution[span.row])
+    return found(span.pick(failed), advance[failed], total[failed], _outside(block, span))
+
+
+def tou_sum(block: Block, settings: Settings) -> Findings:
+    """V12: the time-of-use registers advance by as much as the total does, within a resolution for each of them."""
+    tou = block.stretches.tou
+    known = tou != ABSENT
+    count = known.sum(axis=1)
+    # Every register that this meter has anywhere must be at hand in the stretch.
+    having = np.zeros((block.shape[0], tou.shape[1]), dtype=np.bool_)
+    np.logical_or.at(having, block.stretches.span.row, known)
+    judged = (count > 0) & (known == having[block.stretches.span.row]).all(axis=1) & ~_with_holes(block)
+    span = block.stretches.span.pick(judged)
+    total = np.where(known, tou, 0).sum(axis=1)[judged]
+    advance = block.stretches.advance[judged]
+    tolerance = settings["resolutions"] * block.master.resolution[span.row] * count[judged]
+    failed = np.abs(total - advance) > tolerance
+    return found(span.pick(failed), total[failed], advance[failed], _outside(block, span))
+
+
+def _whole_stretches(block: Block) -> tuple[Runs, Ints, Ints]:
+    """Stretches without a hole, the sum of their intervals and the advance of their register."""
+    span, advance, _ = block.stretches
+    whole = ~_with_holes(block)
+    picked = span.pick(whole)
+    return picked, sums_of(np.where(block.present, block.value, 0), picked), advance[whole]
+
+
+def _with_holes(block: Block) -> Mask:
+    holes: Mask = (
+        sums_of((block.expected & ~block.present & ~block.supply.out).astype(np.int64), block.stretches.span) > 0
+    )
+    return holes
+
+
+def _outside(block: Block, span: Runs) -> Mask:
+    return ~fill_runs(span, block.shape)
 
 
 def register_delta(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -37,8 +87,88 @@ def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: AR
 
 
 def missing_read(block: Block, settings: Settings) -> Findings:
-    """V4: a stretch between reads, or beyond the last, longer than a day and its tolerance."""
-    limit = (settings["days"] * SECONDS_A_DAY) // block.step_s
-    span = block.stretches.span
+    """V4: longer than the limit between two usable reads, or from the last one to the end of what was asked for."""
+    if not block.has_reads.any():
+        return nothing(unjudged=~block.has_reads[:, None])
+    span, width = block.stretches.span, block.shape[1]
+    limit = settings["days"] * SECONDS_A_DAY // block.step_s
+    last = np.zeros(block.shape[0], dtype=np.int64)
+    np.maximum.at(last, span.row, span.stop)
+    after = np.where(block.wanted.any(axis=1), width - block.wanted[:, ::-1].argmax(axis=1), 0)
+    late = np.flatnonzero(block.has_reads & (after - last > limit))
     long = span.pick(span.length > limit)
-    return found(long, unjudged=~block.has_reads[:, None])
+    runs = Runs(*(np.concatenate(part) for part in zip(long, (late, last[late], after[late]), strict=True)))
+    return found(runs, unjudged=~block.has_reads[:, None])
+
+
+REGISTER_RULES: Final = (
+    Definition(
+        Rule.MISSING_READ,
+        Severity.INFO,
+        "V4 missing register read",
+        "no usable read for longer than the limit",
+        ACCUMULATED,
+        missing_read,
+        (Need.READS,),
+        (Parameter("days", 2, "d", "longest stretch between reads"),),
+        Subject.READ,
+    ),
+    Definition(
+        Rule.SUM_CHECK,
+        Severity.ERROR,
+        "V6 sum check",
+        "abs(sum x - (R1 - R0)) <= 2 x multiplier x register resolution, between consecutive usable reads, no hole",
+        ACCUMULATED,
+        sum_check,
+        (Need.READS, Need.MULTIPLIER),
+        (Parameter("resolutions", 2, "1", "tolerance in multiples of the register's resolution"),),
+        Subject.STRETCH,
+        whole=True,
+    ),
+    Definition(
+        Rule.TOU_SUM,
+        Severity.ERROR,
+        "V12 TOU registers",
+        "sum of TOU advances = total advance +- 1 x multiplier x resolution per register, no hole",
+        frozenset({Channel.ENERGY_DELIVERED, Channel.ENERGY_RECEIVED}),
+        tou_sum,
+        (Need.TOU_REGISTERS,),
+        (Parameter("resolutions", 1, "1", "tolerance for each register, in multiples of its resolution"),),
+        Subject.STRETCH,
+        whole=True,
+    ),
+    Definition(
+        Rule.REGISTER_DELTA,
+        Severity.ERROR,
+        "V13 register delta",
+        "abs(R1 - R0) > what supply and fuse let through in the time between",
+        ACCUMULATED,
+        register_delta,
+        (Need.READS,),
+        (),
+        Subject.READ,
+    ),
+    Definition(
+        Rule.ROLLOVER_OR_RESET,
+        Severity.ERROR,
+        "V22 rollover or reset",
+        "R1 < R0 and wrap - R0 + R1 is not plausible; a second read confirms a reset",
+        ACCUMULATED,
+        rollover_or_reset,
+        (Need.READS, Need.DIGITS),
+        (),
+        Subject.READ,
+    ),
+    Definition(
+        Rule.MULTIPLIER,
+        Severity.BLOCKING,
+        "V23 multiplier",
+        "register use / sum x differs from 1 by more than 2 %, no hole",
+        ACCUMULATED,
+        multiplier,
+        (Need.READS, Need.MULTIPLIER),
+        (Parameter("percent", 2, "%", "difference that passes"),),
+        Subject.STRETCH,
+        whole=True,
+    ),
+)

@@ -1,42 +1,187 @@
-"""Rules that hold a period's use against the use before it: V11."""
+"""Rules about periods: peaks and use against the time before, long estimation, billing gate (V10, V11, V29, V36)."""
+
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from validation.block import Block, Runs
-from validation.rules.definition import Findings, Settings, found, nothing
+from schemas.codes import Rule, Severity
+from validation.block import Block, Ints, Mask, Runs, find_runs
+from validation.rules.definition import (
+    ACCUMULATED,
+    ENERGY,
+    Definition,
+    Findings,
+    Need,
+    Parameter,
+    Settings,
+    Subject,
+    found,
+    nothing,
+)
+
+SECONDS_A_DAY: Final = 86_400
+
+
+class _Periods(NamedTuple):
+    """Whole runs of local days from the block's first day; matrices (series, periods)."""
+
+    bounds: Ints
+    """First interval of each period, and the end of the last: periods + 1."""
+    received: Ints
+    """Values received."""
+    enough: Mask
+    """So few are absent that the period may be judged."""
+
+
+def _periods(block: Block, settings: Settings) -> _Periods | None:
+    """The periods of a block; None where there are fewer than two, so that none has one before it."""
+    length = settings["period_days"]
+    periods = (len(block.days.first) - 1) // length
+    if periods < 2:
+        return None
+    bounds = block.days.first[: periods * length + 1 : length]
+    count = _sums(block.present.astype(np.int64), bounds)
+    enough = count * 100 >= (100 - settings["absent_percent"]) * np.diff(bounds)
+    return _Periods(bounds, count, enough)
+
+
+def _sums(matrix: Ints, bounds: Ints) -> Ints:
+    total: Ints = np.add.reduceat(matrix[:, : bounds[-1]], bounds[:-1], axis=1)
+    return total
+
+
+def _unjudged(block: Block, periods: _Periods, judged: Mask) -> Mask:
+    """Everything but the judged periods; `judged` lacks the first of them."""
+    unjudged = np.ones(block.shape, dtype=np.bool_)
+    unjudged[:, periods.bounds[1] : periods.bounds[-1]] = np.repeat(~judged, np.diff(periods.bounds)[1:], axis=1)
+    return unjudged
 
 
 def high_low(block: Block, settings: Settings) -> Findings:
-    """V11: a period's mean use outside 50 to 200 % of the mean of the periods before it.
+    """V11: a period's mean use outside 50 to 200 % of the mean of all periods before it.
 
-    Periods are whole runs of `period_days` local days from the first day of the block. The history is every measured
-    value before the period; unjudged without a full period of it, or where more than `absent_percent` of either is
-    absent.
+    Unjudged without a full period of history, or where too much of the period or of the history is absent.
     """
-    days = len(block.days.first) - 1
-    length = settings["period_days"]
-    periods = days // length
-    unjudged = np.ones(block.shape, dtype=np.bool_)
-    if periods < 2:
-        return nothing(unjudged=unjudged[:, :1])
-    bounds = block.days.first[: periods * length + 1 : length]
-    present = block.present
-    energy = np.add.reduceat(np.where(present, block.value, 0), bounds[:-1], axis=1)[:, :periods]
-    count = np.add.reduceat(present.astype(np.int64), bounds[:-1], axis=1)[:, :periods]
-    size = np.diff(bounds)
-    # reduceat runs its last piece to the end of the matrix: what lies beyond the last whole period is taken off.
-    rest = np.s_[:, bounds[-1] :]
-    energy[:, -1] -= np.where(present, block.value, 0)[rest].sum(axis=1)
-    count[:, -1] -= present[rest].sum(axis=1)
-    past_energy, past_count = np.cumsum(energy, axis=1)[:, :-1], np.cumsum(count, axis=1)[:, :-1]
-    enough = 100 - settings["absent_percent"]
-    judged = (count[:, 1:] * 100 >= enough * size[1:]) & (past_count * 100 >= enough * np.cumsum(size)[:-1])
+    periods = _periods(block, settings)
+    if periods is None:
+        return nothing(unjudged=np.ones((1, 1), dtype=np.bool_))
+    bounds, count, enough = periods
+    energy = _sums(np.where(block.present, block.value, 0), bounds)
+    past_count, past_size = np.cumsum(count, axis=1)[:, :-1], np.cumsum(np.diff(bounds))[:-1]
+    judged = enough[:, 1:] & (past_count * 100 >= (100 - settings["absent_percent"]) * past_size)
     mean = energy[:, 1:] // np.maximum(count[:, 1:], 1)
-    past = past_energy // np.maximum(past_count, 1)
+    past = np.cumsum(energy, axis=1)[:, :-1] // np.maximum(past_count, 1)
     low, high = past * settings["low_percent"] // 100, past * settings["high_percent"] // 100
     row, period = np.nonzero(judged & ((mean < low) | (mean > high)))
-    for number in range(periods - 1):
-        unjudged[judged[:, number], bounds[number + 1] : bounds[number + 2]] = False
     runs = Runs(row, bounds[period + 1], bounds[period + 2])
-    limit = np.where(mean[row, period] < low[row, period], low[row, period], high[row, period])
-    return found(runs, mean[row, period], limit, unjudged)
+    limit = np.where(mean < low, low, high)[row, period]
+    return found(runs, mean[row, period], limit, _unjudged(block, periods, judged))
+
+
+def peak_against_previous(block: Block, settings: Settings) -> Findings:
+    """V10: the highest value of a period above 300 % of the highest of the period before."""
+    periods = _periods(block, settings)
+    if periods is None:
+        return nothing(unjudged=np.ones((1, 1), dtype=np.bool_))
+    bounds, _, enough = periods
+    peak = np.maximum.reduceat(np.maximum(block.value, 0)[:, : bounds[-1]], bounds[:-1], axis=1)
+    judged = enough[:, 1:] & enough[:, :-1]
+    limit = peak[:, :-1] * settings["percent"] // 100
+    row, period = np.nonzero(judged & (peak[:, 1:] > limit))
+    start = np.array(
+        [
+            bounds[after] + int(block.value[one, bounds[after] : bounds[after + 1]].argmax())
+            for one, after in zip(row, period + 1, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    runs = Runs(row, start, start + 1)
+    return found(runs, peak[row, period + 1], limit[row, period], _unjudged(block, periods, judged))
+
+
+def long_estimation(block: Block, settings: Settings) -> Findings:
+    """V29: more than 60 days since the last measured value; the finding is what lies beyond the limit."""
+    holes = find_runs(block.expected & ~block.present & ~block.supply.out)
+    limit = settings["days"] * SECONDS_A_DAY // block.step_s
+    long = holes.pick(holes.length > limit)
+    return found(Runs(long.row, long.start + limit, long.stop))
+
+
+class Shares(NamedTuple):
+    """Of what a series' finals consist; vectors, counts of intervals."""
+
+    expected: Ints
+    missing: Ints
+    estimated: Ints
+    suspect: Ints
+    edited: Ints
+
+
+def gate(shares: Shares, settings: Settings) -> Mask:
+    """V36: which series may not be billed without a person: too much of them is not measured, or is doubted."""
+    held = np.zeros(len(shares.expected), dtype=np.bool_)
+    for name in ("missing", "estimated", "suspect", "edited"):
+        held |= getattr(shares, name) * 100 > shares.expected * settings[f"{name}_percent"]
+    return held
+
+
+USAGE_RULES: Final = (
+    Definition(
+        Rule.PEAK_AGAINST_PREVIOUS,
+        Severity.WARNING,
+        "V10 peak against previous period",
+        "peak / peak of the period of the same length before > 300 %",
+        ACCUMULATED,
+        peak_against_previous,
+        (Need.HISTORY,),
+        (
+            Parameter("period_days", 7, "d", "length of a period"),
+            Parameter("percent", 300, "%", "of the peak before"),
+            Parameter("absent_percent", 25, "%", "absent share above which there is no judgement"),
+        ),
+        Subject.PERIOD,
+    ),
+    Definition(
+        Rule.HIGH_LOW_USAGE,
+        Severity.WARNING,
+        "V11 high/low usage",
+        "mean use of a period outside [low, high] x mean of the history",
+        ACCUMULATED,
+        high_low,
+        (Need.HISTORY,),
+        (
+            Parameter("period_days", 7, "d", "length of a period"),
+            Parameter("low_percent", 50, "%", "of the history"),
+            Parameter("high_percent", 200, "%", "of the history"),
+            Parameter("absent_percent", 25, "%", "absent share above which there is no judgement"),
+        ),
+        Subject.PERIOD,
+    ),
+    Definition(
+        Rule.LONG_ESTIMATION,
+        Severity.WARNING,
+        "V29 long estimation",
+        "days since the last measured value > limit",
+        ACCUMULATED,
+        long_estimation,
+        (),
+        (Parameter("days", 60, "d", "longest time without a measured value"),),
+        Subject.PERIOD,
+    ),
+    Definition(
+        Rule.BILLING_GATE,
+        Severity.BLOCKING,
+        "V36 billing gate",
+        "shares of missing, estimated, suspect, edited intervals of the period above limits: queue, not bill",
+        ENERGY,
+        None,
+        (Need.TARIFF,),
+        (
+            Parameter("missing_percent", 0, "%", "largest share that is billed"),
+            Parameter("estimated_percent", 50, "%", "largest share that is billed"),
+            Parameter("suspect_percent", 25, "%", "largest share that is billed"),
+            Parameter("edited_percent", 50, "%", "largest share that is billed"),
+        ),
+        Subject.PERIOD,
+    ),
+)

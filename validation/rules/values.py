@@ -1,21 +1,33 @@
-"""Rules that look at the values of a series alone: V7, V9, V14, V15, V17, V30."""
+"""Rules that look at each value by itself or beside its neighbours: V7, V8, V9, V14, V17."""
+
+from typing import Final
 
 import numpy as np
 
-from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
-from validation.rules.definition import Findings, Settings, found, nothing
+from schemas.codes import Rule, Severity
+from validation.block import ABSENT, Block, Ints, Runs, find_runs
+from validation.rules.definition import (
+    ACCUMULATED,
+    ENERGY,
+    Definition,
+    Findings,
+    Need,
+    Parameter,
+    Settings,
+    found,
+    nothing,
+)
 
-SECONDS_A_HOUR = 3600
-SECONDS_A_DAY = 86_400
+SECONDS_A_HOUR: Final = 3600
 
 
 def negative(block: Block, settings: Settings) -> Findings:
-    """V14: energy below zero on a channel that counts one direction."""
+    """V14: energy below zero: every accumulated channel counts one direction."""
     low = block.present & (block.value < -settings["allowance_milli"])
     if not low.any():
         return nothing()
     runs = find_runs(low)
-    return found(runs, _extreme(block, runs, np.minimum), -settings["allowance_milli"])
+    return found(runs, extreme_of(block, runs, np.minimum), -settings["allowance_milli"])
 
 
 def absolute_limit(block: Block, settings: Settings) -> Findings:
@@ -24,7 +36,7 @@ def absolute_limit(block: Block, settings: Settings) -> Findings:
     known = limit != ABSENT
     high = block.present & known[:, None] & (block.value > limit[:, None])
     runs = find_runs(high)
-    return found(runs, _extreme(block, runs, np.maximum), limit[runs.row], ~known[:, None])
+    return found(runs, extreme_of(block, runs, np.maximum), limit[runs.row], ~known[:, None])
 
 
 def _scaled_limit(limit: Ints, percent: int) -> Ints:
@@ -72,28 +84,6 @@ def _whole_days(block: Block, row: Ints, day: Ints) -> tuple[Ints, Ints]:
     return np.where(usable, values, -1), slots
 
 
-def zero_on_active(block: Block, settings: Settings) -> Findings:
-    """V15: nothing used for days on end, without an outage; unjudged where nothing is known of outages."""
-    zero = _zero_outside_outage(block)
-    runs = find_runs(zero)
-    return found(runs.pick(runs.length * block.step_s >= settings["days"] * SECONDS_A_DAY), 0, 0, ~block.supply.known)
-
-
-def outage_zero(block: Block, settings: Settings) -> Findings:
-    """V30: a zero outside of any known outage is a finding; inside one it is an `outage` value and passes.
-
-    Behind a generator a zero of delivered energy is normal, and is not counted.
-    """
-    zero = _zero_outside_outage(block) & (block.master.has_der != 1)[:, None]
-    runs = find_runs(zero)
-    return found(runs.pick(runs.length >= settings["intervals"]), 0, 0, ~block.supply.known)
-
-
-def _zero_outside_outage(block: Block) -> Mask:
-    zero: Mask = (block.value == 0) & ~block.supply.touched & block.supply.known
-    return zero
-
-
 def flat_line(block: Block, settings: Settings) -> Findings:
     """V17: the same value, not zero, for longer than a day."""
     same = np.zeros(block.shape, dtype=np.bool_)
@@ -105,7 +95,23 @@ def flat_line(block: Block, settings: Settings) -> Findings:
     return found(runs, value[runs.row, runs.start])
 
 
-def _extreme(block: Block, runs: Runs, pick: np.ufunc) -> Ints:
+def step_change(block: Block, settings: Settings) -> Findings:
+    """V8: a value that differs from the one before it by more than 500 % of that one.
+
+    A step to a value below the floor is household life and passes, as does a step from 0, which has no percentage.
+    """
+    value = block.value
+    last, here = value[:, :-1], value[:, 1:]
+    floor = settings["floor_milli_per_hour"] * block.step_s // SECONDS_A_HOUR
+    # A fall is never more than 100 %.
+    high = (here >= floor) & (last > 0) & (here > last + last * settings["percent"] // 100)
+    row, slot = np.nonzero(high)
+    runs = Runs(row, slot + 1, slot + 2)
+    before = value[row, slot]
+    return found(runs, value[row, slot + 1], before + before * settings["percent"] // 100)
+
+
+def extreme_of(block: Block, runs: Runs, pick: np.ufunc) -> Ints:
     """Highest or lowest value of each run."""
     if not len(runs.row):
         return runs.row
@@ -114,3 +120,62 @@ def _extreme(block: Block, runs: Runs, pick: np.ufunc) -> Ints:
     flat = np.append(block.value.ravel(), np.int64(0))  # a run may end with the matrix
     extremes: Ints = pick.reduceat(flat, bounds)[::2]
     return extremes
+
+
+VALUE_RULES: Final = (
+    Definition(
+        Rule.SPIKE,
+        Severity.ERROR,
+        "V7 spike",
+        "(P1 - P3) / P3 > 180 % in a local day; skipped if P3 < 0.5 kWh/h, on an outage, or with an estimate",
+        ACCUMULATED,
+        spike,
+        parameters=(
+            Parameter("percent", 180, "%", "highest value above the third highest"),
+            Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest third peak that counts"),
+        ),
+    ),
+    Definition(
+        Rule.STEP_CHANGE,
+        Severity.WARNING,
+        "V8 step change",
+        "abs(x - last valid) / last valid > 500 %, to a value of at least the floor",
+        ACCUMULATED,
+        step_change,
+        parameters=(
+            Parameter("percent", 500, "%", "difference from the value before"),
+            Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest value that counts"),
+        ),
+        repeats=True,
+    ),
+    Definition(
+        Rule.ABSOLUTE_LIMIT,
+        Severity.ERROR,
+        "V9 absolute limit",
+        "x per hour > 1.25 x V x fuse A x k, k = 1 single phase, sqrt 3 with line voltage",
+        ENERGY,
+        absolute_limit,
+        (Need.FUSE,),
+        (Parameter("percent", 125, "%", "of what supply and fuse let through"),),
+        repeats=True,
+    ),
+    Definition(
+        Rule.NEGATIVE,
+        Severity.ERROR,
+        "V14 negative",
+        "x < 0 on a channel that counts one direction",
+        ACCUMULATED,
+        negative,
+        parameters=(Parameter("allowance_milli", 0, "mWh", "what may lie below zero"),),
+        repeats=True,
+    ),
+    Definition(
+        Rule.FLAT_LINE,
+        Severity.WARNING,
+        "V17 flat line",
+        "the same non-zero value for longer than 24 h",
+        ACCUMULATED,
+        flat_line,
+        parameters=(Parameter("hours", 24, "h", "longest run that passes"),),
+    ),
+)

@@ -1,0 +1,208 @@
+"""What stands around a block's series: sibling channels, check meters, connections, installations, voltages."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from schemas.codes import Channel, EventKind
+from validation.block import ABSENT, Around, Ints, Mask, Runs
+from validation.fleet import Fleet, Group
+from validation.place import CHANNEL_CODE, Layout, installation_of
+from validation.supply import FOR_EVER, mask_of, pairs_of
+
+VOLTAGES: Final = [Channel.VOLTAGE_L1.value, Channel.VOLTAGE_L2.value, Channel.VOLTAGE_L3.value]
+VOLTAGE_PERCENT: Final = 10
+"""Band of EN 50160, for reads; for voltage intervals it is a threshold of V32."""
+SQRT3_MILLI: Final = 1732
+_DOWN: Final = (EventKind.DISCONNECTED,)
+_UP: Final = (EventKind.CONNECTED,)
+
+
+class Spans(NamedTuple):
+    """Spans of installations in microseconds, sorted by installation."""
+
+    install: Ints
+    start: Ints
+    stop: Ints
+
+
+class Surroundings(NamedTuple):
+    """The same for a whole run; vectors have one element an installation."""
+
+    check: Ints
+    """Installation that checks this one, -1 for none."""
+    inactive: Spans
+    service_known: bool
+    overlap: Spans
+    dated: Mask
+    in_master: Mask
+    zoned: Mask
+    billed: Mask
+    nominal: Ints
+    """Voltage between a phase and neutral, in mV; ABSENT where unknown."""
+    volts_out: Spans
+    """Instants of voltage reads outside of the band, as spans of a microsecond."""
+    volts_read: Mask
+
+
+def look_around(fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame) -> Surroundings:
+    """Everything that the rules of siblings, service and installations ask for."""
+    installs = fleet.installs.with_row_index("install").with_columns(pl.col("install").cast(pl.Int64))
+    nominal = _nominal(installs)
+    out, read = _voltages(fleet, reads, nominal)
+    pairs = pairs_of(events, installs, (_DOWN, _UP), keep_open=True)
+    return Surroundings(
+        check=_checks(installs),
+        inactive=spans_of(pairs),
+        service_known=bool(events.height),
+        overlap=spans_of(_overlaps(installs)),
+        dated=installs.select(
+            pl.col("service_point_id").is_not_null()
+            & (pl.col("installed_at").is_not_null() | pl.col("removed_at").is_not_null())
+        )
+        .to_series()
+        .to_numpy(),
+        in_master=installs["in_master"].to_numpy(),
+        zoned=installs["zoned"].to_numpy(),
+        billed=installs["tariff"].is_not_null().to_numpy(),
+        nominal=nominal,
+        volts_out=out,
+        volts_read=read,
+    )
+
+
+def spans_of(rows: pl.DataFrame) -> Spans:
+    """Columns `install`, `off_from`, `off_to` as vectors, sorted by installation."""
+    rows = rows.sort("install", "off_from", "off_to")
+    return Spans(*(rows[name].cast(pl.Int64).to_numpy() for name in ("install", "off_from", "off_to")))
+
+
+def _checks(installs: pl.DataFrame) -> Ints:
+    """Installation of the check meter of each installation."""
+    checks = (
+        installs.select("check_of", check="install").drop_nulls().unique("check_of", keep="first", maintain_order=True)
+    )
+    return (
+        installs.select("meter_id")
+        .join(checks, left_on="meter_id", right_on="check_of", how="left", maintain_order="left")["check"]
+        .fill_null(-1)
+        .to_numpy()
+    )
+
+
+def _overlaps(installs: pl.DataFrame) -> pl.DataFrame:
+    """Spans in which two meters with a channel in common are installed at one service point; check meters apart."""
+    active = installs.filter(pl.col("service_point_id").is_not_null(), pl.col("check_of").is_null()).select(
+        "install", "service_point_id", "channels",
+        since=pl.col("installed_at").to_physical().fill_null(-FOR_EVER),
+        until=pl.col("removed_at").to_physical().fill_null(FOR_EVER),
+        dated=pl.col("installed_at").is_not_null() | pl.col("removed_at").is_not_null(),
+    )  # fmt: skip
+    several = active.filter(pl.len().over("service_point_id") > 1)
+    return (
+        several.join(several, on="service_point_id", suffix="_other")
+        .filter(
+            pl.col("install") != pl.col("install_other"),
+            pl.col("dated") & pl.col("dated_other"),
+            pl.col("channels").list.set_intersection("channels_other").list.len() > 0,
+        )
+        .select(
+            "install",
+            off_from=pl.max_horizontal("since", "since_other"),
+            off_to=pl.min_horizontal("until", "until_other"),
+        )
+        .filter(pl.col("off_from") < pl.col("off_to"))
+        .unique()
+    )
+
+
+def _nominal(installs: pl.DataFrame) -> Ints:
+    """Nominal voltage of a phase: of three phases master data give the line voltage, √3 times as much."""
+    three = pl.col("phase").str.len_chars() >= 3
+    volts = pl.col("voltage_v").cast(pl.Int64) * 1000
+    nominal = pl.when(three).then(volts * 1000 // SQRT3_MILLI).otherwise(volts)
+    return installs.select(nominal.fill_null(ABSENT)).to_series().to_numpy()
+
+
+def _voltages(fleet: Fleet, reads: pl.DataFrame, nominal: Ints) -> tuple[Spans, Mask]:
+    rows = reads.filter(pl.col("channel").cast(pl.String).is_in(VOLTAGES), pl.col("value_milli").is_not_null())
+    install = installation_of(rows, fleet, "read_at")
+    known = (install >= 0) & (nominal[install] != ABSENT) if len(nominal) else install >= 0
+    read = np.zeros(len(nominal), dtype=np.bool_)
+    read[install[known]] = True
+    value, band = rows["value_milli"].to_numpy()[known], nominal[install[known]]
+    off = np.abs(value - band) * 100 > VOLTAGE_PERCENT * band
+    # A read at the end of an interval speaks of that interval: one microsecond back.
+    at = rows["read_at"].to_physical().to_numpy()[known][off] - 1
+    order = np.argsort(install[known][off], kind="stable")
+    return Spans(install[known][off][order], at[order], at[order] + 1), read
+
+
+def around_of(run: Surroundings, group: Group, channel: Channel, install: Ints, cells: tuple[Ints, Layout]) -> Around:
+    """The surroundings of one block: rows are the installations `install`, consecutive."""
+    shape = (len(install), group.slots)
+    check = run.check[install]
+    return Around(
+        siblings=_siblings(group, install, cells),
+        check=_check_values(check, channel, group, cells),
+        checked=check >= 0,
+        inactive=_touched(run.inactive, install, group, shape),
+        service_known=np.full((1, 1), run.service_known),
+        overlap=_overlap_runs(run.overlap, install, group),
+        dated=run.dated[install],
+        in_master=run.in_master[install],
+        zoned=run.zoned[install],
+        billed=run.billed[install],
+        volts_out=_touched(run.volts_out, install, group, shape),
+        volts_known=run.volts_read[install],
+        volts_nominal=run.nominal[install],
+    )
+
+
+def _siblings(group: Group, install: Ints, cells: tuple[Ints, Layout]) -> Mapping[Channel, Ints]:
+    value, layout = cells
+    found = {}
+    for channel in group.channels:
+        first = int(layout.base[layout.of[install[0], CHANNEL_CODE[channel.value]]])
+        found[channel] = value[first : first + len(install) * group.slots].reshape(len(install), group.slots)
+    return found
+
+
+def _check_values(check: Ints, channel: Channel, group: Group, cells: tuple[Ints, Layout]) -> Ints:
+    value, layout = cells
+    series = np.where(check >= 0, layout.of[check, CHANNEL_CODE[channel.value]], -1) if len(layout.of) else check
+    having = np.flatnonzero(series >= 0)
+    # Grids of one interval length begin and end together, whatever their group.
+    having = having[layout.step[series[having]] == group.step_s]
+    if not len(having):
+        return np.full((1, 1), ABSENT)
+    values = np.full((len(check), group.slots), ABSENT)
+    values[having] = value[layout.base[series[having], None] + np.arange(group.slots)]
+    return values
+
+
+def _cut(spans: Spans, install: Ints) -> Spans:
+    cut = slice(*np.searchsorted(spans.install, [install[0], install[-1] + 1]))
+    return Spans(spans.install[cut] - install[0], spans.start[cut], spans.stop[cut])
+
+
+def _touched(spans: Spans, install: Ints, group: Group, shape: tuple[int, int]) -> Mask:
+    mine = _cut(spans, install)
+    if not len(mine.install):
+        return np.zeros((1, 1), dtype=np.bool_)
+    step_us = group.step_s * 1_000_000
+    start = mine.start // step_us - group.first_slot
+    stop = -(-np.minimum(mine.stop, FOR_EVER - step_us) // step_us) - group.first_slot
+    return mask_of(mine.install, start, stop, shape)
+
+
+def _overlap_runs(spans: Spans, install: Ints, group: Group) -> Runs:
+    mine = _cut(spans, install)
+    step_us = group.step_s * 1_000_000
+    bound = FOR_EVER - step_us
+    start = np.clip(np.clip(mine.start, -bound, bound) // step_us - group.first_slot, 0, group.slots)
+    stop = np.clip(-(-np.clip(mine.stop, -bound, bound) // step_us) - group.first_slot, 0, group.slots)
+    some = stop > start
+    return Runs(mine.install[some], start[some], stop[some])
