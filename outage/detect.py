@@ -5,11 +5,20 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from outage.evidence import NEVER, Evidence, EvidenceCounts, Spans, conform_events, place_events, read_evidence
-from outage.incidents import name_incidents, render_steps
-from outage.infer import infer_incidents
+from outage.belief import conform_events, place_events
+from outage.circumstances import Circumstances, circumstances
+from outage.evidence import Evidence, place_reads, read_evidence
+from outage.identity import Published, anchors_of, explain_lost, issue_steps, name_incidents
+from outage.incidents import describe_incidents, render_steps, told_spans
+from outage.infer import Inferred, infer_incidents
+from outage.memory import DetectState, active_roots, forget, remember
+from outage.notices import find_alarms, find_at_risk, is_storm
 from outage.params import DetectParams
-from outage.topology import Flags, Topology, eligible_between, read_topology
+from outage.pings import request_pings
+from outage.pool import INDIVIDUAL
+from outage.restoration import optional
+from outage.spans import Spans
+from outage.topology import Flags, Topology, read_topology
 from schemas.frames import HEARD, METERS, UTC_US, conform
 
 INTERRUPTIONS: Final = pl.Schema(
@@ -26,9 +35,14 @@ INTERRUPTIONS: Final = pl.Schema(
 )
 """One row per meter and interruption: what the indices need and what the incidents were made of."""
 
+SUPPRESSED: Final = pl.Schema(
+    {"meter_id": pl.String(), "started_at": UTC_US, "restored_at": UTC_US, "reason": pl.String()}
+)
+"""Silence that something other than a fault explains; `reason` as `SuppressedBy`."""
+
 
 class DetectCounts(NamedTuple):
-    """What the run saw and did."""
+    """What the run saw and did. With a state the counts are those of all that it remembers."""
 
     events: int
     power_events: int
@@ -37,9 +51,11 @@ class DetectCounts(NamedTuple):
     outranked: int
     disbelieved_time: int
     already_over: int
-    spans: int
+    sustained: int
     momentary: int
+    suppressed: int
     held: int
+    withheld: int
     incidents: int
 
 
@@ -47,70 +63,163 @@ class Detected(NamedTuple):
     """Incidents and what stands beside them."""
 
     outages: pl.DataFrame
-    """OUTAGES: every step of every sustained incident, by start, incident and step."""
+    """OUTAGES: without a state every step of every sustained incident; with one the steps that are new or different.
+    By start, incident and step."""
     interruptions: pl.DataFrame
     """`INTERRUPTIONS`: sustained ones of every member of an incident, and momentary ones."""
+    suppressed: pl.DataFrame
+    """`SUPPRESSED`."""
+    pings: pl.DataFrame
+    """`PING_REQUESTS`: meters to ask now."""
+    at_risk: pl.DataFrame
+    """`AT_RISK`: nodes that flicker or sag again and again."""
+    alarms: pl.DataFrame
+    """`ALARMS`: doubts about the feed."""
+    storm: bool
+    """Storm mode holds: individuals are withheld, except bellwethers and those already reported."""
     disabled: tuple[str, ...]
     """Rules that could not be judged, and which column or frame was missing."""
     counts: DetectCounts
+    state: DetectState
+    """For the next batch."""
 
 
-def detect_outages(events: pl.DataFrame, meters: pl.DataFrame, heard: pl.DataFrame, params: DetectParams) -> Detected:
+class _Found(NamedTuple):
+    """Incidents under their ids."""
+
+    inferred: Inferred
+    incidents: pl.DataFrame
+    told: pl.DataFrame
+    lost: pl.DataFrame
+    withheld: int
+
+
+def detect_outages(
+    events: pl.DataFrame,
+    meters: pl.DataFrame,
+    heard: pl.DataFrame,
+    params: DetectParams,
+    state: DetectState | None = None,
+    known: Circumstances | None = None,
+) -> Detected:
     """Find the sustained outages that the evidence shows, each at the highest node that is wholly dark.
 
     The result depends on what was reported and when it happened, not on the order of the rows; ids depend on what was
-    received first. Momentary interruptions are no incidents: they are in `interruptions` and in the counts.
+    received first. Momentary interruptions are no incidents: they are in `interruptions` and in the counts. Batch by
+    batch with the state handed on gives the same incidents, under the same ids, as the whole log at once; incidents
+    that looked different meanwhile end as `merged` or `cancelled`.
 
     Args:
         events: EVENTS. `received_at` may be absent or null (a file keeps none): the event's own time then stands.
         meters: METERS. Levels without ids are left out of the tree; without any only individual outages are found.
         heard: HEARD, as many rows per meter as there are reads: evidence of life.
         params: Thresholds, and `until`, the instant whose knowledge counts.
+        state: Of the batch before; None at the beginning.
+        known: Planned work, orders, pings and the like, all that are known, not only new ones.
 
     Raises:
         ContractError: A frame lacks a column or has one of another type.
     """
-    events, meters, heard = conform_events(events), conform(meters, METERS), conform(heard, HEARD)
-    topology = read_topology(meters, events["meter_id"])
-    placed = place_events(events, topology, params)
-    evidence = read_evidence(placed, heard, topology, params)
-    sustained = _sustained(evidence, params)
-    spans = evidence.spans.at(sustained)
-    inferred = infer_incidents(spans, evidence, topology, _eligible(topology, evidence, params), params)
-    incidents = name_incidents(inferred, spans, topology, params)
-    outages = render_steps(incidents, inferred, topology, evidence.as_of, params)
-    interruptions = _interruptions(incidents, inferred.members, evidence.spans.at(~sustained), topology)
-    counts = _count(evidence.counts, evidence.spans, sustained, inferred.held, incidents.height)
-    disabled = topology.disabled if heard.height else (*topology.disabled, "veto by life: no reads were given")
-    return Detected(outages, interruptions, disabled, counts)
+    known = circumstances() if known is None else known
+    batch, fleet, life = conform_events(events), conform(meters, METERS), conform(heard, HEARD)
+    log, reads = remember(state, batch, life.select("meter_id", at=pl.col("read_at").to_physical()))
+    topology = _topology(state, fleet, log["meter_id"])
+    placed = place_events(log, topology, params)
+    evidence = _evidence(placed, reads, topology, known, (state, params))
+    eligible = _eligible(topology, evidence, params)
+    inferred = infer_incidents(evidence, topology, eligible, params)
+    published = Published.nothing() if state is None else state.published
+    storm = is_storm(placed, evidence.as_of, params)
+    found = _name(inferred, topology, published, (storm, known), params)
+    steps = render_steps(found.incidents, found.inferred, topology, known.confirmed, (evidence.as_of, params))
+    lost = explain_lost(found.lost, published, _explained(evidence, topology))
+    issued = issue_steps(steps, lost, published.outages, evidence.as_of)
+    anchors = anchors_of(found.told, found.incidents.select("incident", "incident_id"))
+    after = DetectState(fleet, topology, log, reads, Published(issued.outages, anchors), evidence.as_of)
+    return Detected(
+        outages=issued.changed,
+        interruptions=_interruptions(found.incidents, inferred.members, evidence.brief, topology),
+        suppressed=_suppressed(evidence.suppressed, topology),
+        pings=request_pings(inferred, found.incidents, evidence, (topology, eligible, known), params),
+        at_risk=find_at_risk(evidence, placed, topology, params),
+        alarms=find_alarms(evidence, placed, topology, eligible, params),
+        storm=storm,
+        disabled=topology.disabled if reads.height else (*topology.disabled, "veto by life: no reads were given"),
+        counts=_count(evidence, found),
+        state=forget(after, params),
+    )
 
 
-def _sustained(evidence: Evidence, params: DetectParams) -> Flags:
-    flags: Flags = (evidence.spans.end - evidence.spans.start) > params.sustained_after_us()
-    return flags
+def _topology(state: DetectState | None, meters: pl.DataFrame, speaking: pl.Series) -> Topology:
+    """The topology of the state where nothing about the meters has changed."""
+    if (
+        state is not None
+        and meters.equals(state.meters)
+        and speaking.is_in(state.topology.meters["meter_id"].implode()).all()
+    ):
+        return state.topology
+    return read_topology(meters, speaking)
+
+
+def _evidence(
+    placed: pl.DataFrame,
+    reads: pl.DataFrame,
+    topology: Topology,
+    known: Circumstances,
+    with_: tuple[DetectState | None, DetectParams],
+) -> Evidence:
+    state, params = with_
+    placed_reads = place_reads(reads, topology, params)
+    active = active_roots(placed, topology)
+    near = placed_reads.filter(pl.Series(active[placed_reads["meter"].to_numpy()], dtype=pl.Boolean))
+    evidence = read_evidence(placed, near, topology, known, params)
+    if params.until is not None:
+        return evidence
+    newest = placed_reads["at"].max()
+    times = [evidence.as_of, newest if isinstance(newest, int) else 0, 0 if state is None else state.as_of]
+    return evidence._replace(as_of=max(times))
 
 
 def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> Flags:
-    """Installed, and not silent for a day before the first onset, where the reads reach back that far."""
-    spans = evidence.spans
-    if not len(spans.start):
-        return np.zeros(len(topology.customer), bool)
-    first = int(spans.start.min())
-    flags = eligible_between(topology, first, max(evidence.as_of, first))
-    reach = first - params.heard_within_s * 1_000_000
-    reads = evidence.reads
-    if reads.height and int(reads["at"].to_numpy().min()) <= reach:
-        spoke = np.zeros(len(flags), bool)
-        spoke[reads.filter(pl.col("at") > reach)["meter"].unique().to_numpy()] = True
-        flags &= spoke
-    flags[spans.meter] = True
+    """Not silent for a day before the first onset, where the reads reach back that far."""
+    spans, reads = evidence.spans, evidence.reads
+    flags = np.ones(len(topology.customer), bool)
+    if not len(spans.start) or not reads.height:
+        return flags
+    reach = int(spans.start.min()) - params.heard_within_s * 1_000_000
+    if int(reads["at"].to_numpy().min()) <= reach:
+        flags[:] = False
+        flags[reads.filter(pl.col("at") > reach)["meter"].unique().to_numpy()] = True
+        flags[spans.meter] = True
     return flags
 
 
-def _interruptions(
-    incidents: pl.DataFrame, members: pl.DataFrame, momentary: Spans, topology: Topology
-) -> pl.DataFrame:
-    known = topology.meters.select("meter", "meter_id", "service_point_id", "feeder_id")
+def _name(
+    inferred: Inferred,
+    topology: Topology,
+    published: Published,
+    storm: tuple[bool, Circumstances],
+    params: DetectParams,
+) -> _Found:
+    told = told_spans(inferred, topology)
+    named = name_incidents(told, published)
+    incidents = describe_incidents(inferred, told, topology, params).join(named.ids, on="incident")
+    held = incidents.clear()
+    if storm[0]:
+        points = topology.meters.join(storm[1].bellwethers, on="meter_id", how="semi")
+        shown = pl.col("incident_id").is_in(published.anchors["incident_id"].unique().to_list()) | pl.col("node").is_in(
+            points["customer"].to_list()
+        )
+        held = incidents.filter((pl.col("level") == INDIVIDUAL) & ~shown)
+        incidents = incidents.join(held, on="incident", how="anti")
+    parents = incidents.select(parent="incident", nested_in="incident_id")
+    incidents = incidents.join(parents, on="parent", how="left").sort("started_at", "incident_id")
+    told = told.join(held, on="incident", how="anti")
+    return _Found(inferred, incidents, told, named.lost, held.height)
+
+
+def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans, topology: Topology) -> pl.DataFrame:
+    places = topology.meters.select("meter", "meter_id", "service_point_id", "feeder_id")
     sustained = members.join(incidents.select("incident", "incident_id"), on="incident").select(
         "meter",
         "start",
@@ -119,26 +228,45 @@ def _interruptions(
         heard=pl.col("span").is_not_null(),
         momentary=pl.lit(value=False),
     )
-    brief = pl.DataFrame(
-        {"meter": momentary.meter, "start": momentary.start, "restored_at": momentary.end}
-    ).with_columns(incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True))
+    momentary = pl.DataFrame({"meter": brief.meter, "start": brief.start, "restored_at": brief.end}).with_columns(
+        incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True)
+    )
     return (
-        pl.concat([sustained, brief.select(sustained.columns)])
-        .join(known, on="meter", how="left")
-        .select(
-            "meter_id",
-            "service_point_id",
-            "feeder_id",
-            started_at=pl.col("start").cast(UTC_US),
-            restored_at=pl.col("restored_at").cast(UTC_US),
-            incident_id="incident_id",
-            heard="heard",
-            momentary="momentary",
-        )
+        pl.concat([sustained, momentary.select(sustained.columns)])
+        .join(places, on="meter", how="left")
+        .with_columns(started_at=pl.col("start").cast(UTC_US), restored_at=pl.col("restored_at").cast(UTC_US))
+        .select(*INTERRUPTIONS)
         .sort("started_at", "meter_id")
     )
 
 
-def _count(counts: EvidenceCounts, spans: Spans, sustained: Flags, held: int, incidents: int) -> DetectCounts:
-    momentary = int((~sustained & (spans.end < NEVER)).sum())
-    return DetectCounts(*counts, spans=len(spans.start), momentary=momentary, held=held, incidents=incidents)
+def _explained(evidence: Evidence, topology: Topology) -> pl.DataFrame:
+    """Spans that are no sign of a sustained outage, and why."""
+    brief = pl.DataFrame({"meter": evidence.brief.meter, "start": evidence.brief.start})
+    both = [brief.with_columns(cause=pl.lit("momentary")), evidence.suppressed.select("meter", "start", cause="reason")]
+    named = pl.concat(both).join(topology.meters.select("meter", "meter_id"), on="meter")
+    return named.select("meter_id", "start", "cause").sort("meter_id", "start")
+
+
+def _suppressed(rows: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    return (
+        rows.join(topology.meters.select("meter", "meter_id"), on="meter")
+        .with_columns(
+            started_at=pl.col("start").cast(UTC_US),
+            restored_at=optional("end").cast(UTC_US),
+        )
+        .select(*SUPPRESSED)
+        .sort("started_at", "meter_id")
+    )
+
+
+def _count(evidence: Evidence, found: _Found) -> DetectCounts:
+    return DetectCounts(
+        *evidence.counts,
+        sustained=len(evidence.spans.start),
+        momentary=len(evidence.brief.start),
+        suppressed=evidence.suppressed.height,
+        held=found.inferred.held,
+        withheld=found.withheld,
+        incidents=found.incidents.height,
+    )

@@ -1,43 +1,21 @@
-"""From events and reads to what each meter's supply did: the evidence that inference rests on."""
+"""From events, reads and answers to what each meter's supply did: the evidence that inference rests on."""
 
-from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from outage.belief import DOWN, UP, believe, fold
+from outage.circumstances import CONFIRMED, Circumstances, PingAnswer
 from outage.params import DetectParams
-from outage.topology import Flags, Ints, Topology
+from outage.spans import NEVER, Spans, first_after, joined
+from outage.suppress import Quiet, suppress
+from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
 from schemas.codes import EventKind
-from schemas.frames import EVENTS, UTC_US, conform
 
-NEVER: Final = 2**62
-"""An end that has not been seen, in microseconds: later than every instant."""
-
-DOWN: Final = (EventKind.POWER_DOWN, EventKind.LAST_GASP)
-UP: Final = (EventKind.POWER_UP, EventKind.FIRST_BREATH)
-
-
-class Spans(NamedTuple):
-    """Stretches without supply as single meters told them; arrays of equal length, times in microseconds."""
-
-    meter: Ints
-    start: Ints  # earliest believed power-down
-    end: Ints  # first evidence of life after it, `NEVER` if none
-    by_read: Flags  # the end is a read: supply returned at some time before it
-    authenticated: Flags
-    received: Ints  # when the first message about it arrived
-
-    def at(self, chosen: Flags | Ints) -> "Spans":
-        """The chosen spans."""
-        return Spans(
-            self.meter[chosen],
-            self.start[chosen],
-            self.end[chosen],
-            self.by_read[chosen],
-            self.authenticated[chosen],
-            self.received[chosen],
-        )
+PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
+PHASE_UP = (EventKind.PHASE_RETURNED_L1, EventKind.PHASE_RETURNED_L2, EventKind.PHASE_RETURNED_L3)
+PHASES = "ABC"
 
 
 class EvidenceCounts(NamedTuple):
@@ -53,62 +31,159 @@ class EvidenceCounts(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known of every meter."""
+    """What is known of every meter. Times in microseconds."""
 
-    spans: Spans
+    spans: Spans  # sustained so far: closed ones that lasted, and open ones
+    brief: Spans  # momentary
+    suppressed: pl.DataFrame  # `meter`, `start`, `end`, `reason`
+    quiet: Quiet
+    phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
     ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
-    reads: pl.DataFrame  # `meter`, `at`: a read taken, ascending
+    reads: pl.DataFrame  # `meter`, `at`: a read taken or a ping answered, ascending
     overdue: Ints  # per meter: a longer pause between two reads means that reads were missed; `NEVER`: not known
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
 
 
-def read_evidence(events: pl.DataFrame, heard: pl.DataFrame, topology: Topology, params: DetectParams) -> Evidence:
+def read_evidence(
+    events: pl.DataFrame, reads: pl.DataFrame, topology: Topology, known: Circumstances, params: DetectParams
+) -> Evidence:
     """Believe, order and fold the events; spans end with a power-up or the first read after them.
 
     Args:
         events: EVENTS with `meter` as `topology` numbers them (see `place_events`).
-        heard: HEARD: every read of every meter that the caller holds; order and repeats do not matter.
+        reads: `meter`, `at` (microseconds): every read of every meter; order and repeats do not matter.
+        topology: The tree.
+        known: Pings, orders, planned work, confirmations.
+        params: Windows and thresholds.
     """
-    reads = _reads(heard, topology, params)
-    power = _believe(events, params)
-    late = _already_over(power, params)
-    power = power.join(late, on="row", how="anti").sort("meter", "at", "sequence", "up", nulls_last=False)
-    spans, ups, copies, outranked = _fold(power, params)
-    newest = [frame[name].max() for frame, name in ((power, "at"), (power, "received"), (reads, "at"))]
-    as_of = max((int(value) for value in newest if isinstance(value, int)), default=0)
-    if params.until is not None:
-        as_of = int(params.until.timestamp() * 1_000_000)
+    believed = believe(events, params)
+    folded = fold(believed, DOWN, UP, params)
+    pings = _pings(known, topology, params)
+    living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
+    reads = pl.concat([reads.select("meter", "at"), living]).sort("meter", "at")
+    spans = _end_by_reads(folded.spans, reads, params)
+    off = pings.filter(pl.col("answer") == PingAnswer.OFF).sort("meter", "at")
+    spans = _pinged_off(spans, off, (folded.ups, reads), topology)
+    spans = _confirmed(spans, known.confirmed, topology, params)
+    suppressed = suppress(spans, believed, topology, known, params)
+    lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
     counts = EvidenceCounts(
         events=events.height,
-        power_events=power.height + late.height,
-        tests=int((events["event"] == EventKind.LAST_GASP_TEST.value).sum()),
-        copies=copies,
-        outranked=outranked,
-        disbelieved_time=int(power["disbelieved"].sum()),
-        already_over=late.height,
+        power_events=int(believed["event"].is_in([*DOWN, *UP]).sum()),
+        tests=int((believed["event"] == EventKind.LAST_GASP_TEST.value).sum()),
+        copies=folded.copies,
+        outranked=folded.outranked,
+        disbelieved_time=folded.disbelieved_time,
+        already_over=folded.already_over,
     )
-    return Evidence(_end_by_reads(spans, reads, params), ups, reads, _overdue(reads, topology), counts, as_of)
+    return Evidence(
+        spans=suppressed.kept.at(lasting),
+        brief=suppressed.kept.at(~lasting),
+        suppressed=suppressed.rows,
+        quiet=suppressed.quiet,
+        phase_spans=_phase_spans(believed, params),
+        ups=folded.ups,
+        reads=reads,
+        overdue=_overdue(reads, topology),
+        counts=counts,
+        as_of=_as_of(folded.newest, reads, pings, params),
+    )
 
 
-def conform_events(events: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS with the event's own time where the reception time is absent: a file may keep none."""
-    occurred = pl.col("occurred_at").cast(UTC_US)
-    received = pl.col("received_at").cast(UTC_US) if "received_at" in events.columns else pl.lit(None, UTC_US)
-    return conform(events.with_columns(received_at=pl.coalesce(received, occurred)), EVENTS)
+def place_reads(reads: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
+    """`meter_id`, `at` as `meter`, `at`, as far as known by `until`; meters that nobody knows are left out."""
+    known = reads.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="inner").select("meter", "at")
+    return known if params.until is None else known.filter(pl.col("at") <= int(params.until.timestamp() * 1_000_000))
 
 
-def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
-    """The events that are known by `until`, with the number of their meter in `meter`."""
-    placed = events.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="left")
-    return placed if params.until is None else placed.filter(pl.col("received_at") <= params.until)
-
-
-def _reads(heard: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
-    known = heard.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="inner")
+def _as_of(newest: int, reads: pl.DataFrame, pings: pl.DataFrame, params: DetectParams) -> int:
     if params.until is not None:
-        known = known.filter(pl.col("read_at") <= params.until)
-    return known.select("meter", at=pl.col("read_at").to_physical()).sort("meter", "at")
+        return int(params.until.timestamp() * 1_000_000)
+    latest = [frame["at"].max() for frame in (reads, pings)]
+    return max(newest, *(value if isinstance(value, int) else 0 for value in latest), 0)
+
+
+def _pings(known: Circumstances, topology: Topology, params: DetectParams) -> pl.DataFrame:
+    told = known.pings if params.until is None else known.pings.filter(pl.col("answered_at") <= params.until)
+    return told.join(topology.meters.select("meter_id", "meter"), on="meter_id").select(
+        "meter", "answer", at=pl.col("answered_at").to_physical()
+    )
+
+
+def _end_by_reads(spans: Spans, reads: pl.DataFrame, params: DetectParams) -> Spans:
+    read = first_after(reads, spans.meter, spans.start + params.clock_tolerance_s * 1_000_000)
+    by_read = read < spans.end
+    return spans._replace(end=np.where(by_read, read, spans.end), by_read=by_read)
+
+
+def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[pl.DataFrame, pl.DataFrame], topology: Topology) -> Spans:
+    """Spans with those that only a ping found, dark since the meters around them fell silent."""
+    if off.is_empty():
+        return spans
+    confirmed = first_after(off, spans.meter, spans.start - 1) < spans.end
+    spans = spans._replace(pinged_off=confirmed, trusted=spans.trusted | confirmed)
+    own = pl.DataFrame({"meter": spans.meter, "start": spans.start, "end": spans.end}).with_row_index("span")
+    covered = off.join(own, on="meter").filter((pl.col("start") <= pl.col("at")) & (pl.col("at") < pl.col("end")))
+    found = (
+        off.join(covered.select("meter", "at"), on=["meter", "at"], how="anti")
+        .group_by("meter")
+        .agg(pl.col("at").min())
+    )
+    if found.is_empty():
+        return spans
+    found = found.sort("meter")
+    meter, at = found["meter"].to_numpy(), found["at"].to_numpy()
+    end = np.minimum(first_after(life[0], meter, at), first_after(life[1], meter, at))
+    true = np.ones(len(meter), bool)
+    by_read = first_after(life[1], meter, at) <= end
+    start = _dark_since(meter, at, spans, topology)
+    return joined(spans, Spans(meter, start, end, by_read & (end < NEVER), true, true, ~true, at))
+
+
+def _dark_since(meter: Ints, at: Ints, spans: Spans, topology: Topology) -> Ints:
+    """When the smallest node around each meter that has a dark one fell silent; the ping's own time if none has."""
+    since = at.copy()
+    decided = np.zeros(len(meter), bool)
+    for level in range(len(LEVELS)):
+        node_of = topology.node_of[level]
+        dark = pl.DataFrame({"node": node_of[spans.meter], "start": spans.start, "end": spans.end})
+        asked = pl.DataFrame({"node": node_of[meter], "at": at}).with_row_index("row")
+        near = (
+            asked.filter(~pl.Series(decided) & (pl.col("node") != NO_NODE))
+            .join(dark, on="node")
+            .filter((pl.col("start") <= pl.col("at")) & (pl.col("at") < pl.col("end")))
+            .group_by("row")
+            .agg(pl.col("start").max())
+        )
+        row = near["row"].to_numpy()
+        since[row] = near["start"].to_numpy()
+        decided[row] = True
+    return since
+
+
+def _confirmed(spans: Spans, confirmed: pl.DataFrame, topology: Topology, params: DetectParams) -> Spans:
+    """A second kind of evidence for a node makes the spans below it trusted (outage.md section 7)."""
+    trusted = spans.trusted.copy()
+    for level, kind in enumerate(LEVELS):
+        told = confirmed.filter(pl.col("node_kind") == kind).select("node_id", pl.col("at").to_physical())
+        for node_id, at in told.select(CONFIRMED.names()[1:]).rows():
+            if node_id not in topology.names[level]:
+                continue
+            below = topology.node_of[level][spans.meter] == topology.names[level].index(node_id)
+            early = spans.start <= at + params.fresh_s * 1_000_000
+            trusted |= below & early & (spans.end > at)
+    return spans._replace(trusted=trusted)
+
+
+def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, Spans, Spans]:
+    a, b, c = (fold(believed, (down,), (up,), params).spans for down, up in zip(PHASE_DOWN, PHASE_UP, strict=True))
+    return _lasting(a, params), _lasting(b, params), _lasting(c, params)
+
+
+def _lasting(spans: Spans, params: DetectParams) -> Spans:
+    lasts: Flags = (spans.end - spans.start) > params.sustained_after_us()
+    return spans.at(lasts)
 
 
 def _overdue(reads: pl.DataFrame, topology: Topology) -> Ints:
@@ -117,132 +192,6 @@ def _overdue(reads: pl.DataFrame, topology: Topology) -> Ints:
     own = pauses.group_by("meter").agg(pause=pl.col("pause").median(), count=pl.len()).filter(pl.col("count") >= 3)
     overdue = np.full(len(topology.customer), NEVER)
     if pauses.height >= 3:
-        overdue[:] = int(pauses["pause"].median() * 3 // 2)
-    overdue[own["meter"].to_numpy()] = (own["pause"].to_numpy() * 3 // 2).astype(np.int64)
+        overdue[:] = int(np.median(pauses["pause"].to_numpy()) * 1.5)
+    overdue[own["meter"].to_numpy()] = (own["pause"].to_numpy() * 1.5).astype(np.int64)
     return overdue
-
-
-def _believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
-    occurred, received = pl.col("occurred_at"), pl.col("received_at")
-    earliest, latest = received - timedelta(seconds=params.late_s), received + timedelta(seconds=params.early_s)
-    return (
-        events.filter(pl.col("event").is_in([*DOWN, *UP]))
-        .with_row_index("row")
-        .select(
-            "row",
-            "meter",
-            "sequence",
-            "authenticated",
-            up=pl.col("event").is_in(list(UP)),
-            origin=pl.col("origin").to_physical(),
-            occurred=occurred.to_physical(),
-            received=received.to_physical(),
-            disbelieved=~occurred.is_between(earliest, latest),
-            at=pl.when(occurred.is_between(earliest, latest)).then(occurred).otherwise(received).to_physical(),
-        )
-    )
-
-
-def _already_over(power: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
-    """Late power-downs of a meter whose supply was seen to return between their own time and their reception.
-
-    A meter's log brings the same outage again hours later (outage.md section 1): a second record, not a second outage.
-    """
-    late = power.filter(pl.col("disbelieved") & ~pl.col("up") & (pl.col("occurred") < pl.col("received")))
-    if late.is_empty():
-        return late.select("row")
-    returned = power.filter("up").select("meter", returned="at").sort("returned")
-    told = late.select("row", "meter", "occurred", told=pl.col("received") + params.early_s * 1_000_000).sort("told")
-    pairs = told.join_asof(
-        returned, left_on="told", right_on="returned", by="meter", strategy="backward", check_sortedness=False
-    )
-    return pairs.filter(pl.col("returned") > pl.col("occurred")).select("row")
-
-
-def _fold(power: pl.DataFrame, params: DetectParams) -> tuple[Spans, pl.DataFrame, int, int]:
-    power, outranked = _without_outranked(power, params)
-    meter, up = power["meter"].to_numpy(), power["up"].to_numpy()
-    at, received = power["at"].to_numpy(), power["received"].to_numpy()
-    if not len(meter):
-        none = np.empty(0, np.int64)
-        return (
-            Spans(none, none, none, none > 0, none > 0, none),
-            pl.DataFrame({"meter": none, "at": none}),
-            0,
-            outranked,
-        )
-    begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (up[1:] != up[:-1])])
-    run_meter, run_up, run_at = meter[begins], up[begins], at[begins]
-    run_received = np.minimum.reduceat(received, begins)
-    run_authenticated = np.logical_or.reduceat(power["authenticated"].to_numpy(), begins)
-    ended = np.r_[(run_meter[1:] == run_meter[:-1]) & run_up[1:], False]
-    end = np.where(ended, np.r_[run_at[1:], NEVER], NEVER)
-    down = ~run_up
-    spans = Spans(
-        run_meter[down],
-        run_at[down],
-        end[down],
-        np.zeros(int(down.sum()), bool),
-        run_authenticated[down],
-        run_received[down],
-    )
-    ups = pl.DataFrame({"meter": run_meter[run_up], "at": run_at[run_up]})
-    return spans, ups, len(meter) - len(begins), outranked
-
-
-def _without_outranked(power: pl.DataFrame, params: DetectParams) -> tuple[pl.DataFrame, int]:
-    """Leave out what a sequence disproves, within the hour in which clocks and paths may mix the order up.
-
-    Power-downs up to the sequence of a power-up before them; power-ups below the sequence of a power-down before them.
-    """
-    up = power["up"].to_numpy()
-    sequence = power["sequence"].fill_null(-1).to_numpy()
-    if not len(up) or sequence.max() < 0:
-        return power, 0
-    place = np.arange(len(up))
-    meter, origin, at = power["meter"].to_numpy(), power["origin"].to_numpy(), power["at"].to_numpy()
-    before = np.where(
-        up, np.maximum.accumulate(np.where(up, -1, place)), np.maximum.accumulate(np.where(up, place, -1))
-    )
-    same = (before >= 0) & (meter == meter[before]) & (origin == origin[before])
-    near = (at - at[before] <= params.late_s * 1_000_000) & (sequence >= 0) & (sequence[before] >= 0)
-    disproved = same & near & np.where(up, sequence < sequence[before], sequence <= sequence[before])
-    return power.filter(~disproved), int(disproved.sum())
-
-
-def _end_by_reads(spans: Spans, reads: pl.DataFrame, params: DetectParams) -> Spans:
-    if reads.is_empty() or not len(spans.meter):
-        return spans
-    read = first_after(reads, spans.meter, spans.start + params.clock_tolerance_s * 1_000_000)
-    by_read = read < spans.end
-    return spans._replace(end=np.where(by_read, read, spans.end), by_read=by_read)
-
-
-def first_after(told: pl.DataFrame, meter: Ints, after: Ints) -> Ints:
-    """For each (meter, instant) the first time in `told` (`meter`, `at`, ascending) later than it, or `NEVER`."""
-    place = _places(told, meter, after)
-    ahead = np.minimum(place, max(told.height - 1, 0))
-    if not told.height:
-        return np.full(len(meter), NEVER)
-    there = (place < told.height) & (told["meter"].to_numpy()[ahead] == meter)
-    return np.where(there, told["at"].to_numpy()[ahead], NEVER)
-
-
-def last_until(told: pl.DataFrame, meter: Ints, until: Ints) -> Ints:
-    """For each (meter, instant) the last time in `told` not later than it, or -1."""
-    if not told.height:
-        return np.full(len(meter), -1)
-    place = _places(told, meter, until) - 1
-    behind = np.maximum(place, 0)
-    there = (place >= 0) & (told["meter"].to_numpy()[behind] == meter)
-    return np.where(there, told["at"].to_numpy()[behind], -1)
-
-
-def _places(told: pl.DataFrame, meter: Ints, instant: Ints) -> Ints:
-    """Number of entries of `told` at or before each (meter, instant), by one key of both in milliseconds."""
-    meters, times = told["meter"].to_numpy(), told["at"].to_numpy() // 1000
-    low = int(times.min()) if len(times) else 0
-    width = (int(times.max()) - low if len(times) else 0) + 2
-    wanted = meter * width + np.clip(instant // 1000 - low, -1, width - 2) + 1
-    places: Ints = np.searchsorted(meters * width + (times - low) + 1, wanted, "right")
-    return places

@@ -1,64 +1,90 @@
-"""From incidents to steps: ids, states, blocks of restoration, and the OUTAGES frame."""
-
-from typing import Final
-from uuid import UUID, uuid5
+"""From incidents to steps: places, states, blocks of restoration, and the OUTAGES frame."""
 
 import polars as pl
 
-from outage.evidence import Spans
-from outage.infer import INDIVIDUAL, Inferred
+from outage.circumstances import CONFIRMED
+from outage.infer import Inferred
 from outage.params import DetectParams
+from outage.pool import INDIVIDUAL
 from outage.restoration import number_blocks
 from outage.topology import LEVELS, SCOPE_OF_LEVEL, Topology
 from schemas.codes import IncidentState, NodeKind, Scope
 from schemas.frames import NODE_KIND, OUTAGES, SCOPE, UTC_US, conform
 
-INCIDENT_NAMESPACE: Final = UUID("6f1f1a52-4f0e-5f5e-9a5e-0a6f7a1c3d10")
-"""Namespace of incident ids (UUIDv5); an id is a name, it opens nothing."""
+TOLD = pl.Schema(
+    {
+        "incident": pl.Int64(),
+        "meter_id": pl.String(),
+        "start": pl.Int64(),
+        "received": pl.Int64(),
+        "trusted": pl.Boolean(),
+        "pinged_off": pl.Boolean(),
+        "planned": pl.Boolean(),
+    }
+)
 
 
-def name_incidents(inferred: Inferred, spans: Spans, topology: Topology, params: DetectParams) -> pl.DataFrame:
-    """The incidents with `incident_id`, `scope`, `node_kind`, `node_id`, counts and `confidence`.
-
-    An id is made of the first message about the incident in order of reception: later evidence, an earlier start or
-    a larger node never changes it.
-    """
-    members = inferred.members.join(topology.meters.select("meter", "meter_id", "customer"), on="meter", how="left")
-    told = members.filter(pl.col("span").is_not_null())
-    span = told["span"].to_numpy()
-    told = told.with_columns(
-        received=pl.Series(spans.received[span], dtype=pl.Int64),
-        authenticated=pl.Series(spans.authenticated[span], dtype=pl.Boolean),
+def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
+    """`TOLD`: the spans that reported each incident."""
+    heard = inferred.members.filter(pl.col("span").is_not_null()).join(
+        topology.meters.select("meter", "meter_id"), on="meter", how="left"
     )
-    first = told.sort("received", "meter_id").group_by("incident").first()
-    ids = [
-        str(uuid5(INCIDENT_NAMESPACE, f"{m}/{r}")) for m, r in zip(first["meter_id"], first["received"], strict=True)
-    ]
+    spans = inferred.spans.at(heard["span"].to_numpy())
+    return heard.with_columns(
+        start=pl.Series(spans.start, dtype=pl.Int64),
+        received=pl.Series(spans.received, dtype=pl.Int64),
+        trusted=pl.Series(spans.trusted, dtype=pl.Boolean),
+        pinged_off=pl.Series(spans.pinged_off, dtype=pl.Boolean),
+        planned=pl.Series(spans.planned, dtype=pl.Boolean),
+    ).select(*TOLD)
+
+
+def describe_incidents(
+    inferred: Inferred, told: pl.DataFrame, topology: Topology, params: DetectParams
+) -> pl.DataFrame:
+    """The incidents with scope, node, phases, counts, confidence and the kinds of evidence they rest on."""
+    members = inferred.members.join(topology.meters.select("meter", "customer", "phase"), on="meter", how="left")
     facts = told.group_by("incident").agg(
-        authenticated_share=pl.col("authenticated").mean(), started_at=pl.col("start").min()
+        authenticated_share=pl.col("trusted").mean(),
+        started_at=pl.col("start").min(),
+        pinged=pl.col("pinged_off").any(),
+        planned=pl.col("planned").any(),
     )
-    counts = members.group_by("incident").agg(meters_out=pl.len(), customers_out=pl.col("customer").n_unique())
-    return (
-        inferred.incidents.join(first.select("incident", incident_id=pl.Series(ids, dtype=pl.String)), on="incident")
-        .join(facts, on="incident")
-        .join(counts, on="incident")
-        .pipe(_place, topology)
-        .with_columns(confidence=_confidence(params))
-        .sort("started_at", "incident_id")
+    counts = members.group_by("incident").agg(
+        meters_out=pl.len(),
+        customers_out=pl.col("customer").n_unique(),
+        all_live=pl.col("lives").all(),
+        phases_of_meters=pl.col("phase").drop_nulls().str.extract_all("[ABC]").explode().unique().sort().str.join(""),
     )
+    described = inferred.incidents.join(facts, on="incident").join(counts, on="incident").pipe(_place, topology)
+    return described.with_columns(
+        confidence=_confidence(params),
+        phases=pl.when(pl.col("letters") != "")
+        .then("letters")
+        .otherwise(pl.when(pl.col("phases_of_meters") != "").then("phases_of_meters")),
+    ).drop("phases_of_meters")
 
 
 def render_steps(
-    incidents: pl.DataFrame, inferred: Inferred, topology: Topology, as_of: int, params: DetectParams
+    incidents: pl.DataFrame,
+    inferred: Inferred,
+    topology: Topology,
+    confirmed: pl.DataFrame,
+    at: tuple[int, DetectParams],
 ) -> pl.DataFrame:
-    """OUTAGES: reported, confirmed where twice the needed meters spoke, then one step per block that came back."""
+    """OUTAGES: reported, confirmed, one step per block that came back, closed.
+
+    Args:
+        incidents: As `describe_incidents` gives them, with `incident_id` and `nested_in`.
+        inferred: Their members.
+        topology: Customers.
+        confirmed: `CONFIRMED`: what others say is dark.
+        at: Newest evidence in microseconds, and the parameters.
+    """
+    as_of, params = at
     blocks = _blocks(inferred.members, topology, params)
     spoken = _step(incidents, IncidentState.REPORTED, 0)
-    confirmed = _step(
-        incidents.filter((pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))),
-        IncidentState.CONFIRMED,
-        1,
-    )
+    sure = _step(incidents.filter(_is_confirmed(incidents, confirmed)), IncidentState.CONFIRMED, 1)
     returned = (
         incidents.drop("meters_out", "customers_out", "living")
         .join(blocks, on="incident")
@@ -69,17 +95,14 @@ def render_steps(
             .otherwise(pl.lit(IncidentState.PARTIALLY_RESTORED.value)),
         )
     )
-    names = incidents.select(parent="incident", nested_in="incident_id")
+    closed = _closed(returned, as_of, params)
     rows = (
-        pl.concat([spoken, confirmed, returned.select(spoken.columns)])
-        .join(names, on="parent", how="left")
+        pl.concat([spoken, sure, returned.select(spoken.columns), closed.select(spoken.columns)])
         .sort("started_at", "incident_id", "order")
         .with_columns(
             step=pl.int_range(pl.len()).over("incident_id").cast(pl.Int32),
             merged_into=pl.lit(None, pl.String),
             updated_at=pl.lit(as_of).cast(UTC_US),
-            phases=pl.lit(None, pl.String),
-            planned=pl.lit(value=False),
             cause=pl.lit(None, pl.String),
             run_id=pl.lit(params.run_id),
             predicted_device=pl.when(pl.col("level") != INDIVIDUAL).then("node_id"),
@@ -94,10 +117,36 @@ def render_steps(
     return conform(rows, OUTAGES)
 
 
+def _is_confirmed(incidents: pl.DataFrame, confirmed: pl.DataFrame) -> pl.Series:
+    """A ping found it dark, twice the needed meters spoke, or someone else says so."""
+    said = (
+        incidents.select("incident", "node_kind", "node_id", "onset_at", "back_at")
+        .join(confirmed.select(*CONFIRMED).with_columns(pl.col("at").to_physical()), on=["node_kind", "node_id"])
+        .filter(
+            (pl.col("at") >= pl.col("onset_at")) & (pl.col("back_at").is_null() | (pl.col("at") <= pl.col("back_at")))
+        )
+    )
+    many = (pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))
+    sure = many | pl.col("pinged") | pl.col("incident").is_in(said["incident"].unique().to_list())
+    return incidents.select(sure=sure)["sure"]
+
+
+def _closed(returned: pl.DataFrame, as_of: int, params: DetectParams) -> pl.DataFrame:
+    if params.close_after_s is None:
+        return returned.clear()
+    over = pl.col("last") & pl.col("all_live") & (pl.col("restored_at") + params.close_after_s * 1_000_000 < as_of)
+    return returned.filter(over).with_columns(
+        pl.lit(0, pl.Int32).alias("meters_out"),
+        pl.lit(0, pl.Int32).alias("customers_out"),
+        order=pl.col("order") + 1,
+        state=pl.lit(IncidentState.CLOSED.value),
+    )
+
+
 def _step(incidents: pl.DataFrame, state: IncidentState, order: int) -> pl.DataFrame:
     return incidents.select(
         "incident_id", "scope", "node_kind", "node_id", "started_at", "confidence", "level", "eligible", "heard",
-        "parent", "authenticated_share",
+        "nested_in", "authenticated_share", "phases", "planned",
         pl.col("meters_out", "customers_out").cast(pl.Int32),
         restored_at=pl.lit(None, pl.Int64),
         living=pl.lit(0, pl.Int32),
@@ -134,15 +183,18 @@ def _blocks(members: pl.DataFrame, topology: Topology, params: DetectParams) -> 
 
 
 def _place(incidents: pl.DataFrame, topology: Topology) -> pl.DataFrame:
-    level, node = incidents["level"].to_numpy(), incidents["node"].to_numpy()
-    customers = topology.meters.unique("customer", keep="first", maintain_order=True).sort("customer")
-    point = customers["service_point_id"].to_list()
-    meter = customers["meter_id"].to_list()
+    level, node = incidents["level"], incidents["node"]
+    alone = incidents.filter(level == INDIVIDUAL)["node"].unique()
+    known = topology.meters.filter(pl.col("customer").is_in(alone.to_list())).unique(
+        "customer", keep="first", maintain_order=True
+    )
+    point = dict(known.select("customer", "service_point_id").rows())
+    meter = dict(known.select("customer", "meter_id").rows())
     kinds, ids, scopes = [], [], []
     for rung, number in zip(level, node, strict=True):
         if rung == INDIVIDUAL:
-            kinds.append((NodeKind.SERVICE_POINT if point[number] is not None else NodeKind.METER).value)
-            ids.append(point[number] if point[number] is not None else meter[number])
+            kinds.append((NodeKind.METER if point[number] is None else NodeKind.SERVICE_POINT).value)
+            ids.append(point[number] or meter[number])
             scopes.append(Scope.INDIVIDUAL.value)
         else:
             kinds.append(LEVELS[rung].value)
@@ -159,8 +211,9 @@ def _confidence(params: DetectParams) -> pl.Expr:
     """From one half at the bare threshold to one when every meter spoke; clear text alone never above its cap."""
     share = (pl.col("heard") / pl.col("eligible")).clip(0, 1)
     known = pl.when(pl.col("level") == INDIVIDUAL).then(0.6).otherwise(0.5 + 0.5 * share)
+    sure = pl.when(pl.col("pinged")).then(pl.max_horizontal(known, pl.lit(0.9))).otherwise(known)
     return (
         pl.when(pl.col("authenticated_share") > 0)
-        .then(known)
-        .otherwise(pl.min_horizontal(known, pl.lit(params.unauthenticated_confidence)))
+        .then(sure)
+        .otherwise(pl.min_horizontal(sure, pl.lit(params.unauthenticated_confidence)))
     )

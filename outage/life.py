@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from outage.evidence import NEVER, Evidence, Spans, first_after, last_until
+from outage.evidence import Evidence
 from outage.params import DetectParams
-from outage.topology import NO_NODE, Ints, Topology
+from outage.rungs import Rung
+from outage.spans import NEVER, Spans, first_after, last_until
+from outage.topology import NO_NODE, Flags, Ints, Topology
 
 
 class Territory(NamedTuple):
@@ -25,47 +27,46 @@ class Onset(NamedTuple):
     """A power-up since then is life: where the node stayed dark when its surroundings returned. Else `NEVER`."""
 
 
-class Lives(NamedTuple):
-    """Per node asked for: the last read that vetoes it, and how many meters lived."""
-
-    last_veto: Ints  # -1: no life, no veto
-    living: Ints
-
-
-def below(topology: Topology, level: int, nodes: Ints, eligible: Ints) -> Territory:
-    """The eligible meters below each of the nodes, grouped by node.
+def below(rung: Rung, topology: Topology, nodes: Ints) -> Territory:
+    """The meters that count for each of the nodes, grouped by node.
 
     Args:
+        rung: The rung of the nodes.
         topology: The tree.
-        level: Index into `LEVELS`.
-        nodes: Node numbers of that level, each once.
-        eligible: Numbers of the eligible meters, sorted by their node at `level`.
+        nodes: Node numbers, each once.
     """
-    of = topology.node_of[level][eligible]
+    of = topology.node_of[rung.level][rung.meters]
     first, after = np.searchsorted(of, nodes, "left"), np.searchsorted(of, nodes, "right")
     count = after - first
     place = np.repeat(np.arange(len(nodes)), count)
     offset = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-    return Territory(eligible[np.repeat(first, count) + offset], place)
+    return Territory(rung.meters[np.repeat(first, count) + offset], place)
 
 
 def find_vetoes(
-    territory: Territory, onset: Onset, members: Spans, topology: Topology, evidence: Evidence, params: DetectParams
-) -> Lives:
-    """Life after an onset of meters that did not report it: any life below vetoes the node.
+    territory: Territory,
+    onset: Onset,
+    members: Spans,
+    among: tuple[Topology, Flags],
+    evidence: Evidence,
+    params: DetectParams,
+) -> Ints:
+    """Per node the last moment of life that vetoes it, -1 where there is none: any life below vetoes the node.
 
-    A read is restoration, not life, once a node around the meter has begun to come back; before that it proves that
-    the meter never was dark, unless the meter has missed reads meanwhile by its own record.
+    Life is a read after the onset by a meter that did not report it. A read is restoration, not life, once a node
+    around the meter has begun to come back; before that it proves that the meter never was dark, unless the meter has
+    missed reads meanwhile by its own record.
 
     Args:
         territory: The meters below each node; `place` indexes `onset.start`.
         onset: The nodes.
         members: Spans that belong to the onsets.
-        topology: The tree.
+        among: The tree, and per meter whether its life counts.
         evidence: Reads and power-ups.
         params: `clock_tolerance_s`.
     """
-    other = ~np.isin(territory.meter, members.meter)
+    topology, can_live = among
+    other = ~np.isin(territory.meter, members.meter) & can_live[territory.meter]
     silent, place = territory.meter[other], territory.place[other]
     returning = _first_return(silent, members, topology, onset.level)
     read = first_after(evidence.reads, silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
@@ -76,7 +77,7 @@ def find_vetoes(
     last = last_until(evidence.reads, silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))
-    return Lives(veto, np.bincount(place[lives], minlength=len(onset.start)))
+    return veto
 
 
 def _first_return(meter: Ints, members: Spans, topology: Topology, level: int) -> Ints:

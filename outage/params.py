@@ -4,6 +4,8 @@ from datetime import datetime
 
 import msgspec
 
+from outage.circumstances import Storm
+
 
 class DetectParams(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of `detect_outages`. Times in seconds, shares as whole tenths so that ⌈r·n⌉ stays in integers."""
@@ -35,6 +37,29 @@ class DetectParams(msgspec.Struct, frozen=True, kw_only=True):
     """Feeder and above are reported only on authenticated power-downs; clear ones alone could be forged."""
     unauthenticated_confidence: float = 0.4
     """Highest confidence of an incident known from clear-text events alone."""
+
+    close_after_s: int | None = None
+    """An incident closes this long after its restoration, once every meter of it has shown life. None: never."""
+    keep_s: int = 86_400
+    """How far back a state remembers evidence and restored incidents; open ones are kept whatever their age."""
+    storm: Storm = Storm.AUTO
+    """Storm mode: node incidents and bellwethers only. By rate, or by hand."""
+    storm_enter_per_min: int = 2000
+    """Power-downs received in one minute that begin a storm."""
+    storm_leave_per_min: int = 200
+    """A storm ends after `storm_calm_s` with fewer per minute."""
+    storm_calm_s: int = 1800
+    pings_per_node: int = 5
+    """Most meters to ask at one node where evidence is thin."""
+    ping_again_s: int = 300
+    """A meter is not asked again sooner."""
+    ping_within_s: int = 7200
+    """Onsets and restorations older than this are not asked about."""
+    risk_window_s: int = 86_400
+    risk_momentaries: int = 3
+    """Momentary events of one node within `risk_window_s` that are worth a warning."""
+    risk_sags: int = 5
+    """Voltage sags of one node within `risk_window_s` that are worth a warning."""
 
     def sustained_after_us(self) -> int:
         """Longest observed duration, in microseconds, that is still momentary."""

@@ -4,8 +4,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from outage.evidence import NEVER
 from outage.params import DetectParams
+from outage.spans import NEVER
 
 SILENCE_IS_DARK: Final = 0.05
 """A unit without life stays dark when so much silence would be this rare in a unit that had come back."""
@@ -15,7 +15,7 @@ class Restoration(NamedTuple):
     """Meters and nodes after restoration is judged."""
 
     meters: pl.DataFrame
-    """The rows given, with `restored_at` (microseconds, null: still dark) and `residual` (Boolean)."""
+    """The rows given, with `restored_at` (microseconds, null: still dark), `residual` and `lives` (Boolean)."""
     nodes: pl.DataFrame
     """`place`, `back_at`: when the node counts as restored (null: not yet), and `living`: meters with life."""
 
@@ -61,7 +61,8 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
         )
     )
     return Restoration(
-        judged.select(*meters.columns, "restored_at", "residual"), nodes.select("place", "back_at", "living")
+        judged.select(*meters.columns, "restored_at", "residual", lives=pl.col("life_at").is_not_null()),
+        nodes.select("place", "back_at", "living"),
     )
 
 

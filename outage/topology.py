@@ -32,6 +32,11 @@ class Topology(NamedTuple):
     """Per level: the CIM id of every node number."""
     customer: Ints
     """Per meter: number of its customer (service point, or the meter itself)."""
+    installed: Ints
+    removed: Ints
+    """Per meter, in microseconds; far in the past and the future where METERS does not say."""
+    phase: Ints
+    """Per meter: 0, 1, 2 for a meter on phase A, B or C alone, 3 for any other."""
     disabled: tuple[str, ...]
     """Rules that METERS lacks the columns for."""
 
@@ -65,22 +70,24 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
         node_of=tuple(numbers for numbers, _ in numbered),
         names=tuple(names for _, names in numbered),
         customer=table["customer"].to_numpy(),
+        installed=table["installed_at"].to_physical().fill_null(-1).to_numpy(),
+        removed=table["removed_at"].to_physical().fill_null(2**62).to_numpy(),
+        phase=_phase(table["phase"]),
         disabled=tuple(_disabled(table)),
     )
-
-
-def eligible_between(topology: Topology, first_us: int, last_us: int) -> Flags:
-    """Which meters were installed at some time of the span given in microseconds."""
-    installed = topology.meters["installed_at"].to_physical().fill_null(first_us).to_numpy()
-    removed = topology.meters["removed_at"].to_physical().fill_null(last_us + 1).to_numpy()
-    flags: Flags = (installed <= last_us) & (removed > first_us)
-    return flags
 
 
 def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
     names = ids.drop_nulls().unique().sort()
     numbers = ids.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), default=NO_NODE)
     return numbers.fill_null(NO_NODE).cast(pl.Int64).to_numpy(), names.to_list()
+
+
+def _phase(phases: pl.Series) -> Ints:
+    code = {"A": 0, "B": 1, "C": 2}
+    return (
+        phases.replace_strict(list(code), list(code.values()), default=3, return_dtype=pl.Int64).fill_null(3).to_numpy()
+    )
 
 
 def _disabled(table: pl.DataFrame) -> list[str]:

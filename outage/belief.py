@@ -1,0 +1,145 @@
+"""Which events are believed, when they happened, and how copies and contradictions fold into spans."""
+
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from outage.params import DetectParams
+from outage.spans import NEVER, Spans, no_spans
+from outage.topology import Topology
+from schemas.codes import EventKind
+from schemas.frames import EVENTS, UTC_US, conform
+
+DOWN: Final = (EventKind.POWER_DOWN, EventKind.LAST_GASP)
+UP: Final = (EventKind.POWER_UP, EventKind.FIRST_BREATH)
+
+
+class Folded(NamedTuple):
+    """Power events of all meters, folded."""
+
+    spans: Spans
+    ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
+    copies: int
+    outranked: int
+    disbelieved_time: int
+    already_over: int
+    newest: int  # latest reception or believed time, -1 if there is none
+
+
+def conform_events(events: pl.DataFrame) -> pl.DataFrame:
+    """EVENTS with the event's own time where the reception time is absent: a file may keep none."""
+    occurred = pl.col("occurred_at").cast(UTC_US)
+    received = pl.col("received_at").cast(UTC_US) if "received_at" in events.columns else pl.lit(None, UTC_US)
+    return conform(events.with_columns(received_at=pl.coalesce(received, occurred)), EVENTS)
+
+
+def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
+    """The events that are known by `until`, with the number of their meter in `meter`."""
+    known = events if params.until is None else events.filter(pl.col("received_at") <= params.until)
+    return known.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="left")
+
+
+def believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
+    """`meter`, `event`, `at` (believed, microseconds) and what ranks events, in the order of the rows.
+
+    An event's own time is believed within [received - `late_s`, received + `early_s`]; else its reception stands and
+    `disbelieved` is true (outage.md section 3).
+    """
+    occurred, received = pl.col("occurred_at"), pl.col("received_at")
+    plausible = occurred.is_between(
+        received - timedelta(seconds=params.late_s), received + timedelta(seconds=params.early_s)
+    )
+    return events.select(
+        "meter",
+        "event",
+        "sequence",
+        "authenticated",
+        origin=pl.col("origin").to_physical(),
+        occurred=occurred.to_physical(),
+        received=received.to_physical(),
+        disbelieved=~plausible,
+        at=pl.when(plausible).then(occurred).otherwise(received).to_physical(),
+    )
+
+
+def fold(
+    believed: pl.DataFrame, down: tuple[EventKind, ...], up: tuple[EventKind, ...], params: DetectParams
+) -> Folded:
+    """The spans between power-downs and power-ups of each meter; repeats of either fold into the first.
+
+    Args:
+        believed: Rows of `believe`; their order does not matter.
+        down: Kinds that begin a span.
+        up: Kinds that end one.
+        params: Windows of belief.
+    """
+    power = (
+        believed.filter(pl.col("event").is_in([*down, *up]))
+        .with_columns(up=pl.col("event").is_in(list(up)))
+        .with_row_index("row")
+    )
+    late = _already_over(power, params)
+    power = power.join(late, on="row", how="anti").sort("meter", "at", "sequence", "up", nulls_last=False)
+    newest = max(_newest(power["at"]), _newest(power["received"]))
+    kept, outranked = _without_outranked(power, params)
+    spans, ups, copies = _runs(kept)
+    return Folded(spans, ups, copies, outranked, int(power["disbelieved"].sum()), late.height, newest)
+
+
+def _newest(times: pl.Series) -> int:
+    newest = times.max()
+    return newest if isinstance(newest, int) else -1
+
+
+def _already_over(power: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
+    """Late power-downs of a meter whose supply was seen to return between their own time and their reception.
+
+    A meter's log brings the same outage again hours later (outage.md section 1): a second record, not a second outage.
+    """
+    late = power.filter(pl.col("disbelieved") & ~pl.col("up") & (pl.col("occurred") < pl.col("received")))
+    if late.is_empty():
+        return late.select("row")
+    returned = power.filter("up").select("meter", returned="at").sort("returned")
+    told = late.select("row", "meter", "occurred", told=pl.col("received") + params.early_s * 1_000_000).sort("told")
+    pairs = told.join_asof(
+        returned, left_on="told", right_on="returned", by="meter", strategy="backward", check_sortedness=False
+    )
+    return pairs.filter(pl.col("returned") > pl.col("occurred")).select("row")
+
+
+def _without_outranked(power: pl.DataFrame, params: DetectParams) -> tuple[pl.DataFrame, int]:
+    """Leave out what a sequence disproves, within the hour in which clocks and paths may mix the order up.
+
+    Power-downs up to the sequence of a power-up before them; power-ups below the sequence of a power-down before them.
+    """
+    up = power["up"].to_numpy()
+    sequence = power["sequence"].fill_null(-1).to_numpy()
+    if not len(up) or sequence.max() < 0:
+        return power, 0
+    place = np.arange(len(up))
+    meter, origin, at = power["meter"].to_numpy(), power["origin"].to_numpy(), power["at"].to_numpy()
+    before = np.where(
+        up, np.maximum.accumulate(np.where(up, -1, place)), np.maximum.accumulate(np.where(up, place, -1))
+    )
+    same = (before >= 0) & (meter == meter[before]) & (origin == origin[before])
+    near = (at - at[before] <= params.late_s * 1_000_000) & (sequence >= 0) & (sequence[before] >= 0)
+    disproved = same & near & np.where(up, sequence < sequence[before], sequence <= sequence[before])
+    return power.filter(~disproved), int(disproved.sum())
+
+
+def _runs(power: pl.DataFrame) -> tuple[Spans, pl.DataFrame, int]:
+    meter, up = power["meter"].to_numpy(), power["up"].to_numpy()
+    if not len(meter):
+        return no_spans(), pl.DataFrame(schema={"meter": pl.Int64, "at": pl.Int64}), 0
+    begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (up[1:] != up[:-1])])
+    run_meter, run_up, run_at = meter[begins], up[begins], power["at"].to_numpy()[begins]
+    received = np.minimum.reduceat(power["received"].to_numpy(), begins)
+    authenticated = np.logical_or.reduceat(power["authenticated"].to_numpy(), begins)
+    ended = np.r_[(run_meter[1:] == run_meter[:-1]) & run_up[1:], False]
+    end = np.where(ended, np.r_[run_at[1:], NEVER], NEVER)
+    down = ~run_up
+    none = np.zeros(int(down.sum()), bool)
+    spans = Spans(run_meter[down], run_at[down], end[down], none, authenticated[down], none, none, received[down])
+    return spans, pl.DataFrame({"meter": run_meter[run_up], "at": run_at[run_up]}), len(meter) - len(begins)

@@ -1,0 +1,189 @@
+"""What the control room should know besides incidents: nodes at risk, alarms about the feed, storms."""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from outage.circumstances import Storm
+from outage.evidence import Evidence
+from outage.onset import Dark, find_onsets
+from outage.params import DetectParams
+from outage.spans import Spans
+from outage.topology import LEVELS, NO_NODE, SCOPE_OF_LEVEL, Flags, Topology
+from schemas.codes import EventKind, NodeKind, Scope
+from schemas.frames import NODE_KIND, UTC_US
+
+SECOND: Final = 1_000_000
+ONE_EVENT_S: Final = 60
+"""Momentaries, or sags, of one node this close together have one cause."""
+COPIES: Final = 6
+"""A meter says the same outage at most six times (outage.md section 1); more is a flood."""
+
+AT_RISK: Final = pl.Schema(
+    {
+        "node_kind": NODE_KIND,
+        "node_id": pl.String(),
+        "momentaries": pl.Int64(),  # events in the window
+        "sags": pl.Int64(),
+        "meters": pl.Int64(),  # distinct meters that told of them
+        "first_at": UTC_US,
+        "last_at": UTC_US,
+    }
+)
+"""Nodes that flicker or sag again and again: an outage to come (issue: warn before it)."""
+
+ALARMS: Final = pl.Schema(
+    {
+        "kind": pl.Enum(["uncorroborated", "rate", "contradicted"]),
+        "node_kind": NODE_KIND,
+        "node_id": pl.String(),
+        "at": UTC_US,
+        "count": pl.Int64(),  # meters, or messages for `rate`
+    }
+)
+"""Doubts about the feed. `uncorroborated`: enough of a zone to call it out, but in clear text alone; `rate`: more last
+gasps in a minute than the meters below the node can send; `contradicted`: a last gasp in clear text of a meter that
+went on reading."""
+
+
+def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
+    """`AT_RISK`: transformers (or service points without one) with repeated momentaries or voltage sags.
+
+    Args:
+        evidence: Momentary spans.
+        events: EVENTS with `meter`.
+        topology: The tree.
+        params: Window and counts.
+    """
+    since = evidence.as_of - params.risk_window_s * SECOND
+    brief = pl.DataFrame({"meter": evidence.brief.meter, "at": evidence.brief.start}).with_columns(
+        kind=pl.lit("momentary")
+    )
+    sags = events.filter(pl.col("event") == EventKind.VOLTAGE_SAG).select(
+        "meter", at=pl.col("occurred_at").to_physical(), kind=pl.lit("sag")
+    )
+    told = pl.concat([brief, sags]).filter(pl.col("at") > since)
+    names = topology.meters.select(
+        "meter",
+        node_kind=pl.when(pl.col("transformer_id").is_not_null())
+        .then(pl.lit(NodeKind.TRANSFORMER.value))
+        .when(pl.col("service_point_id").is_not_null())
+        .then(pl.lit(NodeKind.SERVICE_POINT.value))
+        .otherwise(pl.lit(NodeKind.METER.value)),
+        node_id=pl.coalesce("transformer_id", "service_point_id", "meter_id"),
+    )
+    node = ["node_kind", "node_id"]
+    counted = (
+        told.join(names, on="meter")
+        .sort(*node, "kind", "at")
+        .with_columns(
+            new=(pl.col("at") - pl.col("at").shift(1).over(*node, "kind") > ONE_EVENT_S * SECOND).fill_null(value=True)
+        )
+        .group_by(*node, maintain_order=True)
+        .agg(
+            momentaries=((pl.col("kind") == "momentary") & pl.col("new")).sum(),
+            sags=((pl.col("kind") == "sag") & pl.col("new")).sum(),
+            meters=pl.col("meter").n_unique(),
+            first_at=pl.col("at").min(),
+            last_at=pl.col("at").max(),
+        )
+    )
+    risky = (pl.col("momentaries") >= params.risk_momentaries) | (pl.col("sags") >= params.risk_sags)
+    return counted.filter(risky).select(pl.col(name).cast(dtype) for name, dtype in AT_RISK.items())
+
+
+def find_alarms(
+    evidence: Evidence, events: pl.DataFrame, topology: Topology, eligible: Flags, params: DetectParams
+) -> pl.DataFrame:
+    """`ALARMS`: what in the feed cannot be trusted.
+
+    Args:
+        evidence: Spans.
+        events: EVENTS with `meter`.
+        topology: The tree.
+        eligible: Per meter: counts for n.
+        params: Shares and windows.
+    """
+    parts = [_uncorroborated(level, evidence, topology, eligible, params) for level in range(len(LEVELS))]
+    parts += [_rate(events, topology), _contradicted(evidence.spans, topology), _contradicted(evidence.brief, topology)]
+    return pl.concat(parts).sort("kind", "at", "node_id")
+
+
+def is_storm(events: pl.DataFrame, as_of: int, params: DetectParams) -> bool:
+    """Whether storm mode holds at the newest evidence.
+
+    Args:
+        events: EVENTS.
+        as_of: Microseconds.
+        params: Rates, or the word of a person.
+    """
+    if params.storm is not Storm.AUTO:
+        return params.storm is Storm.ON
+    down = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP]))
+    minute = down["received_at"].to_physical().to_numpy() // (60 * SECOND)
+    minutes, counts = np.unique(minute, return_counts=True)
+    hot = minutes[counts >= params.storm_enter_per_min]
+    if not len(hot):
+        return False
+    warm = minutes[(counts >= params.storm_leave_per_min) & (minutes >= hot[-1])]
+    calm = params.storm_calm_s // 60
+    pauses = np.diff(np.append(warm, as_of // (60 * SECOND)))
+    return bool((pauses <= calm).all())
+
+
+def _uncorroborated(
+    level: int, evidence: Evidence, topology: Topology, eligible: Flags, params: DetectParams
+) -> pl.DataFrame:
+    spans = evidence.spans
+    of = topology.node_of[level]
+    if SCOPE_OF_LEVEL[level] is not Scope.ZONAL or not params.zonal_needs_authenticated:
+        return ALARMS.to_frame()
+    said = spans.at(of[spans.meter] != NO_NODE)
+    if not len(said.meter):
+        return ALARMS.to_frame()
+    size = np.bincount(of[eligible & (of != NO_NODE)], minlength=len(topology.names[level]))
+    none = np.empty(0, np.int64)
+    all_of_it = find_onsets(Dark(of[said.meter], said.start, said.end), Dark(none, none, none), size, params).enough
+    trusted = np.bincount(of[said.meter[said.trusted]], minlength=len(size))
+    doubtful = all_of_it & (trusted[of[said.meter]] == 0)
+    rows = pl.DataFrame({"node": of[said.meter][doubtful], "at": said.start[doubtful]})
+    found = rows.group_by("node").agg(pl.col("at").min(), count=pl.len()).sort("node")
+    return _alarms(
+        "uncorroborated",
+        [LEVELS[level].value] * found.height,
+        [topology.names[level][node] for node in found["node"]],
+        found,
+    )
+
+
+def _rate(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    gasps = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP])).select(
+        "meter", minute=pl.col("received_at").dt.truncate("1m")
+    )
+    named = topology.meters.select("meter", node_id="transformer_id").drop_nulls()
+    below = named.group_by("node_id").agg(meters=pl.len())
+    found = (
+        gasps.join(named, on="meter")
+        .group_by("node_id", "minute")
+        .agg(count=pl.len())
+        .join(below, on="node_id")
+        .filter(pl.col("count") > COPIES * pl.col("meters"))
+        .sort("minute", "node_id")
+        .with_columns(at=pl.col("minute").to_physical())
+    )
+    return _alarms("rate", [NodeKind.TRANSFORMER.value] * found.height, found["node_id"].to_list(), found)
+
+
+def _contradicted(spans: Spans, topology: Topology) -> pl.DataFrame:
+    lied = spans.by_read & ~spans.trusted
+    found = pl.DataFrame({"meter": spans.meter[lied], "at": spans.end[lied]}).with_columns(count=pl.lit(1))
+    names = topology.meters["meter_id"].gather(found["meter"]).to_list()
+    return _alarms("contradicted", [NodeKind.METER.value] * found.height, names, found)
+
+
+def _alarms(kind: str, node_kinds: list[str], names: list[str], found: pl.DataFrame) -> pl.DataFrame:
+    rows = found.with_columns(
+        kind=pl.lit(kind), node_kind=pl.Series(node_kinds, dtype=pl.String), node_id=pl.Series(names, dtype=pl.String)
+    )
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in ALARMS.items())
