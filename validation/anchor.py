@@ -46,7 +46,7 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     known = known.copy()
     known[estimates.row[fixed], estimates.slot[fixed]] = estimates.value[fixed]
     total = sums_of(known, block.stretches.span)
-    which, stretch = _in_stretches(block, estimates, fixed)
+    which, stretch = in_stretches(block, estimates, fixed)
     shape = np.where(estimates.value[which] == ABSENT, 0, np.maximum(estimates.value[which], 0))
     part = np.full(len(which), _WHOLE)
     rest = np.full((len(total), _PARTS), ABSENT)
@@ -71,7 +71,7 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved)
 
 
-def _in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints, Ints]:
+def in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints, Ints]:
     """Positions of the estimates that may move and lie in a stretch, and the stretch of each."""
     span, width = block.stretches.span, block.shape[1]
     cell = estimates.row * width + estimates.slot

@@ -40,8 +40,10 @@ class Judgement(NamedTuple):
     unjudged: Bits
     rejected: Mask
     """The value is not used: a substitute takes its place."""
+    doubted: Mask
+    """Of the rejected values those that a register may confirm: no rule but V7 rejects them."""
     suspect: Mask
-    """The value is kept, and doubted."""
+    """The value is kept, and marked."""
     found: list[Found]
 
 
@@ -68,12 +70,15 @@ def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
         np.zeros(shape, dtype=np.uint64),
         np.zeros(shape, dtype=np.bool_),
         np.zeros(shape, dtype=np.bool_),
+        np.zeros(shape, dtype=np.bool_),
         [],
     )
     for segment in segments:
         for rule in segment.rules:
             if rule.definition.subject is Subject.INTERVAL:
                 _apply(block, segment, rule, judged)
+    judged.doubted[judged.rejected] = False
+    judged.rejected[judged.doubted] = True
     if judged.rejected.any():
         block = block._replace(value=np.where(judged.rejected, ABSENT, block.value))
     for segment in segments:
@@ -90,10 +95,11 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
     lies in a stretch that fails becomes `suspect`; an estimate stays `estimated`, and is not estimated again.
     """
     estimated = result.quality == QUALITY_CODE[Quality.ESTIMATED]
-    if not estimated.any():
+    holes = estimated | judged.rejected
+    if not holes.any():
         return
     spans = block.stretches.span
-    had_hole = sums_of(estimated.astype(np.int64), spans) > 0
+    had_hole = sums_of(holes.astype(np.int64), spans) > 0
     stretches = Stretches(spans.pick(had_hole), block.stretches.advance[had_hole], block.stretches.tou[had_hole])
     filled = block._replace(value=result.value, stretches=stretches)
     for segment in segments:
@@ -181,7 +187,7 @@ def _apply(block: Block, segment: Segment, rule: InForce, judged: Judgement) -> 
     judged.failed.ravel()[cells] |= bit
     effect = rule.definition.effect(rule.severity)
     if effect is Effect.SUBSTITUTE:
-        judged.rejected.ravel()[cells] = True
+        (judged.doubted if rule.definition.doubts else judged.rejected).ravel()[cells] = True
     elif effect is Effect.SUSPECT:
         judged.suspect.ravel()[cells] = True
 

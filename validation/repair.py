@@ -8,6 +8,7 @@ import numpy as np
 from schemas.codes import EditAction, Method, Quality, Rule, Severity
 from validation.anchor import Anchored, anchor
 from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs, sums_of
+from validation.corroborate import corroborated
 from validation.edit import Authors, Edited, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
 from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
@@ -55,8 +56,13 @@ def repair(
     long = find_long(block, kinds.measured, kinds.gaps)
     kinds = kinds._replace(measured=kinds.measured & ~long.cells, gaps=kinds.gaps | long.cells)
     estimates = estimate(block, kinds.gaps, serving & ~long.cells, params)
-    estimates, fixed = spread(block, long, estimates)
     known = np.where(kinds.measured | kinds.edited, value, 0)
+    if judged.doubted.any():
+        kept = corroborated(block, estimates, known, judged.doubted & kinds.gaps)
+        kinds, known = _restored(kinds, known, (block, estimates, kept))
+        row, slot, guess, method = estimates
+        estimates = Estimates(row[~kept], slot[~kept], guess[~kept], method[~kept])
+    estimates, fixed = spread(block, long, estimates)
     anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou, rate_class))
     anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))
     result = _assemble(block, judged, kinds, anchored)
@@ -104,6 +110,16 @@ def _reopened(block: Block, kinds: _Kinds, value: Ints) -> _Kinds:
     for row, start, stop in zip(*span.pick(contradicted), strict=True):
         reopened[row, start:stop] = supposed[row, start:stop]
     return kinds._replace(dark=kinds.dark & ~reopened, gaps=kinds.gaps | reopened)
+
+
+def _restored(kinds: _Kinds, known: Ints, what: tuple[Block, Estimates, Mask]) -> tuple[_Kinds, Ints]:
+    """The doubtful values that a register confirmed are measured values after all."""
+    block, estimates, kept = what
+    cell = estimates.row[kept], estimates.slot[kept]
+    measured, gaps = kinds.measured.copy(), kinds.gaps.copy()
+    measured[cell], gaps[cell] = True, False
+    known[cell] = block.value[cell]
+    return kinds._replace(measured=measured, gaps=gaps), known
 
 
 def _assemble(block: Block, judged: Judgement, kinds: _Kinds, anchored: Anchored) -> Result:

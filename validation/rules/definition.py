@@ -6,6 +6,7 @@ How a severity acts (vee.md section 1, CONTRACTS "Rules on holes"), in one place
 * `warning`: the same: the value passes with a flag, and is billed.
 * `error`, where the check points at the very interval that is wrong: the value is not used. A substitute takes its
   place (`estimated`), the raw value stays in the raw tables.
+* The same, where the value is out of the ordinary but possible (spike): a register that confirms it keeps it `valid`.
 * `error`, where the check sees that something in a stretch is wrong and not what (sum check): the values are kept and
   marked `suspect`.
 * `error`, where a register read is wrong: the read is not used; the intervals beside it carry the bit and are kept.
@@ -112,6 +113,8 @@ class Definition(NamedTuple):
     subject: Subject = Subject.INTERVAL
     repeats: bool = False
     """A reasonableness rule, judged again on the result of estimation."""
+    doubts: bool = False
+    """The value may be right: it is kept where a register confirms it (`validation.corroborate`)."""
     whole: bool = False
     """Unjudged on a stretch with holes, and judged there again once they are filled (CONTRACTS, Rules on holes)."""
     on: bool = True

@@ -134,6 +134,7 @@ VALUE_RULES: Final = (
             Parameter("percent", 180, "%", "highest value above the third highest"),
             Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest third peak that counts"),
         ),
+        doubts=True,
     ),
     Definition(
         Rule.STEP_CHANGE,
