@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+from storage_rows import intervals
 
 from schemas.errors import ContractError, TerminalError
 from storage.embedded import EmbeddedEngine
@@ -12,6 +13,7 @@ from storage.migrations import (
     plan_migrations,
     render_statements,
 )
+from storage.store import SqlStore
 
 STATE = pl.Schema({"number": pl.Int32(), "checksum": pl.String(), "status": pl.String()})
 FILE = """-- minimum server: 24.8
@@ -90,6 +92,20 @@ def test_every_packaged_file_states_its_minimum_server_and_numbers_rise() -> Non
 
 def test_a_second_run_does_nothing_on_a_loaded_database(engine: EmbeddedEngine) -> None:
     assert apply_migrations(engine) == ()
+
+
+def test_storage_hints_leave_the_rows_of_a_loaded_database_as_they_were(engine: EmbeddedEngine) -> None:
+    engine.execute("CREATE DATABASE loaded")
+    engine.execute("USE loaded")
+    hints = next(i for i, m in enumerate(packaged_migrations()) if m.statements[0].startswith("ALTER"))
+    apply_migrations(engine, packaged_migrations()[:hints])
+    loaded = SqlStore(engine)
+    loaded.append("intervals", intervals([1, None, 3]), "a")
+    assert apply_migrations(engine) == packaged_migrations()[hints:]
+    loaded.append("intervals", intervals([4], offset=[9]), "b")
+    assert loaded.load_current("intervals")["value_milli"].to_list() == [4, None, 3]
+    engine.execute("USE ami")
+    engine.execute("DROP DATABASE loaded")
 
 
 def test_two_runs_at_once_are_refused_and_the_lock_is_given_back(engine: EmbeddedEngine) -> None:
