@@ -2,8 +2,10 @@
 
 from typing import Final
 
-from billing_export.formats import determinants, nem12
+from billing_export.formats import cmep, determinants, espi, mscons, nem12, nem13
 from billing_export.pieces import Format
 
-FORMATS: Final[dict[str, Format]] = {form.name: form for form in (determinants.FORMAT, nem12.FORMAT)}
+_ALL: Final = (determinants.FORMAT, nem12.FORMAT, cmep.FORMAT, espi.FORMAT, mscons.FORMAT, nem13.FORMAT)
+
+FORMATS: Final[dict[str, Format]] = {form.name: form for form in _ALL}
 """Formats by the name that `ami export --format` takes."""

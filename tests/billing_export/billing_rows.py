@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from schemas.frames import FINALS, METERS, conform
+from schemas.frames import FINALS, METERS, READS, conform
 
 TARIFFS = """
 [[tariff]]
@@ -71,3 +71,26 @@ def build_meters(rows: list[dict[str, object]] | None = None, **columns: object)
     schema = {name: dtype for name, dtype in METERS.schema.items() if name != "channels"}
     every = [{**one, **row} for row in rows] if rows else [{**one, **columns}]
     return conform(pl.DataFrame(every, schema=schema), METERS)
+
+
+def build_reads(
+    registers: dict[datetime, int], *, meter: str = "M1", channel: str = "energy_delivered"
+) -> pl.DataFrame:
+    """READS of one register: what it showed at each instant."""
+    count = len(registers)
+    rows = pl.DataFrame(
+        {
+            "topic": ["t"] * count,
+            "partition": pl.Series([0] * count, dtype=pl.Int32),
+            "offset": pl.Series([0] * count, dtype=pl.Int64),
+            "frame": pl.Series(range(count), dtype=pl.Int32),
+            "received_at": pl.Series(list(registers), dtype=pl.Datetime("us", "UTC")),
+            "meter_id": [meter] * count,
+            "channel": [channel] * count,
+            "obis": pl.Series([None] * count, dtype=pl.String),
+            "read_at": pl.Series(list(registers), dtype=pl.Datetime("us", "UTC")),
+            "value_milli": pl.Series(list(registers.values()), dtype=pl.Int64),
+            "status": pl.Series([0] * count, dtype=pl.UInt32),
+        }
+    )
+    return conform(rows, READS)
