@@ -68,7 +68,7 @@ def billing_spans(metered: pl.DataFrame, meters: pl.DataFrame, book: TariffBook,
         metered: `meter_id`, `service_point_id`? of every meter that has finals.
         meters: METERS; a meter with finals that is not in it has a span in UTC with the default tariff.
         book: Tariffs. A meter without a tariff takes the only tariff of the book where there is just one, else the
-            default: no periods, the meter's own time zone, else UTC.
+            default: no periods, the meter's own time zone, else UTC. In an empty book every tariff is the default.
         params: Days.
 
     Findings: `tariff_unknown` (held), `check_meter` (held: a meter that checks another is not billed).
@@ -87,7 +87,7 @@ def billing_spans(metered: pl.DataFrame, meters: pl.DataFrame, book: TariffBook,
     reason = (
         pl.when(pl.col("check_of").is_not_null())
         .then(pl.lit("check_meter"))
-        .when(~pl.col("tariff").is_in(names))
+        .when(pl.lit(bool(book.tariff)) & ~pl.col("tariff").is_in(names))
         .then(pl.lit("tariff_unknown"))
     )
     judged = known.with_columns(reason=reason)

@@ -230,6 +230,15 @@ def test_a_tariff_that_does_not_exist_holds_the_meter() -> None:
     assert found.findings["reason"].to_list() == ["tariff_unknown"]
 
 
+def test_without_a_book_of_tariffs_every_meter_is_billed_in_its_own_zone_without_time_of_use() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    found = bill(
+        build_finals(start, [1] * 96), MONDAY, date(2026, 7, 28), toml="", registry=build_meters(timezone=BERLIN)
+    )
+    assert line(found, "energy_total")["timezone"] == BERLIN
+    assert line(found, "energy_total")["tou_calendar"] is None
+
+
 def test_boundary_reads_are_multiplied_like_the_intervals() -> None:
     start, end = day_bounds(MONDAY, BERLIN)
     reads = conform(
