@@ -1,48 +1,98 @@
 """The house in one process: messages from a frame in memory, topics as lists, the store in a folder."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import polars as pl
 
-from app.workers import Batch
-from schemas.frames import Frame, conform
+from app.messages import from_messages
+from ingest.kafka.source import Place, Position, Span
+from schemas.frames import Frame
 
-BATCH_MESSAGES = 50_000
+
+class MemoryPolled(NamedTuple):
+    """See `ingest.kafka.source.Polled`."""
+
+    revoked: frozenset[Place]
+    assigned: tuple[Position, ...]
+    spans: tuple[Span, ...]
+    rows: pl.DataFrame
+
+    def frames(self) -> pl.DataFrame:
+        """RAW_FRAMES."""
+        return self.rows
 
 
 class MemorySource:
-    """`workers.Source` over RAW_FRAMES in memory, in their order, `batch_messages` at a time."""
+    """`lane.Source` over rows in memory (`topic`, `partition`, `offset` and more), read once, in their order.
 
-    def __init__(self, frames: pl.DataFrame, batch_messages: int = BATCH_MESSAGES) -> None:
-        self._frames = frames
-        self._size = batch_messages
-        self._polled = 0
-        self.committed = 0
+    Args:
+        rows: The log. Rows of one offset lie side by side.
+        committed: Next offset of each place, as an earlier source left it; rows before it are not read again.
+    """
 
-    def poll(self) -> Batch | None:
+    def __init__(self, rows: pl.DataFrame, committed: dict[Place, int] | None = None) -> None:
+        self.committed: dict[Place, int] = dict(committed or {})
+        done = pl.lit(value=False)
+        for (topic, partition), offset in self.committed.items():
+            done |= (pl.col("topic") == topic) & (pl.col("partition") == partition) & (pl.col("offset") < offset)
+        self._places = rows.select("topic", "partition").unique().sort("topic", "partition")
+        self._rows = rows.filter(~done)
+        self._read = 0
+        self._fresh = True
+
+    def is_empty(self) -> bool:
+        """True when every row has been polled."""
+        return self._read >= self._rows.height
+
+    def poll(self, limit_s: float, max_messages: int) -> MemoryPolled:  # noqa: ARG002  nothing is waited for
         """See `Source.poll`."""
-        if self._polled >= self._frames.height:
-            return None
-        part = self._frames.slice(self._polled, self._size)
-        first, last = self._polled, self._polled + part.height - 1
-        self._polled += part.height
-        return Batch(part, f"{part['topic'][0]} {first}-{last}")
+        part = self._rows.slice(self._read, max_messages)
+        self._read += part.height
+        return MemoryPolled(frozenset(), self._positions(), _spans(part), part)
 
-    def commit(self, batch: Batch) -> None:
+    def keep_alive(self) -> MemoryPolled:
+        """See `Source.keep_alive`."""
+        return MemoryPolled(frozenset(), (), (), self._rows.clear())
+
+    def pause(self) -> None:
+        """See `Source.pause`. Nothing is fetched unasked."""
+
+    def resume(self) -> None:
+        """See `Source.resume`."""
+
+    def commit(self, spans: Iterable[Span]) -> frozenset[Place]:
         """See `Source.commit`."""
-        self.committed += batch.frames.height
+        done = {(span.topic, span.partition): span.next for span in spans}
+        self.committed |= done
+        return frozenset(done)
+
+    def lag(self) -> dict[Place, int]:
+        """See `Source.lag`."""
+        waiting = self._rows.slice(self._read).group_by("topic", "partition").len()
+        places = zip(waiting["topic"], waiting["partition"], strict=True)
+        return dict(zip(places, waiting["len"], strict=True))
+
+    def _positions(self) -> tuple[Position, ...]:
+        if not self._fresh:
+            return ()
+        self._fresh = False
+        places = zip(self._places["topic"], self._places["partition"], strict=True)
+        return tuple(Position(*place, self.committed.get(place, 0)) for place in places)
 
 
 class MemoryPublisher:
-    """`workers.Publisher` that keeps the rows of each topic."""
+    """`workers.Publisher` that keeps the messages of each topic."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, pl.DataFrame]] = []
         self._topics: dict[str, list[pl.DataFrame]] = defaultdict(list)
 
-    def publish(self, topic: str, frame: Frame, rows: pl.DataFrame) -> None:
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
         """See `Publisher.publish`."""
-        self._waiting.append((topic, conform(rows, frame)))
+        self._waiting.append((topic, rows))
+        return rows.height
 
     def flush(self) -> None:
         """See `Publisher.flush`."""
@@ -52,4 +102,12 @@ class MemoryPublisher:
 
     def rows(self, topic: str, frame: Frame) -> pl.DataFrame:
         """Everything that was acknowledged on a topic, in order."""
-        return pl.concat([frame.empty(), *self._topics[topic]])
+        return from_messages([value for part in self._topics[topic] for value in part["value"]], frame)
+
+
+def _spans(rows: pl.DataFrame) -> tuple[Span, ...]:
+    if rows.is_empty():
+        return ()
+    ends = rows.group_by("topic", "partition").agg(first=pl.col("offset").min(), last=pl.col("offset").max())
+    columns = zip(ends["topic"], ends["partition"], ends["first"], ends["last"], strict=True)
+    return tuple(Span(topic, partition, first, last + 1, 0) for topic, partition, first, last in columns)

@@ -15,22 +15,25 @@ from app.commands.outages import heard_of_reads
 from app.commands.vee import vee_params
 from app.embedded import MemoryPublisher, MemorySource
 from app.files import write_outputs
+from app.fuse import Fuse
 from app.inputs import with_profiles
+from app.lane import Lane, LaneParams, Work
 from app.picture import busiest_day, draw_day
 from app.scores import energy_error, score_outages
 from app.summary import counts, progress
+from app.telemetry import Health
 from billing_export.delivery import deliver
 from billing_export.export import export
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
 from ingest import meter_types
 from ingest.decode import Decoded
+from ingest.kafka.source import Position
 from ingest.keyring import Keyring
-from ingest.replay import Windows
 from outage.detect import Detected, detect_outages
 from outage.messages import render_feeds
 from outage.params import DetectParams
-from schemas.frames import EVENTS, EXCEPTIONS, FINALS, INTERVALS, READS, REJECTS
+from schemas.frames import EVENTS, EXCEPTIONS, FINALS, INTERVALS, RAW_FRAMES, READS, REJECTS
 from simulator import files as simulated_files
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
@@ -42,6 +45,7 @@ T = TypeVar("T")
 
 LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
 METERS_A_BUCKET: Final = 500
+BATCH_MESSAGES: Final = 50_000
 
 
 class Road(NamedTuple):
@@ -88,7 +92,7 @@ def _travel(simulated: Simulated, store: ReadingStore, clock: Clockwork, out: Pa
     types = meter_types.BUILT_IN
     meters = with_profiles(simulated.meters, types)
     store.append("meters", meters, "meters")
-    registry = workers.Registry(Keyring.from_csv(simulated.keys_csv), meters, types)
+    registry = workers.Registry.of(Keyring.from_csv(simulated.keys_csv), meters, types)
     publisher = MemoryPublisher()
     decoded = clock.run(
         "decode and store", "frames", lambda: _both_lanes(simulated.frames, store, publisher, registry),
@@ -147,17 +151,45 @@ class Gathered(NamedTuple):
         )
 
 
+class Keeping:
+    """A work that also keeps what each batch decoded to."""
+
+    def __init__(self, work: Work[Decoded]) -> None:
+        self._work = work
+        self.kept: list[Decoded] = []
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """See `Work.adopt`."""
+        self._work.adopt(positions)
+
+    def prepare(self, frames: pl.DataFrame) -> Decoded:
+        """See `Work.prepare`."""
+        decoded = self._work.prepare(frames)
+        self.kept.append(decoded)
+        return decoded
+
+    def deliver(self, prepared: Decoded, token: str) -> None:
+        """See `Work.deliver`."""
+        self._work.deliver(prepared, token)
+
+
 def _both_lanes(
     frames: pl.DataFrame, store: ReadingStore, publisher: MemoryPublisher, registry: workers.Registry
 ) -> list[Decoded]:
     gasps = pl.col("topic") == LAST_GASP_TOPIC
-    urgent, usual = MemorySource(frames.filter(gasps)), MemorySource(frames.filter(~gasps))
-    decoded = [
-        *workers.relay_events(urgent, publisher, registry, Windows.empty()),
-        *workers.ingest(usual, store, publisher, registry, Windows.empty()),
-    ]
+    urgent = Keeping(workers.EventsWork(publisher, registry, lambda _: RAW_FRAMES.empty()))
+    _carry(frames.filter(gasps), urgent)
+    fuse = workers.fuse_of(Fuse(share=1.0, messages=BATCH_MESSAGES), time.monotonic)
+    usual = Keeping(workers.IngestWork(store, publisher, registry, fuse))
+    _carry(frames.filter(~gasps), usual)
     store.append("events", publisher.rows(workers.EVENTS_TOPIC, EVENTS), "events")
-    return decoded
+    return urgent.kept + usual.kept
+
+
+def _carry(frames: pl.DataFrame, work: Keeping) -> None:
+    source = MemorySource(frames)
+    params = LaneParams(batch_messages=BATCH_MESSAGES, batch_seconds=0, shutdown_seconds=600, poll_seconds=1)
+    Lane(source, work, params, Health(heartbeat_limit_s=600)).run(source.is_empty)
 
 
 def _find_outages(events: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame) -> Detected:

@@ -1,8 +1,10 @@
 """How near a run came to the truth that the simulator wrote beside its frames."""
 
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
+
+_NO_TRUTH: Final = {"energy_error": 0.0, "energy_bias": 0.0}
 
 
 def energy_error(finals: pl.DataFrame, truth: pl.DataFrame) -> dict[str, float]:
@@ -16,10 +18,8 @@ def energy_error(finals: pl.DataFrame, truth: pl.DataFrame) -> dict[str, float]:
     true = truth.select(*what, true=pl.col("value_milli")).with_columns(pl.col("channel").cast(pl.String))
     billed = finals.select(*what, final=pl.col("value_milli")).with_columns(pl.col("channel").cast(pl.String))
     pairs = true.join(billed, on=what, how="left").with_columns(off=pl.col("final").fill_null(0) - pl.col("true"))
-    whole = pairs["true"].sum()
-    if not whole:
-        return {"energy_error": 0.0, "energy_bias": 0.0}
-    return {"energy_error": float(pairs["off"].abs().sum() / whole), "energy_bias": float(pairs["off"].sum() / whole)}
+    whole, off, bias = int(pairs["true"].sum()), int(pairs["off"].abs().sum()), int(pairs["off"].sum())
+    return {"energy_error": off / whole, "energy_bias": bias / whole} if whole else _NO_TRUTH
 
 
 def score_outages(found: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:

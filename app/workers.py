@@ -2,25 +2,36 @@
 
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
-    dirty days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
-    ami.events, ami.heard ─► detect_outages ─► ami.outages
-    FINALS ─► determinants, files ─► delivery
+    ami.events, ami.rejects ─► store ─► commit
+    ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
-committed. A crash at any call leaves the batch to be done again; the store collapses what came twice.
+committed. Each worker says what it does with a batch; `app.lane` carries batches through. A crash at any call leaves
+the batch to be done again, and the store collapses what came twice.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import polars as pl
 
+from app.fuse import Fuse
+from app.messages import from_messages, to_messages
+from app.retry import part_poison
 from ingest.decode import Decoded, decode_frames
+from ingest.derived import bucket_of
+from ingest.enrolment import Enrolment
+from ingest.kafka.source import Position
 from ingest.keyring import Keyring
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
-from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS, Frame
+from schemas.codes import RejectReason
+from schemas.errors import ContractError
+from schemas.frames import DIRTY_DAYS, EVENTS, PROVENANCE, REJECTS, REPLAY_WINDOWS, Frame
+from schemas.timegrid import day_bounds
 from storage.store import ReadingStore, Scope
 from validation.params import VeeParams
 from validation.vee import Vee, VeeInputs, run_vee
@@ -31,30 +42,11 @@ DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
 
 
-class Batch(NamedTuple):
-    """Messages polled together: RAW_FRAMES, and the token that names them (topic, partitions, offsets)."""
-
-    frames: pl.DataFrame
-    token: str
-
-
-class Source(Protocol):
-    """Batches in order. Positions move only by `commit`, and only forwards."""
-
-    def poll(self) -> Batch | None:
-        """The next batch; None when nothing waits."""
-        ...
-
-    def commit(self, batch: Batch) -> None:
-        """Everything up to the end of that batch is done with."""
-        ...
-
-
 class Publisher(Protocol):
-    """Rows on their way to a topic. What `flush` has returned from is acknowledged by the broker."""
+    """Messages on their way to a topic. What `flush` has returned from is acknowledged by the broker."""
 
-    def publish(self, topic: str, frame: Frame, rows: pl.DataFrame) -> None:
-        """The rows are handed over."""
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
+        """Messages (`key`, `value`) are handed over; their number."""
         ...
 
     def flush(self) -> None:
@@ -68,47 +60,157 @@ class Registry(NamedTuple):
     keyring: Keyring
     meters: pl.DataFrame
     types: MeterTypes
+    enrolment: Enrolment
+
+    @classmethod
+    def of(cls, keyring: Keyring, meters: pl.DataFrame, types: MeterTypes) -> "Registry":
+        """The registry, its look-up tables made once."""
+        return cls(keyring, meters, types, Enrolment.of(meters, types))
 
 
-def ingest(
-    source: Source, store: ReadingStore, publisher: Publisher, registry: Registry, windows: Windows
-) -> Iterator[Decoded]:
-    """Run the frames lane until nothing waits: each batch stored, published and committed before the next.
+class IngestWork:
+    """The frames lane: decode; store frames, intervals, reads, windows and rejects; publish what others wait for."""
 
-    Yields:
-        What each batch decoded to, after its commit; its `windows` go in with the next.
+    def __init__(
+        self, store: ReadingStore, publisher: Publisher, registry: Registry, pass_fuse: Callable[[int, int], None]
+    ) -> None:
+        self._store, self._publisher, self._registry = store, publisher, registry
+        self._pass_fuse = pass_fuse
+        self._windows = Windows.empty()
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """Replay windows as they were when the first message to be read had not been seen."""
+        seen = [self._store.load_windows(*position) for position in positions]
+        self._windows = Windows.from_frame(pl.concat([REPLAY_WINDOWS.empty(), *seen]))
+
+    def prepare(self, frames: pl.DataFrame) -> Decoded:
+        """Decode; the windows go on to the next batch."""
+        registry = self._registry
+        decoded = decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
+        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible)
+        self._windows = decoded.windows
+        return decoded
+
+    def deliver(self, decoded: Decoded, token: str) -> None:
+        """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier."""
+        poison = [
+            _store_all(self._store, table, rows, token)
+            for table, rows in (
+                ("frames", decoded.messages),
+                ("intervals", decoded.intervals),
+                ("reads", decoded.reads),
+                ("replay_windows", decoded.seen),
+            )
+        ]
+        rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
+        self._store.append("rejects", rejects, token)
+        _publish(self._publisher, REJECTS_TOPIC, rejects, _place(rejects))
+        _publish(self._publisher, EVENTS_TOPIC, decoded.events, self._feeder(decoded.events))
+        _publish(self._publisher, HEARD_TOPIC, decoded.heard, self._feeder(decoded.heard))
+        _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
+        self._publisher.flush()
+
+    def _feeder(self, rows: pl.DataFrame) -> pl.Series:
+        return feeder_of(rows, self._registry.meters)
+
+
+class EventsWork:
+    """The last-gasp lane: decode, publish, flush. The database is not asked; windows come from the topic itself.
+
+    Args:
+        look_back: RAW_FRAMES that stand before those positions, as far back as a replay window matters.
     """
-    while (batch := source.poll()) is not None:
-        decoded = decode_frames(batch.frames, registry.keyring, windows, registry.meters, registry.types)
-        store.append("frames", decoded.messages, batch.token)
-        store.append("intervals", decoded.intervals, batch.token)
-        store.append("reads", decoded.reads, batch.token)
-        store.append("replay_windows", decoded.seen, batch.token)
-        store.append("rejects", decoded.rejects, batch.token)
-        publisher.publish(REJECTS_TOPIC, REJECTS, decoded.rejects)
-        publisher.publish(EVENTS_TOPIC, EVENTS, decoded.events)
-        publisher.publish(HEARD_TOPIC, HEARD, decoded.heard)
-        publisher.publish(DIRTY_DAYS_TOPIC, DIRTY_DAYS, decoded.dirty_days)
-        publisher.flush()
-        source.commit(batch)
-        windows = decoded.windows
-        yield decoded
+
+    def __init__(
+        self, publisher: Publisher, registry: Registry, look_back: Callable[[tuple[Position, ...]], pl.DataFrame]
+    ) -> None:
+        self._publisher, self._registry, self._look_back = publisher, registry, look_back
+        self._windows = Windows.empty()
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """Replay windows rebuilt from the messages before the first to be read."""
+        self._windows = Windows.empty()
+        self._windows = self._decode(self._look_back(positions)).windows
+
+    def prepare(self, frames: pl.DataFrame) -> Decoded:
+        """Decode; the windows go on to the next batch."""
+        decoded = self._decode(frames)
+        self._windows = decoded.windows
+        return decoded
+
+    def deliver(self, decoded: Decoded, token: str) -> None:  # noqa: ARG002  every work takes a token
+        """Events and rejects acknowledged by the broker."""
+        _publish(self._publisher, EVENTS_TOPIC, decoded.events, feeder_of(decoded.events, self._registry.meters))
+        _publish(self._publisher, REJECTS_TOPIC, decoded.rejects, _place(decoded.rejects))
+        self._publisher.flush()
+
+    def _decode(self, frames: pl.DataFrame) -> Decoded:
+        registry = self._registry
+        return decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
 
 
-def relay_events(source: Source, publisher: Publisher, registry: Registry, windows: Windows) -> Iterator[Decoded]:
-    """Run the last-gasp lane until nothing waits: decoded, published, committed. The database is not asked.
+class StoreWork:
+    """Events and rejects into the database, as a consumer of its own: neither lane waits for it."""
 
-    Yields:
-        What each batch decoded to. Storing events and this lane's messages is the work of `store_lane`.
-    """
-    while (batch := source.poll()) is not None:
-        decoded = decode_frames(batch.frames, registry.keyring, windows, registry.meters, registry.types)
-        publisher.publish(EVENTS_TOPIC, EVENTS, decoded.events)
-        publisher.publish(REJECTS_TOPIC, REJECTS, decoded.rejects)
-        publisher.flush()
-        source.commit(batch)
-        windows = decoded.windows
-        yield decoded
+    _TABLES: Final[dict[str, tuple[str, Frame]]] = {
+        EVENTS_TOPIC: ("events", EVENTS),
+        REJECTS_TOPIC: ("rejects", REJECTS),
+    }
+
+    def __init__(self, store: ReadingStore) -> None:
+        self._store = store
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """Nothing is carried from batch to batch."""
+
+    def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """Rows by table. `messages`: `topic`, `value`."""
+        return {
+            table: from_messages(messages.filter(pl.col("topic") == topic)["value"].to_list(), frame)
+            for topic, (table, frame) in self._TABLES.items()
+        }
+
+    def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
+        """Inserted and acknowledged."""
+        for table, part in rows.items():
+            self._store.append(table, part, token)
+
+
+class VeeWork:
+    """Dirty days, collected for a while, then judged by the bucket of meters."""
+
+    def __init__(
+        self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
+    ) -> None:
+        self._store, self._params, self._now = store, params, now
+        names = meters["meter_id"].unique().sort()
+        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
+        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """Nothing is carried from batch to batch."""
+
+    def prepare(self, messages: pl.DataFrame) -> list[Scope]:
+        """Meters and spans whose raw data changed, each once."""
+        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique().sort("bucket", "day")
+        spans = dirty.group_by("bucket", maintain_order=True).agg(
+            first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1)
+        )
+        return [
+            Scope(
+                tuple(self._buckets.filter(pl.col("bucket") == bucket)["meter_id"].to_list()),
+                min(day_bounds(first, zone)[0] for zone in self._zones),
+                max(day_bounds(after, zone)[0] for zone in self._zones),
+            )
+            for bucket, first, after in zip(spans["bucket"], spans["first"], spans["after"], strict=True)
+        ]
+
+    def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
+        """Judged and stored. Judging a day again appends only what differs."""
+        run_id = str(uuid.uuid4())
+        params = msgspec.structs.replace(self._params, judged_at=self._now(), run_id=run_id)
+        for _ in judge(self._store, (scope for scope in scopes if scope.meters), params):
+            continue
 
 
 def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> Iterator[Vee]:
@@ -117,7 +219,7 @@ def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> I
     Args:
         store: Where raw data are and finals go.
         buckets: Meters and the span [start, end) whose finals are wanted.
-        params: Bounds are those of each bucket; `context_days` of history are loaded beside it.
+        params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid.
 
     Yields:
         The judgement of each bucket, after its rows were acknowledged. Doing a bucket again appends nothing.
@@ -125,8 +227,58 @@ def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> I
     reach = timedelta(days=params.context_days)
     for bucket in buckets:
         context = store.load_context(Scope(bucket.meters, bucket.start - reach, bucket.end + reach))
-        judged = run_vee(VeeInputs(*context), params)
+        judged = run_vee(
+            VeeInputs(*context), msgspec.structs.replace(params, grid_from=bucket.start, grid_to=bucket.end)
+        )
         token = f"vee {params.run_id} {bucket.meters[0]} {bucket.start.isoformat()} {bucket.end.isoformat()}"
         store.append("finals", judged.appended, token)
         store.append("exceptions", judged.exceptions, token)
         yield judged
+
+
+def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None]:
+    """What a batch passes through: its messages, and those of its rejects that count."""
+    return lambda messages, rejected: fuse.pass_through(clock(), messages, rejected)
+
+
+def feeder_of(rows: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
+    """The feeder of each row's meter, else the meter itself: events of one node meet in one consumer."""
+    feeders = meters.select("meter_id", "feeder_id").unique("meter_id", keep="last")
+    keyed = rows.select("meter_id").join(feeders, on="meter_id", how="left", maintain_order="left")
+    return keyed.select(pl.coalesce("feeder_id", "meter_id")).to_series()
+
+
+def _publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Series) -> None:
+    messages = to_messages(rows, keys)
+    if messages.height:
+        publisher.publish(topic, messages)
+
+
+def _place(rows: pl.DataFrame) -> pl.Series:
+    return rows.select(pl.format("{}-{}", "topic", "partition")).to_series()
+
+
+def _store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -> pl.DataFrame:
+    """Rows that the store refuses for good; all others are stored."""
+    try:
+        store.append(table, rows, token)
+    except ContractError:
+        parts = iter(range(2 * rows.height + 1))
+        return part_poison(rows, lambda part: store.append(table, part, f"{token} part {next(parts)}"))
+    return rows.clear()
+
+
+def _poison_rejects(poison: pl.DataFrame, messages: pl.DataFrame) -> pl.DataFrame:
+    """REJECTS of the messages whose rows the store refused."""
+    if poison.is_empty():
+        return REJECTS.empty()
+    places = list(PROVENANCE)
+    hit = messages.join(poison.select(places).unique(), on=places, how="semi", nulls_equal=True)
+    filled = hit.with_columns(
+        reason=pl.lit(RejectReason.POISON.value).cast(REJECTS.schema["reason"]),
+        detail=pl.lit("the store refuses a row of this message"),
+        at=pl.lit(0, dtype=pl.Int32),
+        key_id=pl.lit(None, dtype=pl.String),
+        code_version=pl.lit(""),
+    )
+    return filled.select(REJECTS.schema.names())

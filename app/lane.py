@@ -1,0 +1,240 @@
+"""A lane: poll, prepare, deliver, commit; batches in order, and at most two alive.
+
+While one batch is delivered (inserted, published, flushed) by a second thread, the next is polled and prepared by the
+first; then the first waits, keeping the group membership alive, and commits. Offsets move only after delivery.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import polars as pl
+
+from app.retry import Retry
+from app.telemetry import Health
+from ingest.kafka.source import Place, Position, Span
+from schemas.errors import TransientError
+
+LOG = logging.getLogger("ami.lane")
+
+Prepared = TypeVar("Prepared")
+
+
+class Polled(Protocol):
+    """What one poll brought: first ownership lost, then won, then messages."""
+
+    @property
+    def revoked(self) -> frozenset[Place]: ...
+    @property
+    def assigned(self) -> tuple[Position, ...]: ...
+    @property
+    def spans(self) -> tuple[Span, ...]: ...
+    def frames(self) -> pl.DataFrame:
+        """RAW_FRAMES (or rows of a topic's own kind), with `topic` and `partition`."""
+        ...
+
+
+class Source(Protocol):
+    """One member of a consumer group; see `ingest.kafka.source.KafkaSource`."""
+
+    def poll(self, limit_s: float, max_messages: int) -> Polled: ...
+    def keep_alive(self) -> Polled: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def commit(self, spans: Iterable[Span]) -> frozenset[Place]: ...
+    def lag(self) -> dict[Place, int]: ...
+
+
+class Work(Protocol[Prepared]):
+    """What a worker does with a batch."""
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """These partitions are ours, and this is where each is read from: load what belongs to that place."""
+        ...
+
+    def prepare(self, frames: pl.DataFrame) -> Prepared:
+        """The pure stages. Called in order; may carry values from one batch to the next."""
+        ...
+
+    def deliver(self, prepared: Prepared, token: str) -> None:
+        """Stored and published, acknowledged. Safe to repeat. Runs in a thread of its own."""
+        ...
+
+
+class LaneParams(NamedTuple):
+    """When a batch is full, and how long things may take."""
+
+    batch_messages: int
+    batch_seconds: float
+    shutdown_seconds: float
+    poll_seconds: float = 0.2
+
+
+class _Pending(NamedTuple):
+    """Polled, not prepared."""
+
+    frames: tuple[pl.DataFrame, ...] = ()
+    spans: tuple[Span, ...] = ()
+    messages: int = 0
+    since: float = 0.0
+
+
+class Lane(Generic[Prepared]):
+    """Runs one work on one source.
+
+    Args:
+        source: Where batches come from; used by the thread that calls `run` only.
+        work: What is done with them.
+        params: Sizes and times.
+        health: Told of each round.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        work: Work[Prepared],
+        params: LaneParams,
+        health: Health,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._work, self._params = source, work, params
+        self._health, self._clock = health, clock
+        self._pending = _Pending()
+        self._in_flight: tuple[Future[None], tuple[Span, ...]] | None = None
+        self._next: dict[Place, int] = {}
+        self._deadline: float | None = None
+        self._changed = False
+        self._retry = Retry(self._must_give_up)
+        self._retry_delivery = Retry(self._must_give_up)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="deliver")
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Go round until `stop`, then finish what is in flight within the bound.
+
+        Raises:
+            AmiError: As raised by the work; nothing of the failed batch is committed.
+        """
+        try:
+            while not stop():
+                self._round()
+            self._deadline = self._clock() + self._params.shutdown_seconds
+            if self._pending.messages:
+                self._submit()
+            self._settle()
+        finally:
+            self._deadline = self._deadline or self._clock()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _must_give_up(self) -> bool:
+        return self._deadline is not None and self._clock() >= self._deadline
+
+    def _round(self) -> None:
+        room = max(1, self._params.batch_messages - self._pending.messages)
+        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, room))
+        self._health.beat(self._clock())
+        self._change_hands(polled)
+        frames = polled.frames()
+        if polled.spans:
+            since = self._pending.since if self._pending.spans else self._clock()
+            self._pending = _Pending(
+                (*self._pending.frames, frames),
+                (*self._pending.spans, *polled.spans),
+                self._pending.messages + sum(span.next - span.first for span in polled.spans),
+                since,
+            )
+        if self._is_due():
+            self._submit()
+        elif self._in_flight is not None and self._in_flight[0].done():
+            self._settle()
+
+    def _is_due(self) -> bool:
+        if not self._pending.messages:
+            return False
+        full = self._pending.messages >= self._params.batch_messages
+        return full or self._clock() - self._pending.since >= self._params.batch_seconds
+
+    def _submit(self) -> None:
+        """Prepare the pending batch while the one before is still being delivered; then hand it over."""
+        batch, self._pending = self._pending, _Pending()
+        prepared = self._work.prepare(pl.concat(batch.frames))
+        self._settle()
+        spans = _joined(batch.spans)
+        token = " ".join(f"{span.topic}/{span.partition}:{span.first}-{span.next - 1}" for span in spans)
+        self._in_flight = (self._pool.submit(self._deliver, prepared, token), spans)
+
+    def _deliver(self, prepared: Prepared, token: str) -> None:
+        self._retry_delivery(lambda: self._work.deliver(prepared, token), self._failed)
+        self._health.last_insert_good = True
+
+    def _failed(self, error: TransientError) -> None:
+        self._health.last_insert_good = False
+        LOG.warning("delivery failed, the same batch is tried again", extra={"fields": {"why": str(error)}})
+
+    def _settle(self) -> None:
+        """Wait for the batch in flight, staying a member of the group, and commit it."""
+        if self._in_flight is None:
+            return
+        done, spans = self._in_flight
+        if not done.done():
+            self._wait(done)
+        self._in_flight = None
+        done.result()
+        committed = self._retry(lambda: self._source.commit(spans))
+        for span in spans:
+            if (span.topic, span.partition) in committed:
+                self._next[span.topic, span.partition] = span.next
+
+    def _wait(self, done: Future[None]) -> None:
+        self._source.pause()
+        while not done.done() and not self._must_give_up():
+            try:
+                done.exception(timeout=self._params.poll_seconds)
+            except NotYet:
+                self._note(self._retry(self._source.keep_alive))
+                self._health.beat(self._clock())
+        self._source.resume()
+
+    def _change_hands(self, polled: Polled) -> None:
+        """After a change of ownership nothing is in flight, and the work knows where each partition of ours is read."""
+        self._note(polled)
+        if not self._changed:
+            return
+        self._settle()
+        self._changed = False
+        self._health.assigned = bool(self._next)
+        self._work.adopt(tuple(Position(topic, part, offset) for (topic, part), offset in sorted(self._next.items())))
+
+    def _note(self, polled: Polled) -> None:
+        """Lost partitions are forgotten, with those of their messages that are not prepared yet; won ones have a place.
+
+        Messages in flight are delivered all the same: that does no harm, and the source commits only what is ours.
+        """
+        self._changed |= bool(polled.revoked or polled.assigned)
+        self._drop(polled.revoked)
+        for place in polled.revoked:
+            self._next.pop(place, None)
+        for position in polled.assigned:
+            self._next[position.topic, position.partition] = position.offset
+
+    def _drop(self, places: frozenset[Place]) -> None:
+        if not places or not self._pending.spans:
+            return
+        spans = tuple(span for span in self._pending.spans if (span.topic, span.partition) not in places)
+        lost = pl.lit(value=False)
+        for topic, partition in places:
+            lost |= (pl.col("topic") == topic) & (pl.col("partition") == partition)
+        frames = tuple(part.filter(~lost) for part in self._pending.frames)
+        self._pending = _Pending(frames, spans, sum(span.next - span.first for span in spans), self._pending.since)
+
+
+def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """One span a partition and term, in order."""
+    joined: dict[tuple[str, int, int], Span] = {}
+    for span in spans:
+        known = joined.get((span.topic, span.partition, span.term))
+        joined[span.topic, span.partition, span.term] = span if known is None else known._replace(next=span.next)
+    return tuple(joined.values())
