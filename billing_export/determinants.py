@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from billing_export.derived import load_factor_lines, power_factor_lines
 from billing_export.lines import BILLED_CHANNELS, judge
 from billing_export.located import metered, newest
 from billing_export.registers import register_lines
@@ -47,8 +48,9 @@ def compute_determinants(
         Lines: `energy_total` and `energy_delivered` (Σ delivered), `energy_tou_<p>` for each period of the tariff
         (they sum to the total, exactly), `energy_received`, `energy_net` (channel null; beside the two, never
         instead), `reactive_energy` (a line per reactive channel), `demand_max` and `demand_max_tou_<p>` (thousandths
-        of a watt; `occurred_at` is the start of the window), `register_start` and `register_end` (`occurred_at` is
-        the instant of the read, no intervals). The six counts of a line add up to `n_intervals`; intervals without a
+        of a watt; `occurred_at` is the start of the window), `apparent_demand_max`, `power_factor` and `load_factor`
+        (in `ratio`; left out where the divisor is zero), `register_start` and `register_end` (`occurred_at` is the
+        instant of the read, no intervals). The six counts of a line add up to `n_intervals`; intervals without a
         final are missing.
     """
     lines = compute_lines(finals, meters, reads, tariffs, params)
@@ -66,7 +68,9 @@ def compute_lines(
     civil = civil_rows(found, tariffs, params.holidays)
     used = usage(found.rows, civil)
     demand = demand_lines(found, civil, used, tariffs)
-    judged = judge(pl.concat([energy_lines(found, civil, used), net_lines(found, used), demand.lines]), params)
+    energy = pl.concat([energy_lines(found, civil, used), net_lines(found, used)])
+    ratios = [power_factor_lines(found, used), load_factor_lines(energy, demand.lines)]
+    judged = judge(pl.concat([energy, demand.lines, *ratios]), params)
     registers = register_lines(conform(reads, READS), spans.spans)
     lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers, tariffs)])
     said = [spans.findings, judged.findings, demand.findings, straddling(found, used)]

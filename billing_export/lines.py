@@ -36,8 +36,9 @@ UOM_OF_CHANNEL: Final = {
     Channel.REACTIVE_Q2: Uom.KVARH,
     Channel.REACTIVE_Q3: Uom.KVARH,
     Channel.REACTIVE_Q4: Uom.KVARH,
+    Channel.APPARENT_DELIVERED: Uom.KVA,
 }
-"""Channels whose intervals are billed, with the unit of their lines."""
+"""Channels whose intervals are billed, with the unit of their lines (apparent energy is billed as demand only)."""
 BILLED_CHANNELS: Final = tuple(channel.value for channel in UOM_OF_CHANNEL)
 
 

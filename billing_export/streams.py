@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from billing_export.demand import Mask, Peaks, Windows, block_windows, never_sets_peak, peaks, sliding_windows
+from billing_export.derived import apparent_windows
 from billing_export.lines import findings, lines_of
 from billing_export.located import I64
 from billing_export.segments import Segments
@@ -66,22 +67,43 @@ def net_lines(found: Segments, used: Usage) -> pl.DataFrame:
 
 
 def demand_lines(found: Segments, civil: Civil, used: Usage, book: TariffBook) -> DemandLines:
-    """`demand_max` and `demand_max_tou_<p>` of delivered energy, in thousandths of a watt.
+    """`demand_max`, `demand_max_tou_<p>` (thousandths of a watt) and `apparent_demand_max` (of a volt-ampere).
 
+    Apparent demand is the channel `apparent_delivered` where the meter has it, else √(P² + Q²) per window.
     Findings: `no_complete_window` (held: there is no maximum), `peak_may_be_hidden` (windows that could not be
     judged; the line is written).
     """
     windows, count = _windows(found, civil, book), found.segments.height
     channel = found.segments["channel"].cast(pl.String)
     delivered = (channel == Channel.ENERGY_DELIVERED).to_numpy()
-    named = ["demand_max"] * count
-    parts = [_maxima(found, used.counts.sum(axis=1), peaks(windows, count), named, delivered)]
+    totals = used.counts.sum(axis=1)
+    parts = [_maxima(found, totals, peaks(windows, count), ["demand_max"] * count, delivered)]
     for period in range(used.value.shape[1]):
         has = np.array([len(names) > period for names in civil.names], dtype=bool) & delivered
         named = [f"demand_max_tou_{names[period]}" if len(names) > period else "" for names in civil.names]
         within = peaks(windows, count, windows.code == period)
         parts.append(_maxima(found, used.counts[:, period], within, named, has & (used.straddling == 0)))
+    parts.append(_apparent_maxima(found, windows, totals))
     return DemandLines(pl.concat([part.lines for part in parts]), pl.concat([part.findings for part in parts]))
+
+
+def _apparent_maxima(found: Segments, windows: Windows, counts: I64) -> DemandLines:
+    count = found.segments.height
+    channel = found.segments["channel"].cast(pl.String)
+    metered = (channel == Channel.APPARENT_DELIVERED).to_numpy()
+    named = ["apparent_demand_max"] * count
+    direct = _maxima(found, counts, peaks(windows, count), named, metered)
+    metered_spans = found.segments.filter(pl.Series(metered)).select(_SPAN)
+    computed = apparent_windows(found, windows)
+    rows = found.segments.select(*_SPAN, segment=pl.int_range(pl.len()))
+    both = rows.join(metered_spans, on=_SPAN, how="semi", nulls_equal=True)["segment"].to_numpy()
+    wanted = np.zeros(count, dtype=bool)
+    wanted[computed.segment] = True
+    wanted[both] = False
+    derived = _maxima(found, counts, peaks(computed, count), named, wanted)
+    unit = pl.lit(Uom.KVA.value, dtype=UOM)
+    lines = pl.concat([direct.lines, derived.lines.with_columns(channel=pl.lit(None, dtype=CHANNEL))])
+    return DemandLines(lines.with_columns(uom=unit), pl.concat([direct.findings, derived.findings]))
 
 
 def straddling(found: Segments, used: Usage) -> pl.DataFrame:
