@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import CHANNELS, KINDS, NO_NUMBER, ORIGINS, Events, Quantities, Refused
+from ingest.blocks import CHANNELS, KINDS, ORIGINS, Events, Quantities, Refused
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.spans import Flags
 from schemas.frames import CHANNEL, EVENT, EVENTS, INTERVALS, ORIGIN, READS, REASON, REJECTS, UTC_US
@@ -45,7 +46,7 @@ def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
     return rows.with_columns(
         meter_id=senders.meter_id.gather(message),
         event=_enum(kind, [each.value for each in KINDS], EVENT),
-        code=pl.Series(np.where(code == NO_NUMBER, 0, code)).set(pl.Series(code == NO_NUMBER), None).cast(pl.Int32),
+        code=_codes_sent(code),
         origin=_enum(origin, [each.value for each in ORIGINS], ORIGIN),
         occurred_at=pl.Series(at).cast(UTC_US),
         sequence=senders.sequence.gather(message),
@@ -116,11 +117,18 @@ def _quantities(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[s
     )
 
 
-def _enum(codes: "np.ndarray[tuple[int], np.dtype[np.integer]]", values: Sequence[str], dtype: pl.Enum) -> pl.Series:
+def _codes_sent(code: npt.NDArray[np.integer]) -> pl.Series:
+    """Codes as sent: the 32 bits of a register as they are, so bit 31 is the sign; null beyond them."""
+    fits = (code >= 0) & (code < 1 << 32)
+    words = np.where(fits, code, 0).astype(np.uint32).view(np.int32)
+    return pl.Series(words).set(pl.Series(~fits), None)
+
+
+def _enum(codes: npt.NDArray[np.integer], values: Sequence[str], dtype: pl.Enum) -> pl.Series:
     return pl.Series(values, dtype=dtype).gather(codes)
 
 
-def _texts(codes: "np.ndarray[tuple[int], np.dtype[np.integer]]", values: Sequence[str]) -> pl.Series:
+def _texts(codes: npt.NDArray[np.integer], values: Sequence[str]) -> pl.Series:
     """Texts by number, null for -1."""
     return pl.Series([*values, None], dtype=pl.String).gather(np.where(codes < 0, len(values), codes))
 

@@ -125,7 +125,7 @@ def decode_frames(
     received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
     rows = faults.usable()
     rows = rows[~judged.is_copy[rows]]
-    arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received)
+    arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received, frames["topic"])
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
     return _decoded(frames, (opened, key_names), judged, read, (kept, faults, enrolment))

@@ -32,6 +32,7 @@ class Arrived(NamedTuple):
     title: npt.NDArray[np.uint64]  # 0 where none was sent
     meter_row: Places  # by system title; `NOT_ENROLLED` where that says nothing
     received: Micros
+    topic: pl.Series
 
 
 class Rules(NamedTuple):
@@ -151,9 +152,16 @@ class _Work:
         return keep
 
     def _unnamed(self, message: Places, by_title: Places) -> Flags:
-        """The system title alone names the meter: by METERS, else by itself."""
+        """The system title alone names the meter: by METERS, else by itself.
+
+        Without any METERS (files read as they are) a message that names nobody is filed under its topic, the file.
+        """
         titled = self._arrived.title[message] != 0
-        lone = message[titled & (by_title < 0)]
+        if not len(self._rules.enrolment.meter_id):
+            unnamed = message[~titled]
+            self.names.append((unnamed, self._arrived.topic.gather(unnamed)))
+            titled = np.ones(len(message), np.bool_)
+        lone = message[(self._arrived.title[message] != 0) & (by_title < 0)]
         if len(lone):
             hexed = [f"{title:016x}" for title in self._arrived.title[lone].tolist()]
             self.names.append((lone, pl.Series(hexed, dtype=pl.String)))

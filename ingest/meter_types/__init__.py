@@ -135,6 +135,7 @@ def _check(entry: MeterType, where: str) -> None:
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
     places = [value for each in entry.list for value in each.values if value not in LIST_WORDS]
     setups = [name for name in (entry.alarm_push, entry.wake_up_push) if name is not None]
+    _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
     for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)
 
@@ -143,7 +144,7 @@ def _all_in(names: Iterable[str], known: Iterable[str], where: str) -> None:
     allowed = set(known)
     for name in names:
         if name not in allowed:
-            raise ContractError(f"{where}: {name!r} is not one of {', '.join(sorted(allowed))}")
+            raise ContractError(f"{where}: {name!r} means nothing here; known: {', '.join(sorted(allowed)) or 'none'}")
 
 
 def _index(entries: Iterable[MeterType]) -> MeterTypes:

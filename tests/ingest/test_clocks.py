@@ -1,0 +1,72 @@
+"""Columns of date-times against the scalar decoder, one by one."""
+
+import struct
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.clocks import Zones, read_clocks
+from ingest.dlms.cosem import decode_date_time
+from ingest.grouping import is_readable
+from schemas.errors import ProtocolError
+
+OSLO = "Europe/Oslo"
+edge = st.sampled_from([0, 1, 2, 12, 13, 28, 29, 30, 31, 32, 59, 60, 99, 100, 0xFD, 0xFE, 0xFF])
+
+
+@st.composite
+def octets(draw):
+    year = draw(st.sampled_from([0, 1, 1969, 1970, 2000, 2024, 2025, 2100, 9998, 0xFFFF]))
+    fields = [draw(edge | st.integers(1, 12)) for _ in range(7)]
+    deviation = draw(st.sampled_from([-0x8000, -721, -720, -60, 0, 120, 720, 721]))
+    return struct.pack(">H7BhB", year, *fields, deviation, draw(st.sampled_from([0, 1, 2, 8, 0x80, 0xFF])))
+
+
+@given(st.lists(octets(), min_size=1, max_size=20))
+def test_a_header_is_readable_where_the_scalar_decoder_reads_it(clocks):
+    column = np.frombuffer(b"".join(clocks), np.uint8).reshape(-1, 12)
+    assert is_readable(column).tolist() == [_reads(clock) for clock in clocks]
+
+
+def _reads(clock):
+    try:
+        decode_date_time(clock)
+    except ProtocolError:
+        return False
+    return True
+
+
+@given(st.lists(octets(), min_size=1, max_size=20), st.booleans(), st.booleans())
+def test_a_column_of_clocks_says_what_each_says_alone(clocks, has_zone, inverted):
+    column = np.frombuffer(b"".join(clocks), np.uint8).reshape(-1, 12)
+    zone = Zones(np.full(len(clocks), 0 if has_zone else -1, np.int32), (OSLO,))
+    read = read_clocks(column, zone, inverted=inverted)
+    for row, clock in enumerate(clocks):
+        if not _reads(clock):
+            assert not read.placed[row]
+            continue
+        alone = decode_date_time(clock)
+        if alone.local is None or not 1970 <= alone.local.year <= 9998:
+            assert not read.placed[row]
+            continue
+        expected = None
+        if alone.deviation_min is not None or has_zone:
+            expected = alone.instant(ZoneInfo(OSLO), inverted=inverted)
+        if expected is not None and alone.deviation_min is None and _skipped(alone.local):
+            expected = None
+        assert bool(read.placed[row]) == (expected is not None)
+        if expected is not None:
+            assert int(read.at[row]) == (expected.replace(tzinfo=None) - EPOCH) // timedelta(microseconds=1)
+        assert bool(read.invalid[row]) == (not alone.is_reliable)
+
+
+EPOCH = decode_date_time(struct.pack(">H7BhB", 1970, 1, 1, 0xFF, 0, 0, 0, 0, 0, 0)).local
+
+
+def _skipped(local):
+    zone = ZoneInfo(OSLO)
+    there = local.replace(tzinfo=zone).astimezone(ZoneInfo("UTC")).astimezone(zone).replace(tzinfo=None)
+    return there != local

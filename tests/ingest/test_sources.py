@@ -1,0 +1,34 @@
+"""Files of frames: every byte is in a message, in order."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dlms.framing import split_messages, wrap_wpdu
+from ingest.dlms.hdlc import wrap_hdlc
+from ingest.sources import cut_bin, cut_hex
+from schemas.frames import RAW_FRAMES, conform
+
+APDU = b"\x0f\0\0\0\1\0\2\0"
+
+
+@given(st.lists(st.sampled_from([wrap_wpdu(APDU), wrap_wpdu(b"\x0f" * 40), wrap_hdlc(APDU), b"junk"]), max_size=8))
+def test_a_file_is_cut_as_the_framing_cuts_it(parts):
+    data = b"".join(parts)
+    assert cut_bin(data, "f.bin")["payload"].to_list() == [message.payload for message in split_messages(data)]
+
+
+def test_messages_of_a_file_are_numbered_and_have_no_reception_time():
+    frames = cut_bin(wrap_wpdu(APDU) * 3, "f.bin")
+    assert conform(frames, RAW_FRAMES).equals(frames)
+    assert frames["frame"].to_list() == [0, 1, 2] and frames["received_at"].null_count() == 3
+    assert frames["topic"].unique().to_list() == ["f.bin"]
+
+
+def test_lines_of_hexadecimal_are_frames_and_a_line_that_is_none_is_kept():
+    text = f"{wrap_wpdu(APDU).hex()}\n\n{wrap_wpdu(APDU).hex(' ').upper()}\nnot hex\n{wrap_hdlc(APDU).hex()}"
+    payloads = cut_hex(text, "f.hex")["payload"].to_list()
+    assert payloads == [wrap_wpdu(APDU), wrap_wpdu(APDU), b"not hex", wrap_hdlc(APDU)]
+
+
+def test_an_empty_file_has_no_messages():
+    assert cut_bin(b"", "f.bin").is_empty() and cut_hex("\n", "f.hex").is_empty()
