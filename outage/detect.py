@@ -184,12 +184,12 @@ def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> F
     """Not silent for a day before the first onset, where the reads reach back that far."""
     spans, reads = evidence.spans, evidence.reads
     flags = np.ones(len(topology.customer), bool)
-    if not len(spans.start) or not reads.height:
+    if not len(spans.start) or not len(reads.at):
         return flags
     reach = int(spans.start.min()) - params.heard_within_s * 1_000_000
-    if int(reads["at"].to_numpy().min()) <= reach:
+    if int(reads.at.min()) <= reach:
         flags[:] = False
-        flags[reads.filter(pl.col("at") > reach)["meter"].unique().to_numpy()] = True
+        flags[reads.meter[reads.at > reach]] = True
         flags[spans.meter] = True
     return flags
 
@@ -201,7 +201,7 @@ def _name(
     storm: tuple[bool, Circumstances],
     params: DetectParams,
 ) -> _Found:
-    told = told_spans(inferred, topology)
+    told = told_spans(inferred, topology, params)
     named = name_incidents(told, published)
     incidents = describe_incidents(inferred, told, topology, params).join(named.ids, on="incident")
     held = incidents.clear()

@@ -8,14 +8,15 @@ import polars as pl
 from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import CONFIRMED, Circumstances, PingAnswer
 from outage.params import DetectParams
-from outage.spans import NEVER, Spans, first_after, joined
+from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.suppress import Quiet, suppress
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
 from schemas.codes import EventKind
 
 PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
 PHASE_UP = (EventKind.PHASE_RETURNED_L1, EventKind.PHASE_RETURNED_L2, EventKind.PHASE_RETURNED_L3)
-PHASES = "ABC"
+RECORD = 3
+"""Pauses between reads that make a record of a meter's habit."""
 
 
 class EvidenceCounts(NamedTuple):
@@ -38,8 +39,8 @@ class Evidence(NamedTuple):
     suppressed: pl.DataFrame  # `meter`, `start`, `end`, `reason`
     quiet: Quiet
     phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
-    ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
-    reads: pl.DataFrame  # `meter`, `at`: a read taken or a ping answered, ascending
+    ups: Timeline  # power came back
+    reads: Timeline  # a read was taken, or a ping answered
     overdue: Ints  # per meter: a longer pause between two reads means that reads were missed; `NEVER`: not known
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
@@ -61,10 +62,10 @@ def read_evidence(
     folded = fold(believed, DOWN, UP, params)
     pings = _pings(known, topology, params)
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
-    reads = pl.concat([reads.select("meter", "at"), living]).sort("meter", "at")
-    spans = _end_by_reads(folded.spans, reads, params)
-    off = pings.filter(pl.col("answer") == PingAnswer.OFF).sort("meter", "at")
-    spans = _pinged_off(spans, off, (folded.ups, reads), topology)
+    life = timeline(pl.concat([reads.select("meter", "at"), living]))
+    ups = timeline(folded.ups)
+    spans = _end_by_reads(folded.spans, life, params)
+    spans = _pinged_off(spans, pings.filter(pl.col("answer") == PingAnswer.OFF), (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
     suppressed = suppress(spans, believed, topology, known, params)
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
@@ -83,11 +84,11 @@ def read_evidence(
         suppressed=suppressed.rows,
         quiet=suppressed.quiet,
         phase_spans=_phase_spans(believed, params),
-        ups=folded.ups,
-        reads=reads,
-        overdue=_overdue(reads, topology),
+        ups=ups,
+        reads=life,
+        overdue=_overdue(life, topology),
         counts=counts,
-        as_of=_as_of(folded.newest, reads, pings, params),
+        as_of=_as_of(folded.newest, life, pings, params),
     )
 
 
@@ -97,11 +98,11 @@ def place_reads(reads: pl.DataFrame, topology: Topology, params: DetectParams) -
     return known if params.until is None else known.filter(pl.col("at") <= int(params.until.timestamp() * 1_000_000))
 
 
-def _as_of(newest: int, reads: pl.DataFrame, pings: pl.DataFrame, params: DetectParams) -> int:
+def _as_of(newest: int, life: Timeline, pings: pl.DataFrame, params: DetectParams) -> int:
     if params.until is not None:
         return int(params.until.timestamp() * 1_000_000)
-    latest = [frame["at"].max() for frame in (reads, pings)]
-    return max(newest, *(value if isinstance(value, int) else 0 for value in latest), 0)
+    asked = pings["at"].max()
+    return max(newest, int(life.at.max(initial=0)), asked if isinstance(asked, int) else 0)
 
 
 def _pings(known: Circumstances, topology: Topology, params: DetectParams) -> pl.DataFrame:
@@ -111,17 +112,17 @@ def _pings(known: Circumstances, topology: Topology, params: DetectParams) -> pl
     )
 
 
-def _end_by_reads(spans: Spans, reads: pl.DataFrame, params: DetectParams) -> Spans:
-    read = first_after(reads, spans.meter, spans.start + params.clock_tolerance_s * 1_000_000)
+def _end_by_reads(spans: Spans, life: Timeline, params: DetectParams) -> Spans:
+    read = life.first_after(spans.meter, spans.start + params.clock_tolerance_s * 1_000_000)
     by_read = read < spans.end
     return spans._replace(end=np.where(by_read, read, spans.end), by_read=by_read)
 
 
-def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[pl.DataFrame, pl.DataFrame], topology: Topology) -> Spans:
+def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[Timeline, Timeline], topology: Topology) -> Spans:
     """Spans with those that only a ping found, dark since the meters around them fell silent."""
     if off.is_empty():
         return spans
-    confirmed = first_after(off, spans.meter, spans.start - 1) < spans.end
+    confirmed = timeline(off).first_after(spans.meter, spans.start - 1) < spans.end
     spans = spans._replace(pinged_off=confirmed, trusted=spans.trusted | confirmed)
     own = pl.DataFrame({"meter": spans.meter, "start": spans.start, "end": spans.end}).with_row_index("span")
     covered = off.join(own, on="meter").filter((pl.col("start") <= pl.col("at")) & (pl.col("at") < pl.col("end")))
@@ -134,9 +135,9 @@ def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[pl.DataFrame, pl.Da
         return spans
     found = found.sort("meter")
     meter, at = found["meter"].to_numpy(), found["at"].to_numpy()
-    end = np.minimum(first_after(life[0], meter, at), first_after(life[1], meter, at))
+    end = np.minimum(life[0].first_after(meter, at), life[1].first_after(meter, at))
     true = np.ones(len(meter), bool)
-    by_read = first_after(life[1], meter, at) <= end
+    by_read = life[1].first_after(meter, at) <= end
     start = _dark_since(meter, at, spans, topology)
     return joined(spans, Spans(meter, start, end, by_read & (end < NEVER), true, true, ~true, at))
 
@@ -186,12 +187,18 @@ def _lasting(spans: Spans, params: DetectParams) -> Spans:
     return spans.at(lasts)
 
 
-def _overdue(reads: pl.DataFrame, topology: Topology) -> Ints:
+def _overdue(life: Timeline, topology: Topology) -> Ints:
     """One and a half times the usual pause of each meter; of all meters where its own record is too short."""
-    pauses = reads.select("meter", pause=pl.col("at") - pl.col("at").shift(1).over("meter")).drop_nulls()
-    own = pauses.group_by("meter").agg(pause=pl.col("pause").median(), count=pl.len()).filter(pl.col("count") >= 3)
+    same = life.meter[1:] == life.meter[:-1]
+    meter, pause = life.meter[1:][same], np.diff(life.at)[same]
     overdue = np.full(len(topology.customer), NEVER)
-    if pauses.height >= 3:
-        overdue[:] = int(np.median(pauses["pause"].to_numpy()) * 1.5)
-    overdue[own["meter"].to_numpy()] = (own["pause"].to_numpy() * 1.5).astype(np.int64)
+    if len(pause) < RECORD:
+        return overdue
+    overdue[:] = int(np.median(pause) * 1.5)
+    order = np.lexsort((pause, meter))
+    meter, pause = meter[order], pause[order]
+    first = np.flatnonzero(np.r_[True, meter[1:] != meter[:-1]])
+    count = np.diff(np.append(first, len(meter)))
+    own = count >= RECORD
+    overdue[meter[first[own]]] = pause[first[own] + count[own] // 2] * 3 // 2
     return overdue

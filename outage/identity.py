@@ -45,14 +45,14 @@ def name_incidents(told: pl.DataFrame, published: Published) -> Named:
     one that has fallen apart, the part with its first message keeps the id.
 
     Args:
-        told: `incident`, `meter_id`, `start`, `received`: the spans that reported each incident.
+        told: `incident`, `meter_id`, `start`, `received`, `founding`: the spans that reported each incident.
         published: What has been said so far.
     """
     seeds = _seeds(told)
     if published.anchors.is_empty():
         return Named(seeds, pl.DataFrame(schema={"incident_id": pl.String(), "merged_into": pl.String()}))
     homes = _homes(told, published.anchors)
-    winners = homes.sort("received", "incident_id").group_by("incident", maintain_order=True).first()
+    winners = homes.filter("founding").sort("received", "incident_id").group_by("incident", maintain_order=True).first()
     named = seeds.join(winners.select("incident", kept="incident_id"), on="incident", how="left")
     taken = set(published.anchors["incident_id"].unique())
     ids = [
@@ -148,11 +148,11 @@ def _homes(told: pl.DataFrame, anchors: pl.DataFrame) -> pl.DataFrame:
         how="left",
     )
     shared = (
-        told.select("incident", "meter_id", now="start")
+        told.select("incident", "meter_id", "founding", now="start")
         .join(marked, on="meter_id")
         .filter((pl.col("now") - pl.col("start")).abs() <= SAME_SPAN_US)
         .group_by("incident_id", "incident")
-        .agg(count=pl.len(), first=pl.col("first").any())
+        .agg(pl.col("founding").any(), count=pl.len(), first=pl.col("first").any())
         .sort("first", "count", "incident", descending=[True, True, False], nulls_last=True)
         .group_by("incident_id", maintain_order=True)
         .first()

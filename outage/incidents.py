@@ -20,11 +20,14 @@ TOLD = pl.Schema(
         "trusted": pl.Boolean(),
         "pinged_off": pl.Boolean(),
         "planned": pl.Boolean(),
+        "founding": pl.Boolean(),
     }
 )
+"""Spans that reported an incident. `founding`: it began with others; a meter of a dark node that had been silent alone
+since long before says nothing about when the node went dark, nor gives it its id."""
 
 
-def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
+def told_spans(inferred: Inferred, topology: Topology, params: DetectParams) -> pl.DataFrame:
     """`TOLD`: the spans that reported each incident."""
     heard = inferred.members.filter(pl.col("span").is_not_null()).join(
         topology.meters.select("meter", "meter_id"), on="meter", how="left"
@@ -36,7 +39,20 @@ def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
         trusted=pl.Series(spans.trusted, dtype=pl.Boolean),
         pinged_off=pl.Series(spans.pinged_off, dtype=pl.Boolean),
         planned=pl.Series(spans.planned, dtype=pl.Boolean),
-    ).select(*TOLD)
+    ).pipe(_with_founding, params)
+
+
+def _with_founding(told: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
+    window = params.fresh_s * 1_000_000
+    before = pl.col("start") - pl.col("start").shift(1).over("incident") <= window
+    after = pl.col("start").shift(-1).over("incident") - pl.col("start") <= window
+    together = (before.fill_null(value=False)) | (after.fill_null(value=False))
+    return (
+        told.sort("incident", "start", "meter_id")
+        .with_columns(founding=together)
+        .with_columns(founding=pl.col("founding") | ~pl.col("founding").any().over("incident"))
+        .select(*TOLD)
+    )
 
 
 def describe_incidents(
@@ -46,7 +62,7 @@ def describe_incidents(
     members = inferred.members.join(topology.meters.select("meter", "customer", "phase"), on="meter", how="left")
     facts = told.group_by("incident").agg(
         authenticated_share=pl.col("trusted").mean(),
-        started_at=pl.col("start").min(),
+        started_at=pl.col("start").filter("founding").min(),
         pinged=pl.col("pinged_off").any(),
         planned=pl.col("planned").any(),
     )

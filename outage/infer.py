@@ -12,7 +12,7 @@ from outage.onset import Dark, find_onsets, first_per_node
 from outage.params import DetectParams
 from outage.pool import INCIDENTS, MEMBERS, NO_INCIDENT, Pool, shaped
 from outage.restoration import judge_restoration
-from outage.rungs import SEVERAL, Phased, Rung, contrasts, phase_rungs, whole_rung
+from outage.rungs import SEVERAL, Phased, Rung, phase_rungs, whole_rung
 from outage.spans import NEVER, Spans, joined
 from outage.territory import Found, territory_frame
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
@@ -64,7 +64,7 @@ def infer_incidents(evidence: Evidence, topology: Topology, eligible: Flags, par
     number = 0
     for level in reversed(range(len(LEVELS))):
         number = _work_off(whole_rung(level, phased, topology, eligible), work, number)
-        for rung in phase_rungs(level, phased, topology, eligible):
+        for rung in phase_rungs(level, phased, ~pool.taken, (topology, eligible), params.fresh_s):
             number = _work_off(rung, work, number)
     alone = find_individuals(pool, phased, topology, (evidence.as_of, number), params)
     tables = [*work.found, (alone.incidents, alone.members)]
@@ -107,8 +107,7 @@ def _work_off(rung: Rung, work: _Work, number: int) -> int:
         onset = Onset(rung.level, dark.onset, np.where(dark.nested, dark.onset - params.settle_s * SECOND, NEVER))
         members = pool.spans.at(active[member])
         veto = find_vetoes(territory, onset, members, (work.topology, rung.can_live), work.evidence, params)
-        alike = contrasts(rung, dark.node, dark.onset, work.phased, work.topology, params.fresh_s * SECOND)
-        refused = (veto >= 0) | ~alike
+        refused = veto >= 0
         _kill(dark, refused, veto, (rung, active, killed), work)
         if not refused.all():
             chosen = dark._replace(territory=territory, span=active[member], place=place[member], chosen=~refused)
@@ -150,7 +149,7 @@ def _members(dark: Found, rung: Rung, active: Ints, work: _Work) -> tuple[Ints, 
 
 
 def _kill(dark: Found, refused: Flags, veto: Ints, with_: tuple[Rung, Ints, Flags], work: _Work) -> None:
-    """Rule out the onsets that the same life, or the same phases, disprove."""
+    """Rule out the onsets that the same life disproves."""
     rung, active, killed = with_
     place = np.minimum(np.searchsorted(dark.node, rung.node[active]), len(dark.node) - 1)
     until = np.maximum(dark.onset, veto - work.params.clock_tolerance_s * SECOND - 1)

@@ -7,7 +7,7 @@ import numpy as np
 from outage.evidence import Evidence
 from outage.params import DetectParams
 from outage.rungs import Rung
-from outage.spans import NEVER, Spans, first_after, last_until
+from outage.spans import NEVER, Spans
 from outage.topology import NO_NODE, Flags, Ints, Topology
 
 
@@ -69,12 +69,12 @@ def find_vetoes(
     other = ~np.isin(territory.meter, members.meter) & can_live[territory.meter]
     silent, place = territory.meter[other], territory.place[other]
     returning = _first_return(silent, members, topology, onset.level)
-    read = first_after(evidence.reads, silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
-    up = first_after(evidence.ups, silent, onset.ups_from[place] - 1)
-    missed = read - last_until(evidence.reads, silent, onset.start[place]) > evidence.overdue[silent]
+    read = evidence.reads.first_after(silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
+    up = evidence.ups.first_after(silent, onset.ups_from[place] - 1)
+    missed = read - evidence.reads.last_until(silent, onset.start[place]) > evidence.overdue[silent]
     first = np.minimum(np.where(missed, NEVER, read), up)
     lives = first < returning
-    last = last_until(evidence.reads, silent[lives], returning[lives] - 1)
+    last = evidence.reads.last_until(silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))
     return veto

@@ -11,7 +11,7 @@ from outage.infer import Inferred
 from outage.onset import needed_of
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
-from outage.spans import NEVER, first_after
+from outage.spans import NEVER
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
 from schemas.frames import NODE_KIND, UTC_US
 
@@ -79,7 +79,7 @@ def _undecided(
     np.minimum.at(since, of[spans.meter[free]], spans.start[free])
     meter = np.flatnonzero(eligible & np.isin(of, thin))
     meter = meter[~np.isin(meter, spans.meter[free])]
-    lives = first_after(evidence.reads, meter, since[of[meter]] + params.clock_tolerance_s * 1_000_000) < NEVER
+    lives = evidence.reads.first_after(meter, since[of[meter]] + params.clock_tolerance_s * 1_000_000) < NEVER
     # A node in which a neighbour lives is decided: it is not out.
     decided = np.isin(of[meter], of[meter[lives]])
     meter = _spread(meter[~decided], level, evidence, topology, params)
@@ -89,7 +89,7 @@ def _undecided(
 def _spread(meter: Ints, level: int, evidence: Evidence, topology: Topology, params: DetectParams) -> Ints:
     """The best readers of each node, one child after the other."""
     child = topology.node_of[level - 1] if level else topology.customer
-    reads = np.bincount(evidence.reads["meter"].to_numpy(), minlength=len(topology.customer))
+    reads = np.bincount(evidence.reads.meter, minlength=len(topology.customer))
     ranked = (
         pl.DataFrame(
             {"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads[meter]}

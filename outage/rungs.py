@@ -45,41 +45,54 @@ def whole_rung(level: int, phased: Phased, topology: Topology, eligible: Flags) 
     return _rung(level, "", node, eligible, topology, np.ones(len(of), bool))
 
 
-def phase_rungs(level: int, phased: Phased, topology: Topology, eligible: Flags) -> list[Rung]:
+def phase_rungs(level: int, phased: Phased, free: Flags, among: tuple[Topology, Flags], fresh_s: int) -> list[Rung]:
     """The same nodes one phase at a time, then two: a fuse clears its own phases only.
 
     Meters on one phase report by falling silent; those on several only if any of them is known to report phases.
+
+    Args:
+        level: Index into `LEVELS`; a substation has no fuse by phase.
+        phased: All spans.
+        free: Those that no incident holds yet.
+        among: The tree, and the eligible meters.
+        fresh_s: Length of an onset.
     """
-    if SCOPE_OF_LEVEL[level] is Scope.ZONAL and LEVELS[level] == LEVELS[-1]:
+    topology, eligible = among
+    if level == len(LEVELS) - 1 or not free.any():
         return []
-    of = topology.node_of[level]
+    asked = np.flatnonzero(free & (topology.node_of[level][phased.spans.meter] != NO_NODE))
+    of = topology.node_of[level][phased.spans.meter[asked]]
+    counts = _counts(asked, level, phased, topology, fresh_s * 1000)
     rungs = []
     for letters in (*LETTERS, *("".join(pair) for pair in combinations(LETTERS, 2))):
         codes = [LETTERS.index(letter) for letter in letters]
-        here = np.isin(phased.phase, codes)
-        if not here.any():
+        # Silent on exactly these phases: on each of them, and on no other.
+        fits = np.isin(phased.phase[asked], codes)
+        for code, count in enumerate(counts):
+            fits &= (count >= ENOUGH) if code in codes else (count == 0)
+        if not fits.any():
             continue
+        node = np.full(len(free), NO_NODE)
+        node[asked[fits]] = of[fits]
         single = np.isin(topology.phase, codes)
-        several = (topology.phase == SEVERAL) & bool((phased.partial & here).any())
-        node = np.where(here, of[phased.spans.meter], NO_NODE)
+        several = (topology.phase == SEVERAL) & bool(phased.partial[asked[fits]].any())
         rungs.append(_rung(level, letters, node, eligible & (single | several), topology, single))
     return rungs
 
 
-def contrasts(rung: Rung, node: Ints, onset: Ints, phased: Phased, topology: Topology, window: int) -> Flags:
-    """Which nodes have fallen silent on exactly the phases of the rung: on each of them, and on no other."""
-    if not rung.letters:
-        return np.ones(len(node), bool)
-    of = topology.node_of[rung.level][phased.spans.meter]
-    place = np.minimum(np.searchsorted(node, of), max(len(node) - 1, 0))
-    begin = phased.spans.start
-    here = (node[place] == of) & (np.abs(begin - onset[place]) < window) if len(node) else np.zeros(len(of), bool)
-    fits = np.ones(len(node), bool)
+def _counts(asked: Ints, level: int, phased: Phased, topology: Topology, window_ms: int) -> list[Ints]:
+    """Per phase number: how many spans of the same node begin within the window around each span asked for."""
+    of = topology.node_of[level][phased.spans.meter]
+    begin = phased.spans.start // 1000
+    low = int(begin.min())
+    width = int(begin.max()) - low + 2 * window_ms + 2
+    key = of * width + begin - low + window_ms
+    counts = []
     for code in range(len(LETTERS) + 1):
-        count = np.bincount(place[here & (phased.phase == code)], minlength=len(node))
-        wanted = code < len(LETTERS) and LETTERS[code] in rung.letters
-        fits &= (count >= ENOUGH) if wanted else (count == 0)
-    return fits
+        told = np.sort(key[(phased.phase == code) & (of != NO_NODE)])
+        near = np.searchsorted(told, key[asked] + window_ms, "left")
+        counts.append(near - np.searchsorted(told, key[asked] - window_ms, "right"))
+    return counts
 
 
 def _rung(level: int, letters: str, node: Ints, counted: Flags, topology: Topology, can_live: Flags) -> Rung:

@@ -57,31 +57,44 @@ def joined(first: Spans, second: Spans) -> Spans:
     )
 
 
-def first_after(told: pl.DataFrame, meter: Ints, after: Ints) -> Ints:
-    """For each (meter, instant) the first time in `told` (`meter`, `at`, ascending) later than it, or `NEVER`."""
-    if not told.height:
-        return np.full(len(meter), NEVER)
-    place = _places(told, meter, after)
-    ahead = np.minimum(place, told.height - 1)
-    there = (place < told.height) & (told["meter"].to_numpy()[ahead] == meter)
-    return np.where(there, told["at"].to_numpy()[ahead], NEVER)
+class Timeline(NamedTuple):
+    """Moments of meters, by meter and time, with the keys to look them up by."""
+
+    meter: Ints
+    at: Ints
+    keys: Ints  # meter and millisecond in one number
+    low: int  # earliest millisecond
+    width: int  # milliseconds kept for one meter
+
+    def first_after(self, meter: Ints, after: Ints) -> Ints:
+        """For each (meter, instant) the first moment later than it, or `NEVER`."""
+        if not len(self.keys):
+            return np.full(len(meter), NEVER)
+        place = self._places(meter, after)
+        ahead = np.minimum(place, len(self.keys) - 1)
+        there = (place < len(self.keys)) & (self.meter[ahead] == meter)
+        return np.where(there, self.at[ahead], NEVER)
+
+    def last_until(self, meter: Ints, until: Ints) -> Ints:
+        """For each (meter, instant) the last moment not later than it, or -1."""
+        if not len(self.keys):
+            return np.full(len(meter), -1)
+        place = self._places(meter, until) - 1
+        behind = np.maximum(place, 0)
+        there = (place >= 0) & (self.meter[behind] == meter)
+        return np.where(there, self.at[behind], -1)
+
+    def _places(self, meter: Ints, instant: Ints) -> Ints:
+        """Number of moments at or before each (meter, instant)."""
+        wanted = meter * self.width + np.clip(instant // 1000 - self.low, -1, self.width - 2) + 1
+        places: Ints = np.searchsorted(self.keys, wanted, "right")
+        return places
 
 
-def last_until(told: pl.DataFrame, meter: Ints, until: Ints) -> Ints:
-    """For each (meter, instant) the last time in `told` not later than it, or -1."""
-    if not told.height:
-        return np.full(len(meter), -1)
-    place = _places(told, meter, until) - 1
-    behind = np.maximum(place, 0)
-    there = (place >= 0) & (told["meter"].to_numpy()[behind] == meter)
-    return np.where(there, told["at"].to_numpy()[behind], -1)
-
-
-def _places(told: pl.DataFrame, meter: Ints, instant: Ints) -> Ints:
-    """Number of entries of `told` at or before each (meter, instant), by one key of both in milliseconds."""
-    meters, times = told["meter"].to_numpy(), told["at"].to_numpy() // 1000
-    low = int(times.min())
-    width = int(times.max()) - low + 2
-    wanted = meter * width + np.clip(instant // 1000 - low, -1, width - 2) + 1
-    places: Ints = np.searchsorted(meters * width + (times - low) + 1, wanted, "right")
-    return places
+def timeline(moments: pl.DataFrame) -> Timeline:
+    """The moments `meter`, `at` (microseconds) of a frame, in any order."""
+    ordered = moments.select("meter", "at").sort("meter", "at")
+    meter, at = ordered["meter"].to_numpy(), ordered["at"].to_numpy()
+    low = int(at.min(initial=NEVER)) // 1000
+    width = max(int(at.max(initial=0)) // 1000 - low, 0) + 2
+    return Timeline(meter, at, meter * width + (at // 1000 - low) + 1, low, width)

@@ -8,7 +8,7 @@ import polars as pl
 
 from outage.circumstances import Circumstances, OrderKind
 from outage.params import DetectParams
-from outage.spans import NEVER, Spans, first_after, joined, last_until
+from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.topology import LEVELS, Flags, Ints, Topology
 from schemas.codes import EventKind, NodeKind
 from schemas.frames import UTC_US
@@ -149,20 +149,20 @@ def _window_end(windows: pl.DataFrame, meter: Ints, start: Ints) -> Ints:
 def _disconnected(spans: Spans, believed: pl.DataFrame) -> Flags:
     """The meter's own word: its disconnector opened last before the span."""
     after = spans.start + TAMPER_S * SECOND
-    opened = last_until(_told(believed, (EventKind.DISCONNECTED,)), spans.meter, after)
-    closed = last_until(_told(believed, (EventKind.CONNECTED,)), spans.meter, after)
+    opened = _told(believed, (EventKind.DISCONNECTED,)).last_until(spans.meter, after)
+    closed = _told(believed, (EventKind.CONNECTED,)).last_until(spans.meter, after)
     flags: Flags = opened > closed
     return flags
 
 
 def _near(spans: Spans, believed: pl.DataFrame, kinds: tuple[EventKind, ...], within_s: int) -> Flags:
-    soonest = first_after(_told(believed, kinds), spans.meter, spans.start - within_s * SECOND - 1)
+    soonest = _told(believed, kinds).first_after(spans.meter, spans.start - within_s * SECOND - 1)
     flags: Flags = soonest <= spans.start + within_s * SECOND
     return flags
 
 
-def _told(believed: pl.DataFrame, kinds: tuple[EventKind, ...]) -> pl.DataFrame:
-    return believed.filter(pl.col("event").is_in(list(kinds))).select("meter", "at").sort("meter", "at")
+def _told(believed: pl.DataFrame, kinds: tuple[EventKind, ...]) -> Timeline:
+    return timeline(believed.filter(pl.col("event").is_in(list(kinds))))
 
 
 def _ordered(spans: Spans, known: Circumstances, topology: Topology, kind: OrderKind) -> Flags:

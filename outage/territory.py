@@ -10,7 +10,7 @@ from outage.life import Territory
 from outage.params import DetectParams
 from outage.pool import NO_INCIDENT, Pool
 from outage.restoration import optional
-from outage.spans import NEVER, first_after, last_until
+from outage.spans import NEVER, timeline
 from outage.topology import NO_NODE, Flags, Ints, Topology
 
 
@@ -60,8 +60,8 @@ def territory_frame(
     told = span >= 0
     own_end = np.where(told, pool.spans.end[span], NEVER)
     by_read = told & pool.spans.by_read[span]
-    up = np.where(told, np.where(by_read, NEVER, own_end), first_after(evidence.ups, meter, onset))
-    read = first_after(evidence.reads, meter, onset + params.clock_tolerance_s * 1_000_000)
+    up = np.where(told, np.where(by_read, NEVER, own_end), evidence.ups.first_after(meter, onset))
+    read = evidence.reads.first_after(meter, onset + params.clock_tolerance_s * 1_000_000)
     unit = topology.node_of[0][meter]
     return pl.DataFrame(
         {
@@ -92,9 +92,10 @@ def _is_quiet(dark: Found, evidence: Evidence) -> Flags:
     """Meters of the territory whose silence was expected at the onset: they are not interrupted by it."""
     quiet = evidence.quiet
     meter, onset = dark.territory.meter, dark.onset[dark.territory.place]
-    order = np.lexsort((quiet.start, quiet.meter))
-    told = pl.DataFrame({"meter": quiet.meter[order], "at": quiet.start[order], "end": quiet.end[order]})
-    begun = last_until(told.select("meter", "at"), meter, onset)
+    if not len(quiet.meter):
+        return np.zeros(len(meter), bool)
+    told = pl.DataFrame({"meter": quiet.meter, "at": quiet.start, "end": quiet.end})
+    begun = timeline(told).last_until(meter, onset)
     asked = pl.DataFrame({"meter": meter, "at": begun, "onset": onset})
     ends = told.group_by("meter", "at").agg(pl.col("end").max())
     end = asked.join(ends, on=["meter", "at"], how="left", maintain_order="left")["end"].fill_null(-1).to_numpy()
