@@ -28,7 +28,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.derived import dirty_days, heard_meters
+from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
@@ -218,6 +218,7 @@ def _decoded(
     senders = Senders(provenance, _meter_ids(read, enrolment), counters, pl.Series(opened.authenticated))
     intervals = assemble_intervals(kept.intervals, senders, read.obis)
     reads = assemble_reads(kept.reads, senders, read.obis)
+    lives = lives_of(kept.intervals, kept.reads, senders.meter_id, enrolment.zones_of(read.meter_row))
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
     fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
@@ -226,8 +227,8 @@ def _decoded(
         reads,
         assemble_events(kept.events, senders),
         assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
-        heard_meters(intervals, reads),
-        dirty_days(intervals, reads, enrolment),
+        heard_meters(lives),
+        dirty_days(lives),
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),
