@@ -41,6 +41,7 @@ class Evidence(NamedTuple):
     phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
     ups: Timeline  # power came back
     reads: Timeline  # a read was taken, or a ping answered
+    offs: Timeline  # a ping found the meter dark
     overdue: Ints  # per meter: a longer pause between two reads means that reads were missed; `NEVER`: not known
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
@@ -65,7 +66,8 @@ def read_evidence(
     life = timeline(pl.concat([reads.select("meter", "at"), living]))
     ups = timeline(folded.ups)
     spans = _end_by_reads(folded.spans, life, params)
-    spans = _pinged_off(spans, pings.filter(pl.col("answer") == PingAnswer.OFF), (ups, life), topology)
+    off = pings.filter(pl.col("answer") == PingAnswer.OFF)
+    spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
     suppressed = suppress(spans, believed, topology, known, params)
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
@@ -86,6 +88,7 @@ def read_evidence(
         phase_spans=_phase_spans(believed, params),
         ups=ups,
         reads=life,
+        offs=timeline(off),
         overdue=_overdue(life, topology),
         counts=counts,
         as_of=_as_of(folded.newest, life, pings, params),
@@ -138,22 +141,23 @@ def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[Timeline, Timeline]
     end = np.minimum(life[0].first_after(meter, at), life[1].first_after(meter, at))
     true = np.ones(len(meter), bool)
     by_read = life[1].first_after(meter, at) <= end
-    start = _dark_since(meter, at, spans, topology)
+    start = _dark_since(meter, at, spans, life, topology)
     return joined(spans, Spans(meter, start, end, by_read & (end < NEVER), true, true, ~true, at))
 
 
-def _dark_since(meter: Ints, at: Ints, spans: Spans, topology: Topology) -> Ints:
-    """When the smallest node around each meter that has a dark one fell silent; the ping's own time if none has."""
+def _dark_since(meter: Ints, at: Ints, spans: Spans, life: tuple[Timeline, Timeline], topology: Topology) -> Ints:
+    """When the smallest node around each meter fell silent since the meter last lived; the ping's own time if none."""
     since = at.copy()
+    lived = np.maximum(life[0].last_until(meter, at), life[1].last_until(meter, at))
     decided = np.zeros(len(meter), bool)
     for level in range(len(LEVELS)):
         node_of = topology.node_of[level]
-        dark = pl.DataFrame({"node": node_of[spans.meter], "start": spans.start, "end": spans.end})
-        asked = pl.DataFrame({"node": node_of[meter], "at": at}).with_row_index("row")
+        dark = pl.DataFrame({"node": node_of[spans.meter], "start": spans.start})
+        asked = pl.DataFrame({"node": node_of[meter], "at": at, "lived": lived}).with_row_index("row")
         near = (
             asked.filter(~pl.Series(decided) & (pl.col("node") != NO_NODE))
             .join(dark, on="node")
-            .filter((pl.col("start") <= pl.col("at")) & (pl.col("at") < pl.col("end")))
+            .filter((pl.col("start") <= pl.col("at")) & (pl.col("start") > pl.col("lived")))
             .group_by("row")
             .agg(pl.col("start").max())
         )

@@ -52,7 +52,12 @@ def name_incidents(told: pl.DataFrame, published: Published) -> Named:
     if published.anchors.is_empty():
         return Named(seeds, pl.DataFrame(schema={"incident_id": pl.String(), "merged_into": pl.String()}))
     homes = _homes(told, published.anchors)
-    winners = homes.filter("founding").sort("received", "incident_id").group_by("incident", maintain_order=True).first()
+    winners = (
+        homes.filter(pl.col("founding"))
+        .sort("received", "incident_id")
+        .group_by("incident", maintain_order=True)
+        .first()
+    )
     named = seeds.join(winners.select("incident", kept="incident_id"), on="incident", how="left")
     taken = set(published.anchors["incident_id"].unique())
     ids = [
@@ -158,7 +163,7 @@ def _homes(told: pl.DataFrame, anchors: pl.DataFrame) -> pl.DataFrame:
         .first()
     )
     return shared.join(first.select("incident_id", "received"), on="incident_id").select(
-        "incident_id", "incident", "received"
+        "incident_id", "incident", "received", "founding"
     )
 
 

@@ -71,7 +71,8 @@ def find_vetoes(
     returning = _first_return(silent, members, topology, onset.level)
     read = evidence.reads.first_after(silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
     up = evidence.ups.first_after(silent, onset.ups_from[place] - 1)
-    missed = read - evidence.reads.last_until(silent, onset.start[place]) > evidence.overdue[silent]
+    before = evidence.reads.last_until(silent, onset.start[place])
+    missed = (before >= 0) & (read - before > evidence.overdue[silent])
     first = np.minimum(np.where(missed, NEVER, read), up)
     lives = first < returning
     last = evidence.reads.last_until(silent[lives], returning[lives] - 1)

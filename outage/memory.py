@@ -43,7 +43,8 @@ def remember(state: DetectState | None, events: pl.DataFrame, reads: pl.DataFram
     relevant = events.filter(pl.col("event").is_in(list(RELEVANT)))
     if state is None:
         return relevant, reads
-    return pl.concat([state.events, relevant]).unique(maintain_order=True), pl.concat([state.reads, reads])
+    events = pl.concat([state.events, relevant]).unique(maintain_order=True)
+    return events, pl.concat([state.reads, reads]).unique(maintain_order=True)
 
 
 def active_roots(events: pl.DataFrame, topology: Topology) -> Flags:

@@ -26,7 +26,7 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
     Args:
         meters: One row per eligible meter of a dark node: `place` (node), `meter`, `unit` (its transformer, or itself),
             `heard` (it reported the onset), `up_at` (its power-up, null if none), `read_at` (its first read after
-            the onset, null if none).
+            the onset, null if none), `off` (when a ping last found it dark, -1 if never).
         as_of: Newest evidence, microseconds.
         params: `restored_tenths`, `settle_s`.
 
@@ -45,7 +45,11 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
             share=pl.col("life_at").is_not_null().mean().over("place"),
         )
         .with_columns(
-            told_later=(pl.col("exact_at") > pl.col("back_at") + settle).fill_null(value=False),
+            told_later=(pl.col("exact_at") > pl.col("back_at") + settle).fill_null(value=False)
+            | (
+                (pl.col("off") > pl.col("back_at"))
+                & (pl.col("life_at").is_null() | (pl.col("life_at") > pl.col("off")))
+            ),
             stays_silent=pl.col("heard")
             & ~pl.col("unit_lives")
             & ((1 - pl.col("share")).pow(pl.col("unit_size")) < SILENCE_IS_DARK)

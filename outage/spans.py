@@ -92,9 +92,11 @@ class Timeline(NamedTuple):
 
 
 def timeline(moments: pl.DataFrame) -> Timeline:
-    """The moments `meter`, `at` (microseconds) of a frame, in any order."""
+    """The moments `meter`, `at` (microseconds) of a frame, in any order; repeats are one."""
     ordered = moments.select("meter", "at").sort("meter", "at")
     meter, at = ordered["meter"].to_numpy(), ordered["at"].to_numpy()
+    new = np.r_[True, (meter[1:] != meter[:-1]) | (at[1:] != at[:-1])][: len(at)]
+    meter, at = meter[new], at[new]
     low = int(at.min(initial=NEVER)) // 1000
     width = max(int(at.max(initial=0)) // 1000 - low, 0) + 2
     return Timeline(meter, at, meter * width + (at // 1000 - low) + 1, low, width)

@@ -74,6 +74,7 @@ def territory_frame(
             "parent": np.where(told, pool.parent[span], NO_INCIDENT),
             "up": up,
             "read": np.where(told, np.where(by_read, own_end, NEVER), read),
+            "off": evidence.offs.last_until(meter, np.full(len(meter), evidence.as_of)),
         }
     ).with_columns(pl.when("heard").then("span").alias("span"), up_at=optional("up"), read_at=optional("read"))
 
