@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 from kafka import KafkaProducer, errors
+from kafka.partitioner.default import murmur2
 
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
@@ -29,6 +30,7 @@ class KafkaPublisher:
         except errors.KafkaError as error:
             raise typed_error(error, retriable=True) from error
         self._failure: Exception | None = None
+        self._partitions: dict[str, list[int]] = {}
 
     def publish(self, topic: str, rows: pl.DataFrame) -> int:
         """The rows are handed over, not yet acknowledged; their number is returned.
@@ -53,6 +55,21 @@ class KafkaPublisher:
                 raise typed_error(error, retriable=_may_pass(error)) from error
             future.add_errback(self._note)
         return len(values)
+
+    def partition_for(self, topic: str, key: bytes) -> int:
+        """The partition that a key belongs to, by the hash that every Kafka producer uses.
+
+        Raises:
+            TransientError: The topic is unknown, or its brokers are away.
+        """
+        partitions = self._partitions.get(topic)
+        if partitions is None:
+            found = self._producer.partitions_for(topic)
+            if not found:
+                raise TransientError(f"kafka: topic {topic} is unknown")
+            partitions = self._partitions[topic] = sorted(found)
+        place: int = (murmur2(key) & 0x7FFFFFFF) % len(partitions)
+        return partitions[place]
 
     def flush(self, limit_s: float = 60.0) -> None:
         """All that was published is acknowledged by every in-sync replica.

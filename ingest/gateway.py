@@ -1,0 +1,292 @@
+"""Door: meters push here, over TCP and UDP; what they send goes to Kafka as it came.
+
+A connection is read only while there is room, so a slow broker slows the senders down and nothing is dropped; a
+datagram that finds no room is counted as lost. Nothing is acknowledged to a meter: DLMS pushes are unconfirmed.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import polars as pl
+
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
+from ingest.packing import Waiting, packed_rows
+from ingest.push_stream import StreamCutter
+from schemas.errors import TransientError
+
+DLMS_PORT: Final = 4059
+"""Registered with IANA for DLMS/COSEM."""
+_READ_OCTETS: Final = 65_536
+_RETRY_S: Final = (0.05, 5.0)
+
+
+class Publisher(Protocol):
+    """Where packed messages go; used from one thread of its own."""
+
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
+        """Rows of `key`, `value`, `partition`, `timestamp_ms` are handed over."""
+        ...
+
+    def partition_for(self, topic: str, key: bytes) -> int:
+        """The partition that a key belongs to."""
+        ...
+
+    def flush(self) -> None:
+        """All is acknowledged; raises `TransientError` where it may be tried again."""
+        ...
+
+
+class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds, each with what it guards against."""
+
+    connections: int = 20_000
+    """Open at once; more are closed on arrival. File descriptors and memory."""
+    message_octets: int = 262_144
+    """One message with all its blocks: 65,535 of a wrapper PDU, four of them."""
+    held_octets: int = 268_435_456
+    """Received and not yet acknowledged by Kafka, in all. Memory while the broker is away."""
+    message_s: float = 15.0
+    """From the first byte of a message to its last, however they trickle. Slow senders that hold a place."""
+    idle_s: float = 600.0
+    """Between messages."""
+    linger_s: float = 0.1
+    """Longest wait for more frames of a partition. The last-gasp lane never waits."""
+    packed_octets: int = 262_144
+    """Frames packed into one Kafka message; a topic takes 1 MiB."""
+    shutdown_s: float = 10.0
+    """Wait for Kafka when asked to stop."""
+
+
+@dataclass
+class GatewayCounts:
+    """What happened since the start; read by telemetry."""
+
+    connections: int = 0
+    refused: int = 0
+    messages: dict[str, int] = field(default_factory=lambda: {FRAMES_TOPIC: 0, LAST_GASP_TOPIC: 0})
+    octets: int = 0
+    acknowledged: int = 0
+    packed: int = 0
+    retries: int = 0
+    cut_short: int = 0
+    """Connections closed for bytes that cannot be cut, size, or time."""
+    udp_lost: int = 0
+    """Datagrams that found no room here."""
+
+
+class _Lane:
+    """Messages on their way to one topic: packed by partition, sent by one thread, held until acknowledged."""
+
+    def __init__(self, topic: str, publisher: Publisher, gateway: "Gateway") -> None:
+        self._topic = topic
+        self._publisher = publisher
+        self._gateway = gateway
+        self._waiting: dict[int, list[Waiting]] = {}
+        self._octets = 0
+        self._due = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=topic)
+        self._closing = False
+
+    def close(self) -> None:
+        """Nothing more will be added: what waits is due."""
+        self._closing = True
+        self._due.set()
+
+    def add(self, message: bytes, key: bytes) -> None:
+        """Take a message over."""
+        partition = self._publisher.partition_for(self._topic, key)
+        self._waiting.setdefault(partition, []).append(Waiting(message, key, time.time_ns() // 1_000_000))
+        self._octets += len(message)
+        if self._topic == LAST_GASP_TOPIC or self._octets >= self._gateway.limits.packed_octets:
+            self._due.set()
+
+    async def ready(self) -> None:
+        """The topic's partitions are known, so that no message waits for them."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._publisher.partition_for, self._topic, b"")
+
+    async def run(self) -> None:
+        """Send until closing and empty."""
+        while not (self._closing and not self._waiting):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), self._gateway.limits.linger_s)
+            self._due.clear()
+            if self._waiting:
+                waiting, self._waiting, self._octets = self._waiting, {}, 0
+                await self._send(packed_rows(waiting, self._gateway.limits.packed_octets))
+                self._gateway.released(sum(len(item.message) for items in waiting.values() for item in items),
+                                       sum(map(len, waiting.values())))  # fmt: skip
+        self._thread.shutdown(wait=False)
+
+    async def _send(self, rows: pl.DataFrame) -> None:
+        wait_s, longest_s = _RETRY_S
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, rows)
+            except TransientError:
+                # The same rows again, until it works: senders are slowed down meanwhile.
+                self._gateway.counts.retries += 1
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, longest_s)
+            else:
+                self._gateway.counts.packed += rows.height
+                return
+
+    def _publish(self, rows: pl.DataFrame) -> None:
+        self._publisher.publish(self._topic, rows)
+        self._publisher.flush()
+
+
+class Gateway:
+    """A listener on one host and port, TCP and UDP. `start`, then `run` until `stop`."""
+
+    def __init__(self, publishers: Mapping[str, Publisher], limits: GatewayLimits | None = None) -> None:
+        """`publishers`: one for each lane, by topic, so that neither waits for the other."""
+        self.limits = limits or GatewayLimits()
+        self.counts = GatewayCounts()
+        self._lanes = {topic: _Lane(topic, publisher, self) for topic, publisher in publishers.items()}
+        self._held = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def start(self, host: str = "127.0.0.1", port: int = DLMS_PORT) -> int:
+        """Both protocols are listened to on the port, which is returned (of 0, the one that was free).
+
+        Raises:
+            TransientError: Kafka is away; nothing is listened to.
+        """
+        for lane in self._lanes.values():
+            await lane.ready()
+        self._server = await asyncio.start_server(self._connected, host, port, limit=_READ_OCTETS, backlog=1024)
+        chosen: int = self._server.sockets[0].getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), (host, chosen))
+        udp: socket.socket = self._transport.get_extra_info("socket")
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+        self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes.values()]
+        return chosen
+
+    async def stop(self) -> int:
+        """Nothing more is taken; what was taken is sent within the bound. The bytes that could not be sent."""
+        if self._server is not None:
+            self._server.close()
+        if self._transport is not None:
+            self._transport.close()
+        for handler in self._handlers:
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+        for lane in self._lanes.values():
+            lane.close()
+        _, unsent = await asyncio.wait(self._tasks, timeout=self.limits.shutdown_s)
+        for task in unsent:
+            task.cancel()
+        return self._held
+
+    async def wait_failed(self) -> None:
+        """Returns when a lane cannot go on (the broker refuses for good); raises what it said."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    def kernel_lost(self) -> int:
+        """Datagrams that the kernel dropped before we read them, as Linux counts them; 0 where it does not say."""
+        if self._transport is None:
+            return 0
+        port = self._transport.get_extra_info("sockname")[1]
+        return _kernel_drops(port)
+
+    def take(self, message: bytes, peer: str, *, over_udp: bool) -> None:
+        """Take a message over: from here on it is held until Kafka has it."""
+        topic = lane_of(message, over_udp=over_udp)
+        self.counts.messages[topic] += 1
+        self.counts.octets += len(message)
+        self._held += len(message)
+        if not self.has_room():
+            self._room.clear()
+        self._lanes[topic].add(message, key_of(message, peer))
+
+    def has_room(self) -> bool:
+        """Whether more may be taken."""
+        return self._held < self.limits.held_octets
+
+    def released(self, octets: int, messages: int) -> None:
+        """So much is acknowledged."""
+        self._held -= octets
+        self.counts.acknowledged += messages
+        if self.has_room():
+            self._room.set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if len(self._handlers) >= self.limits.connections or task is None:
+            self.counts.refused += 1
+            writer.close()
+            return
+        self.counts.connections += 1
+        self._handlers.add(task)
+        peer = str(writer.get_extra_info("peername")[0])
+        cutter = StreamCutter(self.limits.message_octets)
+        try:
+            await self._read(reader, cutter, peer)
+        except (ConnectionError, TimeoutError):
+            self.counts.cut_short += 1
+        except asyncio.CancelledError:
+            # Only `stop` cancels; a task that ends cancelled would be logged as an error by the streams module.
+            return
+        finally:
+            for message in cutter.finish():
+                self.take(message, peer, over_udp=False)
+            self._handlers.discard(task)
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader, cutter: StreamCutter, peer: str) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while not cutter.lost_step:
+            await self._room.wait()
+            limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
+            data = await asyncio.wait_for(reader.read(_READ_OCTETS), max(limit, 0.0))
+            if not data:
+                return
+            if not cutter.waiting:
+                begun = loop.time()
+            messages = cutter.feed(data)
+            if messages:
+                begun = loop.time()
+            for message in messages:
+                self.take(message, peer, over_udp=False)
+        self.counts.cut_short += 1
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Each datagram is one piece: it cannot be continued by another."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Take it, or count it as lost: a datagram cannot be made to wait."""
+        if self._gateway.has_room():
+            self._gateway.take(data, str(addr[0]), over_udp=True)
+        else:
+            self._gateway.counts.udp_lost += 1
+
+
+def _kernel_drops(port: int) -> int:
+    table = Path("/proc/net/udp")
+    if not table.exists():
+        return 0
+    rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    return sum(int(row[-1]) for row in rows if int(row[1].rpartition(":")[2], 16) == port)

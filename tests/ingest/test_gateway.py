@@ -1,0 +1,238 @@
+"""The listener, over the loopback, with a publisher that a test can make slow or absent."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import polars as pl
+import pytest
+
+from ingest.dlms.framing import split_messages, wrap_wpdu
+from ingest.gateway import Gateway, GatewayLimits
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
+from schemas.errors import TerminalError, TransientError
+
+SMALL = [wrap_wpdu(b"\x0f" + bytes([i]) * 40) for i in range(20)]
+LARGE = [wrap_wpdu(b"\x0f" + bytes([i]) * 300) for i in range(20)]
+PATIENCE = 500
+
+
+class FakePublisher:
+    """Keeps what was flushed. While `away` is set nothing is; `refused` is final."""
+
+    def __init__(self) -> None:
+        self.away = threading.Event()
+        self.refused = False
+        self.sent: list[tuple[str, bytes, int]] = []
+        self._handed: list[tuple[str, bytes, int]] = []
+
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
+        self._handed += [(topic, value, part) for value, part in zip(rows["value"], rows["partition"], strict=True)]
+        return rows.height
+
+    def partition_for(self, topic: str, key: bytes) -> int:
+        return len(key) % 3
+
+    def flush(self) -> None:
+        handed, self._handed = self._handed, []
+        if self.refused:
+            raise TerminalError("refused")
+        if self.away.is_set():
+            raise TransientError("away")
+        self.sent += handed
+
+    def messages(self, topic: str) -> list[bytes]:
+        return [m.payload for t, value, _ in self.sent if t == topic for m in split_messages(value)]
+
+
+Scenario = Callable[[Gateway, int], Awaitable[None]]
+
+
+def run(scenario: Scenario, publisher: FakePublisher, **limits: float) -> Gateway:
+    async def whole() -> Gateway:
+        publishers = {FRAMES_TOPIC: publisher, LAST_GASP_TOPIC: FakePublisher.sharing(publisher)}
+        gateway = Gateway(publishers, GatewayLimits(**({"linger_s": 0.01, "shutdown_s": 5.0} | limits)))
+        port = await gateway.start(port=0)
+        await asyncio.wait_for(scenario(gateway, port), 20)
+        await gateway.stop()
+        return gateway
+
+    return asyncio.run(whole())
+
+
+def _sharing(publisher: FakePublisher) -> FakePublisher:
+    other = FakePublisher()
+    other.away, other.sent = publisher.away, publisher.sent
+    return other
+
+
+FakePublisher.sharing = staticmethod(_sharing)
+
+
+async def send(port: int, data: bytes, *, pause_after: int = 0) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in (data[:pause_after], data[pause_after:]):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(PATIENCE):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def test_what_many_connections_send_reaches_its_lane_whole_and_in_order() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await asyncio.gather(*(send(port, b"".join(LARGE + SMALL), pause_after=100 + i) for i in range(10)))
+
+    gateway = run(scenario, publisher)
+    assert sorted(publisher.messages(FRAMES_TOPIC)) == sorted(LARGE * 10)
+    assert sorted(publisher.messages(LAST_GASP_TOPIC)) == sorted(SMALL * 10)
+    assert gateway.counts.acknowledged == 400
+    assert gateway.counts.cut_short == 0
+
+
+def test_frames_of_a_partition_are_packed_into_few_messages() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await send(port, b"".join(LARGE))
+
+    run(scenario, publisher, linger_s=0.1)
+    assert publisher.messages(FRAMES_TOPIC) == LARGE
+    assert len(publisher.sent) <= 3
+
+
+def test_datagrams_take_the_lane_of_last_gasps_and_are_not_joined() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        for message in [LARGE[0], LARGE[1][:50], SMALL[2]]:
+            transport.sendto(message)
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 3)
+        transport.close()
+
+    gateway = run(scenario, publisher)
+    assert sorted(value for _, value, _ in publisher.sent) == sorted([LARGE[0], LARGE[1][:50], SMALL[2]])
+    assert gateway.kernel_lost() == 0
+
+
+def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
+    publisher = FakePublisher()
+    publisher.away.set()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        sending = asyncio.create_task(send(port, b"".join(LARGE * 2_000)))
+        await until(lambda: gateway.counts.retries > 0 and not gateway.has_room())
+        assert gateway.counts.octets < 1_000_000
+        assert not sending.done()
+        publisher.away.clear()
+        await sending
+
+    gateway = run(scenario, publisher, held_octets=100_000)
+    assert len(publisher.messages(FRAMES_TOPIC)) == 40_000
+    assert gateway.counts.acknowledged == 40_000
+
+
+def test_a_datagram_that_finds_no_room_is_counted_as_lost() -> None:
+    publisher = FakePublisher()
+    publisher.away.set()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        sending = asyncio.create_task(send(port, LARGE[0]))
+        await until(lambda: not gateway.has_room())
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        transport.sendto(SMALL[0])
+        await until(lambda: gateway.counts.udp_lost == 1)
+        transport.close()
+        publisher.away.clear()
+        await sending
+
+    gateway = run(scenario, publisher, held_octets=1)
+    assert gateway.counts.messages[LAST_GASP_TOPIC] == 0
+
+
+def test_a_sender_that_trickles_is_cut_short_and_what_it_sent_goes_on() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(LARGE[0][:10])
+        assert await reader.read() == b""
+        writer.close()
+
+    gateway = run(scenario, publisher, message_s=0.05)
+    assert gateway.counts.cut_short == 1
+    assert [value for _, value, _ in publisher.sent] == [LARGE[0][:10]]
+
+
+def test_an_idle_connection_and_one_too_many_are_closed() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        first, first_writer = await asyncio.open_connection("127.0.0.1", port)
+        await until(lambda: gateway.counts.connections == 1)
+        second, second_writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await second.read() == b""
+        assert await first.read() == b""
+        first_writer.close()
+        second_writer.close()
+
+    gateway = run(scenario, publisher, connections=1, idle_s=0.3)
+    assert (gateway.counts.refused, gateway.counts.cut_short) == (1, 1)
+
+
+def test_an_oversized_message_ends_the_connection_and_others_go_on() -> None:
+    publisher = FakePublisher()
+    oversized = wrap_wpdu(b"\xe0\x00" + bytes(60_000)) * 6
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(oversized)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        writer.close()
+        await send(port, LARGE[1])
+
+    gateway = run(scenario, publisher)
+    assert gateway.counts.cut_short == 1
+    assert LARGE[1] in [value for _, value, _ in publisher.sent]
+
+
+def test_a_broker_that_refuses_for_good_ends_the_gateway() -> None:
+    publisher = FakePublisher()
+    publisher.refused = True
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await send(port, LARGE[0])
+        with pytest.raises(TerminalError):
+            await gateway.wait_failed()
+
+    run(scenario, publisher)
+
+
+def test_what_was_taken_is_sent_when_the_gateway_is_asked_to_stop() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(LARGE[0] + LARGE[1][:100])
+        await until(lambda: gateway.counts.octets == len(LARGE[0]))
+
+    run(scenario, publisher, linger_s=30.0)
+    assert publisher.messages(FRAMES_TOPIC) == [LARGE[0]]
+    assert [v for _, v, _ in publisher.sent if len(v) == 100] == [LARGE[1][:100]]

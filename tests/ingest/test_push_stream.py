@@ -1,0 +1,115 @@
+"""Cutting what a connection sends, whatever the network made of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dlms.framing import wrap_wpdu
+from ingest.dlms.hdlc import wrap_hdlc
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
+from ingest.packing import Waiting, packed_rows
+from ingest.push_stream import StreamCutter
+
+NAME = b"SIM0000000000001"
+PLAIN_PUSH = b"\x0f\x00\x00\x00\x01\x00\x02\x02\x09\x10" + NAME + b"\x06\x00\x00\x00\x07"
+TITLE = b"SIM\x00\x00\x00\x00\x07"
+CIPHERED = b"\xdb\x08" + TITLE + b"\x82\x01\x00\x30\x00\x00\x00\x01" + bytes(251)
+HDLC = wrap_hdlc(PLAIN_PUSH)
+WHOLE = st.sampled_from([wrap_wpdu(PLAIN_PUSH), wrap_wpdu(CIPHERED), wrap_wpdu(b"")])
+
+
+def cut(data: bytes, sizes: list[int], limit: int = 10_000) -> tuple[list[bytes], StreamCutter]:
+    cutter, messages, at = StreamCutter(limit), [], 0
+    for size in [*sizes, len(data)]:
+        if not cutter.lost_step and at < len(data):
+            messages += cutter.feed(data[at : at + size])
+            at += size
+    return messages, cutter
+
+
+@given(st.lists(WHOLE, max_size=5), st.lists(st.integers(1, 40), max_size=30))
+def test_whole_messages_come_out_whatever_the_pieces(sent: list[bytes], sizes: list[int]) -> None:
+    messages, cutter = cut(b"".join(sent), sizes)
+    assert messages == sent
+    assert cutter.waiting == 0
+
+
+@given(st.lists(st.one_of(WHOLE, st.binary(max_size=50)), max_size=5), st.lists(st.integers(1, 40), max_size=30))
+def test_no_byte_is_lost_whatever_is_sent(sent: list[bytes], sizes: list[int]) -> None:
+    cutter, fed, messages = StreamCutter(10_000), b"", []
+    data = b"".join(sent)
+    for size in [*sizes, len(data)]:
+        piece = data[len(fed) : len(fed) + size]
+        if piece and not cutter.lost_step:
+            messages += cutter.feed(piece)
+            fed += piece
+    assert b"".join(messages + cutter.finish()).replace(b"\x7e", b"") == fed.replace(b"\x7e", b"")
+
+
+@given(st.lists(st.integers(1, 20), max_size=30))
+def test_hdlc_frames_are_cut_as_well(sizes: list[int]) -> None:
+    messages, _ = cut(HDLC * 3, sizes)
+    assert messages == [HDLC] * 3
+
+
+def test_blocks_of_one_apdu_stay_together_until_the_last() -> None:
+    first, last, next_one = wrap_wpdu(b"\xe0\x00ab"), wrap_wpdu(b"\xe0\x80cd"), wrap_wpdu(PLAIN_PUSH)
+    cutter = StreamCutter(10_000)
+    assert cutter.feed(first) == []
+    assert cutter.feed(last + next_one) == [first + last, next_one]
+
+
+def test_bytes_that_fit_nothing_are_one_message_and_the_end_of_the_connection() -> None:
+    messages, cutter = cut(wrap_wpdu(b"\x0f") + b"GET / HTTP/1.1\r\n", [])
+    assert messages == [wrap_wpdu(b"\x0f"), b"GET / HTTP/1.1\r\n"]
+    assert cutter.lost_step
+
+
+def test_a_message_past_the_limit_is_given_out_as_far_as_it_came() -> None:
+    begun = wrap_wpdu(bytes(500))[:200]
+    messages, cutter = cut(begun, [], limit=150)
+    assert messages == [begun]
+    assert cutter.lost_step
+
+
+def test_a_message_that_was_cut_off_is_given_out_when_the_connection_ends() -> None:
+    messages, cutter = cut(wrap_wpdu(PLAIN_PUSH)[:-1], [3])
+    assert messages == []
+    assert cutter.finish() == [wrap_wpdu(PLAIN_PUSH)[:-1]]
+
+
+def test_what_may_be_an_event_takes_the_lane_of_last_gasps() -> None:
+    small, large = wrap_wpdu(PLAIN_PUSH), wrap_wpdu(CIPHERED)
+    assert len(small) <= 128 < len(large)
+    assert lane_of(small, over_udp=False) == LAST_GASP_TOPIC
+    assert lane_of(large, over_udp=False) == FRAMES_TOPIC
+    assert lane_of(large, over_udp=True) == LAST_GASP_TOPIC
+    for tag in (0xC2, 0xCA, 0xD2):
+        assert lane_of(wrap_wpdu(bytes([tag]) + bytes(200)), over_udp=False) == LAST_GASP_TOPIC
+    assert lane_of(bytes(129), over_udp=False) == FRAMES_TOPIC
+
+
+def test_the_key_is_the_system_title_else_the_device_name_else_the_peer() -> None:
+    assert key_of(wrap_wpdu(CIPHERED), "10.0.0.1") == TITLE.hex().encode()
+    assert key_of(wrap_wpdu(PLAIN_PUSH), "10.0.0.1") == NAME
+    assert key_of(HDLC, "10.0.0.1") == NAME
+    assert key_of(b"rubbish", "10.0.0.1") == b"10.0.0.1"
+
+
+@given(st.binary(max_size=40))
+def test_every_message_has_a_key_and_a_lane(message: bytes) -> None:
+    assert key_of(message, "p")
+    assert lane_of(message, over_udp=False) in (FRAMES_TOPIC, LAST_GASP_TOPIC)
+
+
+def test_messages_of_a_partition_are_packed_in_order_up_to_the_size() -> None:
+    one, two, three = (wrap_wpdu(bytes([0x0F, i]) * 10) for i in range(3))
+    waiting = {4: [Waiting(one, b"a", 5), Waiting(two, b"a", 6), Waiting(three, b"b", 7)], 1: [Waiting(one, b"a", 9)]}
+    rows = packed_rows(waiting, len(one + two))
+    assert rows.rows() == [(b"a", one + two, 4, 5), (b"b", three, 4, 7), (b"a", one, 1, 9)]
+
+
+def test_rubbish_is_never_packed_with_what_follows_or_goes_before() -> None:
+    good = wrap_wpdu(b"\x0fabc")
+    blocks = wrap_wpdu(b"\xe0\x00ab") + wrap_wpdu(b"\xe0\x80cd")
+    items = [Waiting(message, b"k", 0) for message in (good, good[:-1], good, blocks, good, b"", good)]
+    assert packed_rows({0: items}, 1_000)["value"].to_list() == [item.message for item in items]
