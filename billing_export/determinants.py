@@ -15,6 +15,7 @@ from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from billing_export.streams import demand_lines, energy_lines, net_lines, straddling
 from billing_export.tariffs import TariffBook
 from billing_export.usage import civil_rows, usage
+from billing_export.virtual import with_virtual
 from schemas.frames import CHANNEL, DETERMINANTS, FINALS, METERS, READS, UTC_US, conform
 
 BATCH_NAMESPACE: Final = uuid.UUID("5f6c0a0e-3d0a-5b8e-9c55-0d7c7b1f4a10")
@@ -53,7 +54,7 @@ def compute_determinants(
         instant of the read, no intervals). The six counts of a line add up to `n_intervals`; intervals without a
         final are missing.
     """
-    lines = compute_lines(finals, meters, reads, tariffs, params)
+    lines = compute_lines(with_virtual(finals, tariffs.virtual), meters, reads, tariffs, params)
     return Determinants(seal(lines.determinants, params), lines.findings)
 
 
@@ -84,8 +85,9 @@ def seal(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
     """
     ordered = lines.sort(_ORDER, nulls_last=False, maintain_order=True)
     resting = ordered.select(
-        "meter_id", "service_point_id", "period_start", "channel", "determinant", "source_revision", "value_milli"
-    )
+        "meter_id", "service_point_id", "period_start", "channel", "determinant", "source_revision", "value_milli",
+        "ratio", "sign", "determinant_revision", "supersedes",
+    )  # fmt: skip
     digest = hashlib.sha256(resting.write_csv().encode()).hexdigest()
     name = "|".join([params.consumer, params.cycle, str(params.date_from), str(params.date_to), digest])
     return ordered.with_columns(

@@ -14,6 +14,7 @@ from billing_export.located import locate, metered, newest, newest_judged_at
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.spans import billing_spans
+from billing_export.virtual import with_virtual
 from schemas.errors import ContractError
 from schemas.frames import FINALS, METERS, READS, conform
 
@@ -47,7 +48,7 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
         ContractError: An unknown format, no day, or a frame of another shape.
     """
     checked = inputs._replace(
-        finals=newest(conform(inputs.finals, FINALS)),
+        finals=newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.virtual)),
         meters=conform(inputs.meters, METERS),
         reads=conform(inputs.reads, READS),
     )

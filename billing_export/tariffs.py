@@ -26,6 +26,21 @@ season = "winter"               # default: all the year
 name = "off_peak"
 ```
 
+Virtual and aggregate channels stand beside the tariffs; a row of METERS with the virtual meter's name gives it an
+account, a tariff and a time zone:
+
+```toml
+[[virtual]]
+meter = "SITE-1"                # the name it is billed under
+service_point = "SP-SITE-1"
+channel = "energy_delivered"
+negative = "keep"               # or "zero": a sum below zero counts as none
+term = [
+    {meter = "M1"},                             # factor_milli = 1000, channel = "energy_delivered"
+    {meter = "M2", factor_milli = -1000},
+]
+```
+
 `days` is a word or a list of words: `mon` … `sun` (or the full English names, or ISO numbers 1 … 7), ranges `mon-fri`,
 `workday` (Monday to Friday), `weekend`, `holiday`, `all`. A holiday is of the kind holiday whatever weekday it falls
 on: only `holiday` and `all` match it.
@@ -38,6 +53,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.codes import Channel
 from schemas.errors import ContractError
 from schemas.timegrid import zone
 
@@ -136,12 +152,40 @@ class Tariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.version or (self.valid_from.isoformat() if self.valid_from else "1")
 
 
-class TariffBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every version of every tariff."""
+class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One summand of a virtual meter: `factor_milli` thousandths of a meter's channel."""
 
-    tariff: tuple[Tariff, ...] = ()
+    meter: str
+    channel: Channel = Channel.ENERGY_DELIVERED
+    factor_milli: int = 1000
+
+
+class Virtual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A meter that nobody installed: the sum of its terms, interval by interval."""
+
+    meter: str
+    term: tuple[Term, ...]
+    channel: Channel = Channel.ENERGY_DELIVERED
+    service_point: str | None = None
+    negative: Literal["keep", "zero"] = "keep"
 
     def __post_init__(self) -> None:
+        if not self.term:
+            raise ValueError(f"virtual {self.meter!r}: no term")
+        if any(term.meter == self.meter for term in self.term):
+            raise ValueError(f"virtual {self.meter!r} is a term of itself")
+
+
+class TariffBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every version of every tariff, and the virtual meters."""
+
+    tariff: tuple[Tariff, ...] = ()
+    virtual: tuple[Virtual, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [(entry.meter, entry.channel) for entry in self.virtual]
+        if len(set(names)) < len(names):
+            raise ValueError("a virtual meter and channel is given twice")
         seen: set[tuple[str, datetime.date | None]] = set()
         for entry in self.tariff:
             if (entry.name, entry.valid_from) in seen:

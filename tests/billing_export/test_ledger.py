@@ -1,0 +1,200 @@
+"""The ledger: append only, and always the sum of its lines is the latest bill."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+
+import polars as pl
+import pytest
+from billing_rows import TARIFFS, build_finals, build_meters, build_reads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from billing_export.batches import acknowledge, advance, read_acknowledgement, resubmit, silent
+from billing_export.determinants import compute_determinants
+from billing_export.ledger import KEY, balance, post, withdraw
+from billing_export.spans import DeterminantParams
+from billing_export.tariffs import parse_tariffs
+from schemas.errors import ContractError
+from schemas.frames import BILLING_BATCHES, DETERMINANTS, conform
+from schemas.timegrid import day_bounds
+
+MONDAY = date(2026, 7, 27)
+START = day_bounds(MONDAY, "Europe/Berlin")[0]
+ASKED = DeterminantParams(date_from=MONDAY, date_to=MONDAY + timedelta(days=1), consumer="billing", cycle="2026-07")
+NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
+
+
+def bill(values: list[int], version: int = 1, **kinds: dict[int, tuple[str, str | None]]) -> pl.DataFrame:
+    rows = build_finals(START, list(values), version=version, **kinds)
+    return compute_determinants(rows, build_meters(), build_reads({}), parse_tariffs(TARIFFS), ASKED).determinants
+
+
+def values_of(rows: pl.DataFrame) -> dict[tuple[object, ...], int | None]:
+    return {row[:-1]: row[-1] for row in rows.select(*KEY, "value_milli").rows()}
+
+
+def test_a_first_posting_is_the_bill_and_a_second_adds_nothing() -> None:
+    latest = bill([1_000] * 96)
+    first = post(DETERMINANTS.empty(), latest, ASKED)
+    assert values_of(first.lines) == values_of(latest)
+    assert set(first.lines["sign"]) == {1}
+    again = post(first.lines, latest, ASKED)
+    assert again.lines.is_empty()
+    assert again.unchanged == latest.height
+
+
+def test_a_correction_is_a_reversal_and_a_new_line_that_name_the_old_one() -> None:
+    old = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
+    new = post(old, bill([1_000] * 95 + [3_000], version=2), ASKED).lines
+    total = new.filter(pl.col("determinant") == "energy_total").sort("sign")
+    was = old.filter(pl.col("determinant") == "energy_total").row(0, named=True)
+    link = f"{was['batch_id']}/{was['line_no']}"
+    assert total["sign"].to_list() == [-1, 1]
+    assert total["value_milli"].to_list() == [96_000, 98_000]
+    assert total["supersedes"].to_list() == [link, link]
+    assert total["determinant_revision"].to_list() == [1, 2]
+    assert set(new["batch_id"]) != set(old["batch_id"])
+    # Reversal and new line together are the difference.
+    assert sum(sign * value for sign, value in total.select("sign", "value_milli").rows()) == 2_000
+
+
+def test_only_what_changed_is_corrected() -> None:
+    old = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
+    new = post(old, bill([1_000] * 95 + [900], version=2), ASKED).lines
+    assert "energy_tou_peak" not in new["determinant"].to_list()  # the last quarter of the day is off-peak
+    assert "energy_tou_off_peak" in new["determinant"].to_list()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    updates=st.lists(st.tuples(st.integers(0, 95), st.integers(0, 10**9)), min_size=1, max_size=6),
+    seed=st.integers(0, 10**6),
+)
+def test_any_order_of_late_reads_ends_in_the_same_sums(updates: list[tuple[int, int]], seed: int) -> None:
+    # Each interval has its final value; late reads bring them in any order, each followed by a posting.
+    final = dict(updates)
+    sums = []
+    for order in (sorted(final), Random(seed).sample(sorted(final), len(final))):
+        values = [500] * 96
+        ledger = post(DETERMINANTS.empty(), bill(values), ASKED).lines
+        for version, place in enumerate(order, 2):
+            values[place] = final[place]
+            ledger = pl.concat([ledger, post(ledger, bill(values, version=version), ASKED).lines])
+        standing = balance(ledger)
+        assert set(standing["lines"]) == {1}
+        assert values_of(standing) == {key: value or 0 for key, value in values_of(bill(values)).items()}
+        sums.append(values_of(standing))
+    assert sums[0] == sums[1]
+
+
+def test_a_bill_from_older_finals_that_comes_late_changes_nothing() -> None:
+    old, new = bill([1_000] * 96, version=1), bill([1_200] * 96, version=2)
+    ledger = post(DETERMINANTS.empty(), new, ASKED).lines
+    late = post(ledger, old, ASKED)
+    assert late.lines.filter(pl.col("source_revision").is_not_null()).is_empty()
+    assert late.stale > 0
+
+
+def test_a_withdrawal_leaves_nothing_and_can_be_billed_again() -> None:
+    ledger = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
+    ledger = pl.concat([ledger, withdraw(ledger, ledger, ASKED)])
+    assert set(balance(ledger)["lines"]) == {0}
+    assert not any(balance(ledger)["value_milli"])
+    again = post(ledger, bill([1_000] * 96), ASKED).lines
+    ledger = pl.concat([ledger, again])
+    assert set(balance(ledger)["lines"]) == {1}
+    assert post(ledger, bill([1_000] * 96), ASKED).lines.is_empty()
+
+
+def test_a_posting_keeps_the_contract_and_is_equal_to_the_byte_again() -> None:
+    old = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
+    once, again = (post(old, bill([7] * 96, version=2), ASKED).lines for _ in range(2))
+    assert conform(once, DETERMINANTS).equals(again)
+    assert once["line_no"].to_list() == list(range(1, once.height + 1))
+
+
+# Batches -------------------------------------------------------------------------------------------------------------
+
+
+def batch(state: str, lines: pl.DataFrame, step: int = 0) -> pl.DataFrame:
+    manifest = json.dumps({"files": [{"name": "determinants.csv", "sha256": "ab" * 32}]})
+    rows = {
+        "batch_id": lines["batch_id"][0], "step": step, "state": state, "consumer": "billing", "format": "determinants",
+        "cycle": "2026-07", "period_start": START, "period_end": START + timedelta(days=1), "manifest": manifest,
+        "reason": None, "updated_at": NOON,
+    }  # fmt: skip
+    return conform(pl.DataFrame([rows], schema=BILLING_BATCHES.schema), BILLING_BATCHES)
+
+
+def answer(lines: pl.DataFrame, *rows: str, sha256: str = "ab" * 32) -> str:
+    head = "batch_id,file,sha256,line_no,status,reason\n"
+    return head + "".join(f"{lines['batch_id'][0]},determinants.csv,{sha256},{row}\n" for row in rows)
+
+
+def test_states_follow_one_another_and_no_other_way() -> None:
+    lines = bill([1] * 96)
+    steps = batch("planned", lines)
+    for state in ("written", "delivered", "acknowledged"):
+        steps = pl.concat([steps, advance(steps, lines["batch_id"][0], state, NOON)])
+    assert steps["step"].to_list() == [0, 1, 2, 3]
+    for state in ("planned", "written", "delivered", "rejected"):
+        with pytest.raises(ContractError, match="does not become"):
+            advance(steps, lines["batch_id"][0], state, NOON)
+    with pytest.raises(ContractError, match="unknown"):
+        advance(steps, "none", "written", NOON)
+
+
+def test_an_answer_is_taken_once() -> None:
+    lines = bill([1] * 96)
+    steps = batch("delivered", lines)
+    said = read_acknowledgement(answer(lines, ",accepted,"))
+    first = acknowledge(steps, lines, said, NOON)
+    assert first.step["state"].to_list() == ["acknowledged"]
+    second = acknowledge(pl.concat([steps, first.step]), lines, said, NOON)
+    assert second.step.is_empty()
+
+
+def test_refused_lines_come_back_with_their_reason_and_go_out_in_a_new_batch() -> None:
+    lines = bill([1] * 96)
+    said = read_acknowledgement(answer(lines, "2,rejected,account closed", "3,accepted,"))
+    found = acknowledge(batch("delivered", lines), lines, said, NOON)
+    assert found.step["state"].to_list() == ["partly_rejected"]
+    assert found.refused["line_no"].to_list() == [2]
+    assert found.refused["reason"].to_list() == ["account closed"]
+    again = resubmit(found.refused, ASKED)
+    assert again["line_no"].to_list() == [1]
+    assert again["batch_id"][0] != lines["batch_id"][0]
+
+
+def test_a_file_refused_as_a_whole_refuses_every_line() -> None:
+    lines = bill([1] * 96)
+    found = acknowledge(
+        batch("delivered", lines), lines, read_acknowledgement(answer(lines, ",rejected,bad file")), NOON
+    )
+    assert found.step["state"].to_list() == ["rejected"]
+    assert found.refused.height == lines.height
+    assert resubmit(found.refused, ASKED)["batch_id"][0] != lines["batch_id"][0]
+
+
+def test_an_answer_to_another_file_counts_for_nothing() -> None:
+    lines = bill([1] * 96)
+    said = read_acknowledgement(answer(lines, ",accepted,", sha256="cd" * 32))
+    found = acknowledge(batch("delivered", lines), lines, said, NOON)
+    assert found.step.is_empty()
+    assert [finding.reason for finding in found.findings] == ["file_hash"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "batch_id,file,sha256,line_no,status,reason\n", answer(bill([1] * 96), "1,perhaps,")]
+)
+def test_an_answer_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ContractError, match="acknowledgement"):
+        read_acknowledgement(text)
+
+
+def test_silence_past_the_limit_is_found() -> None:
+    lines = bill([1] * 96)
+    steps = batch("delivered", lines)
+    assert silent(steps, NOON + timedelta(hours=25), timedelta(days=1)).height == 1
+    assert silent(steps, NOON + timedelta(hours=23), timedelta(days=1)).is_empty()
