@@ -7,22 +7,19 @@ from typing import Literal
 
 import msgspec
 
+from ingest.kafka.settings import KafkaSettings
 from schemas.errors import ContractError
 
 
-class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The broker. `security` beyond PLAINTEXT needs `ca_file`; SASL needs `username` and `password_file`."""
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Membership of the consumer groups. `instance` names a static member: a restart keeps its partitions."""
 
-    bootstrap_servers: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9092"])
-    security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
-    username: str | None = None
-    password_file: str | None = None
-    group_instance_id: str | None = None
-    """Static membership: a restart within the session keeps its partitions."""
+    prefix: str = "ami"
+    instance: str | None = None
+    first_start: Literal["earliest", "latest"] | None = None
+    """Where a group that never committed begins; without it a missing position stops the worker."""
+    session_timeout_ms: int = 30_000
+    max_poll_interval_ms: int = 300_000
 
 
 class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +32,7 @@ class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: str | None = None
     secure: bool = False
     ca_file: str | None = None
+    timeout_s: int = 120
     cluster: str | None = None
 
 
@@ -92,7 +90,8 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a worker may be told. Absent sections take the defaults above."""
 
-    kafka: Kafka = Kafka()
+    kafka: KafkaSettings = KafkaSettings()
+    group: Group = Group()
     clickhouse: ClickHouse | None = None
     embedded: Embedded = Embedded()
     ingest: Ingest = Ingest()
@@ -116,12 +115,13 @@ def parse_config(text: str, name: str) -> Config:
         config = msgspec.toml.decode(text, type=Config)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{name}: {error}") from error
-    wants_ca = config.kafka.security != "PLAINTEXT" and config.kafka.ca_file is None
-    wants_user = config.kafka.security == "SASL_SSL" and not (config.kafka.username and config.kafka.password_file)
+    wants_ca = config.kafka.security.endswith("SSL") and config.kafka.ca_file is None
+    named = config.kafka.sasl_mechanism and config.kafka.sasl_user and config.kafka.sasl_password_file
+    wants_user = config.kafka.security.startswith("SASL") and not named
     if wants_ca:
         raise ContractError(f"{name}: kafka.ca_file is needed with kafka.security = {config.kafka.security!r}")
     if wants_user:
-        raise ContractError(f"{name}: kafka.username and kafka.password_file are needed with SASL_SSL")
+        raise ContractError(f"{name}: kafka: sasl_mechanism, sasl_user and sasl_password_file are needed with SASL")
     if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
         raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
     if not 0 < config.ingest.fuse_share <= 1:

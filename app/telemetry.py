@@ -87,9 +87,13 @@ class Health:
         """The poll loop went round at that time."""
         self._beat_at = at
 
+    def age(self, at: float) -> float:
+        """Seconds since the poll loop last went round; endless before the first time."""
+        return float("inf") if self._beat_at is None else at - self._beat_at
+
     def live(self, at: float) -> bool:
         """The poll loop still goes round. Never depends on the database: it may be away without a restart helping."""
-        return self._beat_at is not None and at - self._beat_at <= self._limit_s
+        return self.age(at) <= self._limit_s
 
     def ready(self, at: float) -> bool:
         """Partitions are assigned and the last insert was good."""

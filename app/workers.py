@@ -21,6 +21,7 @@ import polars as pl
 from app.fuse import Fuse
 from app.messages import from_messages, to_messages
 from app.retry import part_poison
+from ingest.assembly import CODE_VERSION
 from ingest.decode import Decoded, decode_frames
 from ingest.derived import bucket_of
 from ingest.enrolment import Enrolment
@@ -103,7 +104,7 @@ class IngestWork:
             )
         ]
         rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
-        self._store.append("rejects", rejects, token)
+        self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
         _publish(self._publisher, REJECTS_TOPIC, rejects, _place(rejects))
         _publish(self._publisher, EVENTS_TOPIC, decoded.events, self._feeder(decoded.events))
         _publish(self._publisher, HEARD_TOPIC, decoded.heard, self._feeder(decoded.heard))
@@ -259,9 +260,12 @@ def _place(rows: pl.DataFrame) -> pl.Series:
 
 
 def _store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -> pl.DataFrame:
-    """Rows that the store refuses for good; all others are stored."""
+    """Rows that the store refuses for good; all others are stored.
+
+    The token says which decoder made the rows: the store skips a token that it knows, whatever the rows.
+    """
     try:
-        store.append(table, rows, token)
+        store.append(table, rows, f"{token} {rows.height} {CODE_VERSION}")
     except ContractError:
         parts = iter(range(2 * rows.height + 1))
         return part_poison(rows, lambda part: store.append(table, part, f"{token} part {next(parts)}"))
@@ -279,6 +283,6 @@ def _poison_rejects(poison: pl.DataFrame, messages: pl.DataFrame) -> pl.DataFram
         detail=pl.lit("the store refuses a row of this message"),
         at=pl.lit(0, dtype=pl.Int32),
         key_id=pl.lit(None, dtype=pl.String),
-        code_version=pl.lit(""),
+        code_version=pl.lit(CODE_VERSION),
     )
     return filled.select(REJECTS.schema.names())

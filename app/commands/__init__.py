@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from app.commands import decode, demo, export, inspect, outages, simulate, trace, vee
+from app.commands import check, decode, demo, export, inspect, outages, services, simulate, trace, vee, worker
 
 REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     demo.register,
@@ -16,5 +16,8 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     outages.register,
     export.register,
     trace.register,
+    check.register,
+    services.register,
+    worker.register,
 )
 """In the order in which `ami --help` lists them."""

@@ -34,7 +34,7 @@ def register(ami: typer.Typer) -> None:
 
     @ami.command()
     def simulate(
-        meters: Annotated[int, typer.Option("--meters", metavar="N", min=1, help="Service points.")],
+        meters: Annotated[int, typer.Option("--meters", metavar="N", min=1, help="Meters, replacements included.")],
         days: Annotated[int, typer.Option("--days", metavar="D", min=1, help="Local days.")],
         seed: Annotated[int, typer.Option("--seed", metavar="S", help="Same seed, same bytes.")],
         out: Out,

@@ -9,12 +9,14 @@ import polars as pl
 import typer
 
 from app.calendar import load_calendar
-from app.files import parse_instant, read_frame, write_outputs
+from app.files import parse_instant, read_frame, read_text, write_outputs
 from app.inputs import load_meters, load_types
 from app.options import CalendarFile, Json, MetersFile, Out, TypesFile
 from app.summary import counts, progress, say, timed
+from schemas.errors import ContractError
 from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
 from validation.params import VeeParams
+from validation.rules.sets import RuleSet, parse_rule_sets
 from validation.vee import Vee, VeeInputs, run_vee
 
 
@@ -33,6 +35,7 @@ def register(ami: typer.Typer) -> None:
         edits: Annotated[Path | None, typer.Option("--edits", metavar="F", help="EDITS of persons.")] = None,
         finals: Annotated[Path | None, typer.Option("--finals", metavar="F", help="FINALS judged before.")] = None,
         calendar: CalendarFile = None,
+        rules: Annotated[Path | None, typer.Option("--rules", metavar="F", help="Rule sets (TOML).")] = None,
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
         grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
         judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
@@ -53,11 +56,22 @@ def register(ami: typer.Typer) -> None:
             grid_from=None if grid_from is None else parse_instant(grid_from, "--from"),
             grid_to=None if grid_to is None else parse_instant(grid_to, "--to"),
             holidays=load_calendar(calendar).holidays,
+            rule_sets=load_rule_sets(rules),
         )
         with progress(f"judging {inputs.intervals.height} intervals"):
             judged, seconds = timed(lambda: run_vee(inputs, params))
         write_outputs(out, {"finals.parquet": judged.finals, "exceptions.parquet": judged.exceptions})
         say(judged_summary(inputs, judged, seconds), as_json=json)
+
+
+def load_rule_sets(file: Path | None) -> tuple[RuleSet, ...]:
+    """The rule sets of a TOML file; those built in without one."""
+    if file is None:
+        return ()
+    try:
+        return parse_rule_sets(read_text(file))
+    except ContractError as error:
+        raise ContractError(f"{file}: {error}") from error
 
 
 def vee_params(**given: Any) -> VeeParams:
@@ -77,6 +91,7 @@ def judged_summary(inputs: VeeInputs, judged: Vee, seconds: float) -> dict[str, 
         "quality": counts(judged.finals, "quality"),
         "method": counts(judged.finals.filter(pl.col("method").is_not_null()), "method"),
         "exceptions": counts(judged.exceptions, "rule"),
+        "unjudged": dict(zip(judged.unjudged["rule"].cast(pl.String), judged.unjudged["needs"], strict=True)),
         "seconds": seconds,
     }
 

@@ -22,7 +22,7 @@ def test_settings_are_read():
         ("[ingest]\nbatch_messages = 'many'\n", r"\$.ingest.batch_messages"),
         ("kafka = \n", "ami.toml"),
         ("[kafka]\nsecurity = 'SSL'\n", "kafka.ca_file"),
-        ("[kafka]\nsecurity = 'SASL_SSL'\nca_file = 'ca.pem'\n", "kafka.username"),
+        ("[kafka]\nsecurity = 'SASL_SSL'\nca_file = 'ca.pem'\n", "sasl_user"),
         ("[keys]\nkek_file = 'a'\nkek_env = 'B'\n", "one of kek_file"),
         ("[ingest]\nfuse_share = 0.0\n", "ingest.fuse_share"),
     ],

@@ -1,0 +1,145 @@
+"""`ami worker`: one role of the head end, until it is told to stop."""
+
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import doors, stores, workers
+from app.calendar import load_calendar
+from app.commands.vee import load_rule_sets
+from app.config import Config, parse_config
+from app.files import read_text
+from app.fuse import Fuse
+from app.inputs import load_keyring, load_meters, load_types
+from app.lane import Lane, LaneParams
+from app.observe import Observed
+from app.serve import StatusServer
+from app.telemetry import CONSUMER_LAG, Health, configure_logging
+from validation.params import VeeParams
+
+LOOK_BACK_MESSAGES = 20_000
+"""Messages of a partition that an events worker reads again to rebuild its windows: hours of a busy lane."""
+LAG_EVERY_S = 5.0
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    INGEST = "ingest"
+    EVENTS = "events"
+    STORE = "store"
+    VEE = "vee"
+
+
+def register(ami: typer.Typer) -> None:
+    """Add the verb."""
+
+    @ami.command()
+    def worker(
+        role: Annotated[Role, typer.Argument(help="store: events and rejects into the database.")],
+        config: Annotated[Path, typer.Option("--config", metavar="F", help="ami.toml.")],
+    ) -> None:
+        """Run one worker until SIGTERM: poll, pure stages, insert acknowledged, flush, commit."""
+        settings = parse_config(read_text(config), str(config))
+        configure_logging(settings.telemetry.level)
+        run(role, settings)
+
+
+def run(role: Role, settings: Config) -> None:
+    """The role's lane, its health on a port, until a signal; then what is in flight within the bound."""
+    health = Health(heartbeat_limit_s=settings.ingest.poll_heartbeat_limit_s)
+    told = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: told.set())
+    status = StatusServer(health, settings.telemetry.bind, settings.telemetry.port)
+    try:
+        source, work, params = OPEN[role](settings)
+        try:
+            Lane(source, work, params, health).run(_watched(told, source))
+        finally:
+            source.close()
+    finally:
+        status.close()
+
+
+def _watched(told: threading.Event, source: Any) -> Any:
+    """True once a signal came; on the way the lag is measured every few seconds."""
+    next_at = time.monotonic()
+
+    def stop() -> bool:
+        nonlocal next_at
+        if time.monotonic() >= next_at:
+            next_at = time.monotonic() + LAG_EVERY_S
+            waiting: dict[str, int] = {}
+            for (topic, _), messages in source.lag().items():
+                waiting[topic] = waiting.get(topic, 0) + messages
+            for topic, messages in waiting.items():
+                CONSUMER_LAG.labels(topic=topic).set(messages)
+        return told.is_set()
+
+    return stop
+
+
+def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
+    fuse = Fuse(share=settings.ingest.fuse_share, messages=settings.ingest.fuse_messages)
+    work = workers.IngestWork(
+        stores.open_store(settings),
+        doors.open_publisher(settings),
+        _registry(settings),
+        workers.fuse_of(fuse, time.monotonic),
+    )
+    return doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC,)), Observed(work, "frames"), _params(settings)
+
+
+def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
+    before = doors.look_back(settings, LOOK_BACK_MESSAGES)
+    work = workers.EventsWork(doors.open_publisher(settings), _registry(settings), before)
+    params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
+    return doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,)), Observed(work, "lastgasp"), params
+
+
+def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
+    source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC))
+    return doors.ValueSource(source), workers.StoreWork(stores.open_store(settings)), _params(settings)
+
+
+def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
+    vee = settings.vee
+    params = VeeParams(
+        judged_at=datetime.now(UTC),
+        run_id="",
+        holidays=load_calendar(_path(vee.calendar_file)).holidays,
+        context_days=vee.history_days,
+        rule_sets=load_rule_sets(_path(vee.rules_file)),
+    )
+    meters = _registry(settings).meters
+    work = workers.VeeWork(stores.open_store(settings), meters, params, lambda: datetime.now(UTC))
+    source = doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,))
+    lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
+    return doors.ValueSource(source), work, lane
+
+
+OPEN = {Role.INGEST: _open_ingest, Role.EVENTS: _open_events, Role.STORE: _open_store, Role.VEE: _open_vee}
+"""What each role is made of: source, work, and when a batch is full."""
+
+
+def _registry(settings: Config) -> workers.Registry:
+    types = load_types(_path(settings.meters.types_file))
+    return workers.Registry.of(
+        load_keyring(_path(settings.keys.file)), load_meters(_path(settings.meters.file), types), types
+    )
+
+
+def _params(settings: Config) -> LaneParams:
+    ingest = settings.ingest
+    return LaneParams(ingest.batch_messages, ingest.batch_seconds, ingest.shutdown_seconds)
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
