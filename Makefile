@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types imports unit bench lock clean
+.PHONY: setup demo test lint types imports unit services services-down bench lock clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,13 @@ imports: setup
 
 unit: setup
 	$(BIN)/pytest
+
+# Kafka and ClickHouse on 127.0.0.1 without containers; the tests start and stop their own.
+services: setup
+	$(BIN)/python deploy/local/services.py up --folder .services
+
+services-down:
+	$(BIN)/python deploy/local/services.py down --folder .services
 
 bench: setup
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
