@@ -38,6 +38,17 @@ class Quantities(NamedTuple):
         return Quantities._make(column[rows] for column in self)
 
 
+class Instants(NamedTuple):
+    """When the values of a message were, once for all values of one instant: start of an interval, or time of a read.
+
+    `length_s` is 0 for reads.
+    """
+
+    message: Places
+    at: Micros
+    length_s: npt.NDArray[np.int64]
+
+
 class Events(NamedTuple):
     """Events as reported."""
 
@@ -66,6 +77,7 @@ class Cut(NamedTuple):
 
     intervals: tuple[Quantities, ...]
     reads: tuple[Quantities, ...]
+    instants: tuple[Instants, ...]  # of both
     events: tuple[Events, ...]
     refused: tuple[Refused, ...]
     message: Places

@@ -35,8 +35,9 @@ from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.keyring import Keyring
 from ingest.link import unwrap_all
 from ingest.meter_types import BUILT_IN, MeterTypes
-from ingest.protection import NO_KEY, Opened, check_policy, open_all, read_headers
+from ingest.protection import NO_KEY, Opened, open_all
 from ingest.replay import Streams, Windows
+from ingest.security_headers import check_policy, read_headers
 from ingest.spans import Flags, Places, Spans
 from ingest.titles import titles_to_hex
 from schemas.codes import RejectReason
@@ -144,9 +145,11 @@ class _Kept(NamedTuple):
 
 def _key_names(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
-    used, places = np.unique(opened.key_row, return_inverse=True)
-    names = [None if row == NO_KEY else keyring.key_id(row) for row in used.tolist()]
-    return pl.Series(names, dtype=pl.String).gather(places.reshape(-1))
+    with_key = np.flatnonzero(opened.key_row != NO_KEY)
+    names, used = keyring.key_ids(opened.key_row[with_key])
+    place = np.full(len(opened.key_row), len(names), np.int64)
+    place[with_key] = used
+    return pl.Series([*names, None], dtype=pl.String).gather(place)
 
 
 def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> _Judged:
@@ -218,7 +221,8 @@ def _decoded(
     senders = Senders(provenance, _meter_ids(read, enrolment), counters, pl.Series(opened.authenticated))
     intervals = assemble_intervals(kept.intervals, senders, read.obis)
     reads = assemble_reads(kept.reads, senders, read.obis)
-    lives = lives_of(kept.intervals, kept.reads, senders.meter_id, enrolment.zones_of(read.meter_row))
+    instants = [each for cut in read.cuts for each in cut.instants]
+    lives = lives_of(instants, senders.meter_id, read.meter_row, kept.decoded)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
     fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
@@ -228,7 +232,7 @@ def _decoded(
         assemble_events(kept.events, senders),
         assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
         heard_meters(lives),
-        dirty_days(lives),
+        dirty_days(lives, enrolment),
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from ingest.blocks import NO_TIME, Quantities
+from ingest.blocks import NO_TIME, Instants
 from ingest.clocks import Micros
-from ingest.spans import Places
+from ingest.enrolment import Enrolment
+from ingest.spans import Flags, Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 METER_BUCKETS: Final = 256
@@ -23,13 +24,13 @@ _STEP_US: Final = 900 * _SECOND_US
 
 
 class Lives(NamedTuple):
-    """The instants of a batch's values: meter's name, IANA zone and, by row, when."""
+    """The instants of a batch's values by message; `NO_TIME` in `newest` where a message has none."""
 
-    meter_id: pl.Series
-    zone: pl.Series
+    meter_id: pl.Series  # by message
+    meter_row: Places  # by message, in METERS; negative where it is not enrolled
     message: Places
-    at: Micros  # start of an interval, or time of a read, to the quarter of an hour
-    newest: Micros  # by message: newest end of an interval or time of a read, `NO_TIME` without any
+    at: Micros  # start of an interval, or time of a read
+    newest: Micros  # by message: newest end of an interval or time of a read
 
 
 def bucket_of(meter_ids: pl.Series) -> pl.Series:
@@ -39,25 +40,16 @@ def bucket_of(meter_ids: pl.Series) -> pl.Series:
     return meter_ids.replace_strict(unique, pl.Series(buckets, dtype=pl.Int32), return_dtype=pl.Int32)
 
 
-def lives_of(
-    intervals: Sequence[Quantities], reads: Sequence[Quantities], meter_id: pl.Series, zone: pl.Series
-) -> Lives:
-    """The instants of these rows, each quarter of an hour of a message once or a few times."""
+def lives_of(instants: Sequence[Instants], meter_id: pl.Series, meter_row: Places, kept: Flags) -> Lives:
+    """The instants of those messages that are kept and were at a known time."""
     newest = np.full(len(meter_id), NO_TIME, np.int64)
-    messages: list[Places] = []
-    times: list[Micros] = []
-    for block in (*intervals, *reads):
-        if not len(block.message):
-            continue
-        # Values of one row stand side by side: one of them stands for all.
-        first = np.r_[True, (np.diff(block.message) != 0) | (np.diff(block.at) != 0)]
-        message, at = block.message[first], block.at[first]
-        np.maximum.at(newest, message, at + block.interval_s[first].astype(np.int64) * _SECOND_US)
-        messages.append(message)
-        times.append(at)
-    nothing = np.zeros(0, np.int64)
-    message = np.concatenate([*messages, nothing])
-    return Lives(meter_id, zone, message, np.concatenate([*times, nothing]), newest)
+    none = Instants(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    joined = Instants._make(np.concatenate(columns) for columns in zip(none, *instants, strict=True))
+    good = kept[joined.message] & (joined.at != NO_TIME)
+    if not good.all():
+        joined = Instants._make(column[good] for column in joined)
+    np.maximum.at(newest, joined.message, joined.at + joined.length_s * _SECOND_US)
+    return Lives(meter_id, meter_row, joined.message, joined.at, newest)
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
@@ -69,24 +61,16 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
     return rows.group_by("meter_id").agg(pl.col("read_at").max()).sort("meter_id").select(list(HEARD.schema))
 
 
-def dirty_days(lives: Lives) -> pl.DataFrame:
+def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     """DIRTY_DAYS: local days, by meter bucket, whose raw data this batch changed. Without a zone the day is UTC's."""
-    names = lives.meter_id.unique().drop_nulls().sort()
-    if not len(lives.message) or not len(names):
+    if not len(lives.message):
         return DIRTY_DAYS.empty()
-    bucket = lives.meter_id.replace_strict(names, bucket_of(names), default=-1, return_dtype=pl.Int64).to_numpy()
-    zones = lives.zone.fill_null("UTC")
-    zone_names = zones.unique().sort()
-    codes = zones.replace_strict(
-        zone_names, pl.int_range(len(zone_names), dtype=pl.Int64, eager=True), return_dtype=pl.Int64
-    ).to_numpy()
+    zone, bucket = _zones_and_buckets(lives, enrolment)
     # One number for (zone, bucket, quarter of an hour): few of them, however many values.
     quarter = lives.at // _STEP_US
     first = int(quarter.min())
     span = int(quarter.max()) - first + 1
-    place = (codes[lives.message] * METER_BUCKETS + bucket[lives.message]) * span + (quarter - first)
-    place = np.unique(place)
-    group, step = np.divmod(place, span)
+    group, step = np.divmod(np.unique((zone * METER_BUCKETS + bucket)[lives.message] * span + (quarter - first)), span)
     zone_code, bucket_code = np.divmod(group, METER_BUCKETS)
     at = pl.Series((step + first) * _STEP_US).cast(UTC_US)
     days = [
@@ -96,6 +80,19 @@ def dirty_days(lives: Lives) -> pl.DataFrame:
                 "day": at.filter(pl.Series(zone_code == code)).dt.convert_time_zone(name).dt.date(),
             }
         )
-        for code, name in enumerate(zone_names.to_list())
+        for code, name in enumerate(("UTC", *enrolment.zones))
     ]
     return pl.concat(days).unique().sort("bucket", "day").select(list(DIRTY_DAYS.schema))
+
+
+def _zones_and_buckets(lives: Lives, enrolment: Enrolment) -> tuple[Places, Places]:
+    """By message: zone (0 is UTC, then those of METERS) and bucket; those of enrolled meters are looked up once."""
+    zone, bucket = np.zeros(len(lives.meter_row), np.int64), np.zeros(len(lives.meter_row), np.int64)
+    known = np.flatnonzero(lives.meter_row >= 0)
+    used, which = np.unique(lives.meter_row[known], return_inverse=True)
+    zone[known] = enrolment.zone[lives.meter_row[known]] + 1
+    bucket[known] = bucket_of(enrolment.meter_id.gather(used)).to_numpy()[which.reshape(-1)] if len(used) else 0
+    lone = np.flatnonzero((lives.meter_row < 0) & (lives.newest != NO_TIME))
+    if len(lone):
+        bucket[lone] = bucket_of(lives.meter_id.gather(lone)).to_numpy()
+    return zone, bucket

@@ -85,14 +85,6 @@ class Enrolment(NamedTuple):
         found = wanted.join(self.by_name, on="meter_id", how="left", maintain_order="left")["row"]
         return found.fill_null(NOT_ENROLLED).to_numpy()
 
-    def zones_of(self, rows: Places) -> pl.Series:
-        """IANA zone of each meter, null where it has none or is not enrolled."""
-        if not len(self.zone):
-            return pl.repeat(None, len(rows), dtype=pl.String, eager=True)
-        code = np.where(rows >= 0, self.zone[np.maximum(rows, 0)], NO_ZONE)
-        names = pl.Series([*self.zones, None], dtype=pl.String)
-        return names.gather(np.where(code == NO_ZONE, len(self.zones), code))
-
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.
 

@@ -54,25 +54,24 @@ def _of_one_length(
 ) -> list[Alike]:
     length = int(apdus.length[rows[0]])
     words = _padded(apdus, rows, length)
-    octets = words.view(np.uint8).reshape(len(rows), -1)[:, :length]
-    remaining = np.arange(len(rows))
     found: list[Alike] = []
     for _ in range(_LAYOUTS_A_LENGTH):
         layout, first = None, 0
-        while layout is None and first < len(remaining):
-            layout = _learn(apdus, int(rows[remaining[first]]), rules, faults)
+        while layout is None and first < len(rows):
+            layout = _learn(apdus, int(rows[first]), rules, faults)
             first += 1
         if layout is None:
             return found
-        remaining = remaining[first - 1 :]
-        matching = _matches(layout, words[remaining], octets[remaining], rules[0])
-        matching[0] = True  # it was learned from this one
-        chosen = remaining[matching]
-        found.append(Alike(layout, rows[chosen], octets[chosen]))
-        remaining = remaining[~matching]
-        if not len(remaining):
-            return found
-    return found + _one_by_one(apdus, rows[remaining], rules, faults)
+        if first > 1:
+            rows, words = rows[first - 1 :], words[first - 1 :]
+        octets = words.view(np.uint8).reshape(len(rows), -1)[:, :length]
+        differing = _differs(layout, words, octets, rules[0])
+        differing[0] = False  # it was learned from this one
+        if not differing.any():
+            return [*found, Alike(layout, rows, octets)]
+        found.append(Alike(layout, rows[~differing], octets[~differing]))
+        rows, words = rows[differing], words[differing]
+    return found + _one_by_one(apdus, rows, rules, faults)
 
 
 def _padded(apdus: Spans, rows: Places, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
@@ -94,14 +93,19 @@ def _learn(apdus: Spans, row: int, rules: tuple[frozenset[bytes], frozenset[str]
         return None
 
 
-def _matches(
+def _differs(
     layout: Layout, words: np.ndarray[tuple[int, int], np.dtype[np.uint64]], octets: Octets, fixed: frozenset[bytes]
 ) -> Flags:
+    """Messages in which a structure byte is another one, or a slot holds what makes it another layout."""
     width = words.shape[1] * _WORD_OCTETS
     reference, mask = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     reference[layout.structure] = layout.octets
     mask[layout.structure] = 0xFF
-    differs = np.asarray(((words ^ reference.view(np.uint64)) & mask.view(np.uint64)).any(axis=1))
+    rest = np.zeros(len(words), np.uint64)
+    for column, (wanted, relevant) in enumerate(zip(reference.view(np.uint64), mask.view(np.uint64), strict=True)):
+        if relevant:  # column by column: short rows are slow to reduce
+            rest |= (words[:, column] ^ wanted) & relevant
+    differs: Flags = rest != 0
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
@@ -111,7 +115,7 @@ def _matches(
                 is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))
                 if is_slot:  # a text that tells lists apart stands where this layout has a name
                     differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
-    return ~differs
+    return differs
 
 
 def is_readable(octets: Octets) -> Flags:

@@ -38,6 +38,20 @@ class Keys:
         return f"Keys({self.key_id})"
 
 
+class Cipher:
+    """AES-GCM under an encryption key, and the authentication key beside it. Prints nothing of either."""
+
+    __slots__ = ("ak", "encrypt")
+
+    def __init__(self, pair: memoryview) -> None:
+        half = len(pair) // 2
+        self.encrypt = AESGCM(pair[:half]).encrypt
+        self.ak = bytes(pair[half:])
+
+    def __repr__(self) -> str:
+        return "Cipher()"
+
+
 class KeyRows(NamedTuple):
     """Columns of keys, one row a key. Not for printing: `Keyring.from_rows` takes them at once."""
 
@@ -153,23 +167,21 @@ class Keyring:
         ak = pair[half:].tobytes() if self._has_ak[row] else None
         return Keys(pair[:half].tobytes(), ak, self.key_id(row), revoked=bool(self._revoked[row]))
 
-    def cipher_at(self, row: int) -> AESGCM:
-        """AES-GCM under the encryption key of a row."""
-        pair = self._pair(row)
-        return AESGCM(pair[: len(pair) // 2].tobytes())
+    def ciphers_at(self, rows: npt.NDArray[np.int64]) -> list["Cipher"]:
+        """What opens messages under the keys of these rows, in their order."""
+        pairs = memoryview(self._material[np.maximum(self._row[rows], 0)].tobytes())
+        ciphers = [Cipher(pairs[at : at + 32]) for at in range(0, 32 * len(rows), 32)]
+        for place in np.flatnonzero(self._row[rows] < 0).tolist():
+            ciphers[place] = Cipher(memoryview(self._pair(int(rows[place])).tobytes()))
+        return ciphers
 
-    def associated_at(self, row: int) -> bytes:
-        """The authentication key of a row, as associated data wants it; empty where there is none."""
-        pair = self._pair(row)
-        return pair[len(pair) // 2 :].tobytes() if self._has_ak[row] else b""
+    def has_authentication_key(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether a tag can be verified with the key of each row."""
+        return self._has_ak[rows]
 
-    def has_authentication_key(self, row: int) -> bool:
-        """Whether a tag can be verified with the key of a row."""
-        return bool(self._has_ak[row])
-
-    def key_size(self, row: int) -> int:
-        """Octets of the encryption key: 16 serves suites 0 and 1, 32 suite 2."""
-        return 32 if self._row[row] < 0 else 16
+    def fits(self, rows: npt.NDArray[np.int64], octets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether the encryption key of each row has so many octets: 16 for suites 0 and 1, 32 for suite 2."""
+        return cast(npt.NDArray[np.bool_], np.where(self._row[rows] < 0, 32, 16) == octets)
 
     def is_revoked(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether the key of each row may no longer be used."""
@@ -177,7 +189,13 @@ class Keyring:
 
     def key_id(self, row: int) -> str:
         """The key's name for rejects and logs: kind and version, such as `guek/1`."""
-        return f"{KIND_NAMES[int(self._kinds[row])]}/{int(self._versions[row])}"
+        return self.key_ids(np.array([row]))[0][0]
+
+    def key_ids(self, rows: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """The names of these rows' keys, each once, and which of them each row has."""
+        codes = self._kinds[rows].astype(np.int64) << 16 | self._versions[rows]
+        used, place = np.unique(codes, return_inverse=True)
+        return [f"{KIND_NAMES[code >> 16]}/{code & 0xFFFF}" for code in used.tolist()], place.reshape(-1)
 
     def _span(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
         first = np.searchsorted(self._titles, titles, "left")

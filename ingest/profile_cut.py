@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
+from ingest.blocks import CHANNEL_CODE, NO_TIME, Instants, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.dlms.layout import DELTAS, Node
 from ingest.faults import REASON_CODE
@@ -24,6 +24,7 @@ class ProfileCut(NamedTuple):
     """The rows, what of them could not be placed or scaled, and the newest clock of each message."""
 
     quantities: Quantities
+    instants: Instants
     refused: tuple[Refused, ...]
     newest: Micros
 
@@ -47,33 +48,39 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     values, known, beyond = _values(profile, group)
     milli, exact = to_milli(values, profile.power)
     exact &= ~beyond
-    cells = values.shape
-    placed = np.broadcast_to(stamps.usable[:, :, None], cells)
-    timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], cells) | (not profile.is_intervals)
-    good = placed & timed & (exact | ~known)
+    timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
     at = stamps.at
     if profile.is_intervals and profile.stamp_is_end:
         at = at - stamps.capture_s[:, None] * _SECOND_US
-    columns = Quantities(
-        np.broadcast_to(group.message[:, None, None], cells),
-        np.broadcast_to(np.array([CHANNEL_CODE[each] for each in profile.channels], np.int16), cells),
-        np.broadcast_to(np.int32(-1), cells),
-        np.broadcast_to(at[:, :, None], cells),
-        milli,
-        known,
-        np.broadcast_to(stamps.status[:, :, None], cells),
-        np.broadcast_to(stamps.capture_s.astype(np.int32)[:, None, None], cells),
+    messages, rows, columns = values.shape
+    cells = rows * columns
+    whole = Quantities(
+        np.repeat(group.message, cells),
+        np.tile(np.array([CHANNEL_CODE[each] for each in profile.channels], np.int16), messages * rows),
+        np.full(messages * cells, -1, np.int32),
+        np.repeat(at.reshape(-1), columns),
+        milli.reshape(-1),
+        known.reshape(-1),
+        np.repeat(stamps.status.reshape(-1), columns),
+        np.repeat(stamps.capture_s.astype(np.int32), cells),
     )
-    whole = Quantities._make(column.reshape(-1) for column in columns)
-    quantities = whole if good.all() else whole.take(good.reshape(-1))
-    return ProfileCut(quantities, _refused(profile, group, (placed, timed, good)), _newest(stamps))
+    instants = Instants(np.repeat(group.message, rows), at.reshape(-1), np.repeat(stamps.capture_s, rows))
+    if timed.all() and exact.all():
+        return ProfileCut(whole, instants, (), _newest(stamps))
+    good = timed[:, :, None] & (exact | ~known)
+    placed = timed.reshape(-1)
+    return ProfileCut(
+        whole.take(good.reshape(-1)),
+        Instants._make(column[placed] for column in instants),
+        _refused(profile, group, stamps, good),
+        _newest(stamps),
+    )
 
 
-def _refused(profile: Profile, group: Group, kept: tuple[Flags, Flags, Flags]) -> tuple[Refused, ...]:
-    placed, timed, good = kept
-    if good.all():
-        return ()
+def _refused(profile: Profile, group: Group, stamps: _Stamps, good: Flags) -> tuple[Refused, ...]:
     first = next(node.at for node in profile.clocks if node is not None)
+    placed = np.broadcast_to(stamps.usable[:, :, None], good.shape)
+    timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], good.shape) | (not profile.is_intervals)
     cases = (
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
         (placed & ~timed, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),

@@ -17,6 +17,7 @@ from ingest.blocks import (
     ORIGIN_CODE,
     Cut,
     Events,
+    Instants,
     Quantities,
     Refused,
     Texts,
@@ -59,14 +60,18 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         Refused(group.message, REASON_CODE[each.reason], each.at, np.full(len(group.message), each.values), each.detail)
         for each in plan.refusals
     ]
+    instants = [Instants(group.message, times.at, np.zeros(len(group.message), np.int64))] if reads else []
     timed, untimed = _split_timed(reads)
     refused += untimed
     intervals: list[Quantities] = []
     if plan.profile is not None and profile is not None:
         refused += profile.refused
         (intervals if plan.profile.is_intervals else timed).append(profile.quantities)
+        instants.append(profile.instants)
     events, lost = _timed_events(events)
-    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own)
+    return Cut(
+        tuple(intervals), tuple(timed), tuple(instants), tuple(events), (*refused, *lost), group.message, times.own
+    )
 
 
 def _clocks(plan: Plan, group: Group, register: Node | None) -> list[Clocks]:

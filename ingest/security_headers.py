@@ -1,0 +1,123 @@
+"""Security headers of a batch: who sent a ciphered APDU and how it is protected, read without a key.
+
+General-glo-ciphering, the usual form, is read by columns; every other form by the codec, one by one.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.dlms.security import (
+    AUTHENTICATED,
+    CIPHERED,
+    COMPRESSED,
+    SUITE_MASK,
+    SYSTEM_TITLE_OCTETS,
+    TAG_OCTETS,
+    read_header,
+)
+from ingest.dlms.tags import GENERAL_GLO
+from ingest.enrolment import Enrolment, is_downgrade
+from ingest.faults import Faults
+from ingest.keyring import Keyring
+from ingest.spans import Flags, Places, Spans
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+HEAD_OCTETS: Final = 5
+"""Security control and invocation counter."""
+KEY_OCTETS: Final = (16, 16, 32)
+"""Of an encryption key, by suite."""
+_LENGTH_AT: Final = 2 + SYSTEM_TITLE_OCTETS
+_WRAPPED_KEY: Final = b"\x01"
+_AGREED_KEY: Final = b"\x02"
+_IS_CIPHERED: Final = np.isin(np.arange(256), list(CIPHERED))
+
+
+class Headers(NamedTuple):
+    """Security headers by message; zeros where a message has none."""
+
+    ciphered: Flags
+    title: npt.NDArray[np.uint64]  # 0 where not known
+    control: Places
+    counter: Places
+    content_at: Places  # in the APDU, behind the counter
+    content_length: Places  # without the tag
+    other_fields: dict[int, bytes]  # of general-ciphering: part of the associated data
+
+    def tag_places(self, rows: Places) -> Places:
+        """Where the tags of these messages stand in their APDUs."""
+        places: Places = self.content_at[rows] + self.content_length[rows]
+        return places
+
+
+def read_headers(apdus: Spans, faults: Faults) -> Headers:
+    """The security headers of all APDUs; what cannot be one is a fault."""
+    messages = len(apdus.start)
+    tag = apdus.at(np.arange(messages), 0)
+    ciphered = _IS_CIPHERED[tag] & (apdus.length > 0)
+    control, counter, content_at, content_length = (np.zeros(messages, np.int64) for _ in range(4))
+    headers = Headers(ciphered, np.zeros(messages, np.uint64), control, counter, content_at, content_length, {})
+    rows = np.flatnonzero(ciphered)
+    usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
+    for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
+        _read_each(apdus, row, headers, faults)
+    return headers
+
+
+def check_policy(headers: Headers, meter_row: Places, enrolment: Enrolment, keyring: Keyring, faults: Faults) -> None:
+    """Ciphered messages whose suite cannot be undone or whose protection is below what their sender owes are faults."""
+    rows = faults.usable()
+    rows = rows[headers.ciphered[rows]]
+    if not len(rows):
+        return
+    control = headers.control
+    at = headers.content_at - HEAD_OCTETS
+    packed = rows[control[rows] & COMPRESSED > 0]
+    faults.record(packed, RejectReason.COMPRESSION_UNSUPPORTED, at[packed], "V.44 compression")
+    unknown = rows[control[rows] & SUITE_MASK >= len(KEY_OCTETS)]
+    faults.record(unknown, RejectReason.SECURITY_UNSUPPORTED, at[unknown], "security suite")
+    lowest = enrolment.lowest_security(meter_row[rows], headers.title[rows], keyring)
+    low = rows[is_downgrade(control[rows], lowest)]
+    faults.record(low, RejectReason.DOWNGRADE, at[low], "less protection than the meter owes")
+
+
+def _read_usual(apdus: Spans, rows: Places, headers: Headers) -> Places:
+    """Fill in general-glo headers with a title of 8 octets and a length of up to two; the places that were."""
+    form = apdus.at(rows, _LENGTH_AT).astype(np.int64)
+    octets = np.where(form < 0x80, 0, form - 0x80)
+    long = np.where(octets == 1, apdus.number(rows, _LENGTH_AT + 1, 1), apdus.number(rows, _LENGTH_AT + 1, 2))
+    length = np.where(octets == 0, form, long.astype(np.int64))
+    content = _LENGTH_AT + 1 + octets
+    control = apdus.at(rows, content).astype(np.int64)
+    overhead = HEAD_OCTETS + np.where(control & AUTHENTICATED, TAG_OCTETS, 0)
+    usual = (apdus.at(rows, 1) == SYSTEM_TITLE_OCTETS) & (form != 0x80) & (octets <= 2) & (length >= overhead)
+    usual &= content + length == apdus.length[rows]
+    chosen: Places = rows[usual]
+    headers.title[chosen] = apdus.number(chosen, 2, SYSTEM_TITLE_OCTETS)
+    headers.control[chosen] = control[usual]
+    headers.counter[chosen] = apdus.number(chosen, content[usual] + 1, 4)
+    headers.content_at[chosen] = content[usual] + HEAD_OCTETS
+    headers.content_length[chosen] = (length - overhead)[usual]
+    return chosen
+
+
+def _read_each(apdus: Spans, row: int, headers: Headers, faults: Faults) -> None:
+    apdu = apdus.message(row)
+    try:
+        header = read_header(apdu)
+        if header.key_info[:1] == _AGREED_KEY:
+            raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, 0, "a key by agreement")
+        if header.key_info[:1] == _WRAPPED_KEY:
+            raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "a wrapped key, its key-encrypting key is not held")
+    except ProtocolError as error:
+        faults.record_error(row, error)
+        return
+    headers.title[row] = int.from_bytes(header.system_title or b"", "big")
+    headers.control[row] = header.control
+    headers.counter[row] = header.counter
+    headers.content_at[row] = header.content_at
+    headers.content_length[row] = header.content_stop - header.content_at
+    if header.other_fields:
+        headers.other_fields[row] = header.other_fields
