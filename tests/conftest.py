@@ -1,8 +1,13 @@
-"""Shared data that some tests read; they are skipped where it is not there."""
+"""What every test shares: data beside the repository (skipped where absent), and how properties are tried."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# An example has no deadline: a busy machine would fail properties that hold.
+settings.register_profile("ami", deadline=None)
+settings.load_profile("ami")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from ingest.dlms.blocks import split_blocks
 from ingest.dlms.cosem import to_milli
+from ingest.dlms.framing import wrap_wpdu
+from ingest.dlms.hdlc import wrap_hdlc
 from ingest.dlms.security import protect
 from ingest.inspect import inspect_bytes
 from ingest.meter_types import parse_types
@@ -188,3 +191,31 @@ def test_a_flipped_bit_under_a_tag_is_a_mismatch_and_no_value(flipped):
     assert said["error"]["reason"] == "tag_mismatch"
     assert "values" not in said
     assert said["authenticated"] is False
+
+
+def test_the_byte_of_an_error_is_counted_in_the_message_as_it_came():
+    broken = PLAIN[:-5] + b"\x07" + PLAIN[-4:]  # the tag of the value, unused
+    at = len(PLAIN) - 5
+    segments = wrap_hdlc(broken, max_information=20)
+    blocks = b"".join(wrap_wpdu(block) for block in split_blocks(broken, 30))
+    ciphered = protect(broken, system_title=TITLE, control=0x30, counter=7, ek=EK, ak=AK)
+    for payload, octet in (
+        (wrap_wpdu(broken), 0x07),
+        (segments, 0x07),
+        (blocks, 0x07),
+        (wrap_wpdu(ciphered), ciphered[len(ciphered) - 12 - 5]),
+    ):
+        (said,) = inspect_bytes(payload, file="one.bin", hex_lines=False, keyring=OneKey(TITLE, EK, AK))
+        assert said["error"]["reason"] == "axdr_tag"
+        assert payload[said["error"]["at"]] == octet
+    (said,) = inspect_bytes(wrap_wpdu(broken), file="one.bin", hex_lines=False)
+    assert said["error"]["at"] == 8 + at
+    (said,) = inspect_bytes(wrap_wpdu(ciphered), file="one.bin", hex_lines=False, keyring=OneKey(TITLE, EK, AK))
+    assert said["error"]["at"] == 8 + len(ciphered) - 12 - 5
+
+
+def test_a_signed_message_tells_its_sender_and_waits_for_a_key():
+    apdu = bytes.fromhex("DF00084D4D4D0000BC614E000000050F0000000000")
+    (said,) = inspect_bytes(wrap_wpdu(apdu), file="one.bin", hex_lines=False)
+    assert (said["apdu"], said["system_title"]) == ("general-signing", TITLE.hex())
+    assert said["error"]["reason"] == "key_unknown"

@@ -83,6 +83,8 @@ def test_a_longer_length_form_than_needed_is_accepted(form):
 def test_an_indefinite_or_too_long_length_form_is_refused(form):
     with pytest.raises(ProtocolError, match="axdr_length"):
         decode_data(bytes.fromhex(f"09 {form} 010203"))
+    with pytest.raises(ProtocolError, match="axdr_length"):
+        decode_data(bytes.fromhex(f"09 {form}") + bytes(300))
 
 
 def test_a_digit_above_nine_is_no_bcd():

@@ -1,11 +1,11 @@
 """Frames are cut by their lengths; what cannot be cut is kept and named."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ingest.dlms.framing import split_lines, split_messages, unwrap, wpdu_starts, wrap_wpdu
-from ingest.dlms.hdlc import fcs, wrap_hdlc
+from ingest.dlms.hdlc import LLC_FROM_SERVER, fcs, wrap_hdlc
 from ingest.dlms.mbus import wrap_mbus
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
@@ -28,6 +28,7 @@ def test_a_wrapped_apdu_comes_out_of_its_wpdu(apdu, source, destination):
 
 @given(APDUS, ADDRESSES, ADDRESSES, st.sampled_from([0x03, 0x13]), st.integers(4, 2000))
 def test_a_wrapped_apdu_comes_out_of_its_hdlc_frames(apdu, client, server, control, room):
+    assume(LLC_FROM_SERVER not in apdu)  # at the start of a segment it opens a new message
     frames = wrap_hdlc(apdu, client=client, server=server, control=control, max_information=room)
     link = unwrap(frames)
     assert (link.link, link.apdu) == ("hdlc", apdu)
@@ -161,6 +162,21 @@ def test_the_cheap_way_through_a_stream_finds_the_same_wpdus(apdus, rest):
     starts, stop = wpdu_starts(whole + rest)
     assert starts[: len(apdus)] == [message.start for message in split_messages(whole)]
     assert stop >= len(whole)
+
+
+def test_a_wrong_header_check_is_seen_though_the_frame_check_fits():
+    body = bytearray(wrap_hdlc(APDU)[1:-3])
+    body[6] ^= 1
+    with pytest.raises(ProtocolError) as caught:
+        unwrap(b"\x7e" + bytes(body) + fcs(bytes(body)) + b"\x7e")
+    assert (caught.value.reason, caught.value.at) == (RejectReason.LINK_CHECKSUM, 7)
+
+
+def test_two_messages_are_not_one():
+    first = wrap_wpdu(APDU)
+    with pytest.raises(ProtocolError) as caught:
+        unwrap(first + wrap_wpdu(APDU))
+    assert (caught.value.reason, caught.value.at) == (RejectReason.TRAILING_BYTES, len(first))
 
 
 def test_no_bytes_are_no_message():

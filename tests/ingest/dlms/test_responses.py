@@ -89,6 +89,10 @@ def test_an_access_response_without_the_request_has_no_names():
     assert values(response) == [(None, 1234)]
 
 
+def test_what_comes_with_a_failed_access_is_unknown():
+    assert decode("DA 40000001 00 00 02 1100 1107 02 0104 0100").body.items == (NULL, Data(Tag.UINT8, 7))
+
+
 def test_counts_that_differ_are_malformed():
     for text in ("DA 40000001 00 00 01 1101 02 0100 0100", "18 00 02 02 FA00 02 FA08 01 1107"):
         with pytest.raises(ProtocolError, match="apdu_malformed"):
