@@ -1,0 +1,205 @@
+"""What an outage system says to us in MultiSpeak: pings to answer, work that is planned, incidents it confirms."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from outage.messages.iec61968 import parse_instant
+from outage.messages.multispeak import Version
+from outage.messages.xml import Element, find, local, parse_xml, text_of
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+MOST_METERS: Final = 10_000
+"""A request for more is a mistake or an attack: 500 meters are pinged in a minute at a large utility."""
+
+
+class OutageStatus(StrEnum):
+    """What the outage system thinks of its incident."""
+
+    ASSUMED = "Assumed"
+    CONFIRMED = "Confirmed"
+    RESTORED = "Restored"
+    SCHEDULED = "Scheduled"
+    STILL_OUT = "StillOut"
+    NON_PAY = "NonPay"
+    OTHER = "Other"
+    UNKNOWN = "Unknown"
+
+
+class PingRequest(NamedTuple):
+    """`InitiateOutageDetectionEventRequest`: tell the power status of these meters."""
+
+    meters: tuple[str, ...]
+    requested_at: datetime
+    response_url: str | None
+    transaction_id: str | None
+    expires_min: float | None
+    """`expirationTime` as sent; the standard leaves the unit open, the products that send it mean minutes."""
+
+
+class NodePingRequest(NamedTuple):
+    """`InitiateODEventRequestByObject` or `…ByServiceLocation`: tell the status of what hangs on a node."""
+
+    name: str
+    noun: str | None
+    response_url: str | None
+    transaction_id: str | None
+
+
+class OutageChange(NamedTuple):
+    """One `outageEvent` of `OutageEventChangedNotification`."""
+
+    object_id: str | None
+    status: OutageStatus
+    planned: bool
+    feeder: str | None
+    substation: str | None
+    device: str | None
+    started_at: datetime | None
+    restoration_expected_at: datetime | None
+    customers_affected: int | None
+    customers_restored: int | None
+
+
+class AffectedMeters(NamedTuple):
+    """`CustomersAffectedByOutageNotification` (4.1): meters that the outage system counts to its incident."""
+
+    outage_event_id: str | None
+    meters: tuple[str, ...]
+
+
+class Question(NamedTuple):
+    """`PingURL` or `GetMethods`: is anybody there, and what can they do."""
+
+    operation: str
+
+
+Said = PingRequest | NodePingRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
+
+
+class Incoming(NamedTuple):
+    """A request, the version it spoke, and what it said."""
+
+    operation: str
+    version: Version
+    said: Said
+
+
+METHODS: Final = (
+    "PingURL",
+    "GetMethods",
+    "InitiateOutageDetectionEventRequest",
+    "InitiateODEventRequestByObject",
+    "InitiateODEventRequestByServiceLocation",
+    "OutageEventChangedNotification",
+    "CustomersAffectedByOutageNotification",
+)
+"""What we answer to `GetMethods`."""
+
+
+def parse_request(message: bytes) -> Incoming:
+    """What the outage system said, from a SOAP envelope or the bare body. Its password is not looked at, nor kept.
+
+    Raises:
+        ProtocolError: Not XML, not MultiSpeak 3.0 or 4.1, an operation that we do not serve, a field that is no
+            instant or number, or more meters than anybody pings.
+    """
+    root = parse_xml(message)
+    body = find(root, "Body") if local(root.tag) == "Envelope" else None
+    request = root if body is None else next(iter(body), None)
+    if request is None:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "SOAP body is empty")
+    namespace, operation = request.tag[1:].rpartition("}")[0], local(request.tag)
+    if namespace not in {version.value for version in Version}:
+        raise ProtocolError(RejectReason.APDU_UNSUPPORTED, 0, "not MultiSpeak 3.0 or 4.1")
+    return Incoming(operation, Version(namespace), _said(operation, request))
+
+
+def _said(operation: str, request: Element) -> Said:
+    if operation in ("PingURL", "GetMethods"):
+        return Question(operation)
+    if operation == "InitiateOutageDetectionEventRequest":
+        return _ping(request)
+    if operation in ("InitiateODEventRequestByObject", "InitiateODEventRequestByServiceLocation"):
+        return _node_ping(request)
+    if operation == "OutageEventChangedNotification":
+        return tuple(_change(event) for event in _items(request, "oEvents"))
+    if operation == "CustomersAffectedByOutageNotification":
+        return tuple(_affected(outage) for outage in _items(request, "newOutages"))
+    raise ProtocolError(RejectReason.APDU_UNSUPPORTED, 0, "operation is not served")
+
+
+def _items(request: Element, name: str) -> list[Element]:
+    items = find(request, name)
+    return [] if items is None else list(items)
+
+
+def _ping(request: Element) -> PingRequest:
+    listed = _items(request, "meterNos") or _items(request, "meterIDs")
+    meters = tuple(meter.text.strip() for meter in listed if meter.text and meter.text.strip())
+    if len(meters) > MOST_METERS:
+        raise ProtocolError(RejectReason.WORK, 0, f"more than {MOST_METERS} meters")
+    requested = text_of(request, "requestDate")
+    if requested is None:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "requestDate is absent")
+    return PingRequest(
+        meters,
+        parse_instant(requested),
+        text_of(request, "responseURL"),
+        text_of(request, "transactionID"),
+        _number(request, "expirationTime"),
+    )
+
+
+def _node_ping(request: Element) -> NodePingRequest:
+    name = text_of(request, "objectName") or text_of(request, "servLoc") or text_of(request, "serviceLocationID")
+    if name is None:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "name of the object is absent")
+    return NodePingRequest(
+        name, text_of(request, "nounType"), text_of(request, "responseURL"), text_of(request, "transactionID")
+    )
+
+
+def _change(event: Element) -> OutageChange:
+    status = text_of(event, "outageStatus") or OutageStatus.UNKNOWN.value
+    known = {member.value for member in OutageStatus}
+    return OutageChange(
+        event.get("objectID"),
+        OutageStatus(status) if status in known else OutageStatus.UNKNOWN,
+        text_of(event, "isPlanned") in ("true", "1") or status == OutageStatus.SCHEDULED,
+        text_of(event, "feeder"),
+        text_of(event, "substationCode"),
+        text_of(event, "deviceID"),
+        _instant(event, "startTime"),
+        _instant(event, "ETOR"),
+        _count(event, "customersAffected"),
+        _count(event, "customersRestored"),
+    )
+
+
+def _affected(outage: Element) -> AffectedMeters:
+    names = [text_of(meter, "meterID") for meter in _items(outage, "affectedMeters")]
+    return AffectedMeters(text_of(outage, "outageEventID"), tuple(name for name in names if name))
+
+
+def _instant(parent: Element, name: str) -> datetime | None:
+    text = text_of(parent, name)
+    return None if text is None else parse_instant(text)
+
+
+def _number(parent: Element, name: str) -> float | None:
+    text = text_of(parent, name)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, f"{name} is no number") from error
+
+
+def _count(parent: Element, name: str) -> int | None:
+    number = _number(parent, name)
+    if number is None:
+        return None
+    if not number.is_integer():
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, f"{name} is no count")
+    return int(number)
