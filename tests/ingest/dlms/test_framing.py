@@ -112,15 +112,24 @@ def test_hdlc_control_bytes_are_strict_but_for_the_one_that_kaifa_sends():
 
 @pytest.mark.parametrize("client", [b"\x02\x04\x07", b"\x02\x04\x06\x08\x09", b"\x02\x04\x06\x08"])
 def test_an_address_of_three_or_five_bytes_or_without_an_end_is_refused(client):
-    good = wrap_hdlc(APDU, client=b"\x02\x04\x06\x09")
     with pytest.raises(ContractError):
         wrap_hdlc(APDU, client=client)
-    body = bytearray(good[1:-3])
-    body[2:6] = client
-    form = 0xA000 | len(body) + 2
-    body[:2] = form.to_bytes(2, "big")
-    with pytest.raises(ProtocolError, match="link_"):
-        unwrap(b"\x7e" + bytes(body) + fcs(bytes(body)) + b"\x7e")
+    head = client + b"\x08\x83\x13"
+    form = 0xA000 | len(head) + len(APDU) + 9
+    head = form.to_bytes(2, "big") + head
+    body = head + fcs(head) + LLC_FROM_SERVER + APDU
+    with pytest.raises(ProtocolError) as caught:
+        unwrap(b"\x7e" + body + fcs(body) + b"\x7e")
+    assert (caught.value.reason, caught.value.at) == (RejectReason.LINK_LENGTH, 3)
+
+
+def test_a_wrong_m_bus_checksum_drops_the_telegram_and_not_the_next():
+    telegram = bytearray(wrap_mbus(APDU))
+    telegram[-2] ^= 1
+    damaged, good = split_messages(bytes(telegram) + wrap_mbus(APDU))
+    assert reason_of(damaged) is RejectReason.LINK_CHECKSUM
+    assert damaged.error.at == len(telegram) - 2
+    assert unwrap(good.payload).apdu == APDU
 
 
 def test_a_wrapped_m_bus_length_is_read_where_checksum_and_stop_byte_fit():
