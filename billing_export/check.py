@@ -11,9 +11,14 @@ from billing_export.formats import (
     cmep_check,
     determinants_check,
     espi_check,
+    flat_check,
+    iec61968_check,
     mscons_check,
     nem12_check,
     nem13_check,
+    oracle_ccb,
+    sap_isu,
+    x12_867_check,
 )
 
 Check = Callable[[bytes], list[Finding]]
@@ -26,6 +31,10 @@ _CHECKS: Final[dict[str, Check]] = {
     "cmep": cmep_check.check,
     "espi": espi_check.check,
     "mscons": mscons_check.check,
+    "iec61968": iec61968_check.check,
+    "x12_867": x12_867_check.check,
+    "sap_isu": flat_check.check_sap,
+    "oracle_ccb": flat_check.check_oracle,
 }
 _BEGINNINGS: Final = (
     (b"PAR1", "determinants.parquet"),
@@ -35,7 +44,9 @@ _BEGINNINGS: Final = (
     (b"MEPMD", "cmep"),
     (b"UNA", "mscons"),
     (b"UNB", "mscons"),
-    (b"<", "espi"),
+    (b"ISA*", "x12_867"),
+    (";".join(sap_isu.COLUMNS[:3]).encode(), "sap_isu"),
+    (",".join(oracle_ccb.COLUMNS[:3]).encode(), "oracle_ccb"),
 )
 _IN_NAME: Final = (("nem12", "nem12"), ("nem13", "nem13"), ("cmep", "cmep"), ("espi", "espi"), ("mscons", "mscons"))
 
@@ -55,6 +66,8 @@ def check_file(name: str, data: bytes) -> Checked:
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     kind = next((form for beginning, form in _BEGINNINGS if start.startswith(beginning)), None)
     lower = PurePath(name).name.lower()
+    if start.startswith(b"<"):
+        kind = "iec61968" if b"MeterReadings" in data[:512] else "espi"
     kind = kind or next((form for word, form in _IN_NAME if word in lower), None)
     if kind is None:
         return Checked(None, [Finding(0, "format_unknown", "neither the first bytes nor the name tell the format")])

@@ -48,6 +48,8 @@ class ExportInputs(NamedTuple):
     meters: pl.DataFrame
     reads: pl.DataFrame
     tariffs: TariffBook = TariffBook()
+    orders: pl.DataFrame = pl.DataFrame()
+    """Reading orders of the consumer, where his format answers orders (`sap_isu.ORDERS`)."""
 
 
 class ExportParams(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ def check(data: bytes) -> list[Finding]:
 
     Findings: `not_text`, `empty`, `record_unknown`, `version`, `field_length`, `created`, `purpose`, `commodity`,
     `unit`, `constant`, `interval`, `count`, `field_count`, `time_blank`, `time`, `time_order`, `flag`, `value`,
-    `meter_twice` (two values of one meter, unit and time).
+    `period`, `meter_twice` (two values of one meter, unit and time).
     """
     try:
         text = data.decode("ascii")
@@ -33,6 +33,9 @@ def check(data: bytes) -> list[Finding]:
         found.append(Finding(0, "empty", "no record"))
     for number, line in enumerate(lines, 1):
         fields = line.split(",")
+        if fields[0] == "MEPMD02" and len(fields) > 15:
+            found += [*_head(number, [*fields[:12], "", *fields[12:]]), *_periods(number, fields)]
+            continue
         if fields[0] != "MEPMD01" or len(fields) < 14:
             found.append(Finding(number, "record_unknown", f"record {fields[0][:8]!r} of {len(fields)} fields"))
             continue
@@ -67,8 +70,20 @@ def _head(number: int, fields: list[str]) -> Iterator[Finding]:
         yield Finding(number, "field_length", "meter id is empty")
 
 
+def _periods(number: int, fields: list[str]) -> Iterator[Finding]:
+    if not fields[12].isdigit() or len(fields) != 15 + 3 * int(fields[12]):
+        yield Finding(number, "field_count", f"{len(fields)} fields for {fields[12][:4]} triplets")
+        return
+    if _time(fields[14]) is None:
+        yield Finding(number, "time", f"time {fields[14][:14]!r}")
+    for label, flag, value in zip(fields[15::3], fields[16::3], fields[17::3], strict=True):
+        if not label:
+            yield Finding(number, "period", "a triplet without a period")
+        yield from _value(number, flag, value)
+
+
 def _interval(fields: list[str]) -> bool:
-    if fields[10].endswith("REG"):
+    if fields[0] == "MEPMD02" or fields[10].endswith("REG"):
         return fields[12] == "" or _length(fields[12]) is not None
     return _length(fields[12]) is not None
 

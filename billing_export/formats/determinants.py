@@ -7,19 +7,9 @@ from typing import Final
 import polars as pl
 
 from billing_export.determinants import compute_lines, seal
-from billing_export.pieces import (
-    PARTIES,
-    REVISIONS,
-    ROUNDINGS,
-    TOTALS,
-    ExportInputs,
-    ExportParams,
-    Format,
-    Heading,
-    Piece,
-    Tally,
-)
+from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece
 from billing_export.render import kilo_decimal, spreadsheet_safe
+from billing_export.tallies import lines_tally
 from schemas.frames import DETERMINANTS
 
 _TIMES: Final = ("period_start", "period_end", "occurred_at")
@@ -41,7 +31,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     findings = pl.concat([one.findings for one in computed])
     buffer = io.BytesIO()
     shown.write_parquet(buffer, statistics=True, compression="zstd")
-    yield Piece("parquet", buffer.getvalue(), lines.height, _tally(lines, findings))
+    yield Piece("parquet", buffer.getvalue(), lines.height, lines_tally(lines, findings))
     yield Piece("csv", _csv(shown), lines.height + 1)
 
 
@@ -49,31 +39,6 @@ def _csv(lines: pl.DataFrame) -> bytes:
     times = [pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in _TIMES]
     text = [spreadsheet_safe(pl.col(name)).alias(name) for name in _TEXTS]
     return lines.with_columns(*times, *text).write_csv(line_terminator="\r\n").encode()
-
-
-def _tally(lines: pl.DataFrame, findings: pl.DataFrame) -> Tally:
-    totals = lines.group_by("uom", "determinant", "quality_class").agg(
-        lines=pl.len().cast(pl.Int64), value_milli=(pl.col("value_milli") * pl.col("sign")).sum()
-    )
-    energy = pl.col("n_intervals") > 0
-    parties = (
-        lines.filter(energy)
-        .group_by("account_id", "service_point_id", "meter_id")
-        .agg(first_interval=pl.col("period_start").min(), last_interval=pl.col("period_end").max())
-    )
-    revisions = lines.select(
-        "meter_id",
-        stream=pl.concat_str("determinant", pl.col("channel").cast(pl.String).fill_null("")),
-        source_revision="source_revision",
-        value_milli="value_milli",
-    )
-    return Tally(
-        totals.select(TOTALS.names()).cast(TOTALS),
-        parties.select(PARTIES.names()).cast(PARTIES),
-        pl.DataFrame(schema=ROUNDINGS),
-        revisions.cast(REVISIONS),
-        findings,
-    )
 
 
 def file_names(_batch_id: str, _params: ExportParams) -> dict[str, str]:

@@ -18,6 +18,7 @@ from billing_export.export import Export, export
 from billing_export.formats import FORMATS, cmep_check, espi_check, mscons_check, nem13_check
 from billing_export.formats.edifact import ADVICE, read_segments, segment
 from billing_export.formats.espi_import import import_espi
+from billing_export.formats.sap_isu import read_orders
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.series import coded
 from billing_export.tariffs import parse_tariffs
@@ -32,6 +33,7 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample file
 START = datetime(2026, 7, 28, 22, tzinfo=UTC)  # midnight of 29 July in Berlin
 NEM_START = datetime(2026, 7, 28, 14, tzinfo=UTC)
 MELO = "DE0001455992900000000000000000001"
+ORDERS = "MRIDNUMBER;MATERIAL;SERIALNO;REGISTER;MRREASON\n900001;MAT-1;M1;001;01\n900002;MAT-1;M1;002;01\n"
 CODES = {"sender": "9903000000001", "receiver": "9903000000002"}
 
 
@@ -44,7 +46,8 @@ def run(form: str, rows: pl.DataFrame | None = None, *, registry: pl.DataFrame |
     reads = build_reads({start: 12_345_000_000, start + timedelta(days=1): 12_372_500_000})
     people = CODES if form == "mscons" else asked
     params = ExportParams(formats=(form,), date_from=date(2026, 7, 29), date_to=date(2026, 7, 30), **people)
-    return export(ExportInputs(rows, registry, reads, parse_tariffs(TARIFFS)), params)
+    orders = read_orders(ORDERS)
+    return export(ExportInputs(rows, registry, reads, parse_tariffs(TARIFFS), orders), params)
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
@@ -56,7 +59,7 @@ def test_every_format_passes_its_own_strict_check_and_its_manifest(form: str) ->
     for file in found.files:
         checked = check_file(file.name, file.content)
         assert checked.format is not None
-        assert checked.format.startswith(form)
+        assert checked.format.startswith(form.removesuffix("02"))
         assert checked.findings == []
     contents = {file.name: file.content for file in found.files}
     assert check_manifest(found.manifest, contents) == []
@@ -76,7 +79,7 @@ def test_a_second_run_is_equal_to_the_byte_whatever_the_order_of_rows(form: str)
     assert once.manifest == again.manifest
 
 
-@pytest.mark.parametrize("form", ["cmep", "espi", "mscons"])
+@pytest.mark.parametrize("form", ["cmep", "espi", "mscons", "iec61968", "x12_867"])
 def test_the_manifest_sum_is_the_exact_sum(form: str) -> None:
     totals = json.loads(run(form).manifest)["exports"][0]["control_totals"]
     assert {row["determinant"]: row["sum"] for row in totals} == {
@@ -314,6 +317,93 @@ def test_the_nem13_files_of_market_participants_are_read_or_refused_by_name() ->
         stated = sum(Decimal(fields[18].strip()).scaleb(units[fields[19].strip().upper()]) for fields in text)
         assert found.rows["quantity_milli"].sum() == stated
     assert read >= 55
+
+
+# Others --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_of_use_record_sums_to_the_bill() -> None:
+    (record, end) = run("cmep02").files[0].content.decode().split("\r\n")
+    fields = record.split(",")
+    assert (fields[0], fields[12], fields[14], end) == ("MEPMD02", "2", "202607292200", "")
+    assert fields[15:] == ["off_peak", "E", "10.004920", "peak", "", "14.006888"]
+
+
+def test_a_reading_type_has_18_fields_and_a_quality_its_cim_code() -> None:
+    text = run("iec61968").files[0].content.decode()
+    assert '<ReadingType ref="0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"/>' in text
+    assert '<ReadingType ref="0.0.2.4.19.1.12.0.0.0.0.0.0.0.0.3.72.0"/>' in text
+    estimated = '<value>0.250123</value><ReadingQualities><ReadingQualityType ref="3.8.0"/>'
+    assert f"<timeStamp>2026-07-28T23:00:00Z</timeStamp>{estimated}" in text
+    assert text.count("<Readings>") == 2
+
+
+def test_absent_data_is_never_a_zero_in_an_867() -> None:
+    text = run("x12_867", build_finals(START, [None, *[1] * 95])).files[0].content.decode()
+    segments_ = text.split("~\n")
+    assert segments_[2:6] == [
+        "ST*867*0001",
+        "BPT*00*2026080102150000000001*20260801*DD",
+        f"REF*Q5**{MELO}",
+        "N1*8S*AMIHEADEND",
+    ]
+    assert segments_[10:12] == ["QTY*20**KH", "DTM*582*20260728*2215*UT"]
+    assert segments_[-4:] == [f"SE*{4 + 4 + 192 + 1}*0001", "GE*1*1", segments_[-2], ""]
+
+
+@pytest.mark.parametrize(
+    ("form", "old", "new", "reason"),
+    [
+        ("x12_867", b"GE*1", b"GE*2", "set_count"),
+        ("x12_867", b"SE*", b"SE*1", "segment_count"),
+        ("x12_867", b"QTY*KA*0", b"QTY*KA*", "quantity"),
+        ("x12_867", b"REF*Q5**", b"REF*Q6**", "service_point"),
+        ("iec61968", b"3.8.0", b"3.8", "quality"),
+        ("iec61968", b"3.72.0", b"3.72", "reading_type"),
+        ("iec61968", b"<value>0.250123</value>", b"", "value"),
+        ("iec61968", b"</MeterReadings>", b"", "not_xml"),
+        ("sap_isu", b"900002", b"900001", "order_twice"),
+        ("sap_isu", b"12372.500000", b"12372", "quantity"),
+        ("oracle_ccb", b",KWH,", b",MWH,", "unit"),
+        ("oracle_ccb", b"QUANTITY", b"AMOUNT", "header"),
+        ("cmep02", b",2,,2026", b",3,,2026", "field_count"),
+    ],
+)
+def test_their_checks_name_what_is_wrong(form: str, old: bytes, new: bytes, reason: str) -> None:
+    registers = pl.concat(
+        [
+            build_reads({START + timedelta(days=1): 12_372_500_000}, channel=name)
+            for name in ("energy_delivered", "energy_received")
+        ]
+    )
+    inputs = ExportInputs(
+        build_finals(START, [250_123] * 96, qualities={3: ("estimated", "linear")}),
+        build_meters(service_point_id=MELO),
+        registers, parse_tariffs(TARIFFS), read_orders(ORDERS),
+    )  # fmt: skip
+    asked = ExportParams(formats=(form,), date_from=date(2026, 7, 29), date_to=date(2026, 7, 30))
+    made = export(inputs, asked).files[0]
+    assert check_file(made.name, made.content).findings == []
+    assert old in made.content
+    found = check_file(made.name, made.content.replace(old, new, 1)).findings
+    assert reason in {finding.reason for finding in found}
+
+
+def test_a_reading_goes_back_under_the_number_of_its_order_and_an_order_without_a_read_is_held() -> None:
+    found = run("sap_isu")
+    assert found.files[0].content.decode().split("\r\n")[1] == (
+        "900001;MAT-1;M1;001;01;12372.500000;20260730;000000;;01;"
+    )
+    assert found.tally.findings.select("channel", "reason").rows() == [("energy_received", "no_read")]
+    with pytest.raises(ContractError, match="twice"):
+        read_orders(ORDERS + "900001;MAT-1;M1;001;01\n")
+
+
+def test_a_file_of_no_known_format_is_told_so() -> None:
+    assert [finding.reason for finding in check_file("x.bin", b"\0\1").findings] == ["format_unknown"]
+    for form in sorted(FORMATS):
+        for junk in (b"", b"\xff\xfe", b"900", b"\0" * 99):
+            check_file(form, junk)  # whatever the bytes: findings, never an exception
 
 
 # Codes ---------------------------------------------------------------------------------------------------------------
