@@ -67,6 +67,8 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     """REJECTS: a row a message with a fault, and a row a reason for parts of messages that could not become rows."""
     faults = undecoded.faults
     faulty = np.flatnonzero(faults.reason != NO_FAULT)
+    if not len(faulty) and not undecoded.refused:
+        return REJECTS.empty()
     message = [faulty.astype(np.int64)]
     reason = [faults.reason[faulty].astype(np.int64)]
     at = [faults.at[faulty].astype(np.int64)]

@@ -3,7 +3,7 @@
 UTC = local + deviation. A deviation of 8000 hex says nothing: then the zone of the meter decides.
 """
 
-from typing import Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +22,25 @@ _INVALID_BITS: Final = 0x09
 _DOUBTFUL_BIT: Final = 0x02
 _DST_BIT: Final = 0x80
 _UNKNOWN: Final = 0xFF
-_DAYS_IN_MONTH: Final = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 _SIDES: Final[tuple[Literal["earliest", "latest"], ...]] = ("earliest", "latest")
 _SECOND_US: Final = 1_000_000
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998
 """Years that microseconds since 1970 hold, a deviation of twelve hours included."""
+_MONTHS_A_ROW: Final = 16
 
 
-class _Wall(NamedTuple):
-    year: Micros
-    month: Micros
-    day: Micros
-    hour: Micros
-    minute: Micros
-    second: Micros
-    hundredths: Micros
+def _calendar() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """First day (since 1970) and number of days by 16 x year + month; no days where there is no such month."""
+    months = np.arange(np.datetime64("1970-01"), np.datetime64("9999-02"))
+    starts = months.astype("datetime64[D]").astype(np.int64)
+    place = np.arange(len(starts) - 1) // 12 * _MONTHS_A_ROW + np.arange(len(starts) - 1) % 12 + 1
+    first, days = np.zeros((2, (_LAST_YEAR + 2 - _FIRST_YEAR) * _MONTHS_A_ROW), np.int32)
+    first[place], days[place] = starts[:-1], np.diff(starts)
+    return first, days
+
+
+_MONTH_START, _MONTH_DAYS = _calendar()
 
 
 class Clocks(NamedTuple):
@@ -74,12 +77,9 @@ def read_clocks(octets: Octets, zones: Zones, *, inverted: bool = False) -> Cloc
         One entry a row. The weekday is never used. Hundredths that are not given count as 0; a clock that gives hours
         and minutes but no seconds names no instant.
     """
-    wall = _Wall(
-        octets[:, 0].astype(np.int64) << 8 | octets[:, 1],
-        *(octets[:, at].astype(np.int64) for at in (2, 3, 5, 6, 7, 8)),
-    )
-    local, complete = _local(wall), _complete(wall)
-    deviation = (octets[:, 9].astype(np.uint16) << 8 | octets[:, 10]).astype(np.uint16).view(np.int16).astype(np.int64)
+    words = np.ascontiguousarray(octets).view(">u4").astype(np.int64)
+    local, complete = _wall_clock(words[:, 0], words[:, 1], words[:, 2] >> 24)
+    deviation = (words[:, 2] >> 8 & 0xFFFF).astype(np.uint16).view(np.int16).astype(np.int64)
     clock_status = octets[:, 11]
     known = clock_status != STATUS_UNSPECIFIED
     dst = known & (clock_status & _DST_BIT > 0)
@@ -102,25 +102,23 @@ def _status(clock_status: Octets, known: Flags, invalid: Flags, dst: Flags) -> n
     ).astype(np.uint32)
 
 
-def _complete(wall: _Wall) -> Flags:
-    year, month, day, hour, minute, second, hundredths = wall
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    last = _DAYS_IN_MONTH[np.where((month >= 1) & (month <= 12), month, 0)] - ((month == 2) & ~leap)
-    in_calendar = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (day >= 1) & (day <= last)
-    in_day = (hour <= 23) & (minute <= 59) & (second <= 59) & ((hundredths <= 99) | (hundredths == _UNKNOWN))
-    return cast(Flags, in_calendar & in_day)
+def _wall_clock(date: Micros, time: Micros, hundredths: Micros) -> tuple[Micros, Flags]:
+    """The wall clock in microseconds as if it were UTC, and whether it is complete and exists in the calendar.
 
-
-def _local(wall: _Wall) -> Micros:
-    # Days since 1970 of a civil date: years counted from March, so that the leap day is the last of the year.
-    year, month, day, hour, minute, second, hundredths = wall
-    shifted = year - (month <= 2)
-    era = shifted // 400
-    of_era = shifted - era * 400
-    of_year = (153 * (month + np.where(month > 2, -3, 9)) + 2) // 5 + day - 1
-    days = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    Args:
+        date: year u16, month u8, day u8.
+        time: weekday u8 (never used), hour u8, minute u8, second u8.
+        hundredths: FF where not given, which counts as 0.
+    """
+    year, month, day = date >> 16, date >> 8 & 0xFF, date & 0xFF
+    hour, minute, second = time >> 16 & 0xFF, time >> 8 & 0xFF, time & 0xFF
+    in_range = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (month <= 12)
+    place = np.where(in_range, (year - _FIRST_YEAR) * _MONTHS_A_ROW + month, 0)  # month 0 of 1970 has no days
+    complete = (day >= 1) & (day <= _MONTH_DAYS[place]) & (hour <= 23) & (minute <= 59) & (second <= 59)
+    complete &= (hundredths <= 99) | (hundredths == _UNKNOWN)
+    days = _MONTH_START[place] + day - 1
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
-    return cast(Micros, seconds * _SECOND_US + np.where(hundredths == _UNKNOWN, 0, hundredths) * 10_000)
+    return seconds * _SECOND_US + np.where(hundredths == _UNKNOWN, 0, hundredths) * 10_000, complete
 
 
 def _place_in_zone(

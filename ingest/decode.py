@@ -146,6 +146,8 @@ class _Kept(NamedTuple):
 def _key_names(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
     with_key = np.flatnonzero(opened.key_row != NO_KEY)
+    if not len(with_key):
+        return pl.repeat(None, len(opened.key_row), dtype=pl.String, eager=True)
     names, used = keyring.key_ids(opened.key_row[with_key])
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
@@ -154,6 +156,9 @@ def _key_names(opened: Opened, keyring: Keyring) -> pl.Series:
 
 def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> _Judged:
     rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
+    is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
+    if not len(rows):
+        return _Judged(is_copy, is_late, rows, windows)
     lanes, lane = _numbered(frames["topic"].gather(rows))
     names, key = _numbered(key_names.gather(rows))
     headers = opened.headers
@@ -161,7 +166,6 @@ def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: 
     verdicts, after = windows.judge(streams)
     faults.record(rows[verdicts == replay.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
     faults.record(rows[verdicts == replay.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
-    is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     is_copy[rows[verdicts == replay.COPY]] = True
     is_late[rows[verdicts == replay.LATE]] = True
     seen = rows[(verdicts == replay.FRESH) | (verdicts == replay.LATE)]
@@ -264,6 +268,8 @@ def _seen(
     provenance: pl.DataFrame, rows: Places, names: tuple[pl.Series, pl.Series, pl.Series], opened: Opened
 ) -> pl.DataFrame:
     titles, key_names, counters = names
+    if not len(rows):
+        return REPLAY_WINDOWS.empty()
     arrived = provenance[rows]
     return arrived.select(
         "topic",

@@ -3,7 +3,6 @@
 Rows are first put together by message (first and last instant), so the work grows with messages, not with values.
 """
 
-import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -11,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from ingest.blocks import NO_TIME, Instants
+from ingest.buckets import METER_BUCKETS
+from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
 from ingest.enrolment import Enrolment
 from ingest.spans import Flags, Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
-METER_BUCKETS: Final = 256
-"""Buckets that meters are spread over for judging: enough for many workers, few enough to keep a day's list short."""
 _SECOND_US: Final = 1_000_000
 _STEP_US: Final = 900 * _SECOND_US
 """Local midnights of every zone in use since 1970 lie on a quarter of an hour of UTC."""
@@ -31,13 +30,6 @@ class Lives(NamedTuple):
     message: Places
     at: Micros  # start of an interval, or time of a read
     newest: Micros  # by message: newest end of an interval or time of a read
-
-
-def bucket_of(meter_ids: pl.Series) -> pl.Series:
-    """Bucket of each meter: CRC-32 of its name, so every process and every release agrees."""
-    unique = meter_ids.unique()
-    buckets = [zlib.crc32(name.encode()) % METER_BUCKETS for name in unique.to_list()]
-    return meter_ids.replace_strict(unique, pl.Series(buckets, dtype=pl.Int32), return_dtype=pl.Int32)
 
 
 def lives_of(instants: Sequence[Instants], meter_id: pl.Series, meter_row: Places, kept: Flags) -> Lives:
@@ -89,9 +81,9 @@ def _zones_and_buckets(lives: Lives, enrolment: Enrolment) -> tuple[Places, Plac
     """By message: zone (0 is UTC, then those of METERS) and bucket; those of enrolled meters are looked up once."""
     zone, bucket = np.zeros(len(lives.meter_row), np.int64), np.zeros(len(lives.meter_row), np.int64)
     known = np.flatnonzero(lives.meter_row >= 0)
-    used, which = np.unique(lives.meter_row[known], return_inverse=True)
-    zone[known] = enrolment.zone[lives.meter_row[known]] + 1
-    bucket[known] = bucket_of(enrolment.meter_id.gather(used)).to_numpy()[which.reshape(-1)] if len(used) else 0
+    if len(known):
+        zone[known] = enrolment.zone[lives.meter_row[known]] + 1
+        bucket[known] = enrolment.bucket[lives.meter_row[known]]
     lone = np.flatnonzero((lives.meter_row < 0) & (lives.newest != NO_TIME))
     if len(lone):
         bucket[lone] = bucket_of(lives.meter_id.gather(lone)).to_numpy()

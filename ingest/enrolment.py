@@ -6,14 +6,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.buckets import bucket_of
 from ingest.keyring import Keyring
+from ingest.lookup import Lookup
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.spans import Places
+from ingest.titles import titles_from_hex
 from schemas.codes import Channel
 from schemas.errors import ContractError
 
 NOT_ENROLLED: Final = -1
 NO_ZONE: Final = -1
+SECURITY_NOT_SAID: Final = -1
+_HASH_SEEDS: Final = 8
+"""Two of ten million names share a 64-bit hash once in 400,000 seeds; eight seeds in a row never do."""
 SECURITY_DEFAULT: Final = 0x30
 """Lowest security control of a meter whose system title has a key: authenticated and encrypted (CONTRACTS.md)."""
 SECURITY_BITS: Final = 0x30
@@ -32,10 +38,12 @@ class Enrolment(NamedTuple):
     """METERS prepared once for many batches. Columns run by meter, in the order of METERS."""
 
     meter_id: pl.Series
-    by_name: pl.DataFrame  # meter_id, row
-    title: npt.NDArray[np.uint64]  # ascending, of those meters that have one
-    title_row: Places
-    has_title: npt.NDArray[np.uint64]  # by meter; 0 where it has none
+    by_name: Lookup  # hashes of the names
+    seed: int  # of the hash, chosen so that no two meters share one
+    by_title: Lookup
+    titled: Places  # the meters that `by_title` finds
+    title: npt.NDArray[np.uint64]  # by meter; 0 where it has none
+    bucket: npt.NDArray[np.int16]  # by meter
     security_min: npt.NDArray[np.int16]  # by meter; -1 where METERS leaves it to the default
     zone: npt.NDArray[np.int32]  # by meter, place in `zones`, -1 where neither METERS nor its type names one
     zones: tuple[str, ...]
@@ -51,21 +59,21 @@ class Enrolment(NamedTuple):
         """
         newest = meters.unique("meter_id", keep="last", maintain_order=True)
         kind, kinds = _kinds(newest, types)
-        # Hexadecimal text to numbers, all at once: 16 digits a title.
-        digits = newest["system_title"].to_list()
-        titles = np.array([0 if text is None else int(text, 16) for text in digits], np.uint64)
-        titled = np.flatnonzero(newest["system_title"].is_not_null().to_numpy())
-        order = titled[np.argsort(titles[titled], kind="stable")]
-        _refuse_twins(titles[order], newest["meter_id"])
         zone, zones = _zones(newest, kind, kinds)
-        rows = pl.int_range(newest.height, dtype=pl.Int64, eager=True)
+        titles = _titles(newest["system_title"])
+        titled = np.flatnonzero(titles)
+        _refuse_twins(titles[titled], newest["meter_id"].gather(titled))
+        seed, hashes = _hashes(newest["meter_id"])
+        security_min = newest["security_min"].cast(pl.Int16).fill_null(SECURITY_NOT_SAID).to_numpy()
         return cls(
             newest["meter_id"],
-            pl.DataFrame({"meter_id": newest["meter_id"], "row": rows}),
-            titles[order],
-            order.astype(np.int64),
+            Lookup.of(hashes),
+            seed,
+            Lookup.of(titles[titled]),
+            titled,
             titles,
-            newest["security_min"].cast(pl.Int16).fill_null(-1).to_numpy(),
+            bucket_of(newest["meter_id"]).cast(pl.Int16).to_numpy(),
+            security_min,
             zone,
             zones,
             kind,
@@ -74,16 +82,17 @@ class Enrolment(NamedTuple):
 
     def rows_of_titles(self, titles: npt.NDArray[np.uint64]) -> Places:
         """Meter of each system title, `NOT_ENROLLED` where there is none."""
-        if not len(self.title):
-            return np.full(len(titles), NOT_ENROLLED, np.int64)
-        at = np.minimum(np.searchsorted(self.title, titles), len(self.title) - 1)
-        return np.where(self.title[at] == titles, self.title_row[at], NOT_ENROLLED)
+        found = self.by_title.find(titles)
+        return np.where(found >= 0, self.titled[found], NOT_ENROLLED) if len(self.titled) else found
 
     def rows_of_names(self, names: pl.Series) -> Places:
         """Meter of each device name, `NOT_ENROLLED` where there is none or the name is null."""
-        wanted = pl.DataFrame({"meter_id": names})
-        found = wanted.join(self.by_name, on="meter_id", how="left", maintain_order="left")["row"]
-        return found.fill_null(NOT_ENROLLED).to_numpy()
+        found = self.by_name.find(names.hash(self.seed).to_numpy())
+        if not (found >= 0).any():
+            return found
+        # Equal hashes are not yet equal names.
+        same = (self.meter_id.gather(np.maximum(found, 0)) == names).fill_null(False).to_numpy()
+        return np.where(same, found, NOT_ENROLLED)
 
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.
@@ -103,8 +112,7 @@ def has_key(titles: npt.NDArray[np.uint64], keyring: Keyring) -> npt.NDArray[np.
     """Whether a system title has a key of its own."""
     if not len(keyring):
         return np.zeros(len(titles), np.bool_)
-    at = np.minimum(np.searchsorted(keyring.titles, titles), len(keyring) - 1)
-    keyed: npt.NDArray[np.bool_] = (keyring.titles[at] == titles) & (titles != 0)
+    keyed: npt.NDArray[np.bool_] = keyring.knows(titles) & (titles != 0)
     return keyed
 
 
@@ -141,8 +149,23 @@ def _zones(
     return codes.fill_null(NO_ZONE).to_numpy(), names
 
 
+def _titles(texts: pl.Series) -> npt.NDArray[np.uint64]:
+    """System titles as numbers, 0 where there is none."""
+    return titles_from_hex(texts.fill_null("0" * 16))
+
+
+def _hashes(names: pl.Series) -> tuple[int, npt.NDArray[np.uint64]]:
+    """Hashes of the names that are all different, and the seed that makes them so."""
+    for seed in range(_HASH_SEEDS):
+        hashes = names.hash(seed).to_numpy()
+        if len(np.unique(hashes)) == len(hashes):
+            return seed, hashes
+    raise ContractError(f"METERS.meter_id: {len(names)} names cannot be told apart")
+
+
 def _refuse_twins(titles: npt.NDArray[np.uint64], names: pl.Series) -> None:
-    same = titles[1:] == titles[:-1]
-    if same.any():
-        title = int(titles[int(same.argmax())])
-        raise ContractError(f"METERS.system_title: {title:016x} belongs to two of the {len(names)} meters")
+    order = np.argsort(titles, kind="stable")
+    same = np.flatnonzero(titles[order][1:] == titles[order][:-1])
+    if len(same):
+        one, other = (names[int(order[int(same[0]) + step])] for step in (0, 1))
+        raise ContractError(f"METERS.system_title: {int(titles[order][same[0]]):016x} belongs to {one} and {other}")

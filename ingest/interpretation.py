@@ -136,7 +136,7 @@ class _Work:
         # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
         other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | name.is_device_name)
         stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
-        stranger &= _gather(enrolment.has_title, by_name, 0) != 0
+        stranger &= _gather(enrolment.title, by_name, 0) != 0
         empty = (texts.str.len_bytes() == 0).to_numpy() & (by_title < 0)
         at = name.node.at
         faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
@@ -171,7 +171,7 @@ class _Work:
     def _is_keyed(self, meter_row: Places) -> Flags:
         """Whether a plain message is less than these meters owe."""
         enrolment = self._rules.enrolment
-        titles = np.where(meter_row >= 0, _gather(enrolment.has_title, meter_row, 0), np.uint64(0)).astype(np.uint64)
+        titles = np.where(meter_row >= 0, _gather(enrolment.title, meter_row, 0), np.uint64(0)).astype(np.uint64)
         lowest = enrolment.lowest_security(meter_row, titles, self._rules.keyring)
         low: Flags = is_downgrade(np.zeros(len(meter_row), np.int64), lowest)
         return low

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ingest.lookup import Lookup
 from schemas.errors import ContractError
 
 Octets: TypeAlias = npt.NDArray[np.uint8]
@@ -67,13 +68,39 @@ class KeyRows(NamedTuple):
         return f"KeyRows({len(self.titles)} keys)"
 
 
+class _Spans(NamedTuple):
+    """Where the keys of each title stand: unicast keys first, then broadcast keys."""
+
+    by_title: Lookup
+    first: npt.NDArray[np.int32]
+    split: npt.NDArray[np.int32]
+    stop: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, titles: Titles, kinds: Octets) -> "_Spans":
+        first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]]) if len(titles) else np.zeros(0, np.int64)
+        stop = np.r_[first[1:], len(titles)] if len(titles) else first
+        broadcast = np.concatenate([[0], np.cumsum(kinds == BROADCAST)])
+        split = stop - (broadcast[stop] - broadcast[first])
+        return cls(Lookup.of(titles[first]), *(column.astype(np.int32) for column in (first, split, stop)))
+
+    def of_kind(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
+        """First row and number of rows of each title's keys of that kind."""
+        if not len(self.first):
+            return np.zeros(len(titles), np.int64), np.zeros(len(titles), np.int64)
+        found = self.by_title.find(titles)
+        begin = np.where(broadcast, self.split[found], self.first[found]).astype(np.int64)
+        after = np.where(broadcast, self.stop[found], self.split[found])
+        return begin, np.where(found >= 0, after - begin, 0)
+
+
 class Keyring:
     """Keys by (system title, kind), newest version first.
 
     A 16-byte pair takes 45 bytes; ten million meters stay below half a gigabyte.
     """
 
-    __slots__ = ("_has_ak", "_kinds", "_material", "_revoked", "_row", "_titles", "_versions", "_wide")
+    __slots__ = ("_has_ak", "_kinds", "_material", "_revoked", "_row", "_spans", "_titles", "_versions", "_wide")
 
     def __init__(self, rows: KeyRows) -> None:
         half = rows.material.shape[1] // 2
@@ -94,6 +121,7 @@ class Keyring:
             np.int32
         )
         _refuse_twins(self._titles, self._kinds, self._versions)
+        self._spans = _Spans.of(self._titles, self._kinds)
 
     @classmethod
     def empty(cls) -> Self:
@@ -129,12 +157,13 @@ class Keyring:
     @property
     def nbytes(self) -> int:
         """Memory of all columns, in bytes."""
-        return sum(getattr(self, name).nbytes for name in self.__slots__)
+        columns = [getattr(self, name) for name in self.__slots__ if name != "_spans"]
+        spans = [*self._spans.by_title[:3], *self._spans[1:]]
+        return sum(column.nbytes for column in (*columns, *spans))
 
-    @property
-    def titles(self) -> Titles:
-        """System titles with a key, ascending, each as often as it has keys."""
-        return self._titles
+    def knows(self, titles: Titles) -> npt.NDArray[np.bool_]:
+        """Whether each system title has a key of any kind."""
+        return self._spans.by_title.find(titles) >= 0
 
     def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
         """The newest key of the meter that is not revoked, else its newest, else None."""
@@ -152,10 +181,10 @@ class Keyring:
 
         A title without a broadcast key of its own takes the group's (`GROUP_TITLE`).
         """
-        first, count = self._span(titles, broadcast)
+        first, count = self._spans.of_kind(titles, broadcast)
         lacking = broadcast & (count == 0)
         if lacking.any():
-            group_first, group_count = self._span(np.array([GROUP_TITLE], np.uint64), np.array([True]))
+            group_first, group_count = self._spans.of_kind(np.array([GROUP_TITLE], np.uint64), np.array([True]))
             first = np.where(lacking, group_first[0], first)
             count = np.where(lacking, group_count[0], count)
         return first, count
@@ -196,15 +225,6 @@ class Keyring:
         codes = self._kinds[rows].astype(np.int64) << 16 | self._versions[rows]
         used, place = np.unique(codes, return_inverse=True)
         return [f"{KIND_NAMES[code >> 16]}/{code & 0xFFFF}" for code in used.tolist()], place.reshape(-1)
-
-    def _span(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
-        first = np.searchsorted(self._titles, titles, "left")
-        stop = np.searchsorted(self._titles, titles, "right")
-        # Within a title the kinds are ascending: unicast keys, then broadcast keys. Few, so a prefix sum splits them.
-        ahead = np.concatenate([[0], np.cumsum(self._kinds == BROADCAST, dtype=np.int32)])
-        split = stop - (ahead[stop] - ahead[first])
-        begin = np.where(broadcast, split, first)
-        return begin, np.where(broadcast, stop, split) - begin
 
     def _pair(self, row: int) -> Octets:
         at = int(self._row[row])
