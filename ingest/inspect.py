@@ -1,6 +1,7 @@
 """Explain messages: what `ami inspect` prints, one object a message, without replay or enrolment policy."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol, TypeAlias
 
@@ -19,6 +20,7 @@ from schemas.errors import ProtocolError
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _SIGNED: Final = bytes((GENERAL_SIGNING,))
+_SEPARATORS: Final = re.compile(rb"[\s,:-]|0x")
 _HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -216,7 +218,7 @@ def _hex_messages(text: bytes) -> Iterator[RawMessage]:
     good: list[bytes] = []
     place = 0
     for line in text.splitlines():
-        digits = b"".join(line.split())
+        digits = _SEPARATORS.sub(b"", line)
         if not digits:
             continue
         if len(digits) % 2 or not _HEX_DIGITS.issuperset(digits):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc, mbus
+from ingest.dlms.blocks import is_block
 from ingest.dlms.joining import Joined, LinkFrame, join_next
 from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
@@ -138,6 +139,11 @@ def _join(frames: list[LinkFrame]) -> list[RawMessage]:
     messages: list[RawMessage] = []
     first = 0
     while first < len(frames):
+        head = frames[first]
+        if head.link == "wrapper" and head.error is None and not is_block(head.raw[head.info_at :]):
+            messages.append(RawMessage(head.start, head.stop, head.raw, 1, "wrapper", None))
+            first += 1
+            continue
         joined: Joined = join_next(frames, first)
         mine = frames[first : first + joined.frames]
         payload = mine[0].raw if len(mine) == 1 else b"".join(frame.raw for frame in mine)
@@ -149,13 +155,14 @@ def _join(frames: list[LinkFrame]) -> list[RawMessage]:
 def _cut(data: bytes, place: int) -> Iterator[LinkFrame]:
     at = 0
     while at < len(data):
+        layer = _layer(data, at)
         try:
-            stop = _frame_stop(data, at)
+            stop = _frame_stop(layer, data, at)
         except ProtocolError as error:
             rest = ProtocolError(error.reason, error.at - at, error.detail)
-            yield LinkFrame.faulty(_layer(data, at), place + at, data[at:], rest)
+            yield LinkFrame.faulty(layer, place + at, data[at:], rest)
             return
-        yield _read_frame(data[at:stop], place + at)
+        yield _read_frame(layer, data[at:stop], place + at)
         at = _skip_fill(data, stop) if data[at] == hdlc.FLAG else stop
 
 
@@ -183,8 +190,7 @@ def _layer(data: bytes, at: int) -> str:
     return "apdu" if first in APDU_NAMES else "none"
 
 
-def _frame_stop(data: bytes, at: int) -> int:
-    layer = _layer(data, at)
+def _frame_stop(layer: str, data: bytes, at: int) -> int:
     if layer == "hdlc":
         return hdlc.frame_stop(data, at)
     if layer == "mbus":
@@ -200,8 +206,7 @@ def _frame_stop(data: bytes, at: int) -> int:
     return len(data)
 
 
-def _read_frame(raw: bytes, start: int) -> LinkFrame:
-    layer = _layer(raw, 0)
+def _read_frame(layer: str, raw: bytes, start: int) -> LinkFrame:
     stop = start + len(raw)
     try:
         if layer == "hdlc":
