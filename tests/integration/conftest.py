@@ -92,21 +92,28 @@ def topic(kafka_settings: KafkaSettings) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(clickhouse: Found) -> Iterator[ClickHouseEngine]:
-    """An engine on a migrated database of its own, dropped afterwards. A server of before 2019 gets the old schema."""
-    database = f"test_{uuid.uuid4().hex[:12]}"
+def database(clickhouse: Found) -> Iterator[str]:
+    """A database of its own, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
     first = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database="default"))
-    first.execute(f"CREATE DATABASE {database}")
-    if first.version() < (20, 0):
+    first.execute(f"CREATE DATABASE {name}")
+    yield name
+    first.execute(f"DROP DATABASE IF EXISTS {name}")
+    first.close()
+
+
+@pytest.fixture(scope="session")
+def server(clickhouse: Found, database: str) -> Iterator[ClickHouseEngine]:
+    """An engine on the migrated database. A server of before 2019 gets the old schema."""
+    engine = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database=database))
+    if engine.version() < (20, 0):
+        engine.close()
         engine = connect_old(clickhouse.host, clickhouse.port, database)
         apply_migrations(engine, old_migrations())
     else:
-        engine = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database=database))
         apply_migrations(engine)
     yield engine
-    first.execute(f"DROP DATABASE IF EXISTS {database}")
     engine.close()
-    first.close()
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""A worker that kills itself at a step: python crashing_worker.py STEP NTH ROLE --config FILE
+
+STEP is "<call>:before" or "<call>:after", for instance "append intervals:after"; the process ends by SIGKILL the NTH
+time it gets there. With the step "none" it runs to its end. AMI_OLD_SERVER=1 connects as to a server of before 2019.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "local"))
+
+from app import cli, stores, workers
+from ingest.kafka.publisher import KafkaPublisher
+from ingest.kafka.source import KafkaSource
+from storage.store import SqlStore
+
+
+class Fate:
+    """Counts the visits of one step and ends the process at the last of them."""
+
+    def __init__(self, step: str, visits: int) -> None:
+        self._step, self._visits = step, visits
+
+    def reach(self, step: str) -> None:
+        if step == self._step:
+            self._visits -= 1
+            if self._visits == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def doom(fate: Fate, owner: type, method: str, name: Callable[..., str]) -> None:
+    """Every call of the method reaches the step before it and the step after it."""
+    original = getattr(owner, method)
+
+    def called(*args: Any, **named: Any) -> Any:
+        step = name(*args, **named)
+        fate.reach(f"{step}:before")
+        answer = original(*args, **named)
+        fate.reach(f"{step}:after")
+        return answer
+
+    setattr(owner, method, called)
+
+
+def doom_all(fate: Fate) -> None:
+    """All calls of a worker's life that touch the world, and the stage between them."""
+    doom(fate, KafkaSource, "poll", lambda *_, **__: "poll")
+    doom(fate, KafkaSource, "commit", lambda *_: "commit")
+    doom(fate, KafkaPublisher, "publish", lambda _, topic, __: f"publish {topic}")
+    doom(fate, KafkaPublisher, "flush", lambda *_, **__: "flush")
+    doom(fate, SqlStore, "append", lambda _, table, *__: f"append {table}")
+    doom(fate, workers.IngestWork, "prepare", lambda *_: "prepare")
+    doom(fate, workers.EventsWork, "prepare", lambda *_: "prepare")
+    doom(fate, workers.StoreWork, "prepare", lambda *_: "prepare")
+
+
+if __name__ == "__main__":
+    _, at, nth, *arguments = sys.argv
+    if os.environ.get("AMI_OLD_SERVER") == "1":
+        from old_clickhouse import connect_old
+
+        stores.connect = lambda address: connect_old(address.host, address.port, address.database)
+    doom_all(Fate(at, int(nth)))
+    sys.argv = ["ami", "worker", *arguments]
+    cli.main()

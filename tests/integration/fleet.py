@@ -1,0 +1,115 @@
+"""A simulated fleet on a real broker, and what its frames decode to in one pass: the reference of the crash tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from kafka import KafkaAdminClient
+
+from app.inputs import load_keyring, load_meters, load_types
+from app.workers import Registry
+from ingest.decode import Decoded, decode_frames
+from ingest.kafka.publisher import KafkaPublisher
+from ingest.kafka.ranges import read_range
+from ingest.kafka.settings import KafkaSettings
+from ingest.kafka.source import Span
+from ingest.kafka.topics import TopicContract, apply_topics, packaged_topics
+from ingest.lanes import key_of
+from ingest.packing import Waiting, packed_rows
+from ingest.replay import Windows
+from ingest.sources import cut_bin
+from schemas.errors import TransientError
+
+PARTITIONS = 4
+PACKED_OCTETS = 2_000
+
+
+class Fleet(NamedTuple):
+    """Files of a fleet and its frames in the order in which they were pushed."""
+
+    folder: Path
+    payloads: list[bytes]
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys.csv"
+
+    @property
+    def meters(self) -> Path:
+        return self.folder / "meters.csv"
+
+    def registry(self) -> Registry:
+        types = load_types(None)
+        return Registry.of(load_keyring(self.keys), load_meters(self.meters, types), types)
+
+
+def simulate(folder: Path, meters: int, days: int) -> Fleet:
+    """A fleet with its faults, and beside them copies, rubbish and cut-off frames at odd places."""
+    command = [
+        str(Path(sys.executable).with_name("ami")),
+        "simulate",
+        "--meters",
+        str(meters),
+        "--days",
+        str(days),
+        "--seed",
+        "7",
+    ]
+    subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
+    payloads = cut_bin((folder / "frames.bin").read_bytes(), "frames.bin")["payload"].to_list()
+    for i in range(0, len(payloads), 500):
+        payloads[i : i + 1] = [payloads[i], payloads[i], b"\x00rubbish %d" % i, payloads[i][:-3]]
+    return Fleet(folder, payloads)
+
+
+def fresh_topics(settings: KafkaSettings) -> None:
+    """All topics of the head end, empty, with few partitions."""
+    wanted = tuple(_small(topic) for topic in packaged_topics())
+    admin = KafkaAdminClient(**settings.client_options())
+    there = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
+    if there:
+        admin.delete_topics(there)
+    while set(admin.list_topics()) & {topic.name for topic in wanted}:
+        continue
+    admin.close()
+    for _ in range(50):
+        try:
+            if not apply_topics(settings, wanted, replication=1).missing:
+                return
+        except TransientError:
+            continue
+
+
+def _small(topic: TopicContract) -> TopicContract:
+    fields = {name: getattr(topic, name) for name in TopicContract.__struct_fields__}
+    return TopicContract(**(fields | {"partitions": PARTITIONS, "retention_ms": -1}))
+
+
+def push(settings: KafkaSettings, topic: str, payloads: list[bytes]) -> None:
+    """The frames on their topic as a gateway packs them."""
+    publisher = KafkaPublisher(settings)
+    waiting: dict[int, list[Waiting]] = {}
+    for i, payload in enumerate(payloads):
+        key = key_of(payload, "10.0.0.1")
+        place = publisher.partition_for(topic, key)
+        waiting.setdefault(place, []).append(Waiting(payload, key, 1_760_000_000_000 + i))
+    publisher.publish(topic, packed_rows(waiting, PACKED_OCTETS))
+    publisher.flush()
+    publisher.close()
+
+
+def on_topic(settings: KafkaSettings, topic: str) -> pl.DataFrame:
+    """RAW_FRAMES of everything that stands on the topic."""
+    parts = [
+        part
+        for partition in range(PARTITIONS)
+        for part in read_range(settings, Span(topic, partition, 0, 2**62, 0))
+    ]  # fmt: skip
+    return pl.concat(parts)
+
+
+def in_one_pass(frames: pl.DataFrame, registry: Registry) -> Decoded:
+    """What the frames decode to when nothing ever fails."""
+    return decode_frames(frames, registry.keyring, Windows.empty(), registry.enrolment, registry.types)
