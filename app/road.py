@@ -179,6 +179,8 @@ def _both_lanes(
     gasps = pl.col("topic") == LAST_GASP_TOPIC
     urgent = Keeping(workers.EventsWork(publisher, registry, lambda _: RAW_FRAMES.empty()))
     _carry(frames.filter(gasps), urgent)
+    for part in urgent.kept:
+        store.append("frames", part.messages, "frames of the last-gasp lane")
     fuse = workers.fuse_of(Fuse(share=1.0, messages=BATCH_MESSAGES), time.monotonic)
     usual = Keeping(workers.IngestWork(store, publisher, registry, fuse))
     _carry(frames.filter(~gasps), usual)

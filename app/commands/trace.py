@@ -30,10 +30,7 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Explain a value: file line, ledger, finals, raw values, and the message's bytes."""
         start = parse_instant(interval_start, "INTERVAL_START")
-        folder = store if (store / "store").is_dir() is False else store / "store"
-        if not folder.is_dir():
-            raise ContractError(f"--store {store}: no such folder; ami demo makes one")
-        opened = open_embedded(folder)
+        opened = open_embedded(_store_folder(store))
         try:
             scope = Scope((meter,), start, start + timedelta(microseconds=1))
             evidence = opened.load_evidence(meter, start, _interval_s(opened, scope))
@@ -44,6 +41,14 @@ def register(ami: typer.Typer) -> None:
             say(answer, as_json=True)
         else:
             sys.stdout.write("\n".join(answer["story"]) + "\n")
+
+
+def _store_folder(given: Path) -> Path:
+    """The engine's folder: the one given, or `store` in the folder of a demo."""
+    for folder in (given, given / "store"):
+        if (folder / "metadata").is_dir():
+            return folder
+    raise ContractError(f"--store {given}: no store is there; ami demo makes one")
 
 
 def _interval_s(store: ReadingStore, scope: Scope) -> int:
