@@ -68,7 +68,9 @@ def od_event_notification(notices: pl.DataFrame, version: Version, transaction_i
     )
 
 
-def render_envelope(body: Element, version: Version, account: Account, message_id: str, at: datetime) -> bytes:
+def render_envelope(
+    body: Element, version: Version, account: Account, message_id: str, at: datetime | None = None
+) -> bytes:
     """A SOAP 1.1 message with the header that MultiSpeak demands."""
     header = element(
         "MultiSpeakMsgHeader",
@@ -80,7 +82,7 @@ def render_envelope(body: Element, version: Version, account: Account, message_i
         AppName=APPLICATION,
         Company=account.company,
         MessageID=message_id,
-        TimeStamp=instant(at),
+        TimeStamp=None if at is None else instant(at),
     )
     return render_xml(
         element(

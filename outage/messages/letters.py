@@ -1,0 +1,66 @@
+"""Steps of incidents as letters, one a step, each under a key that its next version does not share."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import UUID, uuid5
+
+import polars as pl
+
+from outage.letter import Letter
+from outage.messages.cim_json import render_cim_json
+from outage.messages.iec61968 import Envelope, render_end_device_events
+from outage.messages.multispeak import Account, Version, render_envelope, render_od_event_notification, soap_action
+from outage.messages.notices import notices_of_outages
+from outage.messages.tables import CodeTable
+from outage.messages.xml import parse_xml
+from schemas.frames import OUTAGES, conform
+
+LETTER_NAMESPACE: Final = UUID("c7a0f0de-6a37-5f0f-8d56-1f5b9a0f7e42")
+JSON: Final = "application/json"
+XML: Final = "text/xml; charset=utf-8"
+
+
+def json_letters(outages: pl.DataFrame) -> Iterator[Letter]:
+    """CIM-shaped JSON."""
+    rows = conform(outages, OUTAGES)
+    for (key, lane), body in zip(_keys(rows, "cim-json"), render_cim_json(rows), strict=True):
+        yield Letter(key, lane, JSON, "", body)
+
+
+def iec61968_letters(
+    outages: pl.DataFrame, envelope: Envelope | None = None, table: CodeTable | None = None
+) -> Iterator[Letter]:
+    """IEC 61968-9 in its envelope; steps for which the counterparty has no code give none."""
+    for key, lane, notice in _notices(outages, "iec61968"):
+        for body in render_end_device_events(notice, envelope, table):
+            yield Letter(key, lane, XML, "", body)
+
+
+def multispeak_letters(outages: pl.DataFrame, version: Version) -> Iterator[Letter]:
+    """MultiSpeak `ODEventNotification`, the body alone: `soap_dress` puts the envelope on when it is sent."""
+    operation = soap_action(version, "ODEventNotification")
+    for key, lane, notice in _notices(outages, version.name):
+        yield Letter(key, lane, XML, operation, render_od_event_notification(notice, version))
+
+
+def soap_dress(account: Account) -> Callable[[Letter], bytes]:
+    """What makes a SOAP message of a MultiSpeak letter: the account's password is never stored with it."""
+
+    def dress(letter: Letter) -> bytes:
+        body = parse_xml(letter.body)
+        version = Version(body.tag[1:].rpartition("}")[0])
+        return render_envelope(body, version, account, letter.key)
+
+    return dress
+
+
+def _keys(rows: pl.DataFrame, form: str) -> Iterator[tuple[str, str]]:
+    for incident, step, version in rows.select("incident_id", "step", pl.col("updated_at").to_physical()).rows():
+        yield str(uuid5(LETTER_NAMESPACE, f"{form}/{incident}/{step}/{version}")), incident
+
+
+def _notices(outages: pl.DataFrame, form: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    rows = conform(outages, OUTAGES)
+    notices = notices_of_outages(rows)
+    for at, (key, lane) in enumerate(_keys(rows, form)):
+        yield key, lane, notices[at]
