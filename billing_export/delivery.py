@@ -6,11 +6,11 @@ was cut short is taken up by doing it again: what already stands there, byte for
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from billing_export.export import MANIFEST, Export
+from billing_export.manifest import FileEntry
 from schemas.errors import TransientError
 
 _BLOCK: Final = 1 << 20
@@ -39,40 +39,66 @@ def deliver(export: Export, folder: Path) -> Delivered:
         if not _stands(folder / MANIFEST, export.manifest):
             (folder / MANIFEST).unlink(missing_ok=True)
             _sync_folder(folder)
-        written = [name for name, content in steps if _place(folder / name, [content])]
+        written = [name for name, content in steps if _place(folder / name, content)]
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
     return Delivered(tuple(written), tuple(name for name, _ in steps if name not in written))
 
 
-def place(target: Path, blocks: Iterable[bytes], seen: Callable[[bytes], None]) -> None:
-    """A file of these blocks stands at `target`, whole or not at all; `seen` is told every block (to hash it)."""
+def settle(finished: list[tuple[Path, FileEntry]], manifest: bytes, folder: Path) -> Delivered:
+    """Temporary files, whole and synced, take their names in the folder; the manifest comes last.
+
+    Where the same manifest and the same files stand already, the temporary files go and nothing changes.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    same = _stands(folder / MANIFEST, manifest) and all(
+        _has_digest(folder / entry.name, entry.size, entry.sha256) for _, entry in finished
+    )
+    names = [entry.name for _, entry in finished]
+    if same:
+        for path, _ in finished:
+            path.unlink()
+        return Delivered((), (*names, MANIFEST))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    _sync_folder(folder)
+    for path, entry in finished:
+        path.replace(folder / entry.name)
+    _sync_folder(folder)
+    _write(folder / MANIFEST, manifest)
+    return Delivered((*names, MANIFEST), ())
+
+
+def _write(target: Path, content: bytes) -> None:
     temporary = target.with_name(f".{target.name}.part")
     with temporary.open("wb") as out:
-        for block in blocks:
-            seen(block)
-            out.write(block)
+        out.write(content)
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(target)
     _sync_folder(target.parent)
 
 
-def _place(target: Path, blocks: list[bytes]) -> bool:
-    if _stands(target, b"".join(blocks)):
+def _place(target: Path, content: bytes) -> bool:
+    if _stands(target, content):
         return False
-    place(target, blocks, lambda _block: None)
+    _write(target, content)
     return True
 
 
 def _stands(target: Path, content: bytes) -> bool:
-    if not target.is_file() or target.stat().st_size != len(content):
+    return _has_digest(target, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _has_digest(target: Path, size: int, sha256: str) -> bool:
+    if not target.is_file() or target.stat().st_size != size:
         return False
     digest = hashlib.sha256()
     with target.open("rb") as there:
         while block := there.read(_BLOCK):
             digest.update(block)
-    return digest.digest() == hashlib.sha256(content).digest()
+    return digest.hexdigest() == sha256
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import msgspec
 import polars as pl
 
 from billing_export.determinants import BATCH_NAMESPACE
@@ -47,11 +48,7 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
     Raises:
         ContractError: An unknown format, no day, or a frame of another shape.
     """
-    checked = inputs._replace(
-        finals=newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.virtual)),
-        meters=conform(inputs.meters, METERS),
-        reads=conform(inputs.reads, READS),
-    )
+    checked = checked_inputs(inputs)
     rendered = [_rendered(checked, form, params) for form in formats_of(params)]
     tally = joined([one.section.tally for one in rendered])
     batch_id = batch_id_of(tally, params)
@@ -115,6 +112,21 @@ def created_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams
     return max(newest_at)
 
 
+def checked_inputs(inputs: ExportInputs) -> ExportInputs:
+    """The same inputs as every format takes them: contracts kept, virtual meters added, newest versions in order.
+
+    Raises:
+        ContractError: A frame of another shape.
+    """
+    finals = newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.virtual))
+    return inputs._replace(
+        finals=finals,
+        tariffs=msgspec.structs.replace(inputs.tariffs, virtual=()),  # they are in the finals now, once
+        meters=conform(inputs.meters, METERS),
+        reads=conform(inputs.reads, READS),
+    )
+
+
 def run_ids(parts: Iterable[ExportInputs]) -> list[str]:
     """Runs of validation that the finals come from."""
     return sorted({run for part in parts for run in part.finals["run_id"].unique().to_list()})
@@ -131,15 +143,31 @@ def batch_id_of(tally: Tally, params: ExportParams) -> str:
 
 
 def parts_of(inputs: ExportInputs, size: int) -> Iterator[ExportInputs]:
-    """The same inputs by `size` meters at a time, in the order of their service points."""
-    meters = (
-        inputs.finals.select("meter_id", "service_point_id").unique("meter_id").sort("service_point_id", "meter_id")
-    )
-    for start in range(0, max(meters.height, 1), size):
-        chosen = meters["meter_id"].slice(start, size)
-        yield ExportInputs(
-            inputs.finals.filter(pl.col("meter_id").is_in(chosen.implode())),
-            inputs.meters.filter(pl.col("meter_id").is_in(chosen.implode())),
-            inputs.reads.filter(pl.col("meter_id").is_in(chosen.implode())),
-            inputs.tariffs,
+    """The same inputs by about `size` meters at a time: all meters of an NMI or service point are in one part.
+
+    Parts follow one another as formats order their records: by NMI, else service point, else meter.
+    """
+    whole = checked_inputs(inputs)
+    for names in meter_groups(metered(whole.finals), whole.meters, size):
+        chosen = pl.col("meter_id").is_in(names.implode())
+        yield whole._replace(
+            finals=whole.finals.filter(chosen), meters=whole.meters.filter(chosen), reads=whole.reads.filter(chosen)
         )
+
+
+def meter_groups(known: pl.DataFrame, meters: pl.DataFrame, size: int) -> list[pl.Series]:
+    """Names of the meters of each part, as `parts_of` cuts them.
+
+    Args:
+        known: `meter_id`, `service_point_id`? of every meter that has finals.
+        meters: METERS.
+        size: Meters a part, at least; a service point is never cut.
+    """
+    registry = meters.select("meter_id", "nmi", of_registry="service_point_id").unique("meter_id", keep="last")
+    joined = known.join(registry, on="meter_id", how="left").with_columns(
+        point=pl.coalesce("nmi", "of_registry", "service_point_id", "meter_id")
+    )
+    ordered = joined.sort("point", "meter_id").with_row_index("place")
+    part = pl.col("place").min().over("point") // max(size, 1)
+    grouped = ordered.with_columns(part=part).group_by("part", maintain_order=True).agg("meter_id")
+    return list(grouped["meter_id"])

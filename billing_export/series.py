@@ -34,7 +34,8 @@ def series_of(part: ExportInputs, params: DeterminantParams) -> Series:
     carried = pl.Series([channel.value for channel in CARRIED], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
     spans = billing_spans(metered(finals), part.meters, part.tariffs, params)
-    located = locate(finals, spans.spans).sort("service_point_id", "meter_id", "channel", "span_from")
+    point = pl.coalesce("nmi", "service_point_id", "meter_id")
+    located = locate(finals, spans.spans).sort(point, "meter_id", "channel", "span_from")
     members = located.with_row_index("member")
     owner, picked = take(finals, members)
     rows = picked.with_columns(member=pl.Series(owner)).with_columns(

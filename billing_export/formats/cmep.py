@@ -44,7 +44,8 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
         series = series_of(part, params.determinants())
         intervals = _interval_records(series, heading)
         registers = _register_records(series, part, heading)
-        records = pl.concat([intervals, registers]).sort("service_point_id", "meter_id", "order", "day", "channel")
+        point = pl.coalesce("nmi", "service_point_id", "meter_id")
+        records = pl.concat([intervals, registers]).sort(point, "meter_id", "order", "day", "channel")
         text = "".join(f"{record}\r\n" for record in records["record"].to_list())
         yield Piece("cmep", text.encode(), records.height, series_tally(series))
 
@@ -71,7 +72,7 @@ def _interval_records(series: Series, heading: Heading) -> pl.DataFrame:
     )
     owned = days.join(series.members, on="member", how="left", maintain_order="left")
     return owned.select(
-        "service_point_id", "meter_id", "channel", order=pl.lit(0), day="local_day",
+        "nmi", "service_point_id", "meter_id", "channel", order=pl.lit(0), day="local_day",
         record=_record(heading, "", length),
     )  # fmt: skip
 
@@ -81,7 +82,7 @@ def _register_records(series: Series, part: ExportInputs, heading: Heading) -> p
     channels = [channel.value for channel in _UNIT]
     value = kilo_decimal(pl.col("value_milli")).cast(pl.String)
     triplet = pl.concat_str(pl.col("occurred_at").dt.strftime("%Y%m%d%H%M"), pl.lit("R"), value, separator=",")
-    keys = ["service_point_id", "account_id", "meter_id", "channel", "span_from"]
+    keys = ["nmi", "service_point_id", "account_id", "meter_id", "channel", "span_from"]
     grouped = (
         lines.filter(pl.col("channel").cast(pl.String).is_in(channels))
         .sort("occurred_at")
@@ -89,7 +90,7 @@ def _register_records(series: Series, part: ExportInputs, heading: Heading) -> p
         .agg(triplets=triplet.str.join(","), count=pl.len())
     )
     return grouped.select(
-        "service_point_id", "meter_id", "channel", order=pl.lit(1), day=pl.col("span_from").dt.date(),
+        "nmi", "service_point_id", "meter_id", "channel", order=pl.lit(1), day=pl.col("span_from").dt.date(),
         record=_record(heading, "REG", pl.lit("")),
     )  # fmt: skip
 

@@ -64,19 +64,17 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
 
     Findings, held: `no_order` (a register that SAP did not ask for), `no_read` (an order that cannot be answered).
     """
-    yield Piece("sap_isu", (";".join(COLUMNS) + "\r\n").encode(), 1)
+    answers, said = [], []
     for part in parts:
         spans = billing_spans(metered(part.finals), part.meters, part.tariffs, heading.params.determinants())
         registers = register_lines(part.reads, spans.spans)
         ends = registers.filter(pl.col("determinant") == "register_end")
         answered, held = _answered(ends, part.orders)
-        lines = answered.with_columns(
-            batch_id=pl.lit(""), line_no=pl.int_range(pl.len(), dtype=pl.Int32), period_start="span_from",
-            period_end="span_to", tou_calendar=pl.lit(None, pl.String), tou_version=pl.lit(None, pl.String),
-            determinant_revision=pl.lit(1, pl.Int32), supersedes=pl.lit(None, pl.String), sign=pl.lit(1, pl.Int8),
-        )  # fmt: skip
-        tally = lines_tally(conform(lines, DETERMINANTS), pl.concat([spans.findings.cast(FINDINGS), held]))
-        yield Piece("sap_isu", _csv(answered), answered.height, tally)
+        answers.append(answered)
+        said += [spans.findings.cast(FINDINGS), held]
+    every = pl.concat(answers).sort("MRIDNUMBER")
+    tally = lines_tally(_as_lines(every), pl.concat(said))
+    yield Piece("sap_isu", (";".join(COLUMNS) + "\r\n").encode() + _csv(every), every.height + 1, tally)
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
@@ -97,7 +95,23 @@ def _answered(ends: pl.DataFrame, orders: pl.DataFrame) -> tuple[pl.DataFrame, p
     nothing = {name: pl.lit(None, dtype=pl.String) for name in ("account_id", "service_point_id", "determinant")}
     silent = asked.join(named, on=keys, how="anti", maintain_order="left").with_columns(channel="name", **nothing)
     held = [findings(unasked, "no_order", pl.lit(1), held=True), findings(silent, "no_read", pl.lit(1), held=True)]
-    return answered.sort("MRIDNUMBER"), pl.concat([one.cast(FINDINGS) for one in held])
+    return answered, pl.concat([one.cast(FINDINGS) for one in held])
+
+
+def _as_lines(answered: pl.DataFrame) -> pl.DataFrame:
+    text = pl.lit(None, dtype=pl.String)
+    lines = answered.with_columns(
+        batch_id=pl.lit(""),
+        line_no=pl.int_range(pl.len(), dtype=pl.Int32),
+        period_start="span_from",
+        period_end="span_to",
+        tou_calendar=text,
+        tou_version=text,
+        determinant_revision=pl.lit(1, dtype=pl.Int32),
+        supersedes=text,
+        sign=pl.lit(1, dtype=pl.Int8),
+    )
+    return conform(lines, DETERMINANTS)
 
 
 def _csv(answered: pl.DataFrame) -> bytes:

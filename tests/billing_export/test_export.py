@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +14,9 @@ from billing_rows import JUDGED, TARIFFS, build_finals, build_meters
 
 from billing_export import delivery
 from billing_export.delivery import deliver
-from billing_export.export import Export, export
+from billing_export.export import Export, export, parts_of
 from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.stream import export_parts, parquet_parts
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError, TransientError
 from schemas.frames import DETERMINANTS, READS, conform
@@ -120,3 +122,62 @@ def test_a_crash_between_any_two_steps_leaves_no_manifest_without_its_files(
     monkeypatch.undo()
     deliver(new, tmp_path)
     assert manifest.read_bytes() == new.manifest
+
+
+FLEET = {"M1": "NEM0000003", "M2": "NEM0000001", "M3": "NEM0000002", "M4": "NEM0000001"}
+
+
+def fleet(tmp_path: Path) -> ExportInputs:
+    rows = [build_finals(START, [n * 1000 + q for q in range(96)], meter=name) for n, name in enumerate(FLEET, 1)]
+    rows += [build_finals(START, [7] * 96, meter="M2", channel="energy_received")]
+    finals = pl.concat(rows).sample(fraction=1, shuffle=True, seed=3)
+    finals.write_parquet(tmp_path / "finals.parquet")
+    registry = build_meters([{"meter_id": name, "nmi": nmi, "service_point_id": nmi} for name, nmi in FLEET.items()])
+    book = parse_tariffs(TARIFFS + '[[virtual]]\nmeter = "V"\nterm = [{meter = "M1"}, {meter = "M3"}]\n')
+    return ExportInputs(finals, registry, READS.empty(), book)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_an_export_in_parts_gives_the_same_bytes_as_one_of_the_whole(size: int, tmp_path: Path) -> None:
+    inputs = fleet(tmp_path)
+    asked = ExportParams(
+        formats=("determinants", "nem12", "cmep", "cmep02", "espi", "iec61968", "x12_867", "oracle_ccb"),
+        date_from=MONDAY, date_to=TUESDAY,
+    )  # fmt: skip
+    whole = export(inputs, asked)
+    out = tmp_path / "out"
+    streamed = export_parts(parquet_parts(tmp_path / "finals.parquet", inputs, size), asked, out)
+    assert streamed.manifest == whole.manifest
+    for file in whole.files:
+        assert (out / file.name).read_bytes() == file.content, file.name
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*(file.name for file in whole.files), "manifest.json"]
+    )
+    again = export_parts(parquet_parts(tmp_path / "finals.parquet", inputs, size), asked, out)
+    assert again.delivered.written == ()
+    assert [len(list(parts_of(inputs, 1))), len(list(parts_of(inputs, 100)))] == [4, 1]
+
+
+def test_an_export_in_parts_that_fails_leaves_the_delivery_before_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = fleet(tmp_path), tmp_path / "out"
+    asked = ExportParams(formats=("determinants", "nem12"), date_from=MONDAY, date_to=TUESDAY)
+    parts = parquet_parts(tmp_path / "finals.parquet", inputs, 1)
+    export_parts(parts, asked, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    left = [2]
+
+    def fails(handle: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(delivery.os, "fsync", fails)
+
+    def changed() -> Iterator[ExportInputs]:
+        return (part._replace(finals=part.finals.with_columns(value_milli=pl.lit(1, pl.Int64))) for part in parts())
+
+    with pytest.raises(TransientError):
+        export_parts(changed, asked, out)
+    assert {name: content for name, content in before.items() if (out / name).read_bytes() != content} == {}

@@ -1,0 +1,138 @@
+"""Door: an export of any size into a folder, part by part, in bounded memory.
+
+Files grow under temporary names; only when all of them are whole are they renamed, and the manifest comes last.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+import polars as pl
+
+from billing_export.delivery import Delivered, settle
+from billing_export.export import batch_id_of, checked_inputs, created_at, formats_of, meter_groups, run_ids
+from billing_export.located import metered
+from billing_export.manifest import FileEntry, Section, render_manifest
+from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
+from billing_export.virtual import with_virtual
+from schemas.errors import TransientError
+from schemas.frames import FINALS, conform
+
+PART_METERS = 500
+"""Meters a part: a month of quarter hours of 500 meters is 1.5 million rows, some 150 MB while it is rendered."""
+
+Parts = Callable[[], Iterator[ExportInputs]]
+
+
+class Streamed(NamedTuple):
+    """What stands in the folder afterwards, and its control totals."""
+
+    delivered: Delivered
+    manifest: bytes
+    tally: Tally
+
+
+class _Sink(NamedTuple):
+    """A file that grows."""
+
+    path: Path
+    handle: IO[bytes]
+    digest: "hashlib._Hash"
+    records: list[int]
+
+
+def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> Parts:
+    """Parts of a FINALS file, each read when it is its turn; `rest.finals` is not looked at.
+
+    A file sorted by meter is read once in all: row groups of other meters are skipped by their statistics.
+    """
+    scan = pl.scan_parquet(finals)
+    point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
+    scan = scan.with_columns(*point)
+    terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
+    summed = with_virtual(scan.filter(pl.col("meter_id").is_in(terms)).collect(), rest.tariffs.virtual)
+    virtual = summed.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
+    real = scan.select("meter_id", "service_point_id").unique("meter_id", keep="any").collect(engine="streaming")
+    known = pl.concat([real, metered(virtual)])
+    plain = rest._replace(tariffs=msgspec.structs.replace(rest.tariffs, virtual=()))
+
+    def parts() -> Iterator[ExportInputs]:
+        for names in meter_groups(known, rest.meters, size):
+            chosen = pl.col("meter_id").is_in(names.implode())
+            finals_of = conform(scan.filter(chosen).collect(), FINALS)
+            yield plain._replace(
+                finals=pl.concat([finals_of, conform(virtual.filter(chosen), FINALS)]),
+                meters=rest.meters.filter(chosen),
+                reads=rest.reads.filter(chosen),
+            )
+
+    return parts
+
+
+def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
+    """Files and manifest of an export stand in the folder; the same bytes that `export` gives for the whole.
+
+    Args:
+        parts: Gives the inputs part by part, each time anew: once to find the time of creation and the runs, once for
+            each format.
+        params: Formats, days, participants.
+        folder: Where to; made where it is absent.
+
+    Raises:
+        ContractError: As `export`.
+        TransientError: The folder cannot be written; what a manifest there names is whole.
+    """
+    forms = formats_of(params)
+    runs = _runs(parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sections, sinks = zip(*(_section(form, parts, params, folder) for form in forms), strict=True)
+        tally = joined([section.tally for section in sections])
+        batch_id = batch_id_of(tally, params)
+        named, finished = [], []
+        for section, files in zip(sections, sinks, strict=True):
+            names = section.form.file_names(batch_id, params)
+            entries = tuple(_entry(names[part], sink) for part, sink in files.items())
+            named.append(section._replace(files=entries))
+            finished += [(sink.path, entry) for sink, entry in zip(files.values(), entries, strict=True)]
+        manifest = render_manifest(batch_id, params, named, runs)
+        delivered = settle(finished, manifest, folder)
+    except OSError as error:
+        raise TransientError(f"{folder}: {error.strerror or error}") from error
+    return Streamed(delivered, manifest, tally)
+
+
+def _section(form: Format, parts: Parts, params: ExportParams, folder: Path) -> tuple[Section, dict[str, _Sink]]:
+    created = params.created or max(created_at([checked_inputs(part)], form, params) for part in parts())
+    sinks: dict[str, _Sink] = {}
+    tallies: list[Tally] = []
+    try:
+        for piece in form.render((checked_inputs(part) for part in parts()), Heading(created, params)):
+            if piece.part not in sinks:
+                path = folder / f".{form.name}.{piece.part}.part"
+                sinks[piece.part] = _Sink(path, path.open("wb"), hashlib.sha256(), [])
+            _grow(sinks[piece.part], piece)
+            tallies += [piece.tally] if piece.tally else []
+    finally:
+        for sink in sinks.values():
+            sink.handle.flush()
+            os.fsync(sink.handle.fileno())
+            sink.handle.close()
+    return Section(form, created, joined(tallies), ()), sinks
+
+
+def _grow(sink: _Sink, piece: Piece) -> None:
+    sink.handle.write(piece.content)
+    sink.digest.update(piece.content)
+    sink.records.append(piece.records)
+
+
+def _entry(name: str, sink: _Sink) -> FileEntry:
+    return FileEntry(name, sink.path.stat().st_size, sink.digest.hexdigest(), sum(sink.records))
+
+
+def _runs(parts: Parts) -> list[str]:
+    return sorted({run for part in parts() for run in run_ids([checked_inputs(part)])})
