@@ -1,8 +1,8 @@
 """Door to the outage system: incidents out over HTTP, pings and feedback in.
 
 Detection never waits for it. `Outbox.put` writes letters down; `Delivery.pump` sends what is due and may fail, be late
-or be killed at any moment; a letter is struck off only when it was answered, so each arrives at least once, in the order
-of its incident, under a key by which a receiver tells copies.
+or be killed at any moment; a letter is struck off only when it was answered, so each arrives at least once, in the
+order of its incident, under a key by which a receiver tells copies.
 """
 
 import http.client
