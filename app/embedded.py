@@ -1,14 +1,24 @@
 """The house in one process: messages from a frame in memory, topics as lists, the store in a folder."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
+from app import workers
+from app.fuse import Fuse
+from app.lane import Lane, LaneParams, Work
 from app.messages import from_messages
+from app.telemetry import Health
+from ingest.decode import Decoded
 from ingest.kafka.source import Place, Position, Span
-from schemas.frames import Frame
+from schemas.frames import EVENTS, INTERVALS, RAW_FRAMES, READS, REJECTS, Frame
+from storage.store import ReadingStore
+
+LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
+BATCH_MESSAGES: Final = 50_000
 
 
 class MemoryPolled(NamedTuple):
@@ -111,3 +121,67 @@ def _spans(rows: pl.DataFrame) -> tuple[Span, ...]:
     ends = rows.group_by("topic", "partition").agg(first=pl.col("offset").min(), last=pl.col("offset").max())
     columns = zip(ends["topic"], ends["partition"], ends["first"], ends["last"], strict=True)
     return tuple(Span(topic, partition, first, last + 1, 0) for topic, partition, first, last in columns)
+
+
+class Gathered(NamedTuple):
+    """The rows of all batches, and their sums."""
+
+    intervals: pl.DataFrame
+    reads: pl.DataFrame
+    rejects: pl.DataFrame
+    conservation: dict[str, int]
+
+    @classmethod
+    def of(cls, parts: list[Decoded]) -> "Gathered":
+        """All batches together, in order."""
+        names = ("frames", "decoded", "rejected", "duplicates")
+        return cls(
+            pl.concat([INTERVALS.empty(), *(part.intervals for part in parts)]),
+            pl.concat([READS.empty(), *(part.reads for part in parts)]),
+            pl.concat([REJECTS.empty(), *(part.rejects for part in parts)]),
+            {name: sum(int(getattr(part.counts, name)) for part in parts) for name in names},
+        )
+
+
+class Keeping:
+    """A work that also keeps what each batch decoded to."""
+
+    def __init__(self, work: Work[Decoded]) -> None:
+        self._work = work
+        self.kept: list[Decoded] = []
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """See `Work.adopt`."""
+        self._work.adopt(positions)
+
+    def prepare(self, frames: pl.DataFrame) -> Decoded:
+        """See `Work.prepare`."""
+        decoded = self._work.prepare(frames)
+        self.kept.append(decoded)
+        return decoded
+
+    def deliver(self, prepared: Decoded, token: str) -> None:
+        """See `Work.deliver`."""
+        self._work.deliver(prepared, token)
+
+
+def carry_both_lanes(
+    frames: pl.DataFrame, store: ReadingStore, publisher: MemoryPublisher, registry: workers.Registry
+) -> list[Decoded]:
+    """What both lanes give, carried by the workers: gasps first, without the store, then the usual pushes."""
+    gasps = pl.col("topic") == LAST_GASP_TOPIC
+    urgent = Keeping(workers.EventsWork(publisher, registry, lambda _: RAW_FRAMES.empty()))
+    _carry(frames.filter(gasps), urgent)
+    for part in urgent.kept:
+        store.append("frames", part.messages, "frames of the last-gasp lane")
+    fuse = workers.fuse_of(Fuse(share=1.0, messages=BATCH_MESSAGES), time.monotonic)
+    usual = Keeping(workers.IngestWork(store, publisher, registry, fuse))
+    _carry(frames.filter(~gasps), usual)
+    store.append("events", publisher.rows(workers.EVENTS_TOPIC, EVENTS), "events")
+    return urgent.kept + usual.kept
+
+
+def _carry(frames: pl.DataFrame, work: Keeping) -> None:
+    source = MemorySource(frames)
+    params = LaneParams(batch_messages=BATCH_MESSAGES, batch_seconds=0, shutdown_seconds=600, poll_seconds=1)
+    Lane(source, work, params, Health(heartbeat_limit_s=600)).run(source.is_empty)

@@ -13,27 +13,22 @@ import polars as pl
 from app import workers
 from app.commands.outages import heard_of_reads
 from app.commands.vee import vee_params
-from app.embedded import MemoryPublisher, MemorySource
+from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.files import write_outputs
-from app.fuse import Fuse
 from app.inputs import with_profiles
-from app.lane import Lane, LaneParams, Work
 from app.picture import busiest_day, draw_day
 from app.scores import energy_error, score_outages
 from app.summary import counts, progress
-from app.telemetry import Health
 from billing_export.delivery import deliver
 from billing_export.export import export
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
 from ingest import meter_types
-from ingest.decode import Decoded
-from ingest.kafka.source import Position
 from ingest.keyring import Keyring
 from outage.detect import Detected, detect_outages
 from outage.messages import render_feeds
 from outage.params import DetectParams
-from schemas.frames import EVENTS, EXCEPTIONS, FINALS, INTERVALS, RAW_FRAMES, READS, REJECTS
+from schemas.frames import EVENTS, EXCEPTIONS, FINALS
 from simulator import files as simulated_files
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
@@ -43,9 +38,7 @@ from validation.vee import Vee
 
 T = TypeVar("T")
 
-LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
 METERS_A_BUCKET: Final = 500
-BATCH_MESSAGES: Final = 50_000
 
 
 class Road(NamedTuple):
@@ -95,7 +88,7 @@ def _travel(simulated: Simulated, store: ReadingStore, clock: Clockwork, out: Pa
     registry = workers.Registry.of(Keyring.from_csv(simulated.keys_csv), meters, types)
     publisher = MemoryPublisher()
     decoded = clock.run(
-        "decode and store", "frames", lambda: _both_lanes(simulated.frames, store, publisher, registry),
+        "decode and store", "frames", lambda: carry_both_lanes(simulated.frames, store, publisher, registry),
         lambda done: sum(part.counts.frames for part in done),
     )  # fmt: skip
     frames = Gathered.of(decoded)
@@ -109,9 +102,9 @@ def _travel(simulated: Simulated, store: ReadingStore, clock: Clockwork, out: Pa
         lambda done: sum(part.finals.height for part in done),
     )  # fmt: skip
     finals = pl.concat([FINALS.empty(), *(part.finals for part in judged)])
-    files = clock.run(
-        "bill", "values", lambda: _bill(simulated, finals, meters, frames.reads, out), lambda _: finals.height
-    )
+    inputs = ExportInputs(finals, meters, frames.reads, parse_tariffs(simulated.tariffs_toml))
+    span = _span(simulated.truth_intervals)
+    files = clock.run("bill", "values", lambda: _bill(inputs, span, store, out), lambda _: finals.height)
     outputs: dict[str, pl.DataFrame | bytes | str] = {
         "intervals.parquet": frames.intervals,
         "reads.parquet": frames.reads,
@@ -131,69 +124,6 @@ def _travel(simulated: Simulated, store: ReadingStore, clock: Clockwork, out: Pa
     return Road(summary, _picture(frames.intervals, finals, meters))
 
 
-class Gathered(NamedTuple):
-    """The rows of all batches, and their sums."""
-
-    intervals: pl.DataFrame
-    reads: pl.DataFrame
-    rejects: pl.DataFrame
-    conservation: dict[str, int]
-
-    @classmethod
-    def of(cls, parts: list[Decoded]) -> "Gathered":
-        """All batches together, in order."""
-        names = ("frames", "decoded", "rejected", "duplicates")
-        return cls(
-            pl.concat([INTERVALS.empty(), *(part.intervals for part in parts)]),
-            pl.concat([READS.empty(), *(part.reads for part in parts)]),
-            pl.concat([REJECTS.empty(), *(part.rejects for part in parts)]),
-            {name: sum(int(getattr(part.counts, name)) for part in parts) for name in names},
-        )
-
-
-class Keeping:
-    """A work that also keeps what each batch decoded to."""
-
-    def __init__(self, work: Work[Decoded]) -> None:
-        self._work = work
-        self.kept: list[Decoded] = []
-
-    def adopt(self, positions: tuple[Position, ...]) -> None:
-        """See `Work.adopt`."""
-        self._work.adopt(positions)
-
-    def prepare(self, frames: pl.DataFrame) -> Decoded:
-        """See `Work.prepare`."""
-        decoded = self._work.prepare(frames)
-        self.kept.append(decoded)
-        return decoded
-
-    def deliver(self, prepared: Decoded, token: str) -> None:
-        """See `Work.deliver`."""
-        self._work.deliver(prepared, token)
-
-
-def _both_lanes(
-    frames: pl.DataFrame, store: ReadingStore, publisher: MemoryPublisher, registry: workers.Registry
-) -> list[Decoded]:
-    gasps = pl.col("topic") == LAST_GASP_TOPIC
-    urgent = Keeping(workers.EventsWork(publisher, registry, lambda _: RAW_FRAMES.empty()))
-    _carry(frames.filter(gasps), urgent)
-    for part in urgent.kept:
-        store.append("frames", part.messages, "frames of the last-gasp lane")
-    fuse = workers.fuse_of(Fuse(share=1.0, messages=BATCH_MESSAGES), time.monotonic)
-    usual = Keeping(workers.IngestWork(store, publisher, registry, fuse))
-    _carry(frames.filter(~gasps), usual)
-    store.append("events", publisher.rows(workers.EVENTS_TOPIC, EVENTS), "events")
-    return urgent.kept + usual.kept
-
-
-def _carry(frames: pl.DataFrame, work: Keeping) -> None:
-    source = MemorySource(frames)
-    params = LaneParams(batch_messages=BATCH_MESSAGES, batch_seconds=0, shutdown_seconds=600, poll_seconds=1)
-    Lane(source, work, params, Health(heartbeat_limit_s=600)).run(source.is_empty)
-
-
 def _find_outages(events: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame) -> Detected:
     return detect_outages(events, meters, heard_of_reads(reads), DetectParams())
 
@@ -209,17 +139,18 @@ def _judge(store: ReadingStore, meters: pl.DataFrame, truth: pl.DataFrame) -> It
     return workers.judge(store, buckets, params)
 
 
-def _bill(
-    simulated: Simulated, finals: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame, out: Path
-) -> tuple[str, ...]:
-    start, end = _span(simulated.truth_intervals)
+def _bill(inputs: ExportInputs, span: tuple[datetime, datetime], store: ReadingStore, out: Path) -> tuple[str, ...]:
+    """Determinants and NEM12 of the local days of the span, delivered; the determinants are entered in the ledger."""
     params = ExportParams(
         formats=("determinants", "nem12"),
-        date_from=(start + timedelta(hours=12)).date(),
-        date_to=(end + timedelta(hours=12)).date(),
+        date_from=(span[0] + timedelta(hours=12)).date(),
+        date_to=(span[1] + timedelta(hours=12)).date(),
     )
-    inputs = ExportInputs(finals, meters, reads, parse_tariffs(simulated.tariffs_toml))
-    delivered = deliver(export(inputs, params), out / "billing")
+    exported = export(inputs, params)
+    delivered = deliver(exported, out / "billing")
+    for file in exported.files:
+        if file.name.endswith(".parquet"):
+            store.append("billing_ledger", pl.read_parquet(file.content), file.name)
     return delivered.written + delivered.kept
 
 

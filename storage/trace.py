@@ -81,11 +81,16 @@ def _messages(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _story(answer: dict[str, Any]) -> Iterator[str]:
     for line in answer["ledger"]:
-        yield f"line {line['line_no']} of batch {line['batch_id']} bills {line['determinant']}"
+        amount = "" if line["value_milli"] is None else f" of {line['value_milli']} milli"
+        yield f"line {line['line_no']} of batch {line['batch_id']} bills {line['determinant']}{amount}"
     for final in answer["finals"]:
         how = final["method"] or "as measured"
         state = "counts" if final["current"] else "was superseded"
-        yield f"{final['channel']} version {final['version']} is {final['quality']} ({how}) and {state}"
+        failed = f", failed {', '.join(final['failed'])}" if final["failed"] else ""
+        yield (
+            f"{final['channel']} version {final['version']} is {final['value_milli']} milli, {final['quality']} ({how})"
+            f"{failed}, judged {final['judged_at']}, and {state}"
+        )
     for value in answer["raw"]:
         state = "counts" if value["current"] else "was superseded"
         yield f"{value['channel']} was sent as {value['value_milli']} in {_place(value)} and {state}"

@@ -1,15 +1,19 @@
 """`ami trace`: a value, from the bill back to the bytes of the frame that it came from."""
 
+import json as json_text
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.files import parse_instant
-from app.options import Json, StoreFolder
+from app.inputs import load_keyring
+from app.options import Json, KeysFile, StoreFolder
 from app.summary import say
+from ingest.inspect import inspect_bytes
 from schemas.errors import ContractError
 from storage.embedded import open_embedded
 from storage.store import ReadingStore, Scope
@@ -26,21 +30,40 @@ def register(ami: typer.Typer) -> None:
         meter: Annotated[str, typer.Argument(metavar="METER")],
         interval_start: Annotated[str, typer.Argument(metavar="INTERVAL_START", help="ISO 8601; UTC by default.")],
         store: StoreFolder = _DEFAULT_STORE,
+        keys: KeysFile = None,
         json: Json = False,
     ) -> None:
-        """Explain a value: file line, ledger, finals, raw values, and the message's bytes."""
+        """Explain a value: ledger line, finals, raw values, and the message's bytes.
+
+        With keys (those beside a demo's store are taken by themselves) the bytes are deciphered and explained too.
+        """
         start = parse_instant(interval_start, "INTERVAL_START")
-        opened = open_embedded(_store_folder(store))
+        folder = _store_folder(store)
+        beside = folder.parent / "keys.csv"
+        keyring = load_keyring(keys if keys is not None or not beside.is_file() else beside)
+        opened = open_embedded(folder)
         try:
             scope = Scope((meter,), start, start + timedelta(microseconds=1))
             evidence = opened.load_evidence(meter, start, _interval_s(opened, scope))
             answer = explain(evidence, meter, start)
         finally:
             opened.close()
+        for message in answer["messages"]:
+            payload = bytes.fromhex(message["payload"])
+            message["explained"] = inspect_bytes(payload, file=message["topic"], hex_lines=False, keyring=keyring)
         if json:
             say(answer, as_json=True)
         else:
-            sys.stdout.write("\n".join(answer["story"]) + "\n")
+            sys.stdout.write("\n".join([*answer["story"], *_bytes_told(answer["messages"])]) + "\n")
+
+
+def _bytes_told(messages: list[dict[str, Any]]) -> Iterator[str]:
+    for message in messages:
+        yield f"{message['topic']}/{message['partition']}/{message['offset']}/{message['frame']}: {message['payload']}"
+        for one in message["explained"]:
+            facts = {name: one[name] for name in ("link", "apdu", "system_title", "invocation_counter", "security")}
+            told = one["data"] if "data" in one else one["error"]
+            yield f"  {json_text.dumps(facts)} {json_text.dumps(told)}"
 
 
 def _store_folder(given: Path) -> Path:

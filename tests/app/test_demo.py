@@ -75,7 +75,12 @@ def test_a_value_is_traced_to_its_bytes(demo: Path, capsys):
     assert payloads
     assert all(payload in (demo / "frames.bin").read_bytes().hex() for payload in payloads)
     assert main(["trace", row["meter_id"], at, "--store", str(demo)]) == 0
-    assert "byte" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "byte" in told
+    assert str(row["value_milli"]) in told
+    assert traced["ledger"]
+    explained = [message for stored in traced["messages"] for message in stored["explained"]]
+    assert any(message["authenticated"] and message["values"] for message in explained)
 
 
 def test_what_is_not_stored_is_said_in_one_line(demo: Path, capsys):
