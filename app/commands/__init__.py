@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from app.commands import check, decode, demo, export, inspect, outages, services, simulate, trace, vee, worker
+from app.commands import check, decode, demo, doctor, export, inspect, outages, services, simulate, trace, vee, worker
 
 REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     demo.register,
@@ -18,6 +18,7 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     trace.register,
     check.register,
     services.register,
+    doctor.register,
     worker.register,
 )
 """In the order in which `ami --help` lists them."""

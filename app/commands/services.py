@@ -23,7 +23,7 @@ def register(ami: typer.Typer) -> None:
     @ami.command()
     def migrate(config: ConfigFile = None, dry_run: DryRun = False, json: Json = False) -> None:
         """Bring the tables to this release: numbered, checksummed, forward only, never two runs at once."""
-        settings = _settings(config)
+        settings = settings_of(config)
         cluster = None if settings.clickhouse is None else settings.clickhouse.cluster
         if dry_run:
             statements = [sql for one in packaged_migrations() for sql in render_statements(one, cluster)]
@@ -44,7 +44,7 @@ def register(ami: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Create the topics that are missing; name those that have too few partitions."""
-        plan = apply_topics(_settings(config).kafka, packaged_topics(), replication=replication, dry_run=dry_run)
+        plan = apply_topics(settings_of(config).kafka, packaged_topics(), replication=replication, dry_run=dry_run)
         say(
             {
                 "would_create" if dry_run else "created": [topic.name for topic in plan.missing],
@@ -54,5 +54,5 @@ def register(ami: typer.Typer) -> None:
         )
 
 
-def _settings(config: Path | None) -> Config:
+def settings_of(config: Path | None) -> Config:
     return Config() if config is None else parse_config(read_text(config), str(config))
