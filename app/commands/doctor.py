@@ -76,15 +76,15 @@ def _store(settings: Config) -> Iterator[Check]:
     if settings.clickhouse is None:
         yield Check("store", good=True, found=f"embedded, in {settings.embedded.path}")
         return
+    yield _tried("store", lambda: _asked(settings, lambda engine: "ClickHouse {}.{}".format(*engine.version())))
+    yield _tried("migrations", lambda: _asked(settings, _migrations))
+    yield _tried("insert deduplication window", lambda: _asked(settings, _window))
+
+
+def _asked(settings: Config, ask: Callable[[Any], str]) -> str:
+    engine = open_engine(settings)
     try:
-        engine = open_engine(settings)
-    except AmiError as error:
-        yield Check("store", good=False, found=str(error))
-        return
-    try:
-        yield Check("store", good=True, found="ClickHouse {}.{}".format(*engine.version()))
-        yield _tried("migrations", lambda: _migrations(engine))
-        yield _tried("insert deduplication window", lambda: _window(engine))
+        return ask(engine)
     finally:
         engine.close()
 
