@@ -7,6 +7,7 @@ import polars as pl
 
 from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import CONFIRMED, Circumstances, PingAnswer
+from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.suppress import Quiet, suppress
@@ -36,6 +37,7 @@ class Evidence(NamedTuple):
 
     spans: Spans  # sustained so far: closed ones that lasted, and open ones
     brief: Spans  # momentary
+    presumed: Ints  # meters that are taken to have come back with their neighbours: no life of their own is known
     suppressed: pl.DataFrame  # `meter`, `start`, `end`, `reason`
     quiet: Quiet
     phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
@@ -69,6 +71,7 @@ def read_evidence(
     off = pings.filter(pl.col("answer") == PingAnswer.OFF)
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
+    spans, presumed = return_with_neighbours(spans, topology, params)
     suppressed = suppress(spans, believed, topology, known, params)
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
     counts = EvidenceCounts(
@@ -83,6 +86,7 @@ def read_evidence(
     return Evidence(
         spans=suppressed.kept.at(lasting),
         brief=suppressed.kept.at(~lasting),
+        presumed=spans.meter[presumed],
         suppressed=suppressed.rows,
         quiet=suppressed.quiet,
         phase_spans=_phase_spans(believed, params),

@@ -68,13 +68,21 @@ def infer_incidents(evidence: Evidence, topology: Topology, eligible: Flags, par
             number = _work_off(rung, work, number)
     alone = find_individuals(pool, phased, topology, (evidence.as_of, number), params)
     tables = [*work.found, (alone.incidents, alone.members)]
+    incidents = pl.concat([incidents for incidents, _ in tables])
     return Inferred(
-        pl.concat([incidents for incidents, _ in tables]),
-        pl.concat([members for _, members in tables]),
+        incidents,
+        _without_nested(incidents, pl.concat([members for _, members in tables])),
         phased.spans,
         phased.phase,
         alone.held,
     )
+
+
+def _without_nested(incidents: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """Members of nested incidents belong to those alone: nobody is dark twice."""
+    inner = incidents.filter(pl.col("parent") != NO_INCIDENT).select(inner="incident", incident="parent")
+    claimed = members.join(inner, left_on="incident", right_on="inner").select("meter", incident="incident_right")
+    return members.join(claimed, on=["incident", "meter"], how="anti")
 
 
 def _phased(evidence: Evidence, topology: Topology) -> Phased:

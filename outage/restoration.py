@@ -55,10 +55,15 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
             & ((1 - pl.col("share")).pow(pl.col("unit_size")) < SILENCE_IS_DARK)
             & (pl.lit(as_of) > pl.col("back_at") + settle),
         )
-        .with_columns(residual=(pl.col("told_later") | pl.col("stays_silent")).fill_null(value=False))
+        # A late power-up of a meter that was not heard may be of another outage, unless its neighbours were late too.
+        .with_columns(late_unit=(pl.col("told_later") & pl.col("heard")).any().over("place", "unit"))
         .with_columns(
+            residual=((pl.col("told_later") & pl.col("late_unit")) | pl.col("stays_silent")).fill_null(value=False)
+        )
+        .with_columns(
+            # A residual meter that was not heard came back by itself, unless its unit becomes an incident of its own.
             restored_at=pl.when("residual")
-            .then(pl.lit(None, pl.Int64))
+            .then(pl.when(~pl.col("heard")).then("life_at"))
             .when(pl.col("life_at") <= pl.col("back_at") + settle)
             .then("life_at")
             .otherwise(pl.coalesce("back_at", "life_at"))
