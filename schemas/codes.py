@@ -164,7 +164,7 @@ class QualityCodes(NamedTuple):
 QUALITY_CODES: Final[dict[tuple[Quality, Method | None], QualityCodes]] = {
     (Quality.VALID, None): QualityCodes("3.0.1", "A", 0, ""),
     (Quality.MISSING, None): QualityCodes("3.5.259", "N", None, "N"),
-    (Quality.SUSPECT, None): QualityCodes("3.5.258", "S14", 10, "R"),
+    (Quality.SUSPECT, None): QualityCodes("3.5.258", "A", 10, "R"),
     (Quality.OUTAGE, Method.ZERO): QualityCodes("1.2.32", "S19", 8, "E"),
     (Quality.EDITED, Method.MANUAL): QualityCodes("3.7.0", "S16", 7, "A"),
     (Quality.ESTIMATED, Method.LINEAR): QualityCodes("3.8.0", "S17", 9, "E"),
@@ -180,7 +180,7 @@ QUALITY_CODES: Final[dict[tuple[Quality, Method | None], QualityCodes]] = {
 }
 """The one table of quality codes (vee.md section 5).
 
-A suspect value that is kept was measured but failed a check; NEM12 knows no such flag and takes it as a substitute.
+A suspect value that is kept was measured but failed a check; NEM12 has no such flag: an actual, with a reason text.
 `is_final_estimate` turns the S of an estimate into F.
 """
 
