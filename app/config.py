@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ingest.gateway import DLMS_PORT, GatewayLimits
 from ingest.kafka.settings import KafkaSettings
 from schemas.errors import ContractError
 
@@ -87,6 +88,14 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
+class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens, TCP and UDP, and its bounds."""
+
+    bind: str = "0.0.0.0"
+    port: int = DLMS_PORT
+    limits: GatewayLimits = GatewayLimits()
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a worker may be told. Absent sections take the defaults above."""
 
@@ -99,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: Keys = Keys()
     meters: Meters = Meters()
     telemetry: Telemetry = Telemetry()
+    gateway: Listen = Listen()
 
 
 def parse_config(text: str, name: str) -> Config:

@@ -47,6 +47,13 @@ LAST_GASP_TO_INCIDENT: Final = Histogram(
     registry=REGISTRY, buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )  # fmt: skip
 
+GATEWAY_MESSAGES: Final = Counter("ami_gateway_messages", "Messages taken over, by lane", ["topic"], registry=REGISTRY)
+GATEWAY_CONNECTIONS: Final = Counter(
+    "ami_gateway_connections", "Connections taken, refused, and cut short", ["outcome"], registry=REGISTRY
+)
+GATEWAY_LOST: Final = Counter("ami_gateway_lost_datagrams", "Datagrams lost, and where", ["where"], registry=REGISTRY)
+GATEWAY_RETRIES: Final = Counter("ami_gateway_retries", "Sends to Kafka that were tried again", registry=REGISTRY)
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a record: time, level, logger, message, and the fields given as `extra={"fields": {...}}`."""
@@ -72,6 +79,9 @@ def configure_logging(level: str = "INFO", stream: IO[str] | None = None) -> Non
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # The client tells every connection and metadata refresh; we say one line a batch.
+    for chatty in ("kafka", "clickhouse_driver"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class Health:

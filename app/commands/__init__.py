@@ -5,7 +5,21 @@ from typing import Final
 
 import typer
 
-from app.commands import check, decode, demo, doctor, export, inspect, outages, services, simulate, trace, vee, worker
+from app.commands import (
+    check,
+    decode,
+    demo,
+    doctor,
+    export,
+    gateway,
+    inspect,
+    outages,
+    services,
+    simulate,
+    trace,
+    vee,
+    worker,
+)
 
 REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     demo.register,
@@ -20,5 +34,6 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     services.register,
     doctor.register,
     worker.register,
+    gateway.register,
 )
 """In the order in which `ami --help` lists them."""

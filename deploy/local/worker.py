@@ -19,4 +19,4 @@ def connect(address: ServerAddress) -> ClickHouseEngine:
 if __name__ == "__main__":
     stores.connect = connect
     sys.argv[1:1] = ["worker"]
-    cli.main()
+    sys.exit(cli.main())

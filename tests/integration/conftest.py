@@ -50,7 +50,7 @@ def find(variable: str, container: Callable[[], object], local: Callable[[], Ser
     except ServiceError as error:
         absent(str(error))
     yield Found("127.0.0.1", service.port, service)
-    service.stop()
+    service.stop(kill=True)
 
 
 def absent(reason: str) -> None:

@@ -1,7 +1,8 @@
 """A worker that kills itself at a step: python crashing_worker.py STEP NTH ROLE --config FILE
 
 STEP is "<call>:before" or "<call>:after", for instance "append intervals:after"; the process ends by SIGKILL the NTH
-time it gets there. With the step "none" it runs to its end. AMI_OLD_SERVER=1 connects as to a server of before 2019.
+time it gets there. With the step "disk full" its first NTH inserts fail; with "none" it runs to its end.
+AMI_OLD_SERVER=1 connects as to a server of before 2019.
 """
 
 import os
@@ -13,9 +14,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "local"))
 
+from clickhouse_driver.errors import ServerException
+
 from app import cli, stores, workers
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.source import KafkaSource
+from storage.clickhouse import ClickHouseEngine, typed_error
 from storage.store import SqlStore
 
 
@@ -46,6 +50,19 @@ def doom(fate: Fate, owner: type, method: str, name: Callable[..., str]) -> None
     setattr(owner, method, called)
 
 
+def fill_disk(inserts: int) -> None:
+    """The first so many inserts fail as on a server whose disk is full."""
+    original = ClickHouseEngine.insert
+    left = iter(range(inserts))
+
+    def insert(self: ClickHouseEngine, table: str, rows: Any, token: str) -> None:
+        if next(left, None) is not None:
+            raise typed_error(ServerException("DB::Exception: no space left (NOT_ENOUGH_SPACE)", 243))
+        original(self, table, rows, token)
+
+    ClickHouseEngine.insert = insert
+
+
 def doom_all(fate: Fate) -> None:
     """All calls of a worker's life that touch the world, and the stage between them."""
     doom(fate, KafkaSource, "poll", lambda *_, **__: "poll")
@@ -64,6 +81,8 @@ if __name__ == "__main__":
         from old_clickhouse import connect_old
 
         stores.connect = lambda address: connect_old(address.host, address.port, address.database)
+    if at == "disk full":
+        fill_disk(int(nth))
     doom_all(Fate(at, int(nth)))
     sys.argv = ["ami", "worker", *arguments]
-    cli.main()
+    sys.exit(cli.main())

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,15 @@ from schemas.errors import TransientError
 
 PARTITIONS = 4
 PACKED_OCTETS = 2_000
+
+
+def patiently(come_true: Callable[[], bool], limit_s: float = 120.0) -> None:
+    """Wait until other processes have made it so."""
+    limit = time.monotonic() + limit_s
+    pause = threading.Event()
+    while not come_true():
+        assert time.monotonic() < limit, "it did not come to that"
+        pause.wait(0.05)
 
 
 class Fleet(NamedTuple):
@@ -71,8 +83,7 @@ def fresh_topics(settings: KafkaSettings) -> None:
     there = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
     if there:
         admin.delete_topics(there)
-    while set(admin.list_topics()) & {topic.name for topic in wanted}:
-        continue
+    patiently(lambda: not set(admin.list_topics()) & {topic.name for topic in wanted})
     admin.close()
     for _ in range(50):
         try:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
-from fleet import Fleet, fresh_topics, in_one_pass, on_topic, push, simulate
+from conftest import Found
+from fleet import Fleet, fresh_topics, in_one_pass, on_topic, patiently, push, simulate
 from kafka import KafkaConsumer, TopicPartition
 from polars.testing import assert_frame_equal
 
+from app.messages import from_messages
 from ingest.kafka.settings import KafkaSettings
-from ingest.lanes import FRAMES_TOPIC
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, lane_of
+from schemas.frames import EVENTS
 from storage.queries import select_all
 from storage.store import SqlStore
 from storage.tables import table_of
@@ -42,8 +45,41 @@ class Workers(NamedTuple):
 
     def start(self, role: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(HERE / "crashing_worker.py"), step, str(nth), role, "--config", str(self.config)]
-        log = self.config.with_suffix(".log").open("ab")
-        return subprocess.Popen(command, env=os.environ | self.env, stdout=log, stderr=log)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=os.environ | self.env, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> Path:
+        return self.config.with_suffix(".log")
+
+    def tail(self) -> str:
+        """The end of what the workers said."""
+        return self.log.read_text()[-3000:]
+
+    def as_instance(self, name: str) -> "Workers":
+        """Another static member of the same groups."""
+        config = self.config.with_name(f"{name}.toml")
+        config.write_text(self.config.read_text().replace('instance = "one"', f'instance = "{name}"'))
+        return self._replace(config=config)
+
+    def wait_begun(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> None:
+        """The first batch is committed."""
+        total = self.lag(role, topic)
+        patiently(lambda: self.lag_under(role, topic, worker) < total, LIMIT_S)
+
+    def wait_idle(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> None:
+        """Nothing waits on the topic; the worker still runs."""
+        patiently(lambda: self.lag_under(role, topic, worker) == 0, LIMIT_S)
+
+    def lag_under(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> int:
+        """The lag, while the worker runs."""
+        assert worker.poll() is None, self.tail()
+        return self.lag(role, topic)
+
+    def end(self, worker: subprocess.Popen[bytes]) -> None:
+        """Asked to end, it does, and well."""
+        worker.terminate()
+        assert worker.wait(LIMIT_S) == 0, self.tail()
 
     def lag(self, role: str, topic: str) -> int:
         """Messages of the topic that the role has not committed."""
@@ -62,11 +98,10 @@ class Workers(NamedTuple):
             return
         worker = self.start(role)
         try:
-            while self.lag(role, topic):
-                assert worker.poll() is None, self.config.with_suffix(".log").read_text()[-2000:]
+            self.wait_idle(role, topic, worker)
+            self.end(worker)
         finally:
-            worker.terminate()
-            assert worker.wait(LIMIT_S) == 0, self.config.with_suffix(".log").read_text()[-2000:]
+            worker.kill()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +111,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 
 @pytest.fixture
 def workers(
-    kafka_settings: KafkaSettings, clickhouse, database: str, store: SqlStore, fleet: Fleet, tmp_path: Path
+    kafka_settings: KafkaSettings, clickhouse: Found, database: str, store: SqlStore, fleet: Fleet, tmp_path: Path
 ) -> Workers:
     """Empty topics, empty tables, a group of its own, and where its configuration lies."""
     fresh_topics(kafka_settings)
@@ -117,7 +152,7 @@ def test_whatever_step_kills_the_ingest_worker_no_frame_is_lost_or_there_twice(
     killed = []
     for step in STEPS:
         worker = workers.start("ingest", step, 2)
-        assert worker.wait(LIMIT_S) == -9, (step, workers.config.with_suffix(".log").read_text()[-2000:])
+        assert worker.wait(LIMIT_S) == -9, (step, workers.tail())
         killed.append(step)
         if not workers.lag("ingest", FRAMES_TOPIC):
             break
@@ -128,7 +163,82 @@ def test_whatever_step_kills_the_ingest_worker_no_frame_is_lost_or_there_twice(
     same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
 
 
-def same_as_in_one_pass(store: SqlStore, settings: KafkaSettings, fleet: Fleet, topic: str) -> None:
+def test_the_broker_and_the_server_may_die_under_a_running_worker(
+    workers: Workers, store: SqlStore, fleet: Fleet, kafka: Found, clickhouse: Found
+) -> None:
+    if kafka.process is None or clickhouse.process is None:
+        pytest.skip("the services are not ours to kill")
+    quarter = -(-len(fleet.payloads) // 4)
+    first, *parts = (fleet.payloads[i * quarter : (i + 1) * quarter] for i in range(4))
+    push(workers.settings, FRAMES_TOPIC, first)
+    worker = workers.start("ingest")
+    workers.wait_begun("ingest", FRAMES_TOPIC, worker)
+    for at, victims in enumerate([[clickhouse.process], [kafka.process], [kafka.process, clickhouse.process]]):
+        push(workers.settings, FRAMES_TOPIC, parts[at])
+        for victim in victims:
+            victim.stop(kill=True)
+        for victim in victims:
+            victim.run()
+    workers.wait_idle("ingest", FRAMES_TOPIC, worker)
+    workers.end(worker)
+    workers.run_out("store", "ami.events.v1")
+    workers.run_out("store", "ami.rejects.v1")
+    same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
+
+
+def test_partitions_may_move_between_workers_in_mid_batch(workers: Workers, store: SqlStore, fleet: Fleet) -> None:
+    push(workers.settings, FRAMES_TOPIC, fleet.payloads)
+    one = workers.start("ingest")
+    workers.wait_begun("ingest", FRAMES_TOPIC, one)
+    two = workers.as_instance("two").start("ingest")
+    workers.end(one)
+    one = workers.start("ingest")
+    two.kill()
+    two.wait(LIMIT_S)
+    workers.wait_idle("ingest", FRAMES_TOPIC, one)
+    workers.end(one)
+    workers.run_out("store", "ami.events.v1")
+    workers.run_out("store", "ami.rejects.v1")
+    same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
+
+
+def test_a_full_disk_holds_the_worker_up_and_loses_nothing(workers: Workers, store: SqlStore, fleet: Fleet) -> None:
+    push(workers.settings, FRAMES_TOPIC, fleet.payloads[:600])
+    worker = workers.start("ingest", "disk full", 7)
+    workers.wait_idle("ingest", FRAMES_TOPIC, worker)
+    workers.end(worker)
+    assert b"NOT_ENOUGH_SPACE" in workers.log.read_bytes()
+    same_as_in_one_pass(
+        store, workers.settings, fleet._replace(payloads=fleet.payloads[:600]), FRAMES_TOPIC, published=False
+    )
+
+
+def test_events_flow_while_the_database_is_down_and_are_stored_when_it_is_back(
+    workers: Workers, store: SqlStore, fleet: Fleet, clickhouse: Found
+) -> None:
+    if clickhouse.process is None:
+        pytest.skip("the server is not ours to stop")
+    small = [payload for payload in fleet.payloads if lane_of(payload, over_udp=False) == LAST_GASP_TOPIC]
+    clickhouse.process.stop()
+    try:
+        push(workers.settings, LAST_GASP_TOPIC, small)
+        for step in ("publish ami.events.v1:after", "flush:after", "commit:before"):
+            assert workers.start("events", step).wait(LIMIT_S) == -9, workers.tail()
+        workers.run_out("events", LAST_GASP_TOPIC)
+    finally:
+        clickhouse.process.run()
+    wanted = in_one_pass(on_topic(workers.settings, LAST_GASP_TOPIC), fleet.registry()).events
+    assert wanted.height > 0
+    published = from_messages(on_topic(workers.settings, "ami.events.v1")["payload"].to_list(), EVENTS)
+    assert_frame_equal(published.unique().sort(published.columns), wanted.unique().sort(wanted.columns))
+    workers.run_out("store", "ami.events.v1")
+    stored = all_rows(store, "events")
+    assert_frame_equal(stored.sort(stored.columns), wanted.unique().sort(stored.columns))
+
+
+def same_as_in_one_pass(
+    store: SqlStore, settings: KafkaSettings, fleet: Fleet, topic: str, *, published: bool = True
+) -> None:
     """Every table holds what one pass over the topic gives, history included, and every frame is accounted for."""
     frames = on_topic(settings, topic)
     assert sorted(frames["payload"]) == sorted(fleet.payloads)
@@ -137,7 +247,7 @@ def same_as_in_one_pass(store: SqlStore, settings: KafkaSettings, fleet: Fleet, 
         ("frames", reference.messages),
         ("intervals", reference.intervals),
         ("reads", reference.reads),
-        ("events", reference.events),
+        ("events", reference.events if published else reference.events.clear()),
         ("rejects", reference.rejects),
         ("replay_windows", reference.seen),
     ):
