@@ -1,6 +1,6 @@
 """Reliability indices of IEEE 1366 by feeder and day, from who was interrupted and for how long."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,6 +38,9 @@ class IndexParams(msgspec.Struct, frozen=True, kw_only=True):
     period_from: datetime
     period_to: datetime
     timezone: str = "UTC"
+    excluded_days: tuple[date, ...] = ()
+    """Local days that do not count: major event days. What began on them is named in `excluded`, and their minutes are
+    taken off the period."""
     event_s: int = 300
     """Momentary interruptions of a customer this close together are one momentary event (IEEE 1366: 5 min)."""
 
@@ -152,6 +155,12 @@ def _inside(
             .then(pl.lit("began outside the period"))
         )
     )
+    began = with_local_time(named.with_columns(timezone=pl.lit(params.timezone)), "start")["local_day"]
+    named = named.with_columns(
+        reason=pl.when(pl.col("reason").is_null() & began.is_in(list(params.excluded_days)))
+        .then(pl.lit("began on an excluded day"))
+        .otherwise("reason")
+    )
     excluded = named.filter(pl.col("reason").is_not_null()).group_by("reason").agg(interruptions=pl.len())
     return named.filter(pl.col("reason").is_null()).drop("known", "reason"), excluded.sort("reason")
 
@@ -262,4 +271,5 @@ def _days(params: IndexParams) -> pl.DataFrame:
         / 60
         for day in days
     ]
-    return pl.DataFrame({"day": days, "period_min": covered}).filter(pl.col("period_min") > 0)
+    counted = pl.DataFrame({"day": days, "period_min": covered})
+    return counted.filter((pl.col("period_min") > 0) & ~pl.col("day").is_in(list(params.excluded_days)))

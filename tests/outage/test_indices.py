@@ -1,5 +1,6 @@
 """The identities of IEEE 1366."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,6 +11,7 @@ from outage_logs import MINUTE, T0, alive, below, log, told, tree
 
 from outage.detect import INTERRUPTIONS, detect_outages
 from outage.indices import IndexParams, compute_indices, interruptions_of
+from outage.major_events import find_major_event_days
 from outage.params import DetectParams
 from schemas.errors import ContractError
 
@@ -122,3 +124,69 @@ def test_steps_alone_give_the_same_indices_as_the_meters_themselves() -> None:
     by_steps = compute_indices(interruptions_of(found.outages, METERS), METERS, PARAMS).rows
     assert direct["saidi_min"].to_list() == pytest.approx(by_steps["saidi_min"].to_list())
     assert direct["saifi"].sum() > 0
+
+
+def record(values: list[float]) -> pl.DataFrame:
+    first = FROM.date()
+    return pl.DataFrame({"day": [first + timedelta(days=n) for n in range(len(values))], "saidi_min": values})
+
+
+def test_the_threshold_is_alpha_plus_two_and_a_half_beta() -> None:
+    """ln 1, ln e and ln e²: mean 1, deviation of the sample 1, T_MED = e^3.5."""
+    found = find_major_event_days(record([1.0, math.e, math.e**2]), record([33.0, 33.2]))
+    assert found.threshold_min == pytest.approx(math.exp(3.5))
+    assert (found.alpha, found.beta) == (pytest.approx(1), pytest.approx(1))
+    assert found.days["major"].to_list() == [False, True]
+    assert found.short_record
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.01, 500), min_size=2, max_size=50), st.integers(1, 40))
+def test_days_without_outages_leave_the_threshold_unchanged(values: list[float], calm: int) -> None:
+    judged = record([1.0])
+    with_calm = find_major_event_days(record([*values, *[0.0] * calm]), judged)
+    assert with_calm.threshold_min == pytest.approx(find_major_event_days(record(values), judged).threshold_min)
+
+
+def test_a_record_without_outages_gives_no_threshold() -> None:
+    found = find_major_event_days(record([0.0] * 2000), record([5.0]))
+    assert (found.threshold_min, found.days["major"].to_list(), found.short_record) == (None, [False], False)
+
+
+def test_a_record_with_a_day_twice_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"record\.day"):
+        find_major_event_days(pl.concat([record([1.0]), record([2.0])]), record([1.0]))
+
+
+def test_what_began_on_a_major_event_day_is_left_out_and_named() -> None:
+    rows = interruptions([(0, 600, 60, False), (1, 2000, 60, False)])
+    some = IndexParams(
+        period_from=PARAMS.period_from, period_to=PARAMS.period_to, excluded_days=(FROM.date() + timedelta(days=1),)
+    )
+    found = compute_indices(rows, METERS, some)
+    assert found.excluded.rows() == [("began on an excluded day", 1)]
+    total = found.rows.filter(pl.col("feeder_id").is_null() & pl.col("day").is_null()).row(0, named=True)
+    assert total["saidi_min"] == 3.0
+    assert total["asai"] == pytest.approx(1 - 3 / 1440)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 19), st.integers(0, 500), st.integers(1, 200), st.integers(0, 200))
+def test_merging_two_incidents_that_overlap_never_raises_saifi(meter: int, at: int, length: int, shift: int) -> None:
+    second = (meter, at + min(shift, length), length, False)
+    both = whole([(meter, at, length, False), second])
+    assert both["saifi"] == whole([(meter, at, length + min(shift, length), False)])["saifi"]
+
+
+def test_a_day_of_25_hours_counts_its_minutes() -> None:
+    autumn = IndexParams(
+        period_from=datetime(2026, 10, 24, 22, tzinfo=UTC),
+        period_to=datetime(2026, 10, 25, 23, tzinfo=UTC),
+        timezone="Europe/Berlin",
+    )
+    row = interruptions([(0, 0, 60, False)]).with_columns(
+        started_at=pl.lit(datetime(2026, 10, 25, 0, 30, tzinfo=UTC)).dt.cast_time_unit("us"),
+        restored_at=pl.lit(datetime(2026, 10, 25, 1, 30, tzinfo=UTC)).dt.cast_time_unit("us"),
+    )
+    found = compute_indices(row, METERS, autumn).rows.filter(pl.col("feeder_id").is_null())
+    assert found["asai"].to_list() == pytest.approx([1 - 3 / 1500] * 2)

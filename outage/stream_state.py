@@ -1,0 +1,241 @@
+"""What the outage worker knows between batches, as a value, and what a batch makes of it: pure.
+
+Only trees in which something has spoken are looked at: in a fleet at rest a batch costs what one substation costs, not
+what the fleet does. Reads of quiet trees wait in a compact form until their tree speaks.
+"""
+
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from outage.circumstances import PINGS, circumstances
+from outage.detect import Detected, detect_outages
+from outage.identity import Published
+from outage.memory import RELEVANT, DetectState, forget
+from outage.params import DetectParams
+from outage.pings import PING_REQUESTS
+from outage.stream_record import ASKED, Memory
+from outage.topology import LEVELS, read_topology
+from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
+
+SECOND: Final = 1_000_000
+MANY_CHUNKS: Final = 64
+"""Waiting reads are put in one piece, and the old ones forgotten, every so many batches."""
+_WAITING: Final = pl.Schema({"meter": pl.UInt32(), "at": pl.Int64()})
+
+
+class Fleet(NamedTuple):
+    """METERS with the tree that each meter hangs in."""
+
+    meters: pl.DataFrame
+    """METERS, `root`: name of the highest known node above the meter, "" without one."""
+    numbers: pl.DataFrame
+    """`meter_id`, `meter` (UInt32), `root`, one row a meter."""
+
+
+class StreamState(NamedTuple):
+    """Everything that the next batch needs."""
+
+    detect: DetectState | None
+    """None: nothing has spoken."""
+    waiting: tuple[pl.DataFrame, ...]
+    """`meter`, `at`: reads below trees that are quiet."""
+    pings: pl.DataFrame
+    asked: pl.DataFrame
+    active: frozenset[str]
+    as_of: int
+
+
+class Evidence(NamedTuple):
+    """What a batch brought."""
+
+    events: pl.DataFrame
+    heard: pl.DataFrame
+    pings: pl.DataFrame
+
+
+class Advanced(NamedTuple):
+    """The next state, what is to be said, and what is to be remembered of the batch."""
+
+    state: StreamState
+    outages: pl.DataFrame
+    requests: pl.DataFrame
+    """`PING_REQUESTS` of meters that were not asked lately."""
+    memory: Memory
+    detected: Detected | None
+
+
+def read_fleet(meters: pl.DataFrame) -> Fleet:
+    """The fleet of METERS."""
+    known = conform(meters, METERS)
+    names = [pl.format(f"{level.value} {{}}", f"{level.value}_id") for level in reversed(LEVELS)]
+    rooted = known.with_columns(root=pl.coalesce(*names, pl.lit("")))
+    # Of several installations of one meter the latest counts, as in the topology.
+    newest = rooted.sort("installed_at", nulls_last=False).unique("meter_id", keep="last", maintain_order=True)
+    numbers = newest.select("meter_id", "root").sort("meter_id").with_row_index("meter")
+    return Fleet(rooted, numbers.select("meter_id", pl.col("meter").cast(pl.UInt32), "root"))
+
+
+def at_rest() -> StreamState:
+    """Nothing is known."""
+    return StreamState(None, (), PINGS.to_frame(), ASKED.to_frame(), frozenset(), 0)
+
+
+def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectParams, as_of: int) -> Advanced:
+    """Judge the batch in the light of everything remembered.
+
+    Args:
+        state: Of the batch before.
+        told: EVENTS, HEARD, PINGS of the batch.
+        fleet: The fleet.
+        params: Thresholds; `until` is None.
+        as_of: Time has come at least this far (microseconds).
+    """
+    events = told.events.filter(pl.col("event").is_in(list(RELEVANT)))
+    reads = told.heard.select("meter_id", at=pl.col("read_at").to_physical())
+    newest = reads.join(fleet.numbers, on="meter_id", how="semi")["at"].max()
+    # Every batch is later than the one before, so that versions of a step are told apart.
+    as_of = max(state.as_of + 1, as_of, newest if isinstance(newest, int) else 0)
+    active = state.active | _roots(events, fleet)
+    near, waiting = _part(reads, (*state.waiting,), active - state.active, active, fleet)
+    pings = _lately(
+        pl.concat([state.pings, told.pings]).unique(maintain_order=True), "answered_at", as_of, params.keep_s
+    )
+    before = state._replace(waiting=waiting, pings=pings, active=active, as_of=as_of)
+    memory = Memory.nothing()._replace(events=events, reads=told.heard, pings=told.pings, anchors=None)
+    if not active:
+        return Advanced(_tidy(before, params), memory.outages, PING_REQUESTS.to_frame(), memory, None)
+    heard = near.select("meter_id", read_at=pl.col("at").cast(UTC_US))
+    known = _of_active(state.detect, active - state.active, active, fleet, as_of)
+    found = detect_outages(events, known.meters, heard, params, known, circumstances(pings=pings))
+    requests = found.pings.join(_lately(state.asked, "asked_at", as_of, params.ping_again_s), on="meter_id", how="anti")
+    asked = requests.select("meter_id", "asked_at")
+    anchors = found.state.published.anchors
+    memory = memory._replace(
+        outages=found.outages, asked=asked, anchors=None if anchors.equals(known.published.anchors) else anchors
+    )
+    after = before._replace(
+        detect=found.state,
+        asked=_lately(pl.concat([state.asked, asked]), "asked_at", as_of, params.ping_again_s),
+        as_of=max(as_of, found.state.as_of),
+    )
+    return Advanced(_tidy(after, params), found.outages, requests, memory, found)
+
+
+def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> StreamState:
+    """The state out of everything remembered; nothing is judged anew.
+
+    Args:
+        memory: As `remembered` gives it, or several records as `added` joins them.
+        as_of: Of the newest record.
+        fleet: The fleet as it is now.
+        params: What may be forgotten.
+    """
+    active = _roots(memory.events, fleet)
+    reads = memory.reads.select("meter_id", at=pl.col("read_at").to_physical())
+    near, waiting = _part(reads, (), frozenset(), active, fleet)
+    published = Published(memory.outages, _anchors(memory))
+    detect = None
+    if active:
+        meters = _meters_of(active, fleet)
+        topology = read_topology(meters, memory.events["meter_id"])
+        detect = forget(DetectState(meters, topology, memory.events, near, published, as_of), params)
+    pings = _lately(memory.pings, "answered_at", as_of, params.keep_s)
+    asked = _lately(memory.asked, "asked_at", as_of, params.ping_again_s)
+    return _tidy(StreamState(detect, waiting, pings, asked, active, as_of), params)
+
+
+def remembered(state: StreamState, fleet: Fleet) -> Memory:
+    """Everything of a state that `restored` needs."""
+    waiting = pl.concat([_WAITING.to_frame(), *state.waiting]).join(fleet.numbers, on="meter", how="inner")
+    quiet = waiting.select("meter_id", "at")
+    if state.detect is None:
+        return Memory.nothing()._replace(reads=_heard(quiet), pings=state.pings, asked=state.asked)
+    detect = state.detect
+    return Memory(
+        events=detect.events,
+        reads=_heard(pl.concat([detect.reads, quiet])),
+        pings=state.pings,
+        outages=detect.published.outages,
+        anchors=detect.published.anchors,
+        asked=state.asked,
+    )
+
+
+def added(before: Memory, step: Memory) -> Memory:
+    """What is remembered after a batch, given what was remembered before it."""
+    said = before.outages.join(step.outages, on=["incident_id", "step"], how="anti")
+    return Memory(
+        events=pl.concat([before.events, step.events]).unique(maintain_order=True),
+        reads=pl.concat([before.reads, step.reads]),
+        pings=pl.concat([before.pings, step.pings]),
+        outages=pl.concat([said, step.outages]).sort("started_at", "incident_id", "step"),
+        anchors=before.anchors if step.anchors is None else step.anchors,
+        asked=pl.concat([before.asked, step.asked]),
+    )
+
+
+def _part(
+    reads: pl.DataFrame,
+    waiting: tuple[pl.DataFrame, ...],
+    woken: frozenset[str],
+    active: frozenset[str],
+    fleet: Fleet,
+) -> tuple[pl.DataFrame, tuple[pl.DataFrame, ...]]:
+    """Reads that matter now, those of trees that have just spoken among them; and reads that wait on."""
+    placed = reads.join(fleet.numbers, on="meter_id", how="left")
+    # A meter that METERS does not know has no tree; its reads matter where it has spoken itself.
+    awake = pl.col("root").is_in(list(active)) | pl.col("root").is_null()
+    near = placed.filter(awake).select("meter_id", "at")
+    quiet = placed.filter(~awake).select(pl.col(name).cast(dtype) for name, dtype in _WAITING.items())
+    if woken and waiting:
+        mine = fleet.numbers.filter(pl.col("root").is_in(list(woken)))
+        whole = pl.concat(waiting)
+        near = pl.concat([whole.join(mine, on="meter").select("meter_id", "at"), near])
+        waiting = (whole.join(mine, on="meter", how="anti"),)
+    return near, waiting if quiet.is_empty() else (*waiting, quiet)
+
+
+def _of_active(
+    detect: DetectState | None, woken: frozenset[str], active: frozenset[str], fleet: Fleet, as_of: int
+) -> DetectState:
+    """What inference knew, on the trees that have spoken."""
+    if detect is not None and not woken:
+        return detect._replace(as_of=as_of)
+    meters = _meters_of(active, fleet)
+    if detect is None:
+        none = EVENTS.empty()
+        reads = pl.DataFrame(schema={"meter_id": pl.String(), "at": pl.Int64()})
+        return DetectState(meters, read_topology(meters, none["meter_id"]), none, reads, Published.nothing(), as_of)
+    return detect._replace(meters=meters, topology=read_topology(meters, detect.events["meter_id"]), as_of=as_of)
+
+
+def _tidy(state: StreamState, params: DetectParams) -> StreamState:
+    """Trees whose events are all forgotten are quiet again; waiting reads stay as long as evidence does."""
+    if state.detect is not None and state.detect.events.is_empty() and state.detect.published.outages.is_empty():
+        state = state._replace(detect=None, active=frozenset())
+    if len(state.waiting) <= MANY_CHUNKS:
+        return state
+    horizon = state.as_of - params.keep_s * SECOND
+    return state._replace(waiting=(pl.concat(state.waiting).filter(pl.col("at") >= horizon).rechunk(),))
+
+
+def _roots(events: pl.DataFrame, fleet: Fleet) -> frozenset[str]:
+    placed = events.select("meter_id").unique().join(fleet.numbers, on="meter_id", how="left")
+    return frozenset(placed["root"].fill_null("").unique().to_list())
+
+
+def _meters_of(active: frozenset[str], fleet: Fleet) -> pl.DataFrame:
+    return fleet.meters.filter(pl.col("root").is_in(list(active))).select(*METERS.schema)
+
+
+def _anchors(memory: Memory) -> pl.DataFrame:
+    return Memory.nothing().anchors if memory.anchors is None else memory.anchors  # type: ignore[return-value]
+
+
+def _heard(reads: pl.DataFrame) -> pl.DataFrame:
+    return conform(reads.select("meter_id", read_at=pl.col("at").cast(UTC_US)), HEARD)
+
+
+def _lately(rows: pl.DataFrame, column: str, as_of: int, within_s: int) -> pl.DataFrame:
+    return rows.filter(pl.col(column).to_physical() > as_of - within_s * SECOND)
