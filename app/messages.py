@@ -65,6 +65,8 @@ def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
 def _on_the_wire(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Datetime | pl.Binary | pl.Enum | pl.Date | pl.Decimal):
         return pl.String()
+    if isinstance(dtype, pl.Int8 | pl.UInt8):  # the reader knows no numbers that small
+        return pl.Int64()
     return pl.List(pl.String()) if isinstance(dtype, pl.List) else dtype
 
 
@@ -72,6 +74,10 @@ def _from_text(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         return column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us").dt.replace_time_zone("UTC")
+    if isinstance(dtype, pl.Date):
+        return column.str.to_date("%Y-%m-%d")
+    if isinstance(dtype, pl.Decimal):
+        return column.str.to_decimal(scale=dtype.scale).cast(dtype)
     if isinstance(dtype, pl.Binary):
         return column.str.decode("hex")
     return column.cast(dtype)

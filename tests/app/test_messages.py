@@ -1,12 +1,13 @@
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import polars as pl
 import pytest
 
 from app.messages import from_messages, to_messages
 from schemas.errors import ContractError
-from schemas.frames import EVENTS, REJECTS, conform
+from schemas.frames import EVENTS, FRAMES, REJECTS, conform
 
 AT = datetime(2026, 3, 2, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -28,6 +29,27 @@ def test_rows_come_back_as_they_went():
     assert sorted(messages["key"].to_list()) == ["", "F1", "F2"]
     back = from_messages(messages["value"].to_list(), EVENTS)
     assert back.sort("offset").equals(events)
+
+
+VALUES = {
+    pl.String: "text", pl.Binary: b"\x00\xfe", pl.Boolean: True, pl.Datetime: AT, pl.Date: AT.date(), pl.Int8: -1,
+    pl.Int32: 7, pl.Int64: -(2**62), pl.UInt8: 48, pl.UInt32: 2**31, pl.UInt64: 2**35, pl.Float64: 0.25,
+    pl.Decimal: Decimal("0.123456"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.name)
+def test_rows_of_every_frame_come_back_as_they_went(frame):
+    def value(dtype):
+        if isinstance(dtype, pl.Enum):
+            return dtype.categories[0]
+        return [value(dtype.inner)] if isinstance(dtype, pl.List) else VALUES[type(dtype)]
+
+    row = {name: value(dtype) for name, dtype in frame.schema.items()}
+    bare = row | dict.fromkeys(frame.nullable)
+    rows = pl.DataFrame([row, bare], schema=frame.schema, orient="row")
+    messages = to_messages(rows, pl.Series(["k", "k"]))
+    assert from_messages(messages["value"].to_list(), frame).equals(rows)
 
 
 def test_rows_of_one_key_keep_their_order():

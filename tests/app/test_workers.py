@@ -1,0 +1,129 @@
+"""What each worker does with a batch, beside the lanes that carry it."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+import polars as pl
+import pytest
+
+from app import workers
+from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
+from app.messages import to_messages
+from ingest import meter_types
+from ingest.derived import bucket_of
+from ingest.keyring import Keyring
+from schemas.errors import ContractError
+from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS
+from simulator.fleet import Simulated, simulate
+from simulator.params import SimulatorParams
+from storage.embedded import open_embedded
+from storage.store import Scope, SqlStore
+from validation.params import VeeParams
+
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Simulated:
+    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
+
+
+@pytest.fixture(scope="module")
+def registry(simulated: Simulated) -> workers.Registry:
+    return workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
+
+
+@pytest.fixture(scope="module")
+def filled(simulated: Simulated, registry: workers.Registry) -> Iterator[tuple[SqlStore, MemoryPublisher, Gathered]]:
+    store, publisher = open_embedded(), MemoryPublisher()
+    for table in ("frames", "intervals", "reads", "rejects", "events", "finals", "exceptions", "outages", "meters"):
+        store.engine.execute(f"TRUNCATE TABLE {table}")
+    store.append("meters", simulated.meters, "meters")
+    decoded = carry_both_lanes(simulated.frames, store, publisher, registry)
+    yield store, publisher, Gathered.of(decoded)
+    store.close()
+
+
+def test_dirty_days_name_every_meter_that_sent_something(filled, simulated):
+    _, publisher, gathered = filled
+    dirty = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
+    sent = pl.concat([gathered.intervals["meter_id"], gathered.reads["meter_id"]]).unique()
+    assert set(dirty["bucket"]) == set(bucket_of(sent))
+    assert date(2026, 3, 2) in set(dirty["day"])
+
+
+def test_heard_meters_are_those_that_sent_something(filled):
+    _, publisher, gathered = filled
+    heard = publisher.rows(workers.HEARD_TOPIC, HEARD)
+    assert set(heard["meter_id"]) == set(gathered.intervals["meter_id"]) | set(gathered.reads["meter_id"])
+
+
+def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, simulated):
+    store, publisher, _ = filled
+    params = VeeParams(judged_at=NOW, run_id="", context_days=30)
+    work = workers.VeeWork(store, simulated.meters, params, lambda: NOW)
+    dirty = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).filter(pl.col("day") == date(2026, 3, 2))
+    scopes = work.prepare(to_messages(dirty, dirty["bucket"]))
+    assert scopes
+    work.deliver(scopes, "first")
+    meters = tuple(simulated.meters["meter_id"].unique().to_list())
+    span = Scope(meters, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC))
+    finals = store.load_current("finals", span)
+    first = store.engine
+    assert finals.height > 90 * len(meters)
+    assert set(finals["version"]) == {1}
+    later = workers.VeeWork(store, simulated.meters, params, lambda: NOW + timedelta(hours=1))
+    later.deliver(later.prepare(to_messages(dirty, dirty["bucket"])), "second")
+    assert store.load_current("finals", span).equals(finals)
+    assert first is store.engine
+
+
+def test_events_and_rejects_are_stored_once_however_often_they_come(filled):
+    store, publisher, _ = filled
+    events = publisher.rows(workers.EVENTS_TOPIC, EVENTS)
+    values = to_messages(events, events["meter_id"]).with_columns(topic=pl.lit(workers.EVENTS_TOPIC))
+    work = workers.StoreWork(store)
+    rows = work.prepare(values)
+    assert rows["events"].height == events.height
+    assert rows["rejects"].equals(REJECTS.empty())
+    work.deliver(rows, "once")
+    work.deliver(work.prepare(values.reverse()), "twice")
+    stored = store.load_current("events")
+    assert stored.height == events.unique(["topic", "partition", "offset", "frame", "event", "occurred_at"]).height
+
+
+def test_events_of_one_feeder_share_a_key(simulated):
+    rows = simulated.meters.select("meter_id")
+    keys = workers.feeder_of(rows, simulated.meters)
+    assert keys.to_list() == simulated.meters["feeder_id"].to_list()
+    stranger = pl.DataFrame({"meter_id": ["X"]})
+    assert workers.feeder_of(stranger, simulated.meters).to_list() == ["X"]
+
+
+def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_stored(simulated, registry):
+    appended: dict[str, list[pl.DataFrame]] = {}
+    usual = simulated.frames.filter(pl.col("topic") == "ami.frames.v1")
+    poison = simulated.meters.filter(pl.col("meter_type") == "generic")["meter_id"][0]
+
+    class Picky:
+        def load_windows(self, topic, partition, offset):
+            return pl.DataFrame()
+
+        def append(self, table, rows, token):
+            if table == "intervals" and poison in rows["meter_id"].to_list():
+                raise ContractError("a row is refused")
+            appended.setdefault(table, []).append(rows)
+            return rows.height
+
+    work = workers.IngestWork(Picky(), MemoryPublisher(), registry, lambda *_: None)
+    decoded = work.prepare(usual)
+    refused = decoded.intervals.filter(pl.col("meter_id") == poison)
+    assert refused.height > 0
+    work.deliver(decoded, "batch")
+    stored = pl.concat(appended["intervals"])
+    assert stored.height == decoded.intervals.height - refused.height
+    rejects = pl.concat(appended["rejects"]).filter(pl.col("reason").cast(pl.String) == "poison")
+    place = ["topic", "partition", "offset", "frame"]
+    assert set(rejects.select(place).rows()) == set(refused.select(place).rows())
+    assert all(rejects["payload"].bin.size() > 0)
