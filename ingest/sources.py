@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ingest.dlms.framing import RawMessage, split_lines, split_messages, wpdu_starts
+from ingest.dlms.framing import RawMessage, split_lines, split_messages
+from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
 _GENERAL_BLOCK_TRANSFER: Final = 0xE0
@@ -25,7 +26,7 @@ def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
     Returns:
         RAW_FRAMES in file order: partition 0, offset 0, `frame` from 0, `received_at` null.
     """
-    starts, stop = wpdu_starts(data)
+    starts, stop = wpdu_chain(data)
     if starts and _any_block_transfer(data, starts):
         starts, stop = [], 0  # blocks of one APDU may stand in several WPDUs: those are joined the long way
     edges = np.array([*starts, stop], np.int64)

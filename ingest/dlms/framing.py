@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 from ingest.dlms import hdlc, mbus
 from ingest.dlms.blocks import is_block
 from ingest.dlms.joining import Joined, LinkFrame, join_next
+from ingest.dlms.resync import WPDU_HEAD_OCTETS as WPDU_HEAD_OCTETS
+from ingest.dlms.resync import WPDU_VERSION, is_sound_end, next_start
 from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
 
-WPDU_HEAD_OCTETS: Final = 8
-_WPDU_VERSION: Final = b"\x00\x01"
 _MAX_WPDU_APDU: Final = 0xFFFF
+_WITHOUT_LENGTH: Final = frozenset(("apdu", "llc"))
 _LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
 
 
@@ -70,19 +71,20 @@ class LinkMessage(NamedTuple):
 def split_messages(data: bytes) -> list[RawMessage]:
     """The messages of a byte string that holds frames end to end, none lost: bytes that fit nothing come back too.
 
-    After bytes that cannot be cut (no known layer, a length that does not fit) the rest is one message with an error.
+    Where cutting fails (junk between frames, a damaged length) the bytes up to the next frame that is surely one are a
+    message with an error of their own, and cutting goes on there (`resync`).
     """
-    return _join(list(_cut(data, 0)))
+    return _join(list(_cut(data, 0, resync=True)))
 
 
 def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
-    """The messages of lines that hold a link-layer frame each.
+    """The messages of lines that hold a link-layer frame each; what is damaged ends with its line.
 
     `start` and `stop` count in the lines end to end, the first of which starts at `place`.
     """
     frames: list[LinkFrame] = []
     for line in lines:
-        frames.extend(_cut(line, place))
+        frames.extend(_cut(line, place, resync=False))
         place += len(line)
     return _join(frames)
 
@@ -90,11 +92,11 @@ def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
 def wpdu_starts(data: bytes, at: int = 0) -> tuple[list[int], int]:
     """First bytes of the WPDUs that stand end to end from `at`, and the byte after the last one.
 
-    The cheap way through a long stream: no objects. What follows the last one is for `split_messages`.
+    By their lengths alone, for streams that are still coming; whole files and Kafka values go by `resync.wpdu_chain`.
     """
     starts: list[int] = []
     stop = len(data)
-    while data[at : at + 2] == _WPDU_VERSION and at + WPDU_HEAD_OCTETS <= stop:
+    while data[at : at + 2] == WPDU_VERSION and at + WPDU_HEAD_OCTETS <= stop:
         after = at + WPDU_HEAD_OCTETS + (data[at + 6] << 8 | data[at + 7])
         if after > stop:
             break
@@ -111,7 +113,7 @@ def unwrap(message: bytes) -> LinkMessage:
     """
     if not message:
         raise ProtocolError(RejectReason.NOT_DLMS, 0, "no bytes")
-    frames = list(_cut(message, 0))
+    frames = list(_cut(message, 0, resync=False))
     joined = join_next(frames, 0)
     if joined.error is not None:
         raise joined.error
@@ -132,7 +134,7 @@ def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
     if len(apdu) > _MAX_WPDU_APDU:
         raise ContractError("a wrapper PDU holds at most 65,535 bytes")
     ports = source.to_bytes(2, "big") + destination.to_bytes(2, "big")
-    return b"".join((_WPDU_VERSION, ports, len(apdu).to_bytes(2, "big"), apdu))
+    return b"".join((WPDU_VERSION, ports, len(apdu).to_bytes(2, "big"), apdu))
 
 
 def _join(frames: list[LinkFrame]) -> list[RawMessage]:
@@ -152,18 +154,36 @@ def _join(frames: list[LinkFrame]) -> list[RawMessage]:
     return messages
 
 
-def _cut(data: bytes, place: int) -> Iterator[LinkFrame]:
+def _cut(data: bytes, place: int, *, resync: bool) -> Iterator[LinkFrame]:
     at = 0
     while at < len(data):
-        layer = _layer(data, at)
-        try:
-            stop = _frame_stop(layer, data, at)
-        except ProtocolError as error:
-            rest = ProtocolError(error.reason, error.at - at, error.detail)
-            yield LinkFrame.faulty(layer, place + at, data[at:], rest)
-            return
-        yield _read_frame(layer, data[at:stop], place + at)
+        stop, bounded = _extent(data, at)
+        if resync and not bounded:
+            stop = next_start(data, at + 1, stop) or stop
+        frame = _read_frame(data[at:stop], place + at)
+        if resync and bounded and _is_doubtful(frame, data, stop):
+            # Its length may be the damaged part: then another frame begins inside, though none with a closing flag.
+            found = next_start(data, at + 1, stop - 1 if frame.link == "hdlc" else stop)
+            if found is not None:
+                stop = found
+                frame = _read_frame(data[at:stop], place + at)
+        yield frame
         at = _skip_fill(data, stop) if data[at] == hdlc.FLAG else stop
+
+
+def _extent(data: bytes, at: int) -> tuple[int, bool]:
+    # The end of the frame, and whether a length field puts it there; else the end of the data.
+    layer = _layer(data, at)
+    if layer in _WITHOUT_LENGTH:
+        return len(data), False
+    try:
+        return _frame_stop(layer, data, at), True
+    except ProtocolError:
+        return len(data), False
+
+
+def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
+    return frame.error is not None or (frame.link == "wrapper" and not is_sound_end(data, stop))
 
 
 def _skip_fill(data: bytes, stop: int) -> int:
@@ -181,7 +201,7 @@ def _layer(data: bytes, at: int) -> str:
     first = data[at]
     if first == hdlc.FLAG:
         return "hdlc"
-    if data[at : at + 2] == _WPDU_VERSION:
+    if data[at : at + 2] == WPDU_VERSION:
         return "wrapper"
     if first == mbus.START and data[at + 3 : at + 4] in (b"", b"\x68"):
         return "mbus"
@@ -206,9 +226,11 @@ def _frame_stop(layer: str, data: bytes, at: int) -> int:
     return len(data)
 
 
-def _read_frame(layer: str, raw: bytes, start: int) -> LinkFrame:
+def _read_frame(raw: bytes, start: int) -> LinkFrame:
+    layer = _layer(raw, 0)
     stop = start + len(raw)
     try:
+        _frame_stop(layer, raw, 0)
         if layer == "hdlc":
             frame = hdlc.read_frame(raw, 0, len(raw))
             source, destination = int.from_bytes(frame.server, "big"), int.from_bytes(frame.client, "big")

@@ -11,7 +11,7 @@ LLC_FROM_SERVER: Final = b"\xe6\xe7\x00"
 LLC_FROM_CLIENT: Final = b"\xe6\xe6\x00"
 QUIRK_CONTROL_10: Final = "hdlc_control_10"
 
-_FORMAT_TYPE_3: Final = 0xA
+FORMAT_TYPE_3: Final = 0xA
 _SEGMENTED: Final = 0x0800
 _LENGTH_MASK: Final = 0x07FF
 _MAX_INFORMATION: Final = 2000
@@ -42,7 +42,7 @@ def frame_stop(data: bytes, at: int) -> int:
     if at + 3 > len(data):
         raise ProtocolError(RejectReason.LINK_INCOMPLETE, at, "HDLC frame cut short")
     form = data[at + 1] << 8 | data[at + 2]
-    if form >> 12 != _FORMAT_TYPE_3:
+    if form >> 12 != FORMAT_TYPE_3:
         raise ProtocolError(RejectReason.LINK_LENGTH, at + 1, "not HDLC frame format type 3")
     closing = at + 1 + (form & _LENGTH_MASK)
     if closing >= len(data):
@@ -61,20 +61,18 @@ def read_frame(data: bytes, at: int, stop: int) -> HdlcFrame:
     fcs_at = stop - 3
     if fcs(data[at + 1 : fcs_at]) != data[fcs_at : stop - 1]:
         raise ProtocolError(RejectReason.LINK_CHECKSUM, fcs_at, "HDLC frame check sequence")
-    server_at = _address_stop(data, at + 3, fcs_at)
-    control_at = _address_stop(data, server_at, fcs_at)
-    if control_at >= fcs_at:
-        raise ProtocolError(RejectReason.LINK_LENGTH, control_at, "HDLC frame without a control byte")
-    control = data[control_at]
-    if control not in _UI and control != CONTROL_KAIFA:
-        raise ProtocolError(RejectReason.NOT_DLMS, control_at, f"HDLC control {control:02X} carries no notification")
-    info_at = control_at + 3
-    if info_at >= fcs_at:
-        raise ProtocolError(RejectReason.LINK_LENGTH, control_at, "HDLC frame without information")
-    if fcs(data[at + 1 : control_at + 1]) != data[control_at + 1 : info_at]:
-        raise ProtocolError(RejectReason.LINK_CHECKSUM, control_at + 1, "HDLC header check sequence")
-    segmented = bool(data[at + 1] & _SEGMENTED >> 8)
-    return HdlcFrame(data[at + 3 : server_at], data[server_at:control_at], control, segmented, info_at, fcs_at)
+    return _read_head(data, at, fcs_at)
+
+
+def is_frame(data: bytes, at: int) -> bool:
+    """A whole frame with good checksums has its opening flag at `at`. The short check comes before the long one."""
+    try:
+        stop = frame_stop(data, at)
+        _read_head(data, at, stop - 3)
+        read_frame(data, at, stop)
+    except ProtocolError:
+        return False
+    return True
 
 
 def fcs(octets: bytes) -> bytes:
@@ -117,11 +115,28 @@ def wrap_hdlc(
         piece = information[first : first + max_information]
         more = first + max_information < len(information)
         head = client + server + bytes((control,))
-        form = _FORMAT_TYPE_3 << 12 | (_SEGMENTED if more else 0) | len(head) + len(piece) + 6
+        form = FORMAT_TYPE_3 << 12 | (_SEGMENTED if more else 0) | len(head) + len(piece) + 6
         head = form.to_bytes(2, "big") + head
         body = head + fcs(head) + piece
         frames.append(b"".join((b"\x7e", body, fcs(body), b"\x7e")))
     return b"".join(frames)
+
+
+def _read_head(data: bytes, at: int, fcs_at: int) -> HdlcFrame:
+    server_at = _address_stop(data, at + 3, fcs_at)
+    control_at = _address_stop(data, server_at, fcs_at)
+    if control_at >= fcs_at:
+        raise ProtocolError(RejectReason.LINK_LENGTH, control_at, "HDLC frame without a control byte")
+    control = data[control_at]
+    if control not in _UI and control != CONTROL_KAIFA:
+        raise ProtocolError(RejectReason.NOT_DLMS, control_at, f"HDLC control {control:02X} carries no notification")
+    info_at = control_at + 3
+    if info_at >= fcs_at:
+        raise ProtocolError(RejectReason.LINK_LENGTH, control_at, "HDLC frame without information")
+    if fcs(data[at + 1 : control_at + 1]) != data[control_at + 1 : info_at]:
+        raise ProtocolError(RejectReason.LINK_CHECKSUM, control_at + 1, "HDLC header check sequence")
+    segmented = bool(data[at + 1] & _SEGMENTED >> 8)
+    return HdlcFrame(data[at + 3 : server_at], data[server_at:control_at], control, segmented, info_at, fcs_at)
 
 
 def _address_stop(data: bytes, at: int, stop: int) -> int:

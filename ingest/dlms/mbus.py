@@ -12,7 +12,7 @@ QUIRK_LENGTH_257: Final = "mbus_length_257"
 _HEAD_OCTETS: Final = 4  # 68 L L 68
 _TRANSPORT_OCTETS: Final = 5  # C, A, CI, STSAP, DTSAP
 _MAX_COUNTED: Final = 255
-_WRAPPED_LENGTH: Final = 257  # L = 01 where the counter of a Sagemcom T210-D has wrapped
+WRAPPED_LENGTH: Final = 257  # L = 01 where the counter of a Sagemcom T210-D has wrapped
 _SEGMENT_MASK: Final = 0x0F
 _LAST_SEGMENT: Final = 0x10
 
@@ -43,7 +43,7 @@ def telegram_stop(data: bytes, at: int) -> int:
     if data[at + 2] != counted or data[at + 3] != START:
         raise ProtocolError(RejectReason.LINK_LENGTH, at + 1, "M-Bus lengths differ")
     if _is_wrapped(data, at):
-        return at + _HEAD_OCTETS + _WRAPPED_LENGTH + 2
+        return at + _HEAD_OCTETS + WRAPPED_LENGTH + 2
     if counted < _TRANSPORT_OCTETS:
         raise ProtocolError(RejectReason.LINK_LENGTH, at + 1, "M-Bus telegram without transport bytes")
     stop = at + _HEAD_OCTETS + counted + 2
@@ -71,7 +71,7 @@ def read_telegram(data: bytes, at: int, stop: int) -> Telegram:
         destination=counted[4],
         data_at=at + _HEAD_OCTETS + _TRANSPORT_OCTETS,
         data_stop=stop - 2,
-        wrapped=stop - at - _HEAD_OCTETS - 2 == _WRAPPED_LENGTH,
+        wrapped=stop - at - _HEAD_OCTETS - 2 == WRAPPED_LENGTH,
     )
 
 
@@ -90,7 +90,7 @@ def wrap_mbus(apdu: bytes, *, source: int = 1, destination: int = 0x67, max_coun
 
 
 def _is_wrapped(data: bytes, at: int) -> bool:
-    stop = at + _HEAD_OCTETS + _WRAPPED_LENGTH + 2
-    if data[at + 1] != _WRAPPED_LENGTH & 0xFF or stop > len(data) or data[stop - 1] != STOP:
+    stop = at + _HEAD_OCTETS + WRAPPED_LENGTH + 2
+    if data[at + 1] != WRAPPED_LENGTH & 0xFF or stop > len(data) or data[stop - 1] != STOP:
         return False
     return sum(data[at + _HEAD_OCTETS : stop - 2]) & 0xFF == data[stop - 2]

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from ingest.dlms.framing import split_messages, wpdu_starts
+from ingest.dlms.framing import split_messages
+from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
 _WPDU_HEAD_OCTETS: Final = 8
@@ -58,7 +59,7 @@ def _cut_all(values: list[bytes]) -> tuple[list[bytes], np.ndarray]:
 
 
 def _cut(value: bytes) -> list[bytes]:
-    starts, stop = wpdu_starts(value)
+    starts, stop = wpdu_chain(value)
     if stop == len(value) and not _any_blocks(value, starts):
         return [value[at:after] for at, after in pairwise([*starts, stop])] or [value]
     return [message.payload for message in split_messages(value)] or [value]

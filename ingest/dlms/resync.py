@@ -1,0 +1,94 @@
+"""Where cutting can go on behind bytes that fit nothing: bad input never takes the good input beside it along.
+
+Frames are cut by their lengths. Only where that fails, by junk between frames or a damaged length, is the next start
+looked for, and never believed by its first bytes: a wrapper PDU must hold a known APDU tag and end where the data end
+or another frame begins; an HDLC frame or M-Bus telegram must have its checksums right.
+"""
+
+import re
+from typing import Final
+
+from ingest.dlms import hdlc, mbus
+from ingest.dlms.tags import APDU_NAMES
+from schemas.errors import ProtocolError
+
+WPDU_HEAD_OCTETS: Final = 8
+WPDU_VERSION: Final = b"\x00\x01"
+
+_CANDIDATE: Final = re.compile(rb"\x00\x01|\x7e[\xa0-\xaf]|\x68(.)\1\x68", re.DOTALL)
+_CANDIDATE_OCTETS: Final = 4
+_TAGS: Final = frozenset(APDU_NAMES)
+
+
+def next_start(data: bytes, at: int, stop: int) -> int | None:
+    """The first place from `at` on, before `stop`, where a frame surely begins; None where there is none.
+
+    Linear in the bytes looked at: a candidate costs no more than the longest HDLC frame or telegram.
+    """
+    while (found := _CANDIDATE.search(data, at, stop + _CANDIDATE_OCTETS - 1)) is not None and found.start() < stop:
+        if _begins_frame(data, found.start()):
+            return found.start()
+        at = found.start() + 1
+    return None
+
+
+def may_begin_frame(data: bytes, at: int) -> bool:
+    """Nothing at `at` speaks against a frame there: the end of the data, or a start, be it cut short."""
+    if at >= len(data):
+        return True
+    if data[at] == hdlc.FLAG:
+        return data[at + 1 : at + 2] in (b"", b"\x7e") or data[at + 1] >> 4 == hdlc.FORMAT_TYPE_3
+    if data[at] == mbus.START:
+        return at + 4 > len(data) or (data[at + 1] == data[at + 2] and data[at + 3] == mbus.START)
+    tag_at = at + WPDU_HEAD_OCTETS
+    return WPDU_VERSION.startswith(data[at : at + 2]) and (tag_at >= len(data) or data[tag_at] in _TAGS)
+
+
+def is_sound_end(data: bytes, at: int) -> bool:
+    """A frame may end at `at`: there the data end, or another begins by more bytes than chance writes."""
+    left = len(data) - at
+    return left == 0 or (left > WPDU_HEAD_OCTETS and may_begin_frame(data, at))
+
+
+def wpdu_chain(data: bytes) -> tuple[list[int], int]:
+    """First bytes of the wrapper PDUs at the start of the data that are sound, and the byte after the last one.
+
+    The cheap way through a file or a Kafka value: no objects. A PDU is sound if it holds a known APDU tag and what
+    follows it may be a frame too. From the byte after the last one on, `framing.split_messages` cuts with more care.
+    A length damaged so that it ends just where another PDU begins is not seen: what it swallowed is one message.
+    """
+    starts: list[int] = []
+    at, stop = 0, len(data)
+    while data[at : at + 2] == WPDU_VERSION and at + WPDU_HEAD_OCTETS < stop and data[at + WPDU_HEAD_OCTETS] in _TAGS:
+        length = data[at + 6] << 8 | data[at + 7]
+        after = at + WPDU_HEAD_OCTETS + length
+        if after > stop or not length:
+            break
+        starts.append(at)
+        at = after
+    if starts and not is_sound_end(data, at):
+        at = starts.pop()
+    return starts, at
+
+
+def _begins_frame(data: bytes, at: int) -> bool:
+    if data[at] == hdlc.FLAG:
+        return hdlc.is_frame(data, at)
+    if data[at] == mbus.START:
+        return _is_telegram(data, at)
+    tag_at = at + WPDU_HEAD_OCTETS
+    if tag_at >= len(data) or data[tag_at] not in _TAGS:
+        return False
+    length = data[at + 6] << 8 | data[at + 7]
+    return length > 0 and tag_at + length <= len(data) and may_begin_frame(data, tag_at + length)
+
+
+def _is_telegram(data: bytes, at: int) -> bool:
+    stop = at + 6 + (data[at + 1] if data[at + 1] > 1 else mbus.WRAPPED_LENGTH)
+    if data[stop - 1 : stop] != bytes((mbus.STOP,)):  # cheap, before the errors that cost
+        return False
+    try:
+        mbus.read_telegram(data, at, mbus.telegram_stop(data, at))
+    except ProtocolError:
+        return False
+    return True
