@@ -112,8 +112,7 @@ def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints
 
 def _targets(block: Block, stretch: Ints, remainder: Ints, whole: Ints) -> tuple[Ints, Mask]:
     """What the estimates of each part shall sum to, and where not even zero is little enough."""
-    resolution = block.master.resolution[block.stretches.span.row[stretch]]
-    slack = np.where(resolution > 1, resolution, 0)
+    slack = block.master.slack[block.stretches.span.row[stretch]]
     low, high = np.maximum(remainder - slack, 0), remainder + slack
     return np.clip(whole, low, np.maximum(high, low)), high < 0
 

@@ -29,7 +29,7 @@ class Runs(NamedTuple):
     start: Ints
     stop: Ints
 
-    def pick(self, chosen: Mask) -> "Runs":
+    def pick(self, chosen: Mask | Ints) -> "Runs":
         """The chosen runs, in their order."""
         return Runs(self.row[chosen], self.start[chosen], self.stop[chosen])
 
@@ -60,12 +60,12 @@ class Master(NamedTuple):
     """Thousandths."""
     resolution: Ints
     """Resolution of the register, primary, in thousandths."""
+    slack: Ints
+    """How far from the advance estimates may stay: the resolution of a register coarser than 1 as sent, else 0."""
     wrap: Ints
     """Register value at which it starts again at 0, primary; ABSENT where the digits are unknown."""
     limit: Ints
     """Energy that supply and fuse let through in an interval (V9), in thousandths; ABSENT where unknown."""
-    plausible: Ints
-    """Energy that one interval may bring at most by any belief: `limit`, or a generous default."""
     has_der: npt.NDArray[np.int8]
     """1 has a generator, 0 has none, -1 unknown."""
 
@@ -118,6 +118,7 @@ class Block(NamedTuple):
     """Series of one channel, interval length, zone and rate class, as matrices (series, intervals)."""
 
     channel: Channel
+    rate_class: str | None
     step_s: int
     first_slot: int
     """Interval 0 starts at `first_slot * step_s` seconds after 1970-01-01T00:00Z."""

@@ -51,7 +51,7 @@ def bounds_of(fleet: Fleet, layout: Layout) -> Series:
     return Series(lowest, np.maximum(highest, lowest), install)
 
 
-def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Group, Ints, Block]]:
+def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Ints, Block]]:
     """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows."""
     at = 0
     for group in inputs.fleet.groups:
@@ -61,7 +61,7 @@ def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tu
         for channel in group.channels:
             for first in range(0, size, rows):
                 numbers = np.arange(at + first, at + min(first + rows, size))
-                yield group, numbers, _block(inputs, group, days, (channel, numbers), series)
+                yield numbers, _block(inputs, group, days, (channel, numbers), series)
             at += size
 
 
@@ -83,6 +83,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     return Block(
         disputed=_at(some, shape),
         channel=channel,
+        rate_class=group.rate_class,
         step_s=group.step_s,
         first_slot=group.first_slot,
         days=days,

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.codes import Method
-from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
+from validation.blend import Pieces, blend
+from validation.block import ABSENT, Block, Ints, Mask, Runs, cells_of, find_runs, sums_of
 from validation.like_days import nearest_days
-from validation.params import VeeParams
+from validation.params import Estimation, VeeParams
+from validation.profiles import profile_values
 
 METHODS: Final = tuple(Method)
 METHOD_CODE: Final = {method: number for number, method in enumerate(METHODS)}
@@ -31,26 +33,77 @@ class Estimates(NamedTuple):
     method: npt.NDArray[np.uint8]
 
 
-def estimate(block: Block, gaps: Mask, serving: Mask, params: VeeParams) -> Estimates:
-    """An estimate for every cell of `gaps` that any estimator can give one."""
-    settings = params.estimation
-    runs = find_runs(gaps)
-    length = runs.length
+def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeeParams) -> Estimates:
+    """An estimate for every cell of `gaps` that any estimator can give one, in the fixed order:
+
+    check meter (E1); blend, where ten like days are at hand; line within two hours (E2); mean of like days (E3), or one
+    like day (E4); mean of days of another type; class profile (E7); the series' own average (E8).
+
+    Args:
+        block: The block.
+        gaps: Cells to estimate.
+        serving: Values that estimates may draw on.
+        known: What is known of every cell, 0 elsewhere: tells what a register leaves for a gap.
+        params: Limits, constants and class profiles.
+    """
+    pieces = _pieces(block, gaps, known, params.estimation)
+    length = pieces.runs.length
     place = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
-    row, slot = np.repeat(runs.row, length), np.repeat(runs.start, length) + place
-    value, method = np.full(len(row), ABSENT), np.full(len(row), NO_METHOD, dtype=np.uint8)
-    on_line, line = _linear(block, runs, serving, settings.linear_limit_s)
-    value[on_line], method[on_line] = line[on_line], METHOD_CODE[Method.LINEAR]
+    row, slot = np.repeat(pieces.runs.row, length), np.repeat(pieces.runs.start, length) + place
+    draft = Estimates(row, slot, np.full(len(row), ABSENT), np.full(len(row), NO_METHOD, dtype=np.uint8))
+    if block.around.checked.any():
+        _fill(draft, _check_values(block, draft), Method.CHECK_METER)
+    short = np.repeat(length * block.step_s <= params.estimation.linear_limit_s, length)
+    mixed = blend(block, pieces, serving, params.estimation)
+    _fill(draft, np.where(short, mixed, ABSENT), Method.BLEND)
+    _fill(draft, np.where(short, ABSENT, mixed), Method.MEAN_LIKE_DAY)
+    _fill(draft, _linear(block, find_runs(gaps), serving, params.estimation.linear_limit_s), Method.LINEAR)
     for same_kind in (True, False):
-        open_cells = np.flatnonzero(method == NO_METHOD)
-        mean = _like_days(block, (row[open_cells], slot[open_cells]), serving, settings.like_days, same_kind=same_kind)
-        given = mean != ABSENT
-        value[open_cells[given]], method[open_cells[given]] = mean[given], METHOD_CODE[Method.MEAN_LIKE_DAY]
-    open_cells = np.flatnonzero(method == NO_METHOD)
-    flat = _flat(block, row[open_cells], serving)
-    given = flat != ABSENT
-    value[open_cells[given]], method[open_cells[given]] = flat[given], METHOD_CODE[Method.FLAT]
-    return Estimates(row, slot, value, method)
+        mean, count = _like_days(block, draft, serving, params.estimation.like_days, same_kind=same_kind)
+        _fill(draft, np.where(count == 1, mean, ABSENT), Method.LIKE_DAY)
+        _fill(draft, mean, Method.MEAN_LIKE_DAY)
+    _fill(draft, profile_values(block, (row, slot), serving, params.profiles), Method.PROFILE)
+    _fill(draft, _flat(block, draft, serving), Method.FLAT)
+    return draft
+
+
+def _fill(draft: Estimates, value: Ints, method: Method) -> None:
+    """Enter values, ABSENT for none, where no earlier estimator gave one."""
+    given = (draft.method == NO_METHOD) & (value != ABSENT)
+    draft.value[given], draft.method[given] = value[given], METHOD_CODE[method]
+
+
+def _pieces(block: Block, gaps: Mask, known: Ints, settings: Estimation) -> Pieces:
+    """Gaps cut at register reads; the energy of those that are the only one of their stretch and long enough."""
+    span, width = block.stretches.span, block.shape[1]
+    cut = np.zeros((block.shape[0], width + 1), dtype=np.bool_)
+    cut[span.row, span.start] = True
+    cut[span.row, span.stop] = True
+    runs = find_runs(gaps)
+    cells = cells_of(runs, width)
+    row, slot = cells // width, cells % width
+    begins = (
+        np.flatnonzero(np.append(True, (np.diff(cells) != 1) | (slot[1:] == 0) | cut[row[1:], slot[1:]]))
+        if len(cells)
+        else cells
+    )
+    start, stop = slot[begins], slot[np.append(begins[1:], len(cells)) - 1] + 1 if len(cells) else cells
+    pieces = Runs(row[begins], start, stop)
+    energy = np.full(len(begins), ABSENT)
+    if not len(span.row) or not len(begins):
+        return Pieces(pieces, energy)
+    at = np.searchsorted(span.row * width + span.start, pieces.row * width + start, side="right") - 1
+    at = np.maximum(at, 0)
+    inside = (span.row[at] == pieces.row) & (span.start[at] <= start) & (stop <= span.stop[at])
+    alone = inside & (np.bincount(at[inside], minlength=len(span.row))[at] == 1)
+    alone &= pieces.length * block.step_s >= settings.energy_gap_s
+    rest = block.stretches.advance - sums_of(known, span)
+    return Pieces(pieces, np.where(alone, rest[at], ABSENT))
+
+
+def _check_values(block: Block, draft: Estimates) -> Ints:
+    """E1: what the check meter measured."""
+    return block.around.check[draft.row, draft.slot]
 
 
 def forward(block: Block, estimates: Estimates, measured: Mask, anchored: Mask) -> Estimates:
@@ -64,7 +117,7 @@ def forward(block: Block, estimates: Estimates, measured: Mask, anchored: Mask) 
     return estimates._replace(method=np.where(beyond, METHOD_CODE[Method.FORWARD], estimates.method).astype(np.uint8))
 
 
-def _linear(block: Block, runs: Runs, serving: Mask, limit_s: int) -> tuple[Mask, Ints]:
+def _linear(block: Block, runs: Runs, serving: Mask, limit_s: int) -> Ints:
     """E2: y_k = a + (b - a) k / (n + 1), rounded half up, where both neighbours serve and the gap is short."""
     width = block.shape[1]
     before, after = np.maximum(runs.start - 1, 0), np.minimum(runs.stop, width - 1)
@@ -80,37 +133,42 @@ def _linear(block: Block, runs: Runs, serving: Mask, limit_s: int) -> tuple[Mask
     k = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length) + 1
     parts = np.repeat(length + 1, length)
     rise = np.repeat(other - one, length) * k
-    return np.repeat(short, length), np.repeat(one, length) + (2 * rise + parts) // (2 * parts)
+    line = np.repeat(one, length) + (2 * rise + parts) // (2 * parts)
+    return np.where(np.repeat(short, length), line, ABSENT)
 
 
-def _like_days(block: Block, cells: tuple[Ints, Ints], serving: Mask, most: int, *, same_kind: bool) -> Ints:
-    """E3: mean of the same slot on the nearest days (of the same day type) on which it serves, at most `most`.
+def _like_days(block: Block, draft: Estimates, serving: Mask, most: int, *, same_kind: bool) -> tuple[Ints, Ints]:
+    """E3: mean of the same slot on the nearest days (of the same day type) on which it serves, and their number.
 
-    Of two days equally near the earlier comes first. Rounded half up; ABSENT where no such day is at hand.
+    At most `most` days count; of two equally near the earlier comes first. Rounded half up; ABSENT where no such day
+    is at hand or an earlier estimator has spoken.
     """
-    row, slot = cells
+    mean, count = np.full(len(draft.row), ABSENT), np.zeros(len(draft.row), dtype=np.int64)
     nearest = nearest_days(block.days, same_kind=same_kind)
-    result = np.full(len(row), ABSENT)
     if not nearest.shape[1]:
-        return result
+        return mean, count
+    which = np.flatnonzero(draft.method == NO_METHOD)
     batch = max(1, _BATCH // nearest.shape[1])
-    for first in range(0, len(row), batch):
-        cut = slice(first, first + batch)
-        candidates = nearest[block.days.of[slot[cut]]]
-        like = np.where(candidates < 0, -1, block.days.at[candidates, block.days.slot[slot[cut]][:, None]])
-        good = (like >= 0) & serving[row[cut, None], like]
+    for first in range(0, len(which), batch):
+        cut = which[first : first + batch]
+        row, slot = draft.row[cut], draft.slot[cut]
+        candidates = nearest[block.days.of[slot]]
+        like = np.where(candidates < 0, -1, block.days.at[candidates, block.days.slot[slot][:, None]])
+        good = (like >= 0) & serving[row[:, None], like]
         good &= np.cumsum(good, axis=1) <= most
-        count = good.sum(axis=1)
-        total = np.where(good, block.value[row[cut, None], like], 0).sum(axis=1)
-        mean = (2 * total + count) // np.maximum(2 * count, 1)
-        result[cut] = np.where(count > 0, mean, ABSENT)
-    return result
+        count[cut] = number = good.sum(axis=1)
+        total = np.where(good, block.value[row[:, None], like], 0).sum(axis=1)
+        mean[cut] = np.where(number > 0, (2 * total + number) // np.maximum(2 * number, 1), ABSENT)
+    return mean, count
 
 
-def _flat(block: Block, row: Ints, serving: Mask) -> Ints:
-    """E8: the mean of the series' serving values; ABSENT where it has none."""
-    which, back = np.unique(row, return_inverse=True)
+def _flat(block: Block, draft: Estimates, serving: Mask) -> Ints:
+    """E8: the mean of the series' serving values; ABSENT where it has none or an earlier estimator has spoken."""
+    flat = np.full(len(draft.row), ABSENT)
+    open_cells = np.flatnonzero(draft.method == NO_METHOD)
+    which, back = np.unique(draft.row[open_cells], return_inverse=True)
     good = serving[which]
     count = good.sum(axis=1)
     total = np.where(good, block.value[which], 0).sum(axis=1)
-    return np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), ABSENT)[back]
+    flat[open_cells] = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), ABSENT)[back]
+    return flat

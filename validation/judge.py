@@ -47,15 +47,15 @@ class Judgement(NamedTuple):
     found: list[Found]
 
 
-def segments_of(block: Block, sets: Sequence[RuleSet], rate_class: str | None) -> tuple[Segment, ...]:
+def segments_of(block: Block, sets: Sequence[RuleSet]) -> tuple[Segment, ...]:
     """The rules in force for a block: the rules of a day judge that day."""
     start = int(block.days.date[0]) + _EPOCH
     last = int(block.days.date[-1]) + _EPOCH
-    turns = [day for day in change_dates(sets, rate_class, block.channel) if start < day.toordinal() <= last]
+    turns = [day for day in change_dates(sets, block.rate_class, block.channel) if start < day.toordinal() <= last]
     days = [date.fromordinal(start), *turns]
     bounds = [*(int(block.days.first[day.toordinal() - start]) for day in days), block.shape[1]]
     return tuple(
-        Segment(first, after, rules_in_force(sets, rate_class, block.channel, day))
+        Segment(first, after, rules_in_force(sets, block.rate_class, block.channel, day))
         for first, after, day in zip(bounds, bounds[1:], days, strict=False)
     )
 

@@ -21,15 +21,15 @@ class Facts(NamedTuple):
 
     multiplier: Ints
     resolution: Ints
+    slack: Ints
     wrap: Ints
     power_mw: Ints
     """Power that supply and fuse are rated for, in mW; ABSENT where one of them is unknown."""
-    fallback_mw: Ints
     has_der: npt.NDArray[np.int8]
     cumulative: Mask
 
 
-def facts_of(installs: pl.DataFrame, fallback_limit_w: int) -> Facts:
+def facts_of(installs: pl.DataFrame) -> Facts:
     """Master data of every installation; an unknown resolution is 1, the finest (CONTRACTS, Rules on holes)."""
     unity = pl.col("multiplier").fill_null(UNITY_MILLI)
     phases = pl.col("phase").str.len_chars()
@@ -39,18 +39,20 @@ def facts_of(installs: pl.DataFrame, fallback_limit_w: int) -> Facts:
         resolution=pl.max_horizontal(
             primary_milli(pl.col("register_resolution_milli").fill_null(1), pl.col("multiplier")), 1
         ),
+        slack=pl.when(pl.col("register_resolution_milli") > 1)
+        .then(primary_milli(pl.col("register_resolution_milli"), pl.col("multiplier")))
+        .otherwise(0),
         wrap=pl.lit(10, pl.Int64).pow(pl.col("register_digits")) * unity,
         power_mw=pl.col("voltage_v").cast(pl.Int64) * pl.col("fuse_a") * factor + 0 * phases,
-        fallback_mw=pl.max_horizontal(unity, UNITY_MILLI) * fallback_limit_w,
         has_der=pl.col("has_der").cast(pl.Int8).fill_null(-1),
         cumulative=pl.col("profile").eq_missing("cumulative"),
     )
     return Facts(
         multiplier=columns["multiplier"].to_numpy(),
         resolution=columns["resolution"].cast(pl.Int64).to_numpy(),
+        slack=columns["slack"].cast(pl.Int64).to_numpy(),
         wrap=columns["wrap"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
         power_mw=columns["power_mw"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
-        fallback_mw=columns["fallback_mw"].cast(pl.Int64).to_numpy(),
         has_der=columns["has_der"].to_numpy(),
         cumulative=columns["cumulative"].to_numpy(),
     )
@@ -60,13 +62,12 @@ def master_of(facts: Facts, install: Ints, step_s: int) -> Master:
     """The same for the rows of a block, limits as energy of one interval."""
     power = facts.power_mw[install]
     limit = np.where(power == ABSENT, ABSENT, power * step_s // 3600)
-    fallback = facts.fallback_mw[install] * step_s // 3600
     return Master(
         install=install,
         multiplier=facts.multiplier[install],
         resolution=facts.resolution[install],
+        slack=facts.slack[install],
         wrap=facts.wrap[install],
         limit=limit,
-        plausible=np.where(limit == ABSENT, fallback, limit * BELIEF_PERCENT // 100),
         has_der=facts.has_der[install],
     )

@@ -19,7 +19,52 @@ class Estimation(msgspec.Struct, frozen=True):
     linear_limit_s: int = 7_200
     """Longest gap that is filled by a line (E2: California)."""
     like_days: int = 10
-    """Days of the same type that a like-day mean draws on (E3)."""
+    """Days of the same type that a like-day mean draws on (E3), and that a blend needs at least."""
+    blend_days: int = 28
+    """Days of any type that suffice for a blend where there are fewer of the same type, as of Sundays."""
+    like_reach_days: int = 60
+    """Farthest day that a blend looks at."""
+    like_decay_days: float = 20.0
+    """Distance in time at which a day's weight falls to 1/e."""
+    other_type_weight: float = 0.3
+    """Weight of a day of another type."""
+    same_weekday_weight: float = 1.5
+    """Weight of a day of the same weekday."""
+    likeness: float = 0.1
+    """Distance (mean absolute logarithm) by which a day may differ around the gap until its weight falls to 1/e."""
+    likeness_long: float = 0.25
+    """The same for long gaps, whose edges say less."""
+    long_gap_s: int = 172_800
+    """Length above which a gap is long."""
+    energy_likeness: float = 0.3
+    """The same for the energy of the gap, where a register tells it."""
+    energy_gap_s: int = 43_200
+    """Shortest gap whose energy chooses like days."""
+    smoothing: float = 0.1
+    """Share that each neighbouring interval has in a like-day mean."""
+    level_hours: int = 3
+    """Measured hours on both sides of a gap whose level is carried into it."""
+    quick_hours: float = 1.0
+    slow_hours: float = 8.0
+    """Times over which quick and slow deviations from like days fade."""
+    quick_share: float = 0.7
+    own_share: float = 0.05
+    """Shares of a deviation that are quick, and an interval's own."""
+    line_share: float = 0.3
+    """Part of the straight line in a blend within `linear_limit_s`."""
+
+
+class ClassProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An average customer of a rate class: thousandths for every interval of a local day, by day type.
+
+    A holiday is a Sunday. The number of values gives the interval length.
+    """
+
+    rate_class: str
+    channel: Channel
+    workday: tuple[int, ...]
+    saturday: tuple[int, ...]
+    sunday: tuple[int, ...]
 
 
 class TouPeriod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,12 +93,12 @@ class VeeParams(msgspec.Struct, frozen=True):
     holidays: tuple[date, ...] = ()
     context_days: int = 92
     """Days of data before and after the bounds that serve as history, like days and ends of stretches."""
-    fallback_limit_w: int = 100_000
-    """Power that no customer of unknown fuse exceeds, before the multiplier; tells a rollover from a reset."""
     rule_sets: tuple[RuleSet, ...] = ()
     """Changes to the catalogue of rules, by rate class, channel and date (`validation.rules.sets`)."""
     tou: tuple[TouPeriod, ...] = ()
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
+    profiles: tuple[ClassProfile, ...] = ()
+    """Class profiles, for series without history (E7)."""
     four_eyes_milli: int = 100_000_000
     """Change of energy by one edit above which another person than its author must approve it: 100 kWh."""
     estimation: Estimation = Estimation()

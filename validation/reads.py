@@ -11,14 +11,16 @@ import polars as pl
 
 from schemas.codes import Channel, Status
 from schemas.frames import RAW_ORDER
+from validation.believe import Register, believe
 from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
-from validation.master import Facts
+from validation.master import BELIEF_PERCENT, Facts
 from validation.place import CHANNEL_CODE, Layout, installation_of, primary_of
 from validation.rules.definition import ACCUMULATED
 
 UNUSABLE: Final = int(Status.CLOCK_INVALID | Status.TEST_MODE | Status.OVERFLOW | Status.DATA_NOT_VALID)
 """Status bits of a read that nothing may be anchored to."""
+SECONDS_A_HOUR: Final = 3600
 TOU_REGISTERS: Final = 4
 TOU_OF: Final = {
     Channel.ENERGY_DELIVERED: (
@@ -110,12 +112,12 @@ def _link(placed: _Reads, layout: Layout, facts: Facts) -> _Links:
     """What two consecutive reads of a register say, for every pair that can be believed."""
     same = placed.series[1:] == placed.series[:-1]
     first = np.flatnonzero(same)
-    install, step = layout.install, layout.step
-    power = np.where(facts.power_mw == ABSENT, facts.fallback_mw, facts.power_mw * 125 // 100)[install]
-    per_interval = power * step // 3600 + facts.resolution[install] if len(install) else power
+    install = layout.install
+    power = np.where(facts.power_mw == ABSENT, ABSENT, facts.power_mw * BELIEF_PERCENT // 100)[install]
+    limit = np.where(power == ABSENT, ABSENT, power * layout.step // SECONDS_A_HOUR + facts.resolution[install])
     moved = placed.value[first + 1] - placed.value[first]
-    most = per_interval[placed.series[first]] * (placed.at[first + 1] - placed.at[first])
-    fine = (moved >= 0) & (moved <= most)
+    mine = limit[placed.series[first]]
+    fine = (moved >= 0) & ((mine == ABSENT) | (moved <= mine * (placed.at[first + 1] - placed.at[first])))
     odd = np.unique(placed.series[first[~fine]])
     plain = fine & ~np.isin(placed.series[first], odd)
     links = [(placed.series[first[plain]], placed.at[first[plain]], placed.at[first[plain] + 1], moved[plain])]
@@ -123,12 +125,8 @@ def _link(placed: _Reads, layout: Layout, facts: Facts) -> _Links:
     jumps: list[tuple[int, int, int]] = []
     for series in odd:
         cut = slice(*np.searchsorted(placed.series, [series, series + 1]))
-        believed = _believe(
-            placed.at[cut].tolist(),
-            placed.value[cut].tolist(),
-            int(per_interval[series]),
-            int(facts.wrap[install[series]]),
-        )
+        wrap = int(facts.wrap[install[series]])
+        believed = believe(Register(placed.at[cut].tolist(), placed.value[cut].tolist(), int(limit[series]), wrap))
         column = np.array(believed.links, dtype=np.int64).reshape(-1, 3)
         links.append((np.full(len(column), series), column[:, 0], column[:, 1], column[:, 2]))
         broken += [(int(series), *pair) for pair in believed.broken]
@@ -168,41 +166,6 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
         table = table.sort(*RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")
     return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
-
-
-class _Believed(NamedTuple):
-    links: list[tuple[int, int, int]]
-    broken: list[tuple[int, int]]
-    jumps: list[tuple[int, int]]
-
-
-def _believe(at: list[int], value: list[int], limit: int, wrap: int) -> _Believed:
-    """Walk one register's reads in time, for the few registers that went back or leapt."""
-    believed = _Believed([], [], [])
-
-    def moved(one: int, other: int) -> int | None:
-        """Advance from one read to another, over a rollover if that is plausible; null if it cannot be believed."""
-        most = limit * (at[other] - at[one])
-        ahead = value[other] - value[one]
-        if ahead < 0 and wrap != ABSENT:
-            ahead += wrap
-        return ahead if 0 <= ahead <= most else None
-
-    last = 0
-    for here in range(1, len(at)):
-        advance = moved(last, here)
-        if advance is not None:
-            believed.links.append((at[last], at[here], advance))
-            last = here
-            continue
-        findings = believed.broken if value[here] < value[last] else believed.jumps
-        confirmed = here + 1 < len(at) and moved(last, here + 1) is None and moved(here, here + 1) is not None
-        if confirmed:
-            findings.append((at[last], at[here]))
-            last = here
-        else:
-            findings.append((at[here] - 1, at[here]))
-    return believed
 
 
 def fill_cumulative(value: Ints, registers: Registers, where: tuple[Fleet, Layout, Facts]) -> None:

@@ -45,9 +45,7 @@ class _Kinds(NamedTuple):
     gaps: Mask
 
 
-def repair(
-    block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams, rate_class: str | None
-) -> Repaired:
+def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams) -> Repaired:
     """Judge a block's values, lay the edits over them, replace what is missing or rejected, and judge the result."""
     judged = judge(block, segments)
     kinds, value = _kinds(block, judged, edited)
@@ -55,15 +53,15 @@ def repair(
     serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
     long = find_long(block, kinds.measured, kinds.gaps)
     kinds = kinds._replace(measured=kinds.measured & ~long.cells, gaps=kinds.gaps | long.cells)
-    estimates = estimate(block, kinds.gaps, serving & ~long.cells, params)
     known = np.where(kinds.measured | kinds.edited, value, 0)
+    estimates = estimate(block, kinds.gaps, serving & ~long.cells, known, params)
     if judged.doubted.any():
         kept = corroborated(block, estimates, known, judged.doubted & kinds.gaps)
         kinds, known = _restored(kinds, known, (block, estimates, kept))
         row, slot, guess, method = estimates
         estimates = Estimates(row[~kept], slot[~kept], guess[~kept], method[~kept])
     estimates, fixed = spread(block, long, estimates)
-    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou, rate_class))
+    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
     anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))
     result = _assemble(block, judged, kinds, anchored)
     result.value[kinds.edited] = value[kinds.edited]
@@ -86,9 +84,9 @@ def _kinds(block: Block, judged: Judgement, edited: Edited | None) -> tuple[_Kin
         value = np.where(by_hand, edited.value, value)
     open_cells = block.expected & ~measured & ~by_hand
     dark = open_cells & block.supply.out
-    if block.supply.touched.any():
+    if block.supply.out.any():
         # A zero measured under an outage is a true zero of that outage.
-        zero = measured & (value == 0) & block.supply.touched
+        zero = measured & (value == 0) & block.supply.out
         measured, dark = measured & ~zero, dark | zero
     return _Kinds(measured, np.broadcast_to(by_hand, block.shape), dark, open_cells & ~dark), value
 

@@ -13,13 +13,13 @@ from validation.reads import TOU_OF
 _KIND: Final = tuple(DayType)
 
 
-def registers_of(block: Block, periods: Sequence[TouPeriod], rate_class: str | None) -> Ints | None:
+def registers_of(block: Block, periods: Sequence[TouPeriod]) -> Ints | None:
     """Number of the register, 0 to 3, that counts each interval of the block, -1 for none; None without a calendar.
 
     An interval belongs to the period in which it starts.
     """
     registers = TOU_OF.get(block.channel, ())
-    mine = [one for one in periods if one.register in registers and one.rate_class in (None, rate_class)]
+    mine = [one for one in periods if one.register in registers and one.rate_class in (None, block.rate_class)]
     if not mine:
         return None
     second = block.days.slot * block.step_s

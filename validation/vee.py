@@ -58,7 +58,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     """
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
-    facts = facts_of(fleet.installs, params.fallback_limit_w)
+    facts = facts_of(fleet.installs)
     placed = place_intervals(inputs.intervals, fleet, layout)
     registers = read_registers(inputs.reads, fleet, layout, facts)
     fill_cumulative(placed.value, registers, (fleet, layout, facts))
@@ -77,10 +77,10 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     desk = lay_desk(inputs.edits, fleet, layout)
     sheet = open_sheet(fleet, layout, series, edited=bool(desk.instructions))
     findings: list[pl.DataFrame] = []
-    for group, numbers, block in cut_blocks(source, series, params):
-        segments = segments_of(block, params.rule_sets, group.rate_class)
+    for numbers, block in cut_blocks(source, series, params):
+        segments = segments_of(block, params.rule_sets)
         edited = apply_edits(block, numbers, desk, params.four_eyes_milli)
-        repaired = repair(block, segments, edited, params, group.rate_class)
+        repaired = repair(block, segments, edited, params)
         enter(sheet, numbers, block, repaired.result)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
     judged = finals_of(sheet, fleet, layout, series, Stamp(params.judged_at, params.run_id, desk.authors))

@@ -72,6 +72,15 @@ def test_a_coarse_register_moves_estimates_no_further_than_into_its_resolution()
     assert found(under, "anchor_negative_remainder").height == 0
 
 
+def test_a_fine_register_behind_a_transformer_ratio_is_met_exactly() -> None:
+    result = vee(
+        intervals=intervals([100_001] * 10, skip=[4, 5, 6]),
+        reads=reads({MONDAY: 0, MONDAY + 10 * HOUR: 1_000_333}),
+        meters=meters({"multiplier": 40_000}),
+    )
+    assert result.finals["value_milli"].sum() == 40 * 1_000_333
+
+
 def test_a_rollover_inside_a_stretch_is_counted_on() -> None:
     result = vee(
         intervals=intervals([1_000] * 10, skip=[4]),

@@ -36,15 +36,31 @@ def test_a_line_never_ends_in_an_outage() -> None:
     assert result.finals["value_milli"][3] == 12
 
 
-def test_a_long_gap_is_the_mean_of_the_ten_nearest_days_of_its_type() -> None:
-    # Workday k has the value 100 + k in every hour, weekends have 900; six hours of a Wednesday are lost.
-    days = 28
-    values = [900 + hour if day % 7 >= 5 else 100 + day + hour * 1000 for day in range(days) for hour in range(24)]
-    lost = 16 * 24
+def test_a_long_gap_is_the_mean_of_the_days_of_its_type_where_there_are_fewer_than_ten() -> None:
+    # Workday k has the value 100 + k at midnight, weekends have 900; six hours of a Wednesday are lost.
+    values = [900 + hour if day % 7 >= 5 else 100 + day + hour * 1000 for day in range(14) for hour in range(24)]
+    lost = 9 * 24
     result = vee(intervals=intervals(values, skip=range(lost, lost + 6)))
-    # Day 16 is a Wednesday: 15, 17, 14, 18, 11, 21, 10, 22, 9, 23 are the nearest workdays; their mean is 16.
-    assert result.finals["value_milli"].to_list()[lost : lost + 6] == [116 + hour * 1000 for hour in range(6)]
+    # Days 0 to 4, 7, 8, 10 and 11 are the other workdays: 46 / 9 = 5.1.
+    assert result.finals["value_milli"].to_list()[lost : lost + 6] == [105 + hour * 1000 for hour in range(6)]
     assert set(result.finals["method"][lost : lost + 6]) == {"mean_like_day"}
+
+
+def test_with_six_weeks_around_it_a_short_gap_is_a_blend_and_a_regular_life_is_met_exactly() -> None:
+    values = [200_000 + 10_000 * (hour % 24) + (50_000 if hour // 24 % 7 > 4 else 0) for hour in range(42 * 24)]
+    for first, length, method in ((500, 2, "blend"), (504, 24, "mean_like_day"), (340, 96, "mean_like_day")):
+        result = vee(intervals=intervals(values, skip=range(first, first + length)))
+        estimates = result.finals.filter(pl.col("quality") == "estimated")
+        assert set(estimates["method"]) == {method}
+        off = [abs(one - values[first + at]) for at, one in enumerate(estimates["value_milli"])]
+        assert max(off) <= 60_000
+
+
+def test_blends_follow_the_level_of_their_neighbours() -> None:
+    values = [100_000] * (42 * 24)
+    values[500:530] = [300_000] * 30
+    result = vee(intervals=intervals(values, skip=[514, 515, 516]))
+    assert min(result.finals["value_milli"].to_list()[514:517]) > 200_000
 
 
 def test_fewer_like_days_serve_where_there_are_no_more() -> None:

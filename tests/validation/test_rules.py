@@ -185,9 +185,33 @@ def test_a_second_read_confirms_a_reset_and_its_stretch_is_not_judged() -> None:
 def test_a_register_that_leaps_beyond_belief_is_not_believed() -> None:
     at = [MONDAY + k * DAY for k in range(4)]
     registers = reads(dict(zip(at, [0, 24_000, 10**12, 72_000], strict=True)))
-    result = vee(intervals=intervals([1_000] * 72), reads=registers)
+    home = meters({"fuse_a": 63, "voltage_v": 230, "phase": "A"})
+    result = vee(intervals=intervals([1_000] * 72), reads=registers, meters=home)
     assert failed(result, "register_delta") == [47]
     assert set(result.finals["quality"]) == {"valid"}
+
+
+def test_without_a_fuse_registers_of_any_size_anchor_and_their_leaps_are_unjudged() -> None:
+    big = 300 * KWH * 24
+    result = vee(intervals=intervals([300 * KWH] * 24, skip=[3, 4]), reads=reads({MONDAY: 0, MONDAY + DAY: big + 7}))
+    assert result.finals["value_milli"].sum() == big + 7
+    assert unjudged(result, "register_delta") == list(range(24))
+
+
+def test_without_a_fuse_a_leap_that_is_taken_back_is_not_billed() -> None:
+    at = [MONDAY + k * DAY for k in range(5)]
+    registers = reads(dict(zip(at, [0, 24_000, 10**12, 72_000, 96_000], strict=True)))
+    result = vee(intervals=intervals([1_000] * 96, skip=[30]), reads=registers)
+    assert result.finals["value_milli"].to_list() == [1_000] * 96
+
+
+@pytest.mark.parametrize(("before", "after", "advance"), [(9_000_000, 1_000_000, 2_000_000), (8_999_999, 0, None)])
+def test_without_a_fuse_a_fall_from_the_last_tenth_to_the_first_is_a_rollover(
+    before: int, after: int, advance: int | None
+) -> None:
+    registers = reads({MONDAY: before, MONDAY + 4 * HOUR: after, MONDAY + 8 * HOUR: after + 8})
+    result = vee(intervals=intervals([2] * 8, skip=[1]), reads=registers, meters=meters({"register_digits": 4}))
+    assert result.finals["value_milli"][1] == (2 if advance is None else advance - 6)
 
 
 @pytest.mark.parametrize(("mean", "fails"), [(200, 0), (201, 168), (50, 0), (49, 168)])

@@ -78,7 +78,7 @@ def _outside(block: Block, span: Runs) -> Mask:
 
 def register_delta(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
     """V13: a register moved further than supply and fuse let it, or than any customer does."""
-    return found(block.jumps, unjudged=~block.has_reads[:, None])
+    return found(block.jumps, unjudged=(~block.has_reads | (block.master.limit == ABSENT))[:, None])
 
 
 def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -144,7 +144,7 @@ REGISTER_RULES: Final = (
         "abs(R1 - R0) > what supply and fuse let through in the time between",
         ACCUMULATED,
         register_delta,
-        (Need.READS,),
+        (Need.READS, Need.FUSE),
         (),
         Subject.READ,
     ),
@@ -152,7 +152,7 @@ REGISTER_RULES: Final = (
         Rule.ROLLOVER_OR_RESET,
         Severity.ERROR,
         "V22 rollover or reset",
-        "R1 < R0 and wrap - R0 + R1 is not plausible; a second read confirms a reset",
+        "R1 < R0 and wrap - R0 + R1 > what V9 lets through (without it: not from the last tenth to the first)",
         ACCUMULATED,
         rollover_or_reset,
         (Need.READS, Need.DIGITS),

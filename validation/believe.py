@@ -1,0 +1,109 @@
+"""Which reads of one register can be believed: rollovers, resets, momentary values and registers that were stuck.
+
+One backward or impossible value is never a new base: a second read confirms it first (V13, V22).
+"""
+
+from typing import NamedTuple
+
+from validation.block import ABSENT
+
+
+class Register(NamedTuple):
+    """The reads of one register in time order."""
+
+    at: list[int]
+    """Boundaries of the grid."""
+    value: list[int]
+    limit: int
+    """Most that supply and fuse let through in an interval (V9); ABSENT where one of them is unknown."""
+    wrap: int
+    """Value at which the register starts again at 0; ABSENT where unknown."""
+
+    def moved(self, one: int, other: int) -> int | None:
+        """Advance from one read to another, over a rollover if that is plausible; None if it cannot be believed.
+
+        Without a limit every advance is believed, and a fall is a rollover from the last tenth of the register to its
+        first.
+        """
+        ahead = self.value[other] - self.value[one]
+        if self.limit == ABSENT:
+            if ahead >= 0:
+                return ahead
+            rolled = self.wrap != ABSENT and 10 * self.value[one] >= 9 * self.wrap >= 90 * self.value[other]
+            return ahead + self.wrap if rolled else None
+        if ahead < 0 and self.wrap != ABSENT:
+            ahead += self.wrap
+        return ahead if 0 <= ahead <= self.limit * (self.at[other] - self.at[one]) else None
+
+
+class Believed(NamedTuple):
+    """What a walk over a register's reads found; triples and pairs of grid boundaries."""
+
+    links: list[tuple[int, int, int]]
+    """From, to, advance."""
+    broken: list[tuple[int, int]]
+    """Where the register went back (V22): the interval before the read, or the stretch if it stayed there."""
+    jumps: list[tuple[int, int]]
+    """Where it moved too far (V13)."""
+
+
+def believe(register: Register) -> Believed:
+    """Walk one register's reads, for the few registers that went back or leapt."""
+    links: list[tuple[int, int]] = []
+    broken: list[tuple[int, int]] = []
+    jumps: list[tuple[int, int]] = []
+    last = 0
+    for here in range(1, len(register.at)):
+        if register.moved(last, here) is not None:
+            links.append((last, here))
+            last = here
+            continue
+        findings = broken if register.value[here] < register.value[last] else jumps
+        since = _base(register, links, last, here)
+        if since is None and not _confirmed(register, last, here):
+            findings.append((register.at[here] - 1, register.at[here]))
+            continue
+        findings.append((register.at[last if since is None else since], register.at[here]))
+        if since is not None:
+            links = [link for link in links if link[1] <= since]
+            links.append((since, here))
+        last = here
+    ends = [(register.at[one], register.at[other], register.moved(one, other) or 0) for one, other in links]
+    return Believed(ends, broken, jumps)
+
+
+def _base(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:
+    """The earlier read from which the register came after all, if what lies between was wrong; None otherwise."""
+    stuck = _stuck_since(register, links, last, here)
+    if stuck is not None or not links or links[-1][1] != last:
+        return stuck
+    before = links[-1][0]
+    after = here + 1
+    # The last read leapt up for a moment: without it the register never went back.
+    returned = (
+        register.value[before] <= register.value[here] < register.value[last]
+        and register.moved(before, here) is not None
+        and after < len(register.at)
+        and register.moved(here, after) is not None
+        and register.value[after] < register.value[last]
+    )
+    return before if returned else None
+
+
+def _stuck_since(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:
+    """First read of a flat run that ends in a leap, if the leap is plausible over the whole run; None otherwise.
+
+    A register that stood still and then caught up: the advance belongs to all the time since it stopped.
+    """
+    since = last
+    for one, other in reversed(links):
+        if other != since or register.value[one] != register.value[other]:
+            break
+        since = one
+    return since if since != last and register.moved(since, here) is not None else None
+
+
+def _confirmed(register: Register, last: int, here: int) -> bool:
+    """The next read follows this one, and does not follow the last believed one."""
+    after = here + 1
+    return after < len(register.at) and register.moved(last, after) is None and register.moved(here, after) is not None
