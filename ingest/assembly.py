@@ -1,38 +1,94 @@
-"""Blocks of a batch to frames: provenance and names are gathered by message, codes become enums."""
+"""Blocks of a batch to frames: provenance and names are repeated by message, codes become enums.
+
+Rows of one message stand together, in the order sent; messages stand by layout, not by arrival.
+"""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import CHANNELS, KINDS, ORIGINS, Events, Quantities, Refused
+from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
+from ingest.clocks import Micros
 from ingest.faults import NO_FAULT, REASONS, Faults
-from ingest.spans import Flags
-from schemas.frames import CHANNEL, EVENT, EVENTS, INTERVALS, ORIGIN, READS, REASON, REJECTS, UTC_US
+from ingest.spans import Flags, Places
+from schemas.codes import Channel, EventKind, Origin
+from schemas.frames import (
+    CHANNEL,
+    EVENT,
+    EVENTS,
+    INTERVALS,
+    ORIGIN,
+    READS,
+    REASON,
+    REJECTS,
+    UTC_US,
+    Frame,
+)
 
 CODE_VERSION: Final = "decode/1"
 """Version of this decoder as rejects carry it: raised when a reject of before may decode now."""
+_CHANNELS: Final = pl.Series([each.value for each in Channel], dtype=CHANNEL)
+_KINDS: Final = pl.Series([each.value for each in EventKind], dtype=EVENT)
+_ORIGINS: Final = pl.Series([each.value for each in Origin], dtype=ORIGIN)
+_REASONS: Final = pl.Series([each.value for each in REASONS], dtype=REASON)
 
 
 class Senders(NamedTuple):
-    """Of each message of the batch: provenance, the meter's name, and what its security header said."""
+    """Of each message of the batch: provenance, the meter, and what its security header said."""
 
-    provenance: pl.DataFrame  # PROVENANCE; `received_at` filled with the message's own time where it was null
-    meter_id: pl.Series
+    topic: pl.Series
+    partition: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    frame: npt.NDArray[np.int32]
+    received: Micros  # the message's own time where reception is not known
+    name: Places  # place in `names`
+    names: pl.Series
     sequence: pl.Series  # invocation counter; null where there is none
-    authenticated: pl.Series
+    authenticated: Flags
+
+    @classmethod
+    def of(cls, frames: pl.DataFrame, received: Micros, name: Places, names: pl.Series) -> "Senders":
+        """Senders of RAW_FRAMES, nothing yet known of their security."""
+        partition, offset, frame = (frames[column].to_numpy() for column in ("partition", "offset", "frame"))
+        nothing = pl.repeat(None, frames.height, dtype=pl.Int64, eager=True)
+        nobody = np.zeros(frames.height, np.bool_)
+        return cls(frames["topic"], partition, offset, frame, received, name, names, nothing, nobody)
+
+
+def assemble_quantities(
+    blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str], frame: Frame
+) -> pl.DataFrame:
+    """INTERVALS or READS of all blocks."""
+    blocks = [block for block in blocks if len(block.message)]
+    if not blocks:
+        return frame.empty()
+    message = _joined([_by_message(block, block.message) for block in blocks])
+    milli = pl.Series(_joined([_cells(block, block.milli) for block in blocks]))
+    if any(block.unknown is not None for block in blocks):
+        milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
+    columns = _provenance(blocks, message, senders) | {
+        "channel": _CHANNELS.gather(_joined([_by_column(block, block.channel) for block in blocks])),
+        "obis": _obis(blocks, obis),
+        "value_milli": milli,
+        "status": pl.Series(_joined([_by_row(block, block.status) for block in blocks])),
+        "interval_s": pl.Series(_joined([_by_message(block, block.interval_s) for block in blocks])),
+    }
+    at = pl.Series(_joined([_by_row(block, block.at) for block in blocks])).cast(UTC_US)
+    columns |= {"interval_start": at, "read_at": at}
+    return pl.DataFrame({name: columns[name] for name in frame.schema})
 
 
 def assemble_intervals(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str]) -> pl.DataFrame:
-    """INTERVALS of all blocks, in the order of messages."""
-    return _quantities(blocks, senders, obis, "interval_start").select(list(INTERVALS.schema))
+    """INTERVALS of all blocks."""
+    return assemble_quantities(blocks, senders, obis, INTERVALS)
 
 
 def assemble_reads(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str]) -> pl.DataFrame:
-    """READS of all blocks, in the order of messages."""
-    return _quantities(blocks, senders, obis, "read_at").select(list(READS.schema))
+    """READS of all blocks."""
+    return assemble_quantities(blocks, senders, obis, READS)
 
 
 def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
@@ -42,16 +98,21 @@ def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
     joined = Events._make(np.concatenate(columns) for columns in zip(*blocks, strict=True))
     order = np.argsort(joined.message, kind="stable")
     message, kind, code, origin, at = (column[order] for column in joined)
-    rows = senders.provenance[message]
-    return rows.with_columns(
-        meter_id=senders.meter_id.gather(message),
-        event=_enum(kind, [each.value for each in KINDS], EVENT),
-        code=_codes_sent(code),
-        origin=_enum(origin, [each.value for each in ORIGINS], ORIGIN),
-        occurred_at=pl.Series(at).cast(UTC_US),
-        sequence=senders.sequence.gather(message),
-        authenticated=senders.authenticated.gather(message),
-    ).select(list(EVENTS.schema))
+    columns = {
+        "topic": senders.topic.gather(message),
+        "partition": pl.Series(senders.partition[message]),
+        "offset": pl.Series(senders.offset[message]),
+        "frame": pl.Series(senders.frame[message]),
+        "received_at": pl.Series(senders.received[message]).cast(UTC_US),
+        "meter_id": senders.names.gather(senders.name[message]),
+        "event": _KINDS.gather(kind),
+        "code": _codes_sent(code),
+        "origin": _ORIGINS.gather(origin),
+        "occurred_at": pl.Series(at).cast(UTC_US),
+        "sequence": senders.sequence.gather(message),
+        "authenticated": pl.Series(senders.authenticated[message]),
+    }
+    return pl.DataFrame({name: columns[name] for name in EVENTS.schema})
 
 
 class Undecoded(NamedTuple):
@@ -82,7 +143,7 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     return (
         frames[rows]
         .with_columns(
-            reason=_enum(np.concatenate(reason), [each.value for each in REASONS], REASON),
+            reason=_REASONS.gather(np.concatenate(reason)),
             detail=pl.Series(details, dtype=pl.String),
             at=pl.Series(np.concatenate(at)).cast(pl.Int32),
             system_title=undecoded.system_title.gather(rows),
@@ -95,51 +156,77 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _quantities(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str], time_name: str) -> pl.DataFrame:
-    if not blocks:
-        frame = INTERVALS if time_name == "interval_start" else READS
-        return frame.empty()
-    joined = blocks[0]
-    if len(blocks) > 1:
-        joined = Quantities._make(np.concatenate(columns) for columns in zip(*blocks, strict=True))
-        if (np.diff(joined.message) < 0).any():
-            joined = joined.take(np.argsort(joined.message, kind="stable"))
-    milli = pl.Series(joined.milli)
-    if not joined.known.all():
-        milli = milli.set(pl.Series(~joined.known), None)
-    rows = senders.provenance[joined.message]
-    return rows.with_columns(
-        meter_id=senders.meter_id.gather(joined.message),
-        channel=_enum(joined.channel, [each.value for each in CHANNELS], CHANNEL),
-        obis=_texts(joined.obis, obis),
-        interval_s=pl.Series(joined.interval_s),
-        value_milli=milli,
-        status=pl.Series(joined.status),
-        **{time_name: pl.Series(joined.at).cast(UTC_US)},
-    )
+def _provenance(blocks: Sequence[Quantities], message: Places, senders: Senders) -> dict[str, pl.Series]:
+    columns = {"partition": senders.partition, "offset": senders.offset, "frame": senders.frame}
+    repeated = {
+        name: pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
+        for name, column in columns.items()
+    }
+    received = _joined([_by_message(block, senders.received[block.message]) for block in blocks])
+    name = _joined([_by_message(block, senders.name[block.message]) for block in blocks])
+    return repeated | {
+        "topic": _topics(senders.topic, message),
+        "received_at": pl.Series(received).cast(UTC_US),
+        "meter_id": senders.names.gather(name),
+    }
+
+
+def _topics(topic: pl.Series, message: Places) -> pl.Series:
+    first = topic[0]
+    if (topic == first).all():  # the usual batch comes from one topic: a constant is cheaper than a look-up
+        return pl.repeat(first, len(message), dtype=pl.String, eager=True)
+    return topic.gather(message)
+
+
+def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
+    codes = _joined([_by_column(block, block.obis) for block in blocks])
+    if not obis:
+        return pl.repeat(None, len(codes), dtype=pl.String, eager=True)
+    return pl.Series([*obis, None], dtype=pl.String).gather(np.where(codes < 0, len(obis), codes))
+
+
+def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return _kept(block, np.repeat(column, block.milli.shape[1] * block.milli.shape[2]))
+
+
+def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return _kept(block, np.repeat(column.reshape(-1), block.milli.shape[2]))
+
+
+def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return _kept(block, np.tile(column, block.milli.shape[0] * block.milli.shape[1]))
+
+
+def _cells(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return _kept(block, column.reshape(-1))
+
+
+def _kept(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return column if block.kept is None else column[block.kept.reshape(-1)]
+
+
+def _unknown(block: Quantities) -> Flags:
+    return np.zeros(block.milli.shape, np.bool_) if block.unknown is None else block.unknown
 
 
 def _codes_sent(code: npt.NDArray[np.integer]) -> pl.Series:
     """Codes as sent: the 32 bits of a register as they are, so bit 31 is the sign; null beyond them."""
-    fits = (code >= 0) & (code < 1 << 32)
+    fits = (code != NO_NUMBER) & (code >= 0) & (code < 1 << 32)
     words = np.where(fits, code, 0).astype(np.uint32).view(np.int32)
     return pl.Series(words).set(pl.Series(~fits), None)
 
 
-def _enum(codes: npt.NDArray[np.integer], values: Sequence[str], dtype: pl.Enum) -> pl.Series:
-    return pl.Series(values, dtype=dtype).gather(codes)
+def rows_kept(blocks: Sequence[Quantities], sound: Flags) -> list[Quantities]:
+    """The rows of those messages alone that are sound."""
+    if sound.all():
+        return list(blocks)
+    return [each if sound[each.message].all() else each.take(sound[each.message]) for each in blocks]
 
 
-def _texts(codes: npt.NDArray[np.integer], values: Sequence[str]) -> pl.Series:
-    """Texts by number, null for -1."""
-    return pl.Series([*values, None], dtype=pl.String).gather(np.where(codes < 0, len(values), codes))
-
-
-def rows_kept(blocks: Sequence[Quantities], kept: Flags) -> list[Quantities]:
-    """The rows of those messages alone that are kept."""
-    return [each if kept[each.message].all() else each.take(kept[each.message]) for each in blocks]
-
-
-def events_kept(blocks: Sequence[Events], kept: Flags) -> list[Events]:
-    """The events of those messages alone that are kept."""
-    return [Events._make(column[kept[each.message]] for column in each) for each in blocks]
+def events_kept(blocks: Sequence[Events], sound: Flags) -> list[Events]:
+    """The events of those messages alone that are sound."""
+    return [Events._make(column[sound[each.message]] for column in each) for each in blocks]

@@ -1,4 +1,4 @@
-"""Rows of a batch before they are frames: columns of numbers, a block a plan, told apart by the message they are of."""
+"""Rows of a batch before they are frames: numbers by message, row and column, a block a plan."""
 
 from typing import Final, NamedTuple
 
@@ -13,49 +13,48 @@ NO_TIME: Final = np.iinfo(np.int64).min
 """In a column of microseconds: not known."""
 NO_NUMBER: Final = np.iinfo(np.int64).min
 """In a column of event codes: none was sent."""
-CHANNELS: Final = tuple(Channel)
-CHANNEL_CODE: Final[dict[Channel, int]] = {channel: code for code, channel in enumerate(CHANNELS)}
-KINDS: Final = tuple(EventKind)
-KIND_CODE: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerate(KINDS)}
-ORIGINS: Final = tuple(Origin)
-ORIGIN_CODE: Final[dict[Origin, int]] = {origin: code for code, origin in enumerate(ORIGINS)}
+CHANNEL_CODE: Final[dict[Channel, int]] = {channel: code for code, channel in enumerate(Channel)}
+KIND_CODE: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerate(EventKind)}
+ORIGIN_CODE: Final[dict[Origin, int]] = {origin: code for code, origin in enumerate(Origin)}
 
 
 class Quantities(NamedTuple):
-    """Reads or intervals; of an interval `at` is its start."""
+    """Reads or intervals of equal messages: each has the same rows (instants) of the same columns (channels)."""
 
-    message: Places
-    channel: npt.NDArray[np.int16]
-    obis: npt.NDArray[np.int32]  # place in the batch's list of OBIS texts, -1 for null
-    at: Micros
-    milli: npt.NDArray[np.int64]
-    known: Flags  # False: null
-    status: npt.NDArray[np.uint32]
-    interval_s: npt.NDArray[np.int32]
+    message: Places  # row of the batch
+    at: Micros  # by message and row: start of an interval, or time of a read
+    status: npt.NDArray[np.uint32]  # by message and row
+    interval_s: npt.NDArray[np.int32]  # by message; 0 for reads
+    milli: npt.NDArray[np.int64]  # by message, row and column
+    channel: npt.NDArray[np.uint8]  # by column
+    obis: npt.NDArray[np.int32]  # by column: place in the batch's list of OBIS texts, -1 for null
+    unknown: Flags | None = None  # by message, row and column: null. None: nowhere
+    kept: Flags | None = None  # by message, row and column: becomes a row. None: all
 
-    def take(self, rows: Places | Flags) -> "Quantities":
-        """Some of the rows."""
-        return Quantities._make(column[rows] for column in self)
+    def take(self, rows: Flags) -> "Quantities":
+        """Those of some of the messages."""
+        return self._replace(
+            message=self.message[rows],
+            at=self.at[rows],
+            status=self.status[rows],
+            interval_s=self.interval_s[rows],
+            milli=self.milli[rows],
+            unknown=None if self.unknown is None else self.unknown[rows],
+            kept=None if self.kept is None else self.kept[rows],
+        )
 
-
-class Instants(NamedTuple):
-    """When the values of a message were, once for all values of one instant: start of an interval, or time of a read.
-
-    `length_s` is 0 for reads.
-    """
-
-    message: Places
-    at: Micros
-    length_s: npt.NDArray[np.int64]
+    def messages_with_rows(self) -> Places:
+        """Messages of which at least one value becomes a row."""
+        return self.message if self.kept is None else self.message[self.kept.any(axis=(1, 2))]
 
 
 class Events(NamedTuple):
     """Events as reported."""
 
     message: Places
-    kind: npt.NDArray[np.int16]
+    kind: npt.NDArray[np.uint8]
     code: npt.NDArray[np.int64]  # `NO_NUMBER` for null
-    origin: npt.NDArray[np.int16]
+    origin: npt.NDArray[np.uint8]
     at: Micros
 
 
@@ -77,7 +76,6 @@ class Cut(NamedTuple):
 
     intervals: tuple[Quantities, ...]
     reads: tuple[Quantities, ...]
-    instants: tuple[Instants, ...]  # of both
     events: tuple[Events, ...]
     refused: tuple[Refused, ...]
     message: Places

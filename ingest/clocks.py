@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.spans import Flags, Octets
+from ingest.spans import Flags
 from schemas.codes import Status
 
 Micros: TypeAlias = npt.NDArray[np.int64]
@@ -24,18 +24,22 @@ _DST_BIT: Final = 0x80
 _UNKNOWN: Final = 0xFF
 _SIDES: Final[tuple[Literal["earliest", "latest"], ...]] = ("earliest", "latest")
 _SECOND_US: Final = 1_000_000
+_MINUTE_US: Final = 60 * _SECOND_US
+_DAY_US: Final = 86_400 * _SECOND_US
+_TO_HIGH_BIT: Final = np.uint32((0x7F - 23) << 16 | (0x7F - 59) << 8 | (0x7F - 59))
+_HIGH_BITS: Final = np.uint32(0x808080)
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998
 """Years that microseconds since 1970 hold, a deviation of twelve hours included."""
-_MONTHS_A_ROW: Final = 16
 
 
-def _calendar() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First day (since 1970) and number of days by 16 x year + month; no days where there is no such month."""
-    months = np.arange(np.datetime64("1970-01"), np.datetime64("9999-02"))
+def _calendar() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """First day (since 1970) and number of days by year x 16 + month; no days where there is no such month."""
+    months = np.arange(f"{_FIRST_YEAR}-01", f"{_LAST_YEAR + 1}-02", dtype="datetime64[M]")
     starts = months.astype("datetime64[D]").astype(np.int64)
-    place = np.arange(len(starts) - 1) // 12 * _MONTHS_A_ROW + np.arange(len(starts) - 1) % 12 + 1
-    first, days = np.zeros((2, (_LAST_YEAR + 2 - _FIRST_YEAR) * _MONTHS_A_ROW), np.int32)
+    years, month = np.divmod(np.arange(len(starts) - 1), 12)
+    place = (years + _FIRST_YEAR) << 4 | month + 1
+    first, days = np.zeros(1 << 20, np.int32), np.zeros(1 << 20, np.uint8)
     first[place], days[place] = starts[:-1], np.diff(starts)
     return first, days
 
@@ -54,6 +58,20 @@ class Clocks(NamedTuple):
     status: npt.NDArray[np.uint32]  # schemas.codes.Status
 
 
+def _status_table() -> tuple[Flags, npt.NDArray[np.uint32]]:
+    """By clock status octet: whether the clock calls itself invalid, and our status bits. FF says nothing."""
+    octet = np.arange(256)
+    known = octet != STATUS_UNSPECIFIED
+    invalid = known & (octet & _INVALID_BITS > 0)
+    bits = invalid * int(Status.CLOCK_INVALID)
+    bits = bits | (known & (octet & _DOUBTFUL_BIT > 0)) * int(Status.CLOCK_DOUBTFUL)
+    bits = bits | (known & (octet & _DST_BIT > 0)) * int(Status.DST_ACTIVE)
+    return invalid, bits.astype(np.uint32)
+
+
+_IS_INVALID, _STATUS_OF = _status_table()
+
+
 class Zones(NamedTuple):
     """The zone of each message's meter: a place in `names`, -1 where the meter has none."""
 
@@ -65,11 +83,11 @@ class Zones(NamedTuple):
         return Zones(self.code[rows], self.names)
 
 
-def read_clocks(octets: Octets, zones: Zones, *, inverted: bool = False) -> Clocks:
+def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool = False) -> Clocks:
     """Every date-time of the column read.
 
     Args:
-        octets: One date-time a row, 12 columns.
+        words: One date-time a row, its 12 octets as three big-endian numbers.
         zones: Of each row; used where the deviation is unspecified.
         inverted: The companion standard gives the deviation from UTC to local time.
 
@@ -77,32 +95,22 @@ def read_clocks(octets: Octets, zones: Zones, *, inverted: bool = False) -> Cloc
         One entry a row. The weekday is never used. Hundredths that are not given count as 0; a clock that gives hours
         and minutes but no seconds names no instant.
     """
-    words = np.ascontiguousarray(octets).view(">u4").astype(np.int64)
-    local, complete = _wall_clock(words[:, 0], words[:, 1], words[:, 2] >> 24)
-    deviation = (words[:, 2] >> 8 & 0xFFFF).astype(np.uint16).view(np.int16).astype(np.int64)
-    clock_status = octets[:, 11]
-    known = clock_status != STATUS_UNSPECIFIED
-    dst = known & (clock_status & _DST_BIT > 0)
-    unspecified = deviation == DEVIATION_UNSPECIFIED
-    signed = -deviation if inverted else deviation
-    at = local + signed * 60 * _SECOND_US
+    last = words[:, 2]
+    local, complete = _wall_clock(words[:, 0], words[:, 1], last >> np.uint32(24))
+    deviation = (last >> np.uint32(8)).astype(np.uint16).view(np.int16).astype(np.int64)
+    status = last.astype(np.uint8)
+    at = local + deviation * (-_MINUTE_US if inverted else _MINUTE_US)
     placed = complete & (np.abs(deviation) <= DEVIATION_LIMIT_MIN)
+    unspecified = deviation == DEVIATION_UNSPECIFIED
     if unspecified.any():
-        at, placed = _place_in_zone(local, complete & unspecified, dst | ~known, zones, (at, placed & ~unspecified))
-    invalid = known & (clock_status & _INVALID_BITS > 0)
-    return Clocks(at, placed, local, complete, invalid, _status(clock_status, known, invalid, dst))
+        first = (status == STATUS_UNSPECIFIED) | (status & _DST_BIT > 0)
+        at, placed = _place_in_zone(local, complete & unspecified, first, zones, (at, placed & ~unspecified))
+    return Clocks(at, placed, local, complete, _IS_INVALID[status], _STATUS_OF[status])
 
 
-def _status(clock_status: Octets, known: Flags, invalid: Flags, dst: Flags) -> npt.NDArray[np.uint32]:
-    doubtful = known & (clock_status & _DOUBTFUL_BIT > 0)
-    return (
-        invalid * np.uint32(Status.CLOCK_INVALID)
-        | doubtful * np.uint32(Status.CLOCK_DOUBTFUL)
-        | dst * np.uint32(Status.DST_ACTIVE)
-    ).astype(np.uint32)
-
-
-def _wall_clock(date: Micros, time: Micros, hundredths: Micros) -> tuple[Micros, Flags]:
+def _wall_clock(
+    date: npt.NDArray[np.uint32], time: npt.NDArray[np.uint32], hundredths: npt.NDArray[np.uint32]
+) -> tuple[Micros, Flags]:
     """The wall clock in microseconds as if it were UTC, and whether it is complete and exists in the calendar.
 
     Args:
@@ -110,15 +118,18 @@ def _wall_clock(date: Micros, time: Micros, hundredths: Micros) -> tuple[Micros,
         time: weekday u8 (never used), hour u8, minute u8, second u8.
         hundredths: FF where not given, which counts as 0.
     """
-    year, month, day = date >> 16, date >> 8 & 0xFF, date & 0xFF
-    hour, minute, second = time >> 16 & 0xFF, time >> 8 & 0xFF, time & 0xFF
-    in_range = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (month <= 12)
-    place = np.where(in_range, (year - _FIRST_YEAR) * _MONTHS_A_ROW + month, 0)  # month 0 of 1970 has no days
-    complete = (day >= 1) & (day <= _MONTH_DAYS[place]) & (hour <= 23) & (minute <= 59) & (second <= 59)
+    place = (date >> np.uint32(12) & np.uint32(0xFFFF0)) | (date >> np.uint32(8) & np.uint32(0xF))
+    day = date.astype(np.uint8) - np.uint8(1)  # day 0 wraps to 255, which no month has
+    of_day = time & np.uint32(0xFFFFFF)
+    # Three comparisons in one: a field above its limit carries into its byte's highest bit.
+    beyond = ((of_day + _TO_HIGH_BIT) | of_day) & _HIGH_BITS
+    complete = (day < _MONTH_DAYS[place]) & (beyond | date & np.uint32(0xF000) == 0)
     complete &= (hundredths <= 99) | (hundredths == _UNKNOWN)
-    days = _MONTH_START[place] + day - 1
-    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
-    return seconds * _SECOND_US + np.where(hundredths == _UNKNOWN, 0, hundredths) * 10_000, complete
+    seconds = (of_day >> np.uint32(16)) * np.uint32(3600) + (of_day >> np.uint32(8) & np.uint32(0xFF)) * np.uint32(60)
+    seconds += of_day & np.uint32(0xFF)
+    micros = (_MONTH_START[place] + day).astype(np.int64) * _DAY_US + seconds.astype(np.int64) * _SECOND_US
+    sent = np.where(hundredths == _UNKNOWN, np.uint32(0), hundredths)
+    return micros + sent.astype(np.int64) * 10_000 if sent.any() else micros, complete
 
 
 def _place_in_zone(

@@ -8,7 +8,6 @@ Tags are verified before counters are judged, so `replay` and `nonce_reuse` are 
 key has made. Messages that were encrypted without a tag move no window.
 """
 
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,10 +40,10 @@ from ingest.security_headers import check_policy, read_headers
 from ingest.spans import Flags, Places, Spans
 from ingest.titles import titles_to_hex
 from schemas.codes import RejectReason
-from schemas.frames import PROVENANCE, REPLAY_WINDOWS, UTC_US
+from schemas.frames import REPLAY_WINDOWS, UTC_US
 
 _OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
 
@@ -189,7 +188,10 @@ def _settle(read: Interpreted, judged: _Judged, faults: Faults) -> _Kept:
     reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
     events = events_kept(events, sound)
     decoded = np.zeros(len(sound), np.bool_)
-    for message in (*(block.message for block in (*intervals, *reads)), *(block.message for block in events)):
+    for message in (
+        *(block.messages_with_rows() for block in (*intervals, *reads)),
+        *(block.message for block in events),
+    ):
         decoded[message] = True
     refused = [part for cut in read.cuts for part in cut.refused]
     partly = np.zeros(len(sound), np.bool_)
@@ -216,23 +218,18 @@ def _decoded(
 ) -> Decoded:
     opened, key_names = opening
     kept, faults, enrolment = settled
-    headers = opened.headers
-    titled = pl.Series(headers.title != 0)
-    titles = titles_to_hex(headers.title).set(~titled, None)
-    counters = pl.Series(headers.counter).set(pl.Series(~headers.ciphered), None)
-    own = pl.Series(kept.own_time).set(pl.Series(kept.own_time == NO_TIME), None).cast(UTC_US)
-    provenance = frames.select(PROVENANCE).with_columns(pl.col("received_at").fill_null(own))
-    senders = Senders(provenance, _meter_ids(read, enrolment), counters, pl.Series(opened.authenticated))
-    intervals = assemble_intervals(kept.intervals, senders, read.obis)
-    reads = assemble_reads(kept.reads, senders, read.obis)
-    instants = [each for cut in read.cuts for each in cut.instants]
-    lives = lives_of(instants, senders.meter_id, read.meter_row, kept.decoded)
+    titles, counters = _header_columns(opened)
+    received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
+    received = np.where(received == NO_TIME, kept.own_time, received)
+    senders = Senders.of(frames, received, *_names(read, enrolment))
+    senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
+    lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names, len(enrolment.meter_id))
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
     fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
     return Decoded(
-        intervals,
-        reads,
+        assemble_intervals(kept.intervals, senders, read.obis),
+        assemble_reads(kept.reads, senders, read.obis),
         assemble_events(kept.events, senders),
         assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
         heard_meters(lives),
@@ -240,8 +237,21 @@ def _decoded(
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),
-        _seen(provenance, judged.seen, (titles, key_names, counters), opened),
+        _seen(frames, judged.seen, (titles, key_names, counters), (opened, received)),
     )
+
+
+def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
+    """System title and invocation counter of each message, null where it has none."""
+    headers = opened.headers
+    if not headers.ciphered.any():
+        nothing = len(headers.ciphered)
+        return (
+            pl.repeat(None, nothing, dtype=pl.String, eager=True),
+            pl.repeat(None, nothing, dtype=pl.Int64, eager=True),
+        )
+    titles = titles_to_hex(headers.title).set(pl.Series(headers.title == 0), None)
+    return titles, pl.Series(headers.counter).set(pl.Series(~headers.ciphered), None)
 
 
 def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment: Enrolment) -> Flags:
@@ -253,25 +263,33 @@ def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment:
     return may & (len(enrolment.meter_id) > 0)
 
 
-def _meter_ids(read: Interpreted, enrolment: Enrolment) -> pl.Series:
-    """Name of each message's meter; null where it has none (it is a reject then)."""
-    known = pl.concat([enrolment.meter_id, *(names for _, names in read.names), pl.Series([None], dtype=pl.String)])
-    place = np.where(read.meter_row >= 0, read.meter_row, len(known) - 1)
+def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, pl.Series]:
+    """Where each message's meter stands among all names, and those: METERS first, then meters that it lacks.
+
+    The last is null: the meter of a message without any, which is a reject.
+    """
+    nobody = pl.Series([None], dtype=pl.String)
+    names = pl.concat([enrolment.meter_id, *(names for _, names in read.names), nobody])
+    place = np.where(read.meter_row >= 0, read.meter_row, len(names) - 1)
     first = len(enrolment.meter_id)
-    for message, names in read.names:
-        place[message] = first + np.arange(len(names))
-        first += len(names)
-    return known.gather(place)
+    for message, texts in read.names:
+        place[message] = first + np.arange(len(texts))
+        first += len(texts)
+    return place, names
 
 
 def _seen(
-    provenance: pl.DataFrame, rows: Places, names: tuple[pl.Series, pl.Series, pl.Series], opened: Opened
+    frames: pl.DataFrame,
+    rows: Places,
+    names: tuple[pl.Series, pl.Series, pl.Series],
+    arrived: tuple[Opened, Micros],
 ) -> pl.DataFrame:
     titles, key_names, counters = names
+    opened, received = arrived
     if not len(rows):
         return REPLAY_WINDOWS.empty()
-    arrived = provenance[rows]
-    return arrived.select(
+    saved = received[rows]
+    return frames.select("topic", "partition", "offset")[rows].select(
         "topic",
         "partition",
         "offset",
@@ -279,5 +297,5 @@ def _seen(
         key_id=key_names.gather(rows),
         counter=counters.gather(rows),
         digest=pl.Series(opened.digest[rows]),
-        saved_at=pl.col("received_at").fill_null(_EPOCH),
-    ).select(list(REPLAY_WINDOWS.schema))
+        saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+    )

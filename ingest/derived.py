@@ -9,82 +9,99 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from ingest.blocks import NO_TIME, Instants
+from ingest.blocks import NO_TIME, Quantities
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
 from ingest.enrolment import Enrolment
-from ingest.spans import Flags, Places
+from ingest.spans import Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
 _STEP_US: Final = 900 * _SECOND_US
 """Local midnights of every zone in use since 1970 lie on a quarter of an hour of UTC."""
+_MARKS_A_NUMBER: Final = 16
+_MARKS: Final = 1 << 20
+"""Marking a range is cheaper than sorting a column up to about so many marks a number."""
 
 
 class Lives(NamedTuple):
-    """The instants of a batch's values by message; `NO_TIME` in `newest` where a message has none."""
+    """The instants of a batch's values: message by message, each row of a push once."""
 
-    meter_id: pl.Series  # by message
-    meter_row: Places  # by message, in METERS; negative where it is not enrolled
+    name: Places  # by message: place in `names`; enrolled meters come first, in the order of METERS
+    names: pl.Series
+    enrolled: int
     message: Places
     at: Micros  # start of an interval, or time of a read
-    newest: Micros  # by message: newest end of an interval or time of a read
+    end: Micros  # end of an interval, or time of a read
 
 
-def lives_of(instants: Sequence[Instants], meter_id: pl.Series, meter_row: Places, kept: Flags) -> Lives:
-    """The instants of those messages that are kept and were at a known time."""
-    newest = np.full(len(meter_id), NO_TIME, np.int64)
-    none = Instants(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    joined = Instants._make(np.concatenate(columns) for columns in zip(none, *instants, strict=True))
-    good = kept[joined.message] & (joined.at != NO_TIME)
-    if not good.all():
-        joined = Instants._make(column[good] for column in joined)
-    np.maximum.at(newest, joined.message, joined.at + joined.length_s * _SECOND_US)
-    return Lives(meter_id, meter_row, joined.message, joined.at, newest)
+def lives_of(blocks: Sequence[Quantities], name: Places, names: pl.Series, enrolled: int) -> Lives:
+    """The instants of these rows."""
+    messages, starts, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for block in blocks:
+        rows = block.at.shape[1]
+        message, at = np.repeat(block.message, rows), block.at.reshape(-1)
+        end = at if not block.interval_s.any() else at + np.repeat(block.interval_s.astype(np.int64), rows) * _SECOND_US
+        if block.kept is not None:
+            kept = block.kept.any(axis=2).reshape(-1)
+            message, at, end = message[kept], at[kept], end[kept]
+        messages.append(message)
+        starts.append(at)
+        ends.append(end)
+    return Lives(name, names, enrolled, np.concatenate(messages), np.concatenate(starts), np.concatenate(ends))
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read."""
-    heard = np.flatnonzero(lives.newest != NO_TIME)
-    rows = pl.DataFrame(
-        {"meter_id": lives.meter_id.gather(heard), "read_at": pl.Series(lives.newest[heard]).cast(UTC_US)}
-    )
-    return rows.group_by("meter_id").agg(pl.col("read_at").max()).sort("meter_id").select(list(HEARD.schema))
+    newest = np.full(len(lives.names), NO_TIME, np.int64)
+    np.maximum.at(newest, lives.name[lives.message], lives.end)
+    heard = np.flatnonzero(newest != NO_TIME)
+    rows = pl.DataFrame({"meter_id": lives.names.gather(heard), "read_at": pl.Series(newest[heard]).cast(UTC_US)})
+    unique = rows if heard.max(initial=0) < lives.enrolled else rows.group_by("meter_id").agg(pl.col("read_at").max())
+    return unique.sort("meter_id").select(list(HEARD.schema))
 
 
 def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     """DIRTY_DAYS: local days, by meter bucket, whose raw data this batch changed. Without a zone the day is UTC's."""
     if not len(lives.message):
         return DIRTY_DAYS.empty()
-    zone, bucket = _zones_and_buckets(lives, enrolment)
     # One number for (zone, bucket, quarter of an hour): few of them, however many values.
     quarter = lives.at // _STEP_US
     first = int(quarter.min())
     span = int(quarter.max()) - first + 1
-    group, step = np.divmod(np.unique((zone * METER_BUCKETS + bucket)[lives.message] * span + (quarter - first)), span)
-    zone_code, bucket_code = np.divmod(group, METER_BUCKETS)
+    group, step = np.divmod(_distinct(_groups(lives, enrolment)[lives.message] * span + (quarter - first)), span)
+    zone_code, bucket = np.divmod(group, METER_BUCKETS)
     at = pl.Series((step + first) * _STEP_US).cast(UTC_US)
     days = [
         pl.DataFrame(
             {
-                "bucket": pl.Series(bucket_code[zone_code == code]).cast(pl.Int32),
-                "day": at.filter(pl.Series(zone_code == code)).dt.convert_time_zone(name).dt.date(),
+                "bucket": pl.Series(bucket[zone_code == code]).cast(pl.Int32),
+                "day": at.filter(pl.Series(zone_code == code)).dt.convert_time_zone(zone).dt.date(),
             }
         )
-        for code, name in enumerate(("UTC", *enrolment.zones))
+        for code, zone in enumerate(("UTC", *enrolment.zones))
     ]
     return pl.concat(days).unique().sort("bucket", "day").select(list(DIRTY_DAYS.schema))
 
 
-def _zones_and_buckets(lives: Lives, enrolment: Enrolment) -> tuple[Places, Places]:
-    """By message: zone (0 is UTC, then those of METERS) and bucket; those of enrolled meters are looked up once."""
-    zone, bucket = np.zeros(len(lives.meter_row), np.int64), np.zeros(len(lives.meter_row), np.int64)
-    known = np.flatnonzero(lives.meter_row >= 0)
-    if len(known):
-        zone[known] = enrolment.zone[lives.meter_row[known]] + 1
-        bucket[known] = enrolment.bucket[lives.meter_row[known]]
-    lone = np.flatnonzero((lives.meter_row < 0) & (lives.newest != NO_TIME))
+def _groups(lives: Lives, enrolment: Enrolment) -> Places:
+    """By message: zone (0 is UTC, then those of METERS) x buckets + bucket."""
+    enrolled = len(enrolment.meter_id)
+    groups = np.zeros(len(lives.name), np.int64)
+    known = lives.name < enrolled
+    rows = lives.name[known]
+    groups[known] = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
+    lone = np.unique(lives.message[~known[lives.message]])
     if len(lone):
-        bucket[lone] = bucket_of(lives.meter_id.gather(lone)).to_numpy()
-    return zone, bucket
+        groups[lone] = bucket_of(lives.names.gather(lives.name[lone])).to_numpy()
+    return groups
+
+
+def _distinct(numbers: Places) -> Places:
+    """Each number once, ascending; by marking where the range is not much larger than the column."""
+    if int(numbers.max()) < _MARKS_A_NUMBER * len(numbers) + _MARKS:
+        marks = np.zeros(int(numbers.max()) + 1, np.bool_)
+        marks[numbers] = True
+        return np.flatnonzero(marks)
+    return np.unique(numbers)

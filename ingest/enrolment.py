@@ -10,6 +10,7 @@ from ingest.buckets import bucket_of
 from ingest.keyring import Keyring
 from ingest.lookup import Lookup
 from ingest.meter_types import MeterType, MeterTypes
+from ingest.names import Names
 from ingest.spans import Places
 from ingest.titles import titles_from_hex
 from schemas.codes import Channel
@@ -18,8 +19,6 @@ from schemas.errors import ContractError
 NOT_ENROLLED: Final = -1
 NO_ZONE: Final = -1
 SECURITY_NOT_SAID: Final = -1
-_HASH_SEEDS: Final = 8
-"""Two of ten million names share a 64-bit hash once in 400,000 seeds; eight seeds in a row never do."""
 SECURITY_DEFAULT: Final = 0x30
 """Lowest security control of a meter whose system title has a key: authenticated and encrypted (CONTRACTS.md)."""
 SECURITY_BITS: Final = 0x30
@@ -38,8 +37,7 @@ class Enrolment(NamedTuple):
     """METERS prepared once for many batches. Columns run by meter, in the order of METERS."""
 
     meter_id: pl.Series
-    by_name: Lookup  # hashes of the names
-    seed: int  # of the hash, chosen so that no two meters share one
+    names: Names
     by_title: Lookup
     titled: Places  # the meters that `by_title` finds
     title: npt.NDArray[np.uint64]  # by meter; 0 where it has none
@@ -63,12 +61,10 @@ class Enrolment(NamedTuple):
         titles = _titles(newest["system_title"])
         titled = np.flatnonzero(titles)
         _refuse_twins(titles[titled], newest["meter_id"].gather(titled))
-        seed, hashes = _hashes(newest["meter_id"])
         security_min = newest["security_min"].cast(pl.Int16).fill_null(SECURITY_NOT_SAID).to_numpy()
         return cls(
             newest["meter_id"],
-            Lookup.of(hashes),
-            seed,
+            Names.of(newest["meter_id"]),
             Lookup.of(titles[titled]),
             titled,
             titles,
@@ -84,15 +80,6 @@ class Enrolment(NamedTuple):
         """Meter of each system title, `NOT_ENROLLED` where there is none."""
         found = self.by_title.find(titles)
         return np.where(found >= 0, self.titled[found], NOT_ENROLLED) if len(self.titled) else found
-
-    def rows_of_names(self, names: pl.Series) -> Places:
-        """Meter of each device name, `NOT_ENROLLED` where there is none or the name is null."""
-        found = self.by_name.find(names.hash(self.seed).to_numpy())
-        if not (found >= 0).any():
-            return found
-        # Equal hashes are not yet equal names.
-        same = (self.meter_id.gather(np.maximum(found, 0)) == names).fill_null(False).to_numpy()
-        return np.where(same, found, NOT_ENROLLED)
 
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.
@@ -152,15 +139,6 @@ def _zones(
 def _titles(texts: pl.Series) -> npt.NDArray[np.uint64]:
     """System titles as numbers, 0 where there is none."""
     return titles_from_hex(texts.fill_null("0" * 16))
-
-
-def _hashes(names: pl.Series) -> tuple[int, npt.NDArray[np.uint64]]:
-    """Hashes of the names that are all different, and the seed that makes them so."""
-    for seed in range(_HASH_SEEDS):
-        hashes = names.hash(seed).to_numpy()
-        if len(np.unique(hashes)) == len(hashes):
-            return seed, hashes
-    raise ContractError(f"METERS.meter_id: {len(names)} names cannot be told apart")
 
 
 def _refuse_twins(titles: npt.NDArray[np.uint64], names: pl.Series) -> None:

@@ -16,7 +16,7 @@ from ingest.meaning import Meaning, Name, find_name, understand
 from ingest.meter_types import MeterTypes
 from ingest.plans import make_plan, type_of
 from ingest.push_cut import cut_push
-from ingest.slots import Group, cut_texts
+from ingest.slots import Group, cut_text_octets, texts_of
 from ingest.spans import Flags, Places, Spans
 from schemas.codes import RejectReason
 
@@ -131,23 +131,25 @@ class _Work:
         by_title = arrived.meter_row[message]
         if name is None:
             return self._unnamed(message, by_title)
-        texts = cut_texts(alike.octets[chosen], name.node)
-        by_name = enrolment.rows_of_names(texts)
+        octets = cut_text_octets(alike.octets if len(chosen) == len(alike.message) else alike.octets[chosen], name.node)
+        by_name = enrolment.names.find(octets)
         # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
         other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | name.is_device_name)
         stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
         stranger &= _gather(enrolment.title, by_name, 0) != 0
-        empty = (texts.str.len_bytes() == 0).to_numpy() & (by_title < 0)
+        settled = np.where(by_title >= 0, by_title, by_name)
+        lone = np.flatnonzero(settled < 0)
+        texts = texts_of(octets[lone])
+        empty = np.zeros(len(message), np.bool_)
+        empty[lone] = (texts.str.len_bytes() == 0).to_numpy()
         at = name.node.at
         faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
-        settled = np.where(by_title >= 0, by_title, by_name)
         low = ~arrived.ciphered[message] & self._is_keyed(settled)
         faults.record(message[low], RejectReason.DOWNGRADE, 0, "not ciphered, and the meter owes it")
         self.meter_row[message] = settled
-        lone = np.flatnonzero(settled < 0)
         if len(lone):
-            self.names.append((message[lone], texts.gather(lone)))
+            self.names.append((message[lone], texts))
         keep: Flags = ~(other | stranger | empty | low)
         return keep
 

@@ -5,26 +5,24 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import CHANNEL_CODE, NO_TIME, Instants, Quantities, Refused
-from ingest.clocks import Micros
+from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
+from ingest.clocks import Clocks, Micros
 from ingest.dlms.layout import DELTAS, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
 from ingest.scaling import to_milli
-from ingest.slots import Group, cut_clocks, cut_numbers
+from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers
 from ingest.spans import Flags
 from schemas import timegrid
 from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
-_WRAP: Final = {1: 2**8, 2: 2**16, 4: 2**32, 8: 2**64}
 
 
 class ProfileCut(NamedTuple):
     """The rows, what of them could not be placed or scaled, and the newest clock of each message."""
 
     quantities: Quantities
-    instants: Instants
     refused: tuple[Refused, ...]
     newest: Micros
 
@@ -38,6 +36,14 @@ class _Stamps(NamedTuple):
     capture_s: npt.NDArray[np.int64]  # of each message; 0 where it cannot be known
 
 
+class _Values(NamedTuple):
+    """Of each message, row and channel."""
+
+    numbers: npt.NDArray[np.int64]
+    unknown: Flags | None  # None: all known
+    beyond: Flags | None  # exceed 63 bits; None: none
+
+
 def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut:
     """Intervals or reads of every row of every message.
 
@@ -45,46 +51,43 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     places a row. A value that thousandths cannot hold is refused alone.
     """
     stamps = _stamps(profile, group, inverted=inverted)
-    values, known, beyond = _values(profile, group)
-    milli, exact = to_milli(values, profile.power)
-    exact &= ~beyond
-    timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
+    values = _values(profile, group)
+    milli, inexact = to_milli(values.numbers, profile.power)
+    if values.beyond is not None:
+        inexact = values.beyond if inexact is None else inexact | values.beyond
     at = stamps.at
     if profile.is_intervals and profile.stamp_is_end:
         at = at - stamps.capture_s[:, None] * _SECOND_US
-    messages, rows, columns = values.shape
-    cells = rows * columns
-    whole = Quantities(
-        np.repeat(group.message, cells),
-        np.tile(np.array([CHANNEL_CODE[each] for each in profile.channels], np.int16), messages * rows),
-        np.full(messages * cells, -1, np.int32),
-        np.repeat(at.reshape(-1), columns),
-        milli.reshape(-1),
-        known.reshape(-1),
-        np.repeat(stamps.status.reshape(-1), columns),
-        np.repeat(stamps.capture_s.astype(np.int32), cells),
+    timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
+    kept: Flags | None = None
+    refused: tuple[Refused, ...] = ()
+    if inexact is not None or not timed.all():
+        fit = np.ones(milli.shape, np.bool_) if inexact is None else ~inexact
+        kept = timed[:, :, None] & (fit if values.unknown is None else fit | values.unknown)
+        refused = _refused(profile, group, stamps, kept)
+    quantities = Quantities(
+        group.message,
+        at,
+        stamps.status,
+        stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(len(at), np.int32),
+        milli,
+        np.array([CHANNEL_CODE[each] for each in profile.channels], np.uint8),
+        np.full(len(profile.channels), -1, np.int32),
+        values.unknown,
+        kept,
     )
-    instants = Instants(np.repeat(group.message, rows), at.reshape(-1), np.repeat(stamps.capture_s, rows))
-    if timed.all() and exact.all():
-        return ProfileCut(whole, instants, (), _newest(stamps))
-    good = timed[:, :, None] & (exact | ~known)
-    placed = timed.reshape(-1)
-    return ProfileCut(
-        whole.take(good.reshape(-1)),
-        Instants._make(column[placed] for column in instants),
-        _refused(profile, group, stamps, good),
-        _newest(stamps),
-    )
+    newest = stamps.at.max(axis=1) if kept is None else np.where(stamps.usable, stamps.at, NO_TIME).max(axis=1)
+    return ProfileCut(quantities, refused, newest)
 
 
-def _refused(profile: Profile, group: Group, stamps: _Stamps, good: Flags) -> tuple[Refused, ...]:
+def _refused(profile: Profile, group: Group, stamps: _Stamps, kept: Flags) -> tuple[Refused, ...]:
     first = next(node.at for node in profile.clocks if node is not None)
-    placed = np.broadcast_to(stamps.usable[:, :, None], good.shape)
-    timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], good.shape) | (not profile.is_intervals)
+    placed = np.broadcast_to(stamps.usable[:, :, None], kept.shape)
+    timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], kept.shape) | (not profile.is_intervals)
     cases = (
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
         (placed & ~timed, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
-        (placed & timed & ~good, RejectReason.SCALING, "not a whole number of thousandths in 63 bits"),
+        (placed & timed & ~kept, RejectReason.SCALING, "not a whole number of thousandths in 63 bits"),
     )
     refused = []
     for wrong, reason, detail in cases:
@@ -95,25 +98,27 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, good: Flags) -> tu
     return tuple(refused)
 
 
-def _newest(stamps: _Stamps) -> Micros:
-    newest: Micros = np.where(stamps.usable, stamps.at, NO_TIME).max(axis=1)
-    return newest
-
-
 def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
+    clocks = _clocks(profile, group, inverted=inverted)
     sent = profile.clocked
-    clocks = cut_clocks(group, [node for node in profile.clocks if node is not None], inverted=inverted)
-    at_sent = np.stack([each.at for each in clocks], axis=1)
-    usable_sent = np.stack([each.placed & ~each.invalid for each in clocks], axis=1)
-    status_sent = np.stack([each.status for each in clocks], axis=1)
-    capture_s = _capture_s(profile, at_sent, usable_sent, sent)
+    usable_sent = clocks.placed & ~clocks.invalid
+    capture_s = _capture_s(profile, clocks.at, usable_sent, sent)
+    status = _octet_status(profile, group)
+    if len(sent) == len(profile.clocks):
+        return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s)
     rows = np.arange(len(profile.clocks))
     source = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row
     steps = rows - np.array(sent)[source]
-    at = at_sent[:, source] + steps * capture_s[:, None] * _SECOND_US
+    at = clocks.at[:, source] + steps * capture_s[:, None] * _SECOND_US
     usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0))
-    status = status_sent[:, source] | _octet_status(profile, group)
-    return _Stamps(at, usable, status, capture_s)
+    return _Stamps(at, usable, clocks.status[:, source] | status, capture_s)
+
+
+def _clocks(profile: Profile, group: Group, *, inverted: bool) -> Clocks:
+    if profile.clock_grid is not None:
+        return cut_clock_grid(group, profile.clock_grid, inverted=inverted)
+    cut = [cut_clock(group, node, inverted=inverted) for node in profile.clocks if node is not None]
+    return Clocks._make(np.stack(columns, axis=1) for columns in zip(*cut, strict=True))
 
 
 def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -131,58 +136,63 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
 def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
     """Our status bits of each row; a null repeats the row above, and the first row's says nothing."""
     table = np.array(profile.status_of_octet, np.uint32)
+    status: npt.NDArray[np.uint32]
+    if profile.status_grid is not None:
+        status = table[cut_grid(group.octets, profile.status_grid)[0][:, :, 0] & 0xFF]
+        return status
     sent = [node for node in profile.statuses if node is not None]
-    octets = cut_numbers(group.octets, sent)[0] & 0xFF
+    bits = table[cut_numbers(group.octets, sent)[0] & 0xFF]
     place = np.cumsum([node is not None for node in profile.statuses]) - 1
-    bits = table[octets]
-    nothing = np.zeros((len(octets), 1), np.uint32)
-    return np.concatenate([bits, nothing], axis=1)[:, place]  # place -1 is the column of nothing
+    nothing = np.zeros((len(bits), 1), np.uint32)
+    status = np.concatenate([bits, nothing], axis=1)[:, place]  # -1 is the column of nothing
+    return status
 
 
-def _values(profile: Profile, group: Group) -> tuple[npt.NDArray[np.int64], Flags, Flags]:
-    """Numbers, known and beyond 63 bits, by message, row and channel; nulls and deltas resolved down each column."""
-    rows, columns = len(profile.values), len(profile.channels)
-    messages = len(group.message)
+def _values(profile: Profile, group: Group) -> _Values:
+    """Numbers by message, row and channel; nulls and deltas resolved down each column."""
+    if profile.value_grid is not None:
+        numbers, beyond = cut_grid(group.octets, profile.value_grid)
+        return _Values(numbers, None, beyond)
+    shape = (len(group.message), len(profile.values), len(profile.channels))
     sent = [node for row in profile.values for node in row if node is not None]
-    numbers, beyond = cut_numbers(group.octets, sent)
-    if len(sent) == rows * columns and not any(node.tag in DELTAS for node in sent):
-        shape = (messages, rows, columns)
-        return numbers.reshape(shape), np.ones(shape, np.bool_), beyond.reshape(shape)
-    shape = (messages, rows, columns)
-    values, known, over = np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    cut, over = cut_numbers(group.octets, sent)
+    values = np.zeros(shape, np.int64)
+    known, beyond = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     at = 0
     for row, nodes in enumerate(profile.values):
         for column, node in enumerate(nodes):
-            above = (values[:, row - 1, column], known[:, row - 1, column], over[:, row - 1, column])
+            here = (slice(None), row, column)
             if node is None:
                 if row:
-                    values[:, row, column], known[:, row, column], over[:, row, column] = above
+                    above = (slice(None), row - 1, column)
+                    values[here], known[here], beyond[here] = values[above], known[above], beyond[above]
                 continue
-            values[:, row, column], known[:, row, column] = numbers[:, at], True
-            over[:, row, column] = beyond[:, at]
+            values[here], known[here] = cut[:, at], True
+            beyond[here] = False if over is None else over[:, at]
             if node.tag in DELTAS:
-                _add_delta(profile, (row, column), (values, known, over))
+                _add_delta(profile, (row, column), (values, known, beyond))
             at += 1
-    return values, known, over
+    return _Values(values, None if known.all() else ~known, beyond if beyond.any() else None)
 
 
 def _add_delta(profile: Profile, place: tuple[int, int], cells: tuple[npt.NDArray[np.int64], Flags, Flags]) -> None:
     """A delta in the first row, or below a null, cannot be known; else it wraps in the width of its column."""
-    values, known, over = cells
+    values, known, beyond = cells
     row, column = place
     base = _base_node(profile, row, column)
-    if not row or base is None:
+    if base is None:
         known[:, row, column] = False
         return
     total = values[:, row - 1, column] + values[:, row, column]
     width = base.stop - base.at
-    if width < 8:
-        total %= _WRAP[width]
+    if base.placed and width < 8:
+        total %= 1 << 8 * width
     values[:, row, column] = total
     known[:, row, column] = known[:, row - 1, column]
-    over[:, row, column] = over[:, row - 1, column]
+    beyond[:, row, column] = beyond[:, row - 1, column]
 
 
 def _base_node(profile: Profile, row: int, column: int) -> Node | None:
+    """The value that the deltas of a column add to: the last one sent above."""
     above = (profile.values[at][column] for at in range(row - 1, -1, -1))
     return next((node for node in above if node is not None and node.tag not in DELTAS), None)

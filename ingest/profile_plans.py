@@ -9,6 +9,7 @@ from ingest.dlms.layout import DELTAS, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.meaning import Rows
 from ingest.meter_types import MeterType
+from ingest.slots import Grid, grid_of
 from schemas.codes import Channel
 
 _CLOCK_AND_STATUS: Final = 2
@@ -29,6 +30,9 @@ class Profile(NamedTuple):
     stamp_is_end: bool
     interval_s: int | None  # None: the step between the first two clocks that are sent
     status_of_octet: tuple[int, ...]
+    clock_grid: Grid | None  # where every row sends its clock, at an even distance
+    status_grid: Grid | None
+    value_grid: Grid | None
 
     @property
     def clocked(self) -> tuple[int, ...]:
@@ -59,6 +63,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         return Unread(rows.node.at, numbers, "a row that is not clock, status and numbers")
     interval_s = kind.interval_s or meter_type.interval_s
     clocks = tuple(row[0] for row in padded)
+    values = tuple(row[_CLOCK_AND_STATUS:] for row in padded)
     if interval_s is None and sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
         return Unread(rows.node.at, numbers, "the capture period is not known")
     if interval_s is None and None in clocks:
@@ -66,13 +71,16 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     return Profile(
         clocks,
         tuple(row[1] for row in padded),
-        tuple(row[_CLOCK_AND_STATUS:] for row in padded),
+        values,
         channels,
         layout.scaler + MILLI,
         layout.rows == "intervals",
         layout.stamp == "end",
         interval_s,
         meter_type.status_of_octet(),
+        grid_of([row[:1] for row in padded]),
+        grid_of([row[1:_CLOCK_AND_STATUS] for row in padded]),
+        None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),
     )
 
 

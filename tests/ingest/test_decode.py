@@ -158,7 +158,7 @@ def test_reads_believe_the_body_clock_then_the_header_then_reception():
     decoded = decode(
         sealed(notification(clocked, header), 1), sealed(notification(bare, header), 2), sealed(notification(bare), 3)
     )
-    assert decoded.reads.select("read_at", "status").rows() == [
+    assert decoded.reads.sort("offset").select("read_at", "status").rows() == [
         (START, 0), (header, 0), (RECEIVED, Status.CLOCK_DOUBTFUL)
     ]  # fmt: skip
 

@@ -1,0 +1,89 @@
+"""Events of a push cut into columns: codes, alarm registers, and pushes that are an event by themselves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.blocks import KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
+from ingest.clocks import Micros
+from ingest.dlms.layout import Node
+from ingest.event_plans import AlarmSlot, EventPlan
+from ingest.faults import REASON_CODE
+from ingest.plans import Plan
+from ingest.slots import Group, cut_numbers
+from ingest.spans import Flags, Places
+from ingest.times import believed_times
+from schemas.codes import EventKind, Origin, RejectReason
+
+
+def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Events], list[Refused]]:
+    """Every event of these messages, and the messages whose events happened nobody knows when."""
+    events: list[Events] = []
+    for slot in plan.events.codes:
+        code = cut_numbers(group.octets, [slot.node])[0][:, 0]
+        at = _times(plan, group, slot.clock, newest)
+        events.append(_events(group.message, _kinds(plan.events, code), code, Origin.METER, at))
+    for each in plan.events.fixed:
+        kinds = np.full(len(group.message), KIND_CODE[each.kind], np.uint8)
+        code = np.full(len(group.message), NO_NUMBER if each.code is None else each.code, np.int64)
+        events.append(_events(group.message, kinds, code, each.origin, _times(plan, group, None, newest)))
+    for alarm in plan.events.alarms:
+        events += _alarm_events(alarm, group, _times(plan, group, None, newest))
+    return _timed(events)
+
+
+def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
+    """Messages in which no bit of an alarm register is set: it is a read of zero then, so that no number vanishes."""
+    quiet: Flags = cut_numbers(group.octets, [alarm.node])[0][:, 0] == 0
+    return quiet
+
+
+def untimed(messages: Places) -> Refused:
+    """The refusal of values of which nothing says when they were."""
+    unique, counts = np.unique(messages, return_counts=True)
+    return Refused(unique, REASON_CODE[RejectReason.DATE_TIME], 0, counts, "nothing says when")
+
+
+def _times(plan: Plan, group: Group, clock: Node | None, newest: Micros | None) -> Micros:
+    return believed_times(plan, group, clock or plan.clock or plan.events.clock, newest).at
+
+
+def _kinds(events: EventPlan, code: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    kinds = np.full(len(code), KIND_CODE[EventKind.OTHER], np.uint8)
+    for known in np.unique(code).tolist():
+        if known in events.code_table:
+            kinds[code == known] = KIND_CODE[events.code_table[known]]
+    return kinds
+
+
+def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
+    register = cut_numbers(group.octets, [slot.node])[0][:, 0]
+    events = []
+    rest = register.copy()
+    for bit, kind in slot.bits.items():
+        raised = np.flatnonzero(register >> bit & 1)
+        rest &= ~(1 << bit)
+        kinds = np.full(len(raised), KIND_CODE[kind], np.uint8)
+        events.append(_events(group.message[raised], kinds, register[raised], Origin.METER, at[raised]))
+    unknown = np.flatnonzero(rest)
+    kinds = np.full(len(unknown), KIND_CODE[EventKind.OTHER], np.uint8)
+    events.append(_events(group.message[unknown], kinds, register[unknown], Origin.METER, at[unknown]))
+    return events
+
+
+def _events(
+    message: Places, kinds: npt.NDArray[np.uint8], code: npt.NDArray[np.int64], origin: Origin, at: Micros
+) -> Events:
+    return Events(message, kinds, code, np.full(len(message), ORIGIN_CODE[origin], np.uint8), at)
+
+
+def _timed(events: Sequence[Events]) -> tuple[list[Events], list[Refused]]:
+    timed: list[Events] = []
+    refused: list[Refused] = []
+    for each in events:
+        lacking = each.at == NO_TIME
+        timed.append(Events._make(column[~lacking] for column in each) if lacking.any() else each)
+        if lacking.any():
+            refused.append(untimed(each.message[lacking]))
+    return timed, refused
