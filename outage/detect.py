@@ -184,12 +184,12 @@ def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> F
     """Not silent for a day before the first onset, where the reads reach back that far."""
     spans, reads = evidence.spans, evidence.reads
     flags = np.ones(len(topology.customer), bool)
-    if not len(spans.start) or not len(reads.at):
+    if not len(spans.start) or not len(reads.keys):
         return flags
-    reach = int(spans.start.min()) - params.heard_within_s * 1_000_000
-    if int(reads.at.min()) <= reach:
+    reach, times = int(spans.start.min()) - params.heard_within_s * 1_000_000, reads.times()
+    if int(times.min()) <= reach:
         flags[:] = False
-        flags[reads.meter[reads.at > reach]] = True
+        flags[reads.meters()[times > reach]] = True
         flags[spans.meter] = True
     return flags
 

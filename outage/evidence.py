@@ -16,8 +16,6 @@ from schemas.codes import EventKind
 
 PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
 PHASE_UP = (EventKind.PHASE_RETURNED_L1, EventKind.PHASE_RETURNED_L2, EventKind.PHASE_RETURNED_L3)
-RECORD = 3
-"""Pauses between reads that make a record of a meter's habit."""
 
 
 class EvidenceCounts(NamedTuple):
@@ -44,7 +42,6 @@ class Evidence(NamedTuple):
     ups: Timeline  # power came back
     reads: Timeline  # a read was taken, or a ping answered
     offs: Timeline  # a ping found the meter dark
-    overdue: Ints  # per meter: a longer pause between two reads means that reads were missed; `NEVER`: not known
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
 
@@ -65,8 +62,8 @@ def read_evidence(
     folded = fold(believed, DOWN, UP, params)
     pings = _pings(known, topology, params)
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
-    life = timeline(pl.concat([reads.select("meter", "at"), living]))
-    ups = timeline(folded.ups)
+    life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living])))
+    ups = timeline(*_moments(folded.ups))
     spans = _end_by_reads(folded.spans, life, params)
     off = pings.filter(pl.col("answer") == PingAnswer.OFF)
     spans = _pinged_off(spans, off, (ups, life), topology)
@@ -92,8 +89,7 @@ def read_evidence(
         phase_spans=_phase_spans(believed, params),
         ups=ups,
         reads=life,
-        offs=timeline(off),
-        overdue=_overdue(life, topology),
+        offs=timeline(*_moments(off)),
         counts=counts,
         as_of=_as_of(folded.newest, life, pings, params),
     )
@@ -109,7 +105,7 @@ def _as_of(newest: int, life: Timeline, pings: pl.DataFrame, params: DetectParam
     if params.until is not None:
         return int(params.until.timestamp() * 1_000_000)
     asked = pings["at"].max()
-    return max(newest, int(life.at.max(initial=0)), asked if isinstance(asked, int) else 0)
+    return max(newest, int(life.times().max(initial=0)), asked if isinstance(asked, int) else 0)
 
 
 def _pings(known: Circumstances, topology: Topology, params: DetectParams) -> pl.DataFrame:
@@ -129,7 +125,7 @@ def _pinged_off(spans: Spans, off: pl.DataFrame, life: tuple[Timeline, Timeline]
     """Spans with those that only a ping found, dark since the meters around them fell silent."""
     if off.is_empty():
         return spans
-    confirmed = timeline(off).first_after(spans.meter, spans.start - 1) < spans.end
+    confirmed = timeline(*_moments(off)).first_after(spans.meter, spans.start - 1) < spans.end
     spans = spans._replace(pinged_off=confirmed, trusted=spans.trusted | confirmed)
     own = pl.DataFrame({"meter": spans.meter, "start": spans.start, "end": spans.end}).with_row_index("span")
     covered = off.join(own, on="meter").filter((pl.col("start") <= pl.col("at")) & (pl.col("at") < pl.col("end")))
@@ -195,18 +191,5 @@ def _lasting(spans: Spans, params: DetectParams) -> Spans:
     return spans.at(lasts)
 
 
-def _overdue(life: Timeline, topology: Topology) -> Ints:
-    """One and a half times the usual pause of each meter; of all meters where its own record is too short."""
-    same = life.meter[1:] == life.meter[:-1]
-    meter, pause = life.meter[1:][same], np.diff(life.at)[same]
-    overdue = np.full(len(topology.customer), NEVER)
-    if len(pause) < RECORD:
-        return overdue
-    overdue[:] = int(np.median(pause) * 1.5)
-    order = np.lexsort((pause, meter))
-    meter, pause = meter[order], pause[order]
-    first = np.flatnonzero(np.r_[True, meter[1:] != meter[:-1]])
-    count = np.diff(np.append(first, len(meter)))
-    own = count >= RECORD
-    overdue[meter[first[own]]] = pause[first[own] + count[own] // 2] * 3 // 2
-    return overdue
+def _moments(told: pl.DataFrame) -> tuple[Ints, Ints]:
+    return told["meter"].to_numpy(), told["at"].to_numpy()

@@ -69,6 +69,8 @@ def forget(state: DetectState, params: DetectParams) -> DetectState:
     outages = state.published.outages.join(archived, on="incident_id", how="anti")
     anchors = state.published.anchors.join(archived, on="incident_id", how="anti")
     needed = anchors.group_by("meter_id").agg(since=pl.col("start").min() - params.late_s * 1_000_000)
+    if archived.is_empty() and _is_young(state, horizon):
+        return state
     since = pl.min_horizontal("since", pl.lit(horizon))
     events = state.events.join(needed, on="meter_id", how="left").filter(
         pl.max_horizontal("received_at", "occurred_at").to_physical() >= since
@@ -78,6 +80,12 @@ def forget(state: DetectState, params: DetectParams) -> DetectState:
         reads=_kept_reads(state, needed, horizon),
         published=Published(outages, anchors),
     )
+
+
+def _is_young(state: DetectState, horizon: int) -> bool:
+    """Whether nothing in the state is older than the horizon."""
+    oldest = [state.reads["at"].min(), state.events["received_at"].to_physical().min()]
+    return all(not isinstance(at, int) or at >= horizon for at in oldest)
 
 
 def _kept_reads(state: DetectState, needed: pl.DataFrame, horizon: int) -> pl.DataFrame:

@@ -89,7 +89,7 @@ def _undecided(
 def _spread(meter: Ints, level: int, evidence: Evidence, topology: Topology, params: DetectParams) -> Ints:
     """The best readers of each node, one child after the other."""
     child = topology.node_of[level - 1] if level else topology.customer
-    reads = np.bincount(evidence.reads.meter, minlength=len(topology.customer))
+    reads = np.bincount(evidence.reads.meters(), minlength=len(topology.customer))
     ranked = (
         pl.DataFrame(
             {"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads[meter]}

@@ -3,12 +3,17 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from outage.topology import Flags, Ints
 
 NEVER: Final = 2**62
 """An end that has not been seen, in microseconds: later than every instant."""
+
+
+RECORD: Final = 3
+"""Pauses between moments that make a habit."""
+SAMPLE: Final = 50_000
+"""Pauses that suffice to know the habit of a fleet."""
 
 
 class Spans(NamedTuple):
@@ -58,45 +63,84 @@ def joined(first: Spans, second: Spans) -> Spans:
 
 
 class Timeline(NamedTuple):
-    """Moments of meters, by meter and time, with the keys to look them up by."""
+    """Moments of meters, by meter and time, in one array of keys: meter · width + time since `low`, in `unit_us`."""
 
-    meter: Ints
-    at: Ints
-    keys: Ints  # meter and millisecond in one number
-    low: int  # earliest millisecond
-    width: int  # milliseconds kept for one meter
+    keys: Ints
+    low: int
+    width: int
+    unit_us: int
+
+    def meters(self) -> Ints:
+        """The meter of every moment."""
+        meters: Ints = self.keys // self.width
+        return meters
+
+    def times(self) -> Ints:
+        """Every moment, in microseconds."""
+        return self._time(self.keys)
 
     def first_after(self, meter: Ints, after: Ints) -> Ints:
         """For each (meter, instant) the first moment later than it, or `NEVER`."""
         if not len(self.keys):
             return np.full(len(meter), NEVER)
         place = self._places(meter, after)
-        ahead = np.minimum(place, len(self.keys) - 1)
-        there = (place < len(self.keys)) & (self.meter[ahead] == meter)
-        return np.where(there, self.at[ahead], NEVER)
+        found = self.keys[np.minimum(place, len(self.keys) - 1)]
+        there = (place < len(self.keys)) & (found // self.width == meter)
+        return np.where(there, self._time(found), NEVER)
 
     def last_until(self, meter: Ints, until: Ints) -> Ints:
         """For each (meter, instant) the last moment not later than it, or -1."""
         if not len(self.keys):
             return np.full(len(meter), -1)
         place = self._places(meter, until) - 1
-        behind = np.maximum(place, 0)
-        there = (place >= 0) & (self.meter[behind] == meter)
-        return np.where(there, self.at[behind], -1)
+        found = self.keys[np.maximum(place, 0)]
+        there = (place >= 0) & (found // self.width == meter)
+        return np.where(there, self._time(found), -1)
+
+    def usual_pauses(self, meter: Ints) -> Ints:
+        """For each meter the median pause between two of its moments, -1 where it has fewer than three pauses."""
+        first = np.searchsorted(self.keys, meter * self.width, "left")
+        after = np.searchsorted(self.keys, (meter + 1) * self.width, "left")
+        count = np.maximum(after - first - 1, 0)
+        owner = np.repeat(np.arange(len(meter)), count)
+        place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+        pause = self.keys[place + 1] - self.keys[place]
+        pause = pause[np.lexsort((pause, owner))]
+        middle = np.cumsum(count) - count + count // 2
+        enough = count >= RECORD
+        usual = np.full(len(meter), -1)
+        usual[enough] = pause[middle[enough]] * self.unit_us
+        return usual
+
+    def common_pause(self) -> int:
+        """The median pause of all meters, out of a sample; -1 where there are fewer than three."""
+        step = max(1, len(self.keys) // SAMPLE)
+        before, after = self.keys[:-1:step], self.keys[1::step]
+        pauses = (after - before)[before // self.width == after // self.width]
+        return int(np.median(pauses)) * self.unit_us if len(pauses) >= RECORD else -1
+
+    def _time(self, keys: Ints) -> Ints:
+        times: Ints = (keys % self.width - 1 + self.low) * self.unit_us
+        return times
 
     def _places(self, meter: Ints, instant: Ints) -> Ints:
         """Number of moments at or before each (meter, instant)."""
-        wanted = meter * self.width + np.clip(instant // 1000 - self.low, -1, self.width - 2) + 1
+        wanted = meter * self.width + np.clip(instant // self.unit_us - self.low, -1, self.width - 2) + 1
         places: Ints = np.searchsorted(self.keys, wanted, "right")
         return places
 
 
-def timeline(moments: pl.DataFrame) -> Timeline:
-    """The moments `meter`, `at` (microseconds) of a frame, in any order; repeats are one."""
-    ordered = moments.select("meter", "at").sort("meter", "at")
-    meter, at = ordered["meter"].to_numpy(), ordered["at"].to_numpy()
-    new = np.r_[True, (meter[1:] != meter[:-1]) | (at[1:] != at[:-1])][: len(at)]
-    meter, at = meter[new], at[new]
-    low = int(at.min(initial=NEVER)) // 1000
-    width = max(int(at.max(initial=0)) // 1000 - low, 0) + 2
-    return Timeline(meter, at, meter * width + (at // 1000 - low) + 1, low, width)
+def timeline(meter: Ints, at: Ints) -> Timeline:
+    """The moments `at` (microseconds) of the meters, in any order; repeats are one.
+
+    Kept to the microsecond; a hundred days of a million meters and more are kept to the millisecond.
+    """
+    if not len(meter):
+        return Timeline(np.empty(0, np.int64), 0, 2, 1)
+    most = int(meter.max()) + 2
+    unit = 1 if (int(at.max()) - int(at.min()) + 3) < 2**62 // most else 1000
+    times = at // unit
+    low = int(times.min())
+    width = int(times.max()) - low + 2
+    keys = np.sort(meter * width + (times - low) + 1)
+    return Timeline(keys[np.r_[True, keys[1:] != keys[:-1]]], low, width, unit)

@@ -162,7 +162,8 @@ def _near(spans: Spans, believed: pl.DataFrame, kinds: tuple[EventKind, ...], wi
 
 
 def _told(believed: pl.DataFrame, kinds: tuple[EventKind, ...]) -> Timeline:
-    return timeline(believed.filter(pl.col("event").is_in(list(kinds))))
+    told = believed.filter(pl.col("event").is_in(list(kinds)))
+    return timeline(told["meter"].to_numpy(), told["at"].to_numpy())
 
 
 def _ordered(spans: Spans, known: Circumstances, topology: Topology, kind: OrderKind) -> Flags:

@@ -96,7 +96,7 @@ def _is_quiet(dark: Found, evidence: Evidence) -> Flags:
     if not len(quiet.meter):
         return np.zeros(len(meter), bool)
     told = pl.DataFrame({"meter": quiet.meter, "at": quiet.start, "end": quiet.end})
-    begun = timeline(told).last_until(meter, onset)
+    begun = timeline(quiet.meter, quiet.start).last_until(meter, onset)
     asked = pl.DataFrame({"meter": meter, "at": begun, "onset": onset})
     ends = told.group_by("meter", "at").agg(pl.col("end").max())
     end = asked.join(ends, on=["meter", "at"], how="left", maintain_order="left")["end"].fill_null(-1).to_numpy()
