@@ -10,6 +10,7 @@ import polars as pl
 
 from billing_export.determinants import seal
 from billing_export.findings import Finding
+from billing_export.identity import lines_id_of
 from billing_export.spans import DeterminantParams
 from schemas.errors import ContractError
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, conform
@@ -132,7 +133,8 @@ def resubmit(refused: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
     """The refused lines as a new batch: DETERMINANTS with another batch id, line numbers from 1."""
     origin = ",".join(sorted(refused["batch_id"].unique().to_list()))
     again = msgspec.structs.replace(params, cycle=f"{params.cycle}|again:{origin}")
-    return seal(conform(refused, DETERMINANTS), again)
+    lines = conform(refused, DETERMINANTS)
+    return seal(lines, lines_id_of(lines, again))
 
 
 def silent(batches: pl.DataFrame, now: datetime, limit: timedelta) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from billing_export.located import I64
 from billing_export.segments import QUALITIES, Rows
+from billing_export.usage import Civil
 from schemas.codes import Quality
 
 _NEVER = (Quality.MISSING, Quality.SUSPECT)
@@ -40,40 +41,49 @@ class Peaks(NamedTuple):
 
 
 def never_sets_peak(rows: Rows, takes_estimates: Mask) -> Mask:
-    """Rows that disqualify their window; `takes_estimates` is per row, by the tariff."""
-    quality = rows.quality
-    never = rows.partial.copy()
-    for name in _NEVER:
-        never |= quality == QUALITIES.index(name.value)
-    estimated: Mask = quality == QUALITIES.index(Quality.ESTIMATED.value)
-    never |= estimated & ~takes_estimates
+    """Rows that disqualify their window.
+
+    Args:
+        rows: Intervals.
+        takes_estimates: Per segment: the tariff lets estimated intervals set the maximum.
+    """
+    disqualifies = np.zeros(len(QUALITIES), dtype=bool)
+    for name in (*_NEVER, Quality.ESTIMATED):
+        disqualifies[QUALITIES.index(name.value)] = True
+    never: Mask = disqualifies[rows.quality] | rows.partial
+    if takes_estimates.any():
+        estimated = rows.quality == QUALITIES.index(Quality.ESTIMATED.value)
+        never &= ~(estimated & takes_estimates[rows.segment] & ~rows.partial)
     return never
 
 
-def block_windows(rows: Rows, bad: Mask, entry: I64, length_s: I64, code: npt.NDArray[np.int16]) -> Windows:
+def block_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
     """Windows aligned to local midnight.
 
     Args:
         rows: Intervals.
         bad: Rows that disqualify their window.
-        entry: Number of the block window that each row lies in (equal and adjacent: one window).
-        length_s: Length of a window, per row.
-        code: Period of use, per row.
+        civil: Civil time of the rows.
     """
-    new = (np.diff(rows.segment, prepend=-1) != 0) | (np.diff(entry, prepend=-1) != 0)
+    entry = civil.window[civil.entry]
+    new = np.diff(entry, prepend=-1) != 0
+    new[rows.starts] = True
     first = np.flatnonzero(new)
     if not len(first):
         return _no_windows()
-    seconds = np.add.reduceat(rows.seconds, first)
+    at = civil.entry[first]
+    length = civil.window_min[at].astype(np.int64) * 60
     energy = np.add.reduceat(rows.value, first)
-    spoilt = np.logical_or.reduceat(bad, first)
-    length = length_s[first]
+    seconds = np.add.reduceat(rows.seconds, first)
+    spoilt = np.logical_or.reduceat(bad, first) if bad.any() else np.zeros(len(first), dtype=bool)
     usable = ~spoilt & (seconds == length)
-    return Windows(rows.segment[first], rows.minute[first], code[first], _mean_power(energy, length), usable)
+    power = _mean_power(energy, length)
+    return Windows(rows.segment[first], rows.minute[first], civil.period[at], power, usable)
 
 
-def sliding_windows(rows: Rows, bad: Mask, length_s: I64, code: npt.NDArray[np.int16]) -> Windows:
-    """A window at the start of every interval, as long as `length_s`; the last ones of a segment do not fit."""
+def sliding_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
+    """A window at the start of every interval; the last ones of a segment do not fit."""
+    length_s, code = civil.window_min[civil.entry].astype(np.int64) * 60, civil.period[civil.entry]
     step = np.maximum(length_s // np.maximum(rows.seconds, 1), 1)
     after = np.arange(len(step), dtype=np.int64) + step
     last = np.minimum(after - 1, max(len(step) - 1, 0))

@@ -1,14 +1,13 @@
 """Stage `compute_determinants`: what a bill is made of, from judged intervals and a tariff, exact to 1 mWh."""
 
-import hashlib
-import uuid
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from billing_export.derived import load_factor_lines, power_factor_lines
+from billing_export.identity import batch_id_of, rested
 from billing_export.lines import BILLED_CHANNELS, judge
-from billing_export.located import metered, newest
+from billing_export.located import metered, newest, streams_in
 from billing_export.registers import register_lines
 from billing_export.segments import cut
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
@@ -17,9 +16,6 @@ from billing_export.tariffs import TariffBook
 from billing_export.usage import civil_rows, usage
 from billing_export.virtual import with_virtual
 from schemas.frames import CHANNEL, DETERMINANTS, FINALS, METERS, READS, UTC_US, conform
-
-BATCH_NAMESPACE: Final = uuid.UUID("5f6c0a0e-3d0a-5b8e-9c55-0d7c7b1f4a10")
-"""Namespace of batch ids; any fixed value would do, but it must never change."""
 
 _ORDER: Final = ["account_id", "service_point_id", "meter_id", "period_start", "determinant", "channel"]
 
@@ -31,6 +27,17 @@ class Determinants(NamedTuple):
     """DETERMINANTS, sorted by account, service point, meter, time and determinant."""
     findings: pl.DataFrame
     """FINDINGS: held lines with their reason, and lines whose maximum may be hidden."""
+
+
+class Lines(NamedTuple):
+    """Lines of a part of the meters."""
+
+    determinants: pl.DataFrame
+    """DETERMINANTS without batch and numbers."""
+    findings: pl.DataFrame
+    """FINDINGS."""
+    resting: pl.DataFrame
+    """RESTING: what the lines rest on, held ones too."""
 
 
 def compute_determinants(
@@ -55,17 +62,18 @@ def compute_determinants(
         final are missing.
     """
     lines = compute_lines(with_virtual(finals, tariffs.virtual), meters, reads, tariffs, params)
-    return Determinants(seal(lines.determinants, params), lines.findings)
+    return Determinants(seal(lines.determinants, batch_id_of(lines.resting, params)), lines.findings)
 
 
 def compute_lines(
     finals: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame, tariffs: TariffBook, params: DeterminantParams
-) -> Determinants:
+) -> Lines:
     """The lines of a part of the meters: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
     channels = pl.Series(BILLED_CHANNELS, dtype=CHANNEL)
     billed = newest(conform(finals, FINALS).filter(pl.col("channel").is_in(channels.implode())))
-    spans = billing_spans(metered(billed), conform(meters, METERS), tariffs, params)
-    found = cut(billed, spans.spans)
+    streams = streams_in(billed)
+    spans = billing_spans(metered(streams), conform(meters, METERS), tariffs, params)
+    found = cut(billed, streams, spans.spans)
     civil = civil_rows(found, tariffs, params.holidays)
     used = usage(found.rows, civil)
     demand = demand_lines(found, civil, used, tariffs)
@@ -75,24 +83,14 @@ def compute_lines(
     registers = register_lines(conform(reads, READS), spans.spans)
     lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers, tariffs)])
     said = [spans.findings, judged.findings, demand.findings, straddling(found, used)]
-    return Determinants(lines, pl.concat([rows.cast(FINDINGS) for rows in said]))
+    summed = found.segments.with_columns(value_milli=pl.Series(used.value.sum(axis=1), dtype=pl.Int64))
+    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), rested(summed, registers))
 
 
-def seal(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
-    """The same lines sorted and numbered, under a batch id that the same inputs give again.
-
-    The id is the UUIDv5 of consumer, cycle, period and revision set, which is the digest of what the lines rest on.
-    """
+def seal(lines: pl.DataFrame, batch_id: str) -> pl.DataFrame:
+    """The same lines sorted and numbered from 1, under the id of their batch."""
     ordered = lines.sort(_ORDER, nulls_last=False, maintain_order=True)
-    resting = ordered.select(
-        "meter_id", "service_point_id", "period_start", "channel", "determinant", "source_revision", "value_milli",
-        "ratio", "sign", "determinant_revision", "supersedes",
-    )  # fmt: skip
-    digest = hashlib.sha256(resting.write_csv().encode()).hexdigest()
-    name = "|".join([params.consumer, params.cycle, str(params.date_from), str(params.date_to), digest])
-    return ordered.with_columns(
-        batch_id=pl.lit(str(uuid.uuid5(BATCH_NAMESPACE, name))), line_no=pl.int_range(1, pl.len() + 1, dtype=pl.Int32)
-    )
+    return ordered.with_columns(batch_id=pl.lit(batch_id), line_no=pl.int_range(1, pl.len() + 1, dtype=pl.Int32))
 
 
 def _as_contract(lines: pl.DataFrame, tariffs: TariffBook) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """Stage `export`: finals to the bytes of market files, and the manifest that proves them whole."""
 
 import hashlib
-import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -9,9 +8,9 @@ from typing import Final, NamedTuple
 import msgspec
 import polars as pl
 
-from billing_export.determinants import BATCH_NAMESPACE
 from billing_export.formats import FORMATS
-from billing_export.located import locate, metered, newest, newest_judged_at
+from billing_export.identity import batch_id_of, resting_on
+from billing_export.located import locate, metered, newest, newest_judged_at, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.spans import billing_spans
@@ -49,9 +48,9 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
         ContractError: An unknown format, no day, or a frame of another shape.
     """
     checked = checked_inputs(inputs)
-    rendered = [_rendered(checked, form, params) for form in formats_of(params)]
-    tally = joined([one.section.tally for one in rendered])
-    batch_id = batch_id_of(tally, params)
+    asked = params.determinants()
+    batch_id = batch_id_of(resting_on(checked, asked), asked)
+    rendered = [_rendered(checked, form, (batch_id, params)) for form in formats_of(params)]
     files: list[RenderedFile] = []
     sections: list[Section] = []
     for one in rendered:
@@ -59,6 +58,7 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
         named = [RenderedFile(names[part], content, records) for part, (content, records) in one.parts.items()]
         sections.append(one.section._replace(files=tuple(entry_of(file) for file in named)))
         files.extend(named)
+    tally = joined([one.section.tally for one in rendered])
     return Export(tuple(files), render_manifest(batch_id, params, sections, run_ids([checked])), tally)
 
 
@@ -87,10 +87,11 @@ class _Rendered(NamedTuple):
     """Content and records of each file."""
 
 
-def _rendered(inputs: ExportInputs, form: Format, params: ExportParams) -> _Rendered:
+def _rendered(inputs: ExportInputs, form: Format, of: tuple[str, ExportParams]) -> _Rendered:
+    batch_id, params = of
     created = created_at([inputs], form, params)
     pieces: dict[str, list[Piece]] = {}
-    for piece in form.render(iter([inputs]), Heading(created, params)):
+    for piece in form.render(iter([inputs]), Heading(created, batch_id, params)):
         pieces.setdefault(piece.part, []).append(piece)
     tally = joined([piece.tally for some in pieces.values() for piece in some if piece.tally])
     parts = {
@@ -107,8 +108,9 @@ def created_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams
     asked = params.determinants(form.timezone)
     newest_at = []
     for part in parts:
-        spans = billing_spans(metered(part.finals), part.meters, part.tariffs, asked).spans
-        newest_at.append(newest_judged_at(part.finals, locate(part.finals, spans)))
+        streams = streams_in(part.finals)
+        spans = billing_spans(metered(streams), part.meters, part.tariffs, asked).spans
+        newest_at.append(newest_judged_at(part.finals, locate(streams, spans)))
     return max(newest_at)
 
 
@@ -132,23 +134,13 @@ def run_ids(parts: Iterable[ExportInputs]) -> list[str]:
     return sorted({run for part in parts for run in part.finals["run_id"].unique().to_list()})
 
 
-def batch_id_of(tally: Tally, params: ExportParams) -> str:
-    """UUIDv5 of consumer, formats, cycle, period and the digest of the revisions used."""
-    resting = tally.revisions.sort("meter_id", "stream", "source_revision", "value_milli").write_csv()
-    digest = hashlib.sha256(resting.encode()).hexdigest()
-    period = f"{params.date_from}|{params.date_to}"
-    return str(
-        uuid.uuid5(BATCH_NAMESPACE, f"{params.receiver}|{'+'.join(params.formats)}|{params.cycle}|{period}|{digest}")
-    )
-
-
 def parts_of(inputs: ExportInputs, size: int) -> Iterator[ExportInputs]:
     """The same inputs by about `size` meters at a time: all meters of an NMI or service point are in one part.
 
     Parts follow one another as formats order their records: by NMI, else service point, else meter.
     """
     whole = checked_inputs(inputs)
-    for names in meter_groups(metered(whole.finals), whole.meters, size):
+    for names in meter_groups(metered(streams_in(whole.finals)), whole.meters, size):
         chosen = pl.col("meter_id").is_in(names.implode())
         yield whole._replace(
             finals=whole.finals.filter(chosen), meters=whole.meters.filter(chosen), reads=whole.reads.filter(chosen)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from billing_export.determinants import seal
+from billing_export.identity import lines_id_of
 from billing_export.spans import DeterminantParams
 from schemas.frames import DETERMINANTS, conform
 
@@ -113,5 +114,5 @@ def _link(batch: str, line: str) -> pl.Expr:
 
 def _sealed(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
     # Reversals first within a determinant: whoever stops half way has taken back before he charges again.
-    ordered = lines.sort("sign", maintain_order=True)
-    return seal(ordered, params)
+    ordered = lines.sort("sign", "meter_id", "determinant", "period_start", maintain_order=True)
+    return seal(ordered, lines_id_of(ordered, params))

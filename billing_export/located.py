@@ -1,7 +1,7 @@
 """Where in the finals each installation's intervals lie: newest versions in order, and ranges of rows."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,30 +35,56 @@ def newest(finals: pl.DataFrame) -> pl.DataFrame:
     return ordered.filter(last)
 
 
-def metered(finals: pl.DataFrame) -> pl.DataFrame:
+class Streams(NamedTuple):
+    """Where each meter and channel begins in finals as `newest` left them; looked up once, used twice."""
+
+    streams: pl.DataFrame
+    """`stream`, `meter_id`, `channel`, `service_point_id`? (of its last row), `length_s` (of its first interval)."""
+    key: I64
+    """Stream and minute of every row in one ascending number."""
+
+
+def streams_in(finals: pl.DataFrame) -> Streams:
+    """The streams of finals as `newest` left them."""
+    new = (pl.col("meter_id") != pl.col("meter_id").shift(1)) | (pl.col("channel") != pl.col("channel").shift(1))
+    numbered = finals.select(new=new.fill_null(value=True), minute=minute("interval_start"))
+    starts = numbered["new"].arg_true()
+    first = starts.to_numpy().astype(np.int64)
+    last = pl.Series(np.append(first[1:], finals.height)[: len(first)] - 1)
+    streams = finals[starts].select("meter_id", "channel", length_s=pl.col("interval_s").cast(pl.Int64))
+    streams = streams.with_columns(
+        stream=pl.int_range(pl.len(), dtype=pl.Int64), service_point_id=finals["service_point_id"].gather(last)
+    )
+    lengths = np.diff(np.append(first, finals.height))
+    stream = np.repeat(np.arange(len(first), dtype=np.int64) << _STREAM_BITS, lengths)
+    return Streams(streams, stream + numbered["minute"].to_numpy())
+
+
+def metered(streams: Streams) -> pl.DataFrame:
     """`meter_id` and `service_point_id`? of every meter that has finals."""
-    return finals.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
+    named = streams.streams.group_by("meter_id", maintain_order=True)
+    return named.agg(pl.col("service_point_id").drop_nulls().last())
 
 
-def locate(finals: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+def locate(streams: Streams, spans: pl.DataFrame) -> pl.DataFrame:
     """The rows of every stream that lie wholly inside every span of its meter.
 
     Args:
-        finals: FINALS as `newest` leaves them.
+        streams: Of finals as `newest` leaves them.
         spans: As `billing_spans` leaves them.
 
     Returns:
         One row per (span, channel) that has intervals: the columns of the span, `channel`, `length_s` (of its first
-        interval), and `lo`, `hi`: the half-open range of rows of `finals`. In the order of the finals.
+        interval), and `lo`, `hi`: the half-open range of rows of the finals. In the order of the finals.
     """
-    streams, key = _streams(finals)
-    bounds = streams.join(spans, on="meter_id", how="inner", maintain_order="left").with_columns(
+    known = streams.streams.drop("service_point_id")
+    bounds = known.join(spans, on="meter_id", how="inner", maintain_order="left").with_columns(
         lower=pl.col("stream") * (1 << _STREAM_BITS) - (-_physical("span_from") // _MINUTE_US),
         # The last interval of a span is the one that ends in it.
         upper=pl.col("stream") * (1 << _STREAM_BITS) + minute("span_to") - pl.col("length_s") // 60 + 1,
     )
-    lo = np.searchsorted(key, bounds["lower"].to_numpy())
-    hi = np.searchsorted(key, bounds["upper"].to_numpy())
+    lo = np.searchsorted(streams.key, bounds["lower"].to_numpy())
+    hi = np.searchsorted(streams.key, bounds["upper"].to_numpy())
     ranged = bounds.with_columns(lo=pl.Series(lo, dtype=pl.Int64), hi=pl.Series(hi, dtype=pl.Int64))
     return ranged.filter(pl.col("lo") < pl.col("hi")).drop("stream", "lower", "upper")
 
@@ -82,18 +108,6 @@ def newest_judged_at(finals: pl.DataFrame, located: pl.DataFrame) -> datetime:
 def minute(column: str) -> pl.Expr:
     """Minutes since 1970-01-01T00:00Z."""
     return _physical(column) // _MINUTE_US
-
-
-def _streams(finals: pl.DataFrame) -> tuple[pl.DataFrame, I64]:
-    new = (pl.col("meter_id") != pl.col("meter_id").shift(1)) | (pl.col("channel") != pl.col("channel").shift(1))
-    numbered = finals.select(
-        stream=new.fill_null(value=True).cast(pl.Int64).cum_sum() - 1, minute=minute("interval_start")
-    )
-    stream = numbered["stream"].to_numpy()
-    first = np.flatnonzero(np.diff(stream, prepend=-1))
-    streams = finals[first].select("meter_id", "channel", length_s="interval_s")
-    streams = streams.with_columns(pl.col("length_s").cast(pl.Int64), stream=pl.Series(stream[first]))
-    return streams, (stream << _STREAM_BITS) + numbered["minute"].to_numpy()
 
 
 def _physical(column: str) -> pl.Expr:

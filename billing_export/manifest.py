@@ -1,13 +1,17 @@
 """The manifest: counts, sums and hashes by which a receiver proves that an export is whole and right."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
 from billing_export.pieces import ExportParams, Format, Tally
 from billing_export.render import kilo_text
+from schemas.codes import Uom
+
+_RATIO: Final = Uom.ONE.value
+"""Ratios have no sum."""
 
 
 class FileEntry(NamedTuple):
@@ -73,7 +77,7 @@ def _section(section: Section) -> dict[str, object]:
 def _control_totals(totals: pl.DataFrame) -> list[dict[str, object]]:
     summed = totals.group_by("uom", "determinant").agg(pl.col("lines").sum(), pl.col("value_milli").sum())
     return [
-        {"uom": uom, "determinant": determinant, "count": lines, "sum": kilo_text(value)}
+        {"uom": uom, "determinant": determinant, "count": lines, "sum": None if uom == _RATIO else kilo_text(value)}
         for uom, determinant, lines, value in summed.sort("uom", "determinant").rows()
     ]
 

@@ -122,6 +122,7 @@ class Heading(NamedTuple):
     """What only the whole export knows and every file may state."""
 
     created: datetime
+    batch_id: str
     params: ExportParams
 
 

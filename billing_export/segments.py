@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from billing_export.located import I64, locate, minute, take
+from billing_export.located import I64, Streams, locate, minute, take
 from schemas.codes import RULE_BIT, Quality, Rule
 
 QUALITIES: Final = tuple(quality.value for quality in Quality)
@@ -33,6 +33,8 @@ class Rows(NamedTuple):
     partial: npt.NDArray[np.bool_]
     """The interval failed the check for partial, long or merged intervals."""
     version: I64
+    starts: I64
+    """Index of the first row of every segment; no segment is empty."""
 
 
 class Segments(NamedTuple):
@@ -44,24 +46,22 @@ class Segments(NamedTuple):
     rows: Rows
 
 
-def cut(finals: pl.DataFrame, spans: pl.DataFrame) -> Segments:
+def cut(finals: pl.DataFrame, streams: Streams, spans: pl.DataFrame) -> Segments:
     """Segments of every stream and span, with the intervals that lie wholly inside.
 
     Args:
         finals: FINALS as `newest` leaves them.
+        streams: Of the finals.
         spans: As `billing_spans` leaves them.
     """
-    located = locate(finals, spans)
-    rows = _rows(*take(finals, located))
+    located = locate(streams, spans)
+    lengths = (located["hi"] - located["lo"]).to_numpy()
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
+    rows = _rows(*take(finals, located), starts)
     return Segments(_described(located.drop("length_s"), rows), rows)
 
 
-def segment_starts(rows: Rows) -> I64:
-    """Index of the first row of every segment; no segment is empty."""
-    return np.flatnonzero(np.diff(rows.segment, prepend=-1)).astype(np.int64)
-
-
-def _rows(owner: I64, picked: pl.DataFrame) -> Rows:
+def _rows(owner: I64, picked: pl.DataFrame, starts: I64) -> Rows:
     columns = picked.select(
         minute=minute("interval_start"),
         seconds=pl.col("interval_s").cast(pl.Int64),
@@ -78,11 +78,12 @@ def _rows(owner: I64, picked: pl.DataFrame) -> Rows:
         quality=columns["quality"].cast(pl.Int64).to_numpy(),
         partial=columns["partial"].to_numpy(),
         version=columns["version"].to_numpy(),
+        starts=starts,
     )
 
 
 def _described(located: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-    starts = segment_starts(rows)
+    starts = rows.starts
     none = np.zeros(0, np.int64)
     version = np.maximum.reduceat(rows.version, starts) if len(starts) else none
     shortest = np.minimum.reduceat(rows.seconds, starts) if len(starts) else none

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from billing_export.located import locate, metered, newest, take
+from billing_export.located import locate, metered, newest, streams_in, take
 from billing_export.pieces import PARTIES, REVISIONS, ROUNDINGS, TOTALS, ExportInputs, Tally
 from billing_export.spans import DeterminantParams, billing_spans
 from schemas.codes import QUALITY_CODES, Channel, Method, Quality, QualityClass
@@ -33,9 +33,10 @@ def series_of(part: ExportInputs, params: DeterminantParams) -> Series:
     """The newest finals of the carried channels inside the period, by service point, meter, channel and time."""
     carried = pl.Series([channel.value for channel in CARRIED], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
-    spans = billing_spans(metered(finals), part.meters, part.tariffs, params)
+    streams = streams_in(finals)
+    spans = billing_spans(metered(streams), part.meters, part.tariffs, params)
     point = pl.coalesce("nmi", "service_point_id", "meter_id")
-    located = locate(finals, spans.spans).sort(point, "meter_id", "channel", "span_from")
+    located = locate(streams, spans.spans).sort(point, "meter_id", "channel", "span_from")
     members = located.with_row_index("member")
     owner, picked = take(finals, members)
     rows = picked.with_columns(member=pl.Series(owner)).with_columns(

@@ -13,8 +13,9 @@ import msgspec
 import polars as pl
 
 from billing_export.delivery import Delivered, settle
-from billing_export.export import batch_id_of, checked_inputs, created_at, formats_of, meter_groups, run_ids
-from billing_export.located import metered
+from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
+from billing_export.identity import batch_id_of, resting_on
+from billing_export.located import metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.virtual import with_virtual
@@ -56,7 +57,7 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     summed = with_virtual(scan.filter(pl.col("meter_id").is_in(terms)).collect(), rest.tariffs.virtual)
     virtual = summed.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
     real = scan.select("meter_id", "service_point_id").unique("meter_id", keep="any").collect(engine="streaming")
-    known = pl.concat([real, metered(virtual)])
+    known = pl.concat([real, metered(streams_in(virtual))])
     plain = rest._replace(tariffs=msgspec.structs.replace(rest.tariffs, virtual=()))
 
     def parts() -> Iterator[ExportInputs]:
@@ -76,8 +77,8 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     """Files and manifest of an export stand in the folder; the same bytes that `export` gives for the whole.
 
     Args:
-        parts: Gives the inputs part by part, each time anew: once to find the time of creation and the runs, once for
-            each format.
+        parts: Gives the inputs part by part, each time anew: once for the batch id, and for each
+            format twice, once of them for the time of creation.
         params: Formats, days, participants.
         folder: Where to; made where it is absent.
 
@@ -86,12 +87,11 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
     forms = formats_of(params)
-    runs = _runs(parts)
+    batch_id, runs = _identity(parts, params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sections, sinks = zip(*(_section(form, parts, params, folder) for form in forms), strict=True)
+        sections, sinks = zip(*(_section(form, parts, (batch_id, params), folder) for form in forms), strict=True)
         tally = joined([section.tally for section in sections])
-        batch_id = batch_id_of(tally, params)
         named, finished = [], []
         for section, files in zip(sections, sinks, strict=True):
             names = section.form.file_names(batch_id, params)
@@ -105,12 +105,15 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     return Streamed(delivered, manifest, tally)
 
 
-def _section(form: Format, parts: Parts, params: ExportParams, folder: Path) -> tuple[Section, dict[str, _Sink]]:
+def _section(
+    form: Format, parts: Parts, of: tuple[str, ExportParams], folder: Path
+) -> tuple[Section, dict[str, _Sink]]:
+    batch_id, params = of
     created = params.created or max(created_at([checked_inputs(part)], form, params) for part in parts())
     sinks: dict[str, _Sink] = {}
     tallies: list[Tally] = []
     try:
-        for piece in form.render((checked_inputs(part) for part in parts()), Heading(created, params)):
+        for piece in form.render((checked_inputs(part) for part in parts()), Heading(created, batch_id, params)):
             if piece.part not in sinks:
                 path = folder / f".{form.name}.{piece.part}.part"
                 sinks[piece.part] = _Sink(path, path.open("wb"), hashlib.sha256(), [])
@@ -134,5 +137,11 @@ def _entry(name: str, sink: _Sink) -> FileEntry:
     return FileEntry(name, sink.path.stat().st_size, sink.digest.hexdigest(), sum(sink.records))
 
 
-def _runs(parts: Parts) -> list[str]:
-    return sorted({run for part in parts() for run in run_ids([checked_inputs(part)])})
+def _identity(parts: Parts, params: ExportParams) -> tuple[str, list[str]]:
+    asked = params.determinants()
+    resting, runs = [], set()
+    for part in parts():
+        checked = checked_inputs(part)
+        resting.append(resting_on(checked, asked))
+        runs.update(run_ids([checked]))
+    return batch_id_of(pl.concat(resting), asked), sorted(runs)

@@ -9,7 +9,7 @@ from billing_export.demand import Mask, Peaks, Windows, block_windows, never_set
 from billing_export.derived import apparent_windows
 from billing_export.lines import findings, lines_of
 from billing_export.located import I64
-from billing_export.segments import Segments
+from billing_export.segments import QUALITIES, Segments
 from billing_export.spans import FINDINGS, versions_of
 from billing_export.tariffs import TariffBook
 from billing_export.usage import Civil, Usage
@@ -92,6 +92,9 @@ def _apparent_maxima(found: Segments, windows: Windows, counts: I64) -> DemandLi
     channel = found.segments["channel"].cast(pl.String)
     metered = (channel == Channel.APPARENT_DELIVERED).to_numpy()
     named = ["apparent_demand_max"] * count
+    reactive = channel.str.starts_with("reactive_").any()
+    if not metered.any() and not reactive:
+        return DemandLines(_no_lines(found), pl.DataFrame(schema=FINDINGS))
     direct = _maxima(found, counts, peaks(windows, count), named, metered)
     metered_spans = found.segments.filter(pl.Series(metered)).select(_SPAN)
     computed = apparent_windows(found, windows)
@@ -106,6 +109,11 @@ def _apparent_maxima(found: Segments, windows: Windows, counts: I64) -> DemandLi
     return DemandLines(lines.with_columns(uom=unit), pl.concat([direct.findings, derived.findings]))
 
 
+def _no_lines(found: Segments) -> pl.DataFrame:
+    none = np.zeros(0, np.int64)
+    return lines_of(found.segments.clear(), "", none, np.zeros((0, len(QUALITIES)), np.int64))
+
+
 def straddling(found: Segments, used: Usage) -> pl.DataFrame:
     """Findings `straddles_period`: intervals longer than the tariff's grid, so that time of use cannot be told."""
     rows = found.segments.with_columns(determinant=pl.lit("energy_tou"), across=pl.Series(used.straddling))
@@ -114,20 +122,18 @@ def straddling(found: Segments, used: Usage) -> pl.DataFrame:
 
 
 def _windows(found: Segments, civil: Civil, book: TariffBook) -> Windows:
-    rows, index = found.rows, civil.entry
+    rows = found.rows
     plans = found.segments.select("tariff", "timezone").rows()
-    newest = [versions_of(book, tariff, timezone)[-1] for tariff, timezone in plans]
-    takes = np.array([tariff.demand_takes_estimates for tariff in newest], dtype=bool)
-    slides = np.array([tariff.demand == "sliding" for tariff in newest], dtype=bool)
-    bad = never_sets_peak(rows, takes[rows.segment] if takes.any() else np.zeros(1, dtype=bool))
-    length, code = civil.window_min[index].astype(np.int64) * 60, civil.period[index]
+    known = {plan: versions_of(book, *plan)[-1] for plan in set(plans)}
+    takes = np.array([known[plan].demand_takes_estimates for plan in plans], dtype=bool)
+    slides = np.array([known[plan].demand == "sliding" for plan in plans], dtype=bool)
+    bad = never_sets_peak(rows, takes)
     if not slides.any():
-        return block_windows(rows, bad, civil.window[index], length, code)
-    sliding = sliding_windows(rows, bad, length, code)
+        return block_windows(rows, bad, civil)
+    sliding = sliding_windows(rows, bad, civil)
     if slides.all():
         return sliding
-    block = block_windows(rows, bad, civil.window[index], length, code)
-    return _merged(_kept(block, ~slides), _kept(sliding, slides))
+    return _merged(_kept(block_windows(rows, bad, civil), ~slides), _kept(sliding, slides))
 
 
 def _kept(windows: Windows, segments: Mask) -> Windows:

@@ -10,7 +10,7 @@ import polars as pl
 
 from billing_export.civil import CivilTable, civil_table
 from billing_export.located import I64
-from billing_export.segments import MISSING, QUALITIES, Rows, Segments, segment_starts
+from billing_export.segments import MISSING, QUALITIES, Rows, Segments
 from billing_export.spans import versions_of
 from billing_export.tariffs import TariffBook
 
@@ -56,7 +56,7 @@ def civil_rows(found: Segments, book: TariffBook, holidays: frozenset[date]) -> 
 
 def usage(rows: Rows, civil: Civil) -> Usage:
     """Energy and intervals of each segment by period of use; the sum over the periods is the total, exactly."""
-    starts = segment_starts(rows)
+    starts = rows.starts
     segments, periods = len(starts), max((len(names) for names in civil.names), default=1) or 1
     code = civil.period[civil.entry].astype(np.int64)
     value = np.zeros((segments, periods), np.int64)
@@ -77,14 +77,19 @@ def _absent(rows: Rows, civil: Civil, cell: I64, counts: I64) -> I64:
     segments, periods, _ = counts.shape
     if not segments:
         return np.zeros((0, periods), np.int64)
-    covered = np.bincount(cell, weights=rows.seconds.astype(np.float64), minlength=segments * periods)
-    shortest = np.minimum.reduceat(rows.seconds, segment_starts(rows))[:, None]
+    shortest = np.minimum.reduceat(rows.seconds, rows.starts)[:, None]
+    if rows.seconds.min() == rows.seconds.max():
+        covered = counts.sum(axis=2) * shortest
+    else:
+        weighed = np.bincount(cell, weights=rows.seconds.astype(np.float64), minlength=segments * periods)
+        covered = weighed.reshape(segments, periods).astype(np.int64)
     first, after = civil.bounds
     minutes = np.empty((segments, periods), np.int64)
     for period in range(periods):
         so_far = np.concatenate([[0], np.cumsum(civil.period == period)])
         minutes[:, period] = so_far[after] - so_far[first]
-    return np.maximum(minutes * 60 - covered.reshape(segments, periods).astype(np.int64), 0) // shortest
+    absent: I64 = np.maximum(minutes * 60 - covered, 0) // shortest
+    return absent
 
 
 def _straddling(rows: Rows, civil: Civil, segments: int) -> I64:

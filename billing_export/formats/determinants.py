@@ -26,7 +26,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     """
     asked = heading.params.determinants()
     computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
-    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), asked)
+    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
     shown = lines.with_columns(value=pl.coalesce(kilo_decimal(pl.col("value_milli")), "ratio"))
     findings = pl.concat([one.findings for one in computed])
     buffer = io.BytesIO()

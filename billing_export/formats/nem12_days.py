@@ -16,7 +16,7 @@ DAY_MIN: Final = 1440
 
 _COMMUNICATION, _OUTAGE, _FREE_TEXT = 76, 79, 0
 _MISSING_BIT: Final = 1 << RULE_BIT[Rule.MISSING_INTERVAL]
-_BY_QUALITY: Final = {Quality.ESTIMATED: "S18", Quality.OUTAGE: "S19", Quality.EDITED: "S16", Quality.SUSPECT: "S14"}
+_BY_QUALITY: Final = {Quality.ESTIMATED: "S18", Quality.OUTAGE: "S19", Quality.EDITED: "S16", Quality.SUSPECT: "A"}
 """Flag and method of a quality with a method that the table does not pair with it."""
 
 I64 = npt.NDArray[np.int64]
@@ -127,15 +127,17 @@ def _text_of(quality: object, method: object, final: object, failed: object) -> 
     flag = known.nem12 if known else _BY_QUALITY.get(kind, "A" if kind is Quality.VALID else "N")
     if final and flag[0] == "S":
         flag = "F" + flag[1:]
-    if flag[0] not in "SF":
-        return flag, "", ""  # a reason belongs to a substitute
     bits = int(str(failed))
-    if kind is Quality.OUTAGE:
-        return flag, str(_OUTAGE), ""
     if kind is Quality.SUSPECT:
         return flag, str(_FREE_TEXT), f"{kind.value} {_rule(bits)}".strip()
-    if kind is Quality.EDITED or not bits or bits & _MISSING_BIT:
-        return flag, str(_COMMUNICATION if kind is Quality.ESTIMATED else _FREE_TEXT), ""
+    if flag[0] not in "SF":
+        return flag, "", ""  # a reason belongs to a substitute
+    if kind is Quality.OUTAGE:
+        return flag, str(_OUTAGE), ""
+    if kind is Quality.EDITED:
+        return flag, str(_FREE_TEXT), kind.value
+    if not bits or bits & _MISSING_BIT:
+        return flag, str(_COMMUNICATION), ""
     return flag, str(_FREE_TEXT), _rule(bits)
 
 

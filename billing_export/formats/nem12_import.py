@@ -166,14 +166,14 @@ def _quality(field: str, reason: str, text: str) -> tuple[str, str | None, bool]
     flag, number = field[:1], int(field[1:]) if field[1:].isdigit() else 0
     method = _METHOD.get(number)
     final = flag == "F"
+    if text.partition(" ")[0] == Quality.SUSPECT.value and text.partition(" ")[2] in ("", *Rule):
+        return Quality.SUSPECT.value, None, False
     if flag == "A":
         return Quality.VALID.value, None, False
     if flag == "N":
         return Quality.MISSING.value, None, False
     if flag == "E":
         return Quality.ESTIMATED.value, Method.FORWARD.value, False
-    if text.partition(" ")[0] == Quality.SUSPECT.value and text.partition(" ")[2] in ("", *Rule):
-        return Quality.SUSPECT.value, None, False
     if number in _AGREED:
         return Quality.EDITED.value, Method.MANUAL.value, final
     if method is Method.ZERO and reason in _OUTAGE_REASONS:

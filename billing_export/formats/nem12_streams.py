@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from billing_export.lines import findings
-from billing_export.located import I64, locate, metered, minute, newest, take
+from billing_export.located import I64, locate, metered, minute, newest, streams_in, take
 from billing_export.pieces import ExportInputs
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from schemas.codes import Channel
@@ -50,8 +50,9 @@ def streams_of(part: ExportInputs, params: DeterminantParams) -> Streams:
     """
     carried = pl.Series([channel.value for channel in LETTER], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
-    spans = billing_spans(metered(finals), part.meters, part.tariffs, params)
-    located = locate(finals, spans.spans).with_columns(nmi=pl.coalesce("nmi", "service_point_id"))
+    streams_found = streams_in(finals)
+    spans = billing_spans(metered(streams_found), part.meters, part.tariffs, params)
+    located = locate(streams_found, spans.spans).with_columns(nmi=pl.coalesce("nmi", "service_point_id"))
     nameless = located.filter(pl.col("nmi").str.len_chars().fill_null(0) != NMI_LENGTH)
     members = _members(
         located.join(nameless, on=["meter_id", "channel", "lo"], how="anti", maintain_order="left"), finals

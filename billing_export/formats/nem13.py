@@ -10,7 +10,7 @@ import polars as pl
 
 from billing_export.formats.nem12_streams import LETTER, NMI_LENGTH, SERIAL_LENGTH, UOM
 from billing_export.lines import findings
-from billing_export.located import metered, newest
+from billing_export.located import metered, newest, streams_in
 from billing_export.pieces import (
     PARTIES,
     REVISIONS,
@@ -51,7 +51,9 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     yield Piece("nem13", f"100,NEM13,{created},{params.sender},{params.receiver}\r\n".encode(), 1)
     for part in parts:
         finals = newest(part.finals)
-        known = pl.concat([metered(finals), part.reads.select("meter_id", service_point_id=pl.lit(None, pl.String))])
+        known = pl.concat(
+            [metered(streams_in(finals)), part.reads.select("meter_id", service_point_id=pl.lit(None, pl.String))]
+        )
         meters = known.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
         spans = billing_spans(meters, part.meters, part.tariffs, params.determinants(NEM_TIMEZONE))
         pairs, held = _pairs(register_lines(part.reads, spans.spans))

@@ -29,7 +29,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     period, `QUANTITY` with six decimals, times UTC."""
     asked = heading.params.determinants()
     computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
-    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), asked)
+    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
     findings = pl.concat([one.findings for one in computed])
     yield Piece("oracle_ccb", _csv(lines), lines.height + 1, lines_tally(lines, findings))
 

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from billing_export.lines import findings
-from billing_export.located import metered
+from billing_export.located import metered, streams_in
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece
 from billing_export.registers import register_lines
 from billing_export.render import kilo_decimal, spreadsheet_safe
@@ -66,7 +66,9 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     """
     answers, said = [], []
     for part in parts:
-        spans = billing_spans(metered(part.finals), part.meters, part.tariffs, heading.params.determinants())
+        spans = billing_spans(
+            metered(streams_in(part.finals)), part.meters, part.tariffs, heading.params.determinants()
+        )
         registers = register_lines(part.reads, spans.spans)
         ends = registers.filter(pl.col("determinant") == "register_end")
         answered, held = _answered(ends, part.orders)

@@ -47,6 +47,16 @@ def test_the_manifest_states_size_hash_and_records_of_every_file() -> None:
     assert manifest["exports"][0]["parties"]["service_points"] == 1
 
 
+def test_the_batch_of_the_lines_is_the_batch_of_the_manifest_and_ratios_have_no_sum() -> None:
+    found = run()
+    manifest = json.loads(found.manifest)
+    lines = pl.read_parquet(io.BytesIO(found.files[0].content))
+    assert lines["batch_id"].unique().to_list() == [manifest["batch_id"]]
+    assert json.loads(run(formats=("nem12",)).manifest)["batch_id"] == manifest["batch_id"]
+    sums = {row["determinant"]: row["sum"] for row in manifest["exports"][0]["control_totals"]}
+    assert sums["load_factor"] is None
+
+
 def test_without_created_the_newest_judgement_dates_the_export_and_a_second_run_is_equal_to_the_byte() -> None:
     once, again = run(), run()
     assert once.files == again.files

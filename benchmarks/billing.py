@@ -1,0 +1,258 @@
+"""Intervals a second of determinants and of NEM12, beside plain pandas on the same finals, in one run.
+
+    python benchmarks/billing.py [--points 1000] [--rounds 5] [--peer 40] [--streamed 10000] [--days 31]
+
+Finals are quarter hours of one energy channel, one interval in fifty estimated; the tariff has two periods and demand
+over half hours. Ours is the whole stage: newest versions, spans, civil time, sums, counts, maxima, qualities, control
+totals. The peer is what one writes first in pandas: a loop over meters with `groupby`, `tz_convert`, `resample`,
+and for NEM12 a line a day. It gets fewer meters, or a round would take minutes; it costs the same for each. Rounds
+alternate; medians of wall time are compared.
+
+Linear: a quarter of the meters takes a quarter of the time. Memory: a fresh process exports all points of a Parquet
+file part by part; its largest resident set is printed.
+"""
+
+import argparse
+import gc
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+
+from billing_export.determinants import Determinants, compute_determinants
+from billing_export.export import export
+from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.spans import DeterminantParams
+from billing_export.stream import export_parts, parquet_parts
+from billing_export.tariffs import parse_tariffs
+from schemas.frames import CHANNEL, FINALS, METERS, METHOD, QUALITY, READS, UTC_US, conform
+from schemas.timegrid import NEM_TIMEZONE, day_bounds
+
+ZONE = "Australia/Brisbane"  # NEM time all year, so that both formats bill the same days
+TARIFFS = f"""
+[[tariff]]
+name = "tou"
+timezone = "{ZONE}"
+demand_window_min = 30
+[[tariff.period]]
+name = "peak"
+days = ["workday"]
+start = "07:00"
+end = "21:00"
+[[tariff.period]]
+name = "off_peak"
+"""
+FIRST = date(2026, 7, 1)
+STEP_S = 900
+
+
+def finals_of(first_meter: int, count: int, days: int) -> pl.DataFrame:
+    """FINALS of `count` meters, sorted as the store hands them out."""
+    slots = days * 86_400 // STEP_S
+    start = np.datetime64(day_bounds(FIRST, NEM_TIMEZONE)[0].replace(tzinfo=None), "us")
+    random = np.random.default_rng(first_meter)
+    names = pl.Series([name_of(first_meter + number) for number in range(count)])
+    estimated = random.random(count * slots) < 0.02
+    rows = pl.DataFrame(
+        {
+            "meter_id": names.gather(np.repeat(np.arange(count), slots)),
+            "interval_start": np.tile(start + np.arange(slots) * np.timedelta64(STEP_S, "s"), count),
+            "value_milli": random.integers(0, 900_000, count * slots),
+            "estimated": estimated,
+        }
+    )
+    made = rows.with_columns(
+        pl.col("interval_start").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+        service_point_id=pl.lit(None, dtype=pl.String),
+        channel=pl.lit("energy_delivered", dtype=CHANNEL),
+        interval_s=pl.lit(STEP_S, dtype=pl.Int32),
+        quality=pl.when("estimated").then(pl.lit("estimated")).otherwise(pl.lit("valid")).cast(QUALITY),
+        method=pl.when("estimated").then(pl.lit("linear")).cast(METHOD),
+        failed=pl.lit(0, dtype=pl.UInt64),
+        unjudged=pl.lit(0, dtype=pl.UInt64),
+        is_final_estimate=pl.lit(value=False),
+        version=pl.lit(1, dtype=pl.Int64),
+        judged_at=pl.lit(datetime(2026, 8, 2, tzinfo=UTC)).cast(UTC_US),
+        author=pl.lit(None, dtype=pl.String),
+        run_id=pl.lit("bench"),
+    )
+    return conform(made, FINALS)
+
+
+def name_of(number: int) -> str:
+    """A meter's name."""
+    return f"AMI{number:09d}"
+
+
+def meters_of(count: int) -> pl.DataFrame:
+    """METERS: a service point and an NMI each."""
+    names = [name_of(number) for number in range(count)]
+    nmis = [f"N{number:09d}" for number in range(count)]
+    rows = {"meter_id": names, "service_point_id": nmis, "nmi": nmis, "tariff": "tou", "timezone": ZONE}
+    return conform(pl.DataFrame(rows), METERS)
+
+
+def plain_determinants(finals: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """Totals, time of use, maxima and counts by quality and period, meter by meter: the values that ours must equal."""
+    lines: dict[tuple[str, str], int] = {}
+    for meter, versions in finals.groupby("meter_id"):
+        newest = versions.sort_values(["interval_start", "version"]).drop_duplicates("interval_start", keep="last")
+        local = newest.set_index("interval_start").tz_convert(ZONE)
+        peak = (local.index.day_of_week < 5) & (local.index.hour >= 7) & (local.index.hour < 21)
+        local["period"] = np.where(peak, "peak", "off_peak")
+        local["good"] = local["quality"] == "valid"
+        windows = local.resample("30min").agg({"value_milli": ["sum", "count"], "good": "min"})
+        windows.columns = ["energy", "count", "good"]
+        windows = windows[(windows["count"] == 2) & windows["good"]]
+        lines[meter, "energy_total"] = int(local["value_milli"].sum())
+        lines[meter, "demand_max"] = int(windows["energy"].max()) * 2
+        for period, part in local.groupby("period"):
+            lines[meter, f"energy_tou_{period}"] = int(part["value_milli"].sum())
+            lines[meter, f"n_estimated {period}"] = int((part["quality"] == "estimated").sum())
+            own = windows[windows.index.isin(part.index)]
+            lines[meter, f"demand_max_tou_{period}"] = int(own["energy"].max()) * 2
+    return lines
+
+
+def same_lines(ours: pl.DataFrame, theirs: dict[tuple[str, str], int]) -> bool:
+    """Whether every value of the peer is ours too."""
+    rows = ours.select("meter_id", "determinant", "value_milli", "n_estimated").rows()
+    known = {(meter, name): value for meter, name, value, _ in rows}
+    known |= {
+        (meter, name.replace("energy_tou_", "n_estimated ")): estimated
+        for meter, name, _, estimated in rows
+        if name.startswith("energy_tou_")
+    }
+    return all(known[key] == value for key, value in theirs.items())
+
+
+def plain_nem12(finals: pd.DataFrame) -> str:
+    """NEM12 text, day by day."""
+    lines = ["100,NEM12,202608010000,SENDER,RECEIVER"]
+    for meter, rows in finals.groupby("meter_id"):
+        newest = rows.sort_values(["interval_start", "version"]).drop_duplicates("interval_start", keep="last")
+        lines.append(f"200,{meter[-10:]},E1,E1,E1,,{meter},KWH,15,")
+        local = newest.set_index("interval_start").tz_convert(ZONE)
+        for day, part in local.groupby(local.index.date):
+            values, flag = [], "A" if (part["quality"] == "valid").all() else "V"
+            so_far = before = 0
+            for value in part["value_milli"]:
+                so_far += value
+                now = (so_far + 50) // 100
+                values.append(f"{(now - before) / 10_000:.4f}")
+                before = now
+            lines.append(f"300,{day:%Y%m%d},{','.join(values)},{flag},,,20260802000000,")
+            if flag == "V":
+                runs = (part["quality"] != part["quality"].shift()).cumsum()
+                at = 1
+                for _, run in part.groupby(runs):
+                    code = "A,," if run["quality"].iloc[0] == "valid" else "S17,76,"
+                    lines.append(f"400,{at},{at + len(run) - 1},{code}")
+                    at += len(run)
+    return "\r\n".join([*lines, "900", ""])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of wall time."""
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rates(options: argparse.Namespace) -> None:
+    """Rates of both stages beside the peer's, and of a quarter of the meters."""
+    book, until = parse_tariffs(TARIFFS), FIRST + timedelta(days=options.days)
+    finals, meters = finals_of(0, options.points, options.days), meters_of(options.points)
+    some = finals.head(finals.height // 4)
+    few = finals.head(finals.height // options.points * options.peer)
+    frame = few.with_columns(pl.col("quality").cast(pl.String)).to_pandas()
+    frame["interval_start"] = pd.to_datetime(frame["interval_start"], utc=True)
+    asked = DeterminantParams(date_from=FIRST, date_to=until)
+    nem12 = ExportParams(formats=("nem12",), date_from=FIRST, date_to=until)
+
+    def determinants(rows: pl.DataFrame) -> Determinants:
+        return compute_determinants(rows, meters, READS.empty(), book, asked)
+
+    def rendered(rows: pl.DataFrame) -> object:
+        return export(ExportInputs(rows, meters, READS.empty(), book), nem12)
+
+    print(f"same values as plain pandas: {same_lines(determinants(few).determinants, plain_determinants(frame))}")
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "determinants": (lambda: determinants(finals), finals.height),
+        "determinants, a quarter": (lambda: determinants(some), some.height),
+        "determinants, plain pandas": (lambda: plain_determinants(frame), few.height),
+        "nem12": (lambda: rendered(finals), finals.height),
+        "nem12, a quarter": (lambda: rendered(some), some.height),
+        "nem12, plain pandas": (lambda: plain_nem12(frame), few.height),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(options.rounds + 1):
+        for name, (run, _rows) in work.items():
+            seconds[name].append(timed(run))
+    rate = {name: rows / statistics.median(seconds[name][1:]) for name, (_, rows) in work.items()}
+    for name, each in rate.items():
+        once = seconds[name][1:]
+        spread = (max(once) - min(once)) / statistics.median(once)
+        print(f"{name:28} {each / 1e6:8.3f} M intervals/s   spread {spread:.0%}")
+    for stage in ("determinants", "nem12"):
+        print(f"{stage}: {rate[stage] / rate[f'{stage}, plain pandas']:.0f} x plain pandas")
+
+
+def streamed(points: int, days: int) -> None:
+    """Export a month of `points` service points from a file, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "finals.parquet"
+        writer = None
+        for first in range(0, points, 500):
+            table = finals_of(first, min(500, points - first), days).to_arrow()
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table.cast(writer.schema), row_group_size=500_000)
+        if writer is not None:
+            writer.close()
+        subprocess.run(
+            [sys.executable, __file__, "--child", folder, "--streamed", str(points), "--days", str(days)], check=True
+        )
+
+
+def child(folder: Path, points: int, days: int) -> None:
+    """Both formats, part by part; prints its largest resident set."""
+    rest = ExportInputs(FINALS.empty(), meters_of(points), READS.empty(), parse_tariffs(TARIFFS))
+    rows = points * days * 86_400 // STEP_S
+    for form in ("determinants", "nem12"):
+        asked = ExportParams(formats=(form,), date_from=FIRST, date_to=FIRST + timedelta(days=days))
+        out = folder / form
+        seconds = timed(
+            lambda asked=asked, out=out: export_parts(parquet_parts(folder / "finals.parquet", rest), asked, out)
+        )
+        size = sum(path.stat().st_size for path in out.iterdir())
+        print(f"streamed {form}: {rows / 1e6:.1f} M intervals, {rows / seconds / 1e6:.2f} M/s, {size / 1e6:.0f} MB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"largest resident set {peak:.2f} GB for {points} service points")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peer", type=int, default=40)
+    parser.add_argument("--streamed", type=int, default=10_000)
+    parser.add_argument("--days", type=int, default=31)
+    parser.add_argument("--child", type=Path)
+    chosen = parser.parse_args()
+    if chosen.child:
+        child(chosen.child, chosen.streamed, chosen.days)
+    else:
+        rates(chosen)
+        if chosen.streamed:
+            streamed(chosen.streamed, chosen.days)
