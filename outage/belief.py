@@ -10,10 +10,16 @@ from outage.params import DetectParams
 from outage.spans import NEVER, Spans, no_spans
 from outage.topology import Topology
 from schemas.codes import EventKind
-from schemas.frames import EVENTS, UTC_US, conform
+from schemas.frames import EVENTS, PROVENANCE, conform
 
 DOWN: Final = (EventKind.POWER_DOWN, EventKind.LAST_GASP)
 UP: Final = (EventKind.POWER_UP, EventKind.FIRST_BREATH)
+
+
+FILED_EVENTS: Final = EVENTS._replace(
+    nullable=EVENTS.nullable | frozenset(PROVENANCE), optional=EVENTS.optional | {"code", *PROVENANCE}
+)
+"""EVENTS as a file may hold them: where and when a message was received need not be known."""
 
 
 class Folded(NamedTuple):
@@ -29,10 +35,20 @@ class Folded(NamedTuple):
 
 
 def conform_events(events: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS with the event's own time where the reception time is absent: a file may keep none."""
-    occurred = pl.col("occurred_at").cast(UTC_US)
-    received = pl.col("received_at").cast(UTC_US) if "received_at" in events.columns else pl.lit(None, UTC_US)
-    return conform(events.with_columns(received_at=pl.coalesce(received, occurred)), EVENTS)
+    """EVENTS out of what a file may hold: without provenance, and with the event's own time for its reception.
+
+    Raises:
+        ContractError: A column besides those of the provenance is absent, or one has another type.
+    """
+    rows = conform(events, FILED_EVENTS)
+    return conform(
+        rows.with_columns(
+            pl.col("topic").fill_null(""),
+            pl.col("partition", "offset", "frame").fill_null(0),
+            received_at=pl.coalesce("received_at", "occurred_at"),
+        ),
+        EVENTS,
+    )
 
 
 def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:

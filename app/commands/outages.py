@@ -11,12 +11,14 @@ from app.files import parse_instant, read_frame, write_outputs
 from app.inputs import load_meters, load_types
 from app.options import Json, Out
 from app.summary import counts, progress, say, timed
+from outage.belief import FILED_EVENTS, conform_events
 from outage.detect import Detected, detect_outages
+from outage.map import render_map
 from outage.messages import FEEDS, render_feeds
 from outage.params import DetectParams
 from schemas.codes import Status
 from schemas.errors import ContractError
-from schemas.frames import EVENTS, HEARD, READS
+from schemas.frames import HEARD, READS
 
 
 def register(ami: typer.Typer) -> None:
@@ -30,6 +32,7 @@ def register(ami: typer.Typer) -> None:
         reads: Annotated[Path | None, typer.Option("--reads", metavar="F", help="READS: evidence of life.")] = None,
         until: Annotated[str | None, typer.Option("--until", metavar="T", help="State as of this instant.")] = None,
         formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="Feed; may repeat.")] = None,
+        picture: Annotated[bool, typer.Option("--map", help="Draw the incidents as map.svg.")] = False,
         json: Json = False,
     ) -> None:
         """Infer outages from last gasps and evidence of life: incidents by scope, and feeds for an OMS."""
@@ -37,13 +40,20 @@ def register(ami: typer.Typer) -> None:
         unknown = [name for name in wanted if name not in FEEDS]
         if unknown:
             raise ContractError(f"--format: {unknown[0]!r} is not one of {', '.join(sorted(FEEDS))}")
-        log = read_frame(events, EVENTS)
+        log = conform_events(read_frame(events, FILED_EVENTS))
         fleet = load_meters(meters, load_types(None))
         heard = HEARD.empty() if reads is None else heard_of_reads(read_frame(reads, READS))
         params = DetectParams(until=_until(until))
         with progress(f"inferring outages from {log.height} events"):
             detected, seconds = timed(lambda: detect_outages(log, fleet, heard, params))
-        write_outputs(out, {"outages.parquet": detected.outages, **render_feeds(detected.outages, wanted)})
+        files: dict[str, pl.DataFrame | bytes | str] = {
+            "outages.parquet": detected.outages,
+            "interruptions.parquet": detected.interruptions,
+            **render_feeds(detected.outages, wanted),
+        }
+        if picture:
+            files["map.svg"] = render_map(detected.outages, fleet, f"Outages in {events.name}")
+        write_outputs(out, files)
         say(detected_summary(log.height, detected, seconds), as_json=json)
 
 
@@ -63,6 +73,9 @@ def detected_summary(events: int, detected: Detected, seconds: float) -> dict[st
         "scope": counts(last, "scope"),
         "state": counts(last, "state"),
         "momentary": detected.counts.momentary,
+        "suppressed": detected.counts.suppressed,
+        "at_risk": detected.at_risk.height,
+        "alarms": detected.alarms.height,
         "disabled": list(detected.disabled),
         "seconds": seconds,
     }
