@@ -201,7 +201,7 @@ def _name(
     storm: tuple[bool, Circumstances],
     params: DetectParams,
 ) -> _Found:
-    told = told_spans(inferred, topology, params)
+    told = told_spans(inferred, topology)
     named = name_incidents(told, published)
     incidents = describe_incidents(inferred, told, topology, params).join(named.ids, on="incident")
     held = incidents.clear()

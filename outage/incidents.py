@@ -4,6 +4,7 @@ import polars as pl
 
 from outage.circumstances import CONFIRMED
 from outage.infer import Inferred
+from outage.neighbours import TOGETHER_MS
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
 from outage.restoration import number_blocks
@@ -23,11 +24,11 @@ TOLD = pl.Schema(
         "founding": pl.Boolean(),
     }
 )
-"""Spans that reported an incident. `founding`: it began with others; a meter of a dark node that had been silent alone
-since long before says nothing about when the node went dark, nor gives it its id."""
+"""Spans that reported an incident. `founding`: it began with others, within a minute; a meter of a dark node that had
+been silent alone before, or whose clock is off, says nothing about when the node went dark, nor gives it its id."""
 
 
-def told_spans(inferred: Inferred, topology: Topology, params: DetectParams) -> pl.DataFrame:
+def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
     """`TOLD`: the spans that reported each incident."""
     heard = inferred.members.filter(pl.col("span").is_not_null()).join(
         topology.meters.select("meter", "meter_id"), on="meter", how="left"
@@ -39,11 +40,11 @@ def told_spans(inferred: Inferred, topology: Topology, params: DetectParams) -> 
         trusted=pl.Series(spans.trusted, dtype=pl.Boolean),
         pinged_off=pl.Series(spans.pinged_off, dtype=pl.Boolean),
         planned=pl.Series(spans.planned, dtype=pl.Boolean),
-    ).pipe(_with_founding, params)
+    ).pipe(_with_founding)
 
 
-def _with_founding(told: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
-    window = params.fresh_s * 1_000_000
+def _with_founding(told: pl.DataFrame) -> pl.DataFrame:
+    window = TOGETHER_MS * 1000
     before = pl.col("start") - pl.col("start").shift(1).over("incident") <= window
     after = pl.col("start").shift(-1).over("incident") - pl.col("start") <= window
     together = (before.fill_null(value=False)) | (after.fill_null(value=False))
