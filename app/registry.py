@@ -44,9 +44,24 @@ def parse_meters(text: str, name: str) -> pl.DataFrame:
         [_parse(rows[column], parser, name) for column, parser in _PARSERS.items() if column in rows.columns]
     )
     try:
-        return conform(parsed, METERS)
+        meters = conform(parsed, METERS)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
+    _refuse_overlaps(meters, name)
+    return meters
+
+
+def _refuse_overlaps(meters: pl.DataFrame, name: str) -> None:
+    """A meter stands at one place at a time: its installations follow each other."""
+    numbered = meters.select("meter_id", "installed_at", "removed_at", line=pl.int_range(2, pl.len() + 2))
+    ordered = numbered.sort("meter_id", "installed_at", "line")
+    before = pl.col("removed_at").shift().over("meter_id")
+    again = pl.col("line").shift().over("meter_id").is_not_null()
+    open_ended = before.is_null() | pl.col("installed_at").is_null()
+    overlaps = ordered.filter(again & (open_ended | (pl.col("installed_at") < before)))
+    if overlaps.height:
+        meter, at = overlaps["meter_id"][0], overlaps["line"][0]
+        raise ContractError(f"{name}: line {at}, field 'meter_id': {meter!r} is installed twice at once")
 
 
 def _parse(column: pl.Series, parser: Callable[[str], object], name: str) -> pl.Series:

@@ -42,8 +42,9 @@ def register(ami: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Validate, estimate and edit intervals: one final for every interval expected between the bounds."""
+        bounds = _bounds(grid_from, grid_to)
         inputs = VeeInputs(
-            intervals=read_frame(intervals, INTERVALS),
+            intervals=_with_lengths(read_frame(intervals, INTERVALS), intervals),
             reads=_optional(reads, READS),
             events=_optional(events, EVENTS),
             outages=_optional(outages, OUTAGES),
@@ -53,8 +54,8 @@ def register(ami: typer.Typer) -> None:
         )
         params = vee_params(
             judged_at=datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at"),
-            grid_from=None if grid_from is None else parse_instant(grid_from, "--from"),
-            grid_to=None if grid_to is None else parse_instant(grid_to, "--to"),
+            grid_from=bounds[0],
+            grid_to=bounds[1],
             holidays=load_calendar(calendar).holidays,
             rule_sets=load_rule_sets(rules),
         )
@@ -94,6 +95,20 @@ def judged_summary(inputs: VeeInputs, judged: Vee, seconds: float) -> dict[str, 
         "unjudged": dict(zip(judged.unjudged["rule"].cast(pl.String), judged.unjudged["needs"], strict=True)),
         "seconds": seconds,
     }
+
+
+def _bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    first = None if start is None else parse_instant(start, "--from")
+    after = None if end is None else parse_instant(end, "--to")
+    if first is not None and after is not None and first >= after:
+        raise ContractError(f"--from {start} is not before --to {end}")
+    return first, after
+
+
+def _with_lengths(intervals: pl.DataFrame, file: Path) -> pl.DataFrame:
+    if intervals.filter(pl.col("interval_s") <= 0).height:
+        raise ContractError(f"{file}: INTERVALS.interval_s: a length of 0 or less")
+    return intervals
 
 
 def _optional(file: Path | None, frame: Frame) -> pl.DataFrame:

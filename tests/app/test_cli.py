@@ -133,7 +133,9 @@ def test_inspect_prints_message_objects_only(fleet: Path, capsys):
         (["vee", "FLEET/truth_intervals.parquet", "--out", "OUT"], "INTERVALS.topic"),
         (["vee", "EMPTY", "--from", "yesterday", "--out", "OUT"], "--from"),
         (["vee", "EMPTY", "--calendar", "TYPO", "--out", "OUT"], "typo"),
-        (["outages", "FLEET/truth_outages.parquet", "--meters", "FLEET/meters.csv", "--out", "OUT"], "EVENTS.topic"),
+        (["vee", "EMPTY", "--from", "2026-03-02", "--to", "2026-03-02", "--out", "OUT"], "--from"),
+        (["vee", "SPOILT", "--out", "OUT"], "INTERVALS.interval_s"),
+        (["outages", "FLEET/truth_outages.parquet", "--meters", "FLEET/meters.csv", "--out", "OUT"], "EVENTS.meter_id"),
         (["outages", "EVENTS", "--meters", "FLEET/meters.csv", "--format", "fax", "--out", "OUT"], "'fax'"),
         (["export", "FINALS", "--format", "fax", "--meters", "FLEET/meters.csv", "--from", "2026-03-02", "--to",
           "2026-03-03", "--out", "OUT"], "fax"),
@@ -146,11 +148,16 @@ def test_inspect_prints_message_objects_only(fleet: Path, capsys):
         (["nonsense"], "nonsense"),
     ],
 )  # fmt: skip
-def test_unusable_input_is_one_line_that_names_it_exit_2_and_nothing_written(arguments, said, fleet, tmp_path, capsys):
+def test_unusable_input_is_one_line_that_names_it_exit_2_and_nothing_written(
+    arguments, said, fleet, decoded, tmp_path, capsys
+):
     (tmp_path / "typo.toml").write_text("typo = 1\n")
     for name, frame in (("intervals", INTERVALS), ("events", EVENTS), ("finals", FINALS), ("reads", READS)):
         frame.empty().write_parquet(tmp_path / f"{name}.parquet")
+    spoilt = pl.read_parquet(decoded / "intervals.parquet").head(2).with_columns(interval_s=pl.lit(0, pl.Int32))
+    spoilt.write_parquet(tmp_path / "spoilt.parquet")
     words = {
+        "SPOILT": str(tmp_path / "spoilt.parquet"),
         "OUT": str(tmp_path / "out"), "TYPO": str(tmp_path / "typo.toml"), "EMPTY": str(tmp_path / "intervals.parquet"),
         "EVENTS": str(tmp_path / "events.parquet"), "FINALS": str(tmp_path / "finals.parquet"),
     }  # fmt: skip

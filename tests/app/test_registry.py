@@ -51,8 +51,18 @@ def test_the_columns_are_those_of_the_contract_in_its_order():
         ("meter_id,installed_at\nM1,yesterday\n", "line 2, field 'installed_at'"),
         ("meter_id,meter_type\n,generic\n", "METERS.meter_id"),
         ("", "not a table"),
+        ("meter_id\nM1\nM2\nM1\n", "line 4, field 'meter_id': 'M1' is installed twice"),
+        (
+            "meter_id,installed_at,removed_at\nM1,2026-03-02T12:00Z,\nM1,2026-03-01,2026-03-02T12:00:01Z\n",
+            "line 2, field 'meter_id'",
+        ),
     ],
 )
 def test_the_first_bad_field_is_named(text, said):
     with pytest.raises(ContractError, match=said):
         parse_meters(text, "meters.csv")
+
+
+def test_a_meter_may_come_back_after_it_was_removed():
+    text = "meter_id,installed_at,removed_at\nM1,2026-03-05,\nM1,2026-03-01,2026-03-05\n"
+    assert parse_meters(text, "meters.csv").height == 2
