@@ -37,6 +37,14 @@ class Export(NamedTuple):
     tally: Tally
 
 
+class Rendered(NamedTuple):
+    """One format's files before they have their names."""
+
+    section: Section
+    parts: dict[str, tuple[bytes, int]]
+    """Content and records of each file."""
+
+
 def export(inputs: ExportInputs, params: ExportParams) -> Export:
     """Files and manifest of one export; the same inputs give the same bytes.
 
@@ -50,7 +58,12 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
     checked = checked_inputs(inputs)
     asked = params.determinants()
     batch_id = batch_id_of(resting_on(checked, asked), asked)
-    rendered = [_rendered(checked, form, (batch_id, params)) for form in formats_of(params)]
+    rendered = [render_format(checked, form, (batch_id, params)) for form in formats_of(params)]
+    return assembled(batch_id, params, rendered, run_ids([checked]))
+
+
+def assembled(batch_id: str, params: ExportParams, rendered: list[Rendered], runs: list[str]) -> Export:
+    """Files under their names, and the manifest over all of them."""
     files: list[RenderedFile] = []
     sections: list[Section] = []
     for one in rendered:
@@ -59,7 +72,7 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
         sections.append(one.section._replace(files=tuple(entry_of(file) for file in named)))
         files.extend(named)
     tally = joined([one.section.tally for one in rendered])
-    return Export(tuple(files), render_manifest(batch_id, params, sections, run_ids([checked])), tally)
+    return Export(tuple(files), render_manifest(batch_id, params, sections, runs), tally)
 
 
 def formats_of(params: ExportParams) -> list[Format]:
@@ -81,13 +94,8 @@ def entry_of(file: RenderedFile) -> FileEntry:
     return FileEntry(file.name, len(file.content), hashlib.sha256(file.content).hexdigest(), file.records)
 
 
-class _Rendered(NamedTuple):
-    section: Section
-    parts: dict[str, tuple[bytes, int]]
-    """Content and records of each file."""
-
-
-def _rendered(inputs: ExportInputs, form: Format, of: tuple[str, ExportParams]) -> _Rendered:
+def render_format(inputs: ExportInputs, form: Format, of: tuple[str, ExportParams]) -> Rendered:
+    """The files of one format, of inputs as `checked_inputs` leaves them, for a batch id and parameters."""
     batch_id, params = of
     created = created_at([inputs], form, params)
     pieces: dict[str, list[Piece]] = {}
@@ -98,7 +106,7 @@ def _rendered(inputs: ExportInputs, form: Format, of: tuple[str, ExportParams]) 
         part: (b"".join(piece.content for piece in some), sum(piece.records for piece in some))
         for part, some in pieces.items()
     }
-    return _Rendered(Section(form, created, tally, ()), parts)
+    return Rendered(Section(form, created, tally, ()), parts)
 
 
 def created_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams) -> datetime:

@@ -105,7 +105,7 @@ def reconcile_files(manifest: bytes, files: Mapping[str, bytes]) -> pl.DataFrame
     rows: list[tuple[str, int | None, int | None, str | None]] = list(faults)
     stated = json.loads(manifest) if not any(fault[3] == "not_json" for fault in faults) else {}
     for section in stated.get("exports", []):
-        totals = {row["determinant"]: _milli(row["sum"]) for row in section["control_totals"]}
+        totals = {row["determinant"]: _milli(row["sum"]) for row in section["control_totals"] if row["sum"] is not None}
         for file in stated["files"]:
             if file["format"] == section["format"] and file["name"] in files:
                 rows += _sums(file["name"], section["format"], files[file["name"]], totals)

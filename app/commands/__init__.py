@@ -6,6 +6,7 @@ from typing import Final
 import typer
 
 from app.commands import (
+    bill,
     check,
     decode,
     demo,
@@ -15,6 +16,7 @@ from app.commands import (
     indices,
     inspect,
     outages,
+    replay,
     services,
     simulate,
     trace,
@@ -31,11 +33,13 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     outages.register,
     indices.register,
     export.register,
+    bill.register,
     trace.register,
     check.register,
     services.register,
     doctor.register,
     worker.register,
     gateway.register,
+    replay.register,
 )
 """In the order in which `ami --help` lists them."""

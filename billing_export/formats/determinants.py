@@ -27,8 +27,12 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     asked = heading.params.determinants()
     computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
     lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
+    yield from line_pieces(lines, pl.concat([one.findings for one in computed]))
+
+
+def line_pieces(lines: pl.DataFrame, findings: pl.DataFrame) -> Iterator[Piece]:
+    """Both files of lines that have their batch and numbers: of a run, or of a correction."""
     shown = lines.with_columns(value=pl.coalesce(kilo_decimal(pl.col("value_milli")), "ratio"))
-    findings = pl.concat([one.findings for one in computed])
     buffer = io.BytesIO()
     shown.write_parquet(buffer, statistics=True, compression="zstd")
     yield Piece("parquet", buffer.getvalue(), lines.height, lines_tally(lines, findings))

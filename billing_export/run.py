@@ -1,0 +1,89 @@
+"""Stage `bill_run`: one billing run, from finals to what is delivered and what the ledger gains."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from billing_export.determinants import compute_determinants
+from billing_export.export import (
+    Export,
+    Rendered,
+    assembled,
+    checked_inputs,
+    created_at,
+    formats_of,
+    render_format,
+    run_ids,
+)
+from billing_export.formats import FORMATS
+from billing_export.formats.determinants import line_pieces
+from billing_export.ledger import post
+from billing_export.manifest import Section
+from billing_export.pieces import ExportInputs, ExportParams
+from schemas.frames import BILLING_BATCHES, UTC_US, conform
+from schemas.timegrid import day_bounds
+
+_LINES: Final = "determinants"
+
+
+class BillRun(NamedTuple):
+    """What a run delivers and posts."""
+
+    export: Export | None
+    """Files of the batch; none where nothing changed since the last run."""
+    lines: pl.DataFrame
+    """DETERMINANTS to append to the ledger: all of a first run, reversals and new lines afterwards."""
+    steps: pl.DataFrame
+    """BILLING_BATCHES: planned and written."""
+    findings: pl.DataFrame
+    """FINDINGS: held lines and notes, of the whole period."""
+    unchanged: int
+
+
+def bill_run(ledger: pl.DataFrame, inputs: ExportInputs, params: ExportParams, at: datetime) -> BillRun:
+    """Bill a period against a ledger: what is new, what is corrected, and nothing else.
+
+    The determinants file holds the posted lines, reversals included; market formats hold the whole period again, as
+    their receivers correct by replacement. The same ledger and inputs give the same bytes.
+
+    Args:
+        ledger: DETERMINANTS posted so far.
+        inputs: As for `export`.
+        params: As for `export`; the determinants are always among the formats.
+        at: Time of the steps.
+    """
+    checked = checked_inputs(inputs)
+    asked = params.determinants()
+    computed = compute_determinants(checked.finals, checked.meters, checked.reads, checked.tariffs, asked)
+    posting = post(ledger, computed.determinants, asked)
+    if posting.lines.is_empty():
+        return BillRun(None, posting.lines, BILLING_BATCHES.empty(), computed.findings, posting.unchanged)
+    batch_id = str(posting.lines["batch_id"][0])
+    pieces = list(line_pieces(posting.lines, computed.findings))
+    tally = next(piece.tally for piece in pieces if piece.tally is not None)
+    form = FORMATS[_LINES]
+    section = Section(form, created_at([checked], form, params), tally, ())
+    own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
+    others = [render_format(checked, other, (batch_id, params)) for other in formats_of(params) if other.name != _LINES]
+    export = assembled(batch_id, params, [own, *others], run_ids([checked]))
+    return BillRun(export, posting.lines, _steps(export, batch_id, params, at), computed.findings, posting.unchanged)
+
+
+def _steps(export: Export, batch_id: str, params: ExportParams, at: datetime) -> pl.DataFrame:
+    period = [day_bounds(day, "UTC")[0] for day in (params.date_from, params.date_to)]
+    rows = pl.DataFrame({"step": [0, 1], "state": ["planned", "written"]}, schema_overrides={"step": pl.Int32})
+    return conform(
+        rows.with_columns(
+            batch_id=pl.lit(batch_id),
+            consumer=pl.lit(params.receiver),
+            format=pl.lit("+".join(dict.fromkeys((_LINES, *params.formats)))),
+            cycle=pl.lit(params.cycle),
+            period_start=pl.lit(period[0]).cast(UTC_US),
+            period_end=pl.lit(period[1]).cast(UTC_US),
+            manifest=pl.lit(export.manifest.decode()),
+            reason=pl.lit(None, dtype=pl.String),
+            updated_at=pl.lit(at).cast(UTC_US),
+        ),
+        BILLING_BATCHES,
+    )

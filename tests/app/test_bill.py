@@ -1,0 +1,156 @@
+"""The billing window from outside: plan, run, answer, status, reconcile."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from app.cli import main
+from schemas.frames import FINALS, READS, conform
+
+START = datetime(2026, 7, 27, tzinfo=UTC)
+DAYS = ["--from", "2026-07-27", "--to", "2026-07-28"]
+
+
+def finals(folder: Path, value: int, version: int) -> Path:
+    count = 96
+    rows = pl.DataFrame(
+        {
+            "meter_id": ["M1"] * count,
+            "service_point_id": ["SP1"] * count,
+            "channel": ["energy_delivered"] * count,
+            "interval_start": [START + timedelta(minutes=15 * place) for place in range(count)],
+            "value_milli": [value] * count,
+        }
+    ).with_columns(
+        interval_s=pl.lit(900, dtype=pl.Int32),
+        quality=pl.lit("valid"),
+        method=pl.lit(None, dtype=pl.String),
+        failed=pl.lit(0, dtype=pl.UInt64),
+        unjudged=pl.lit(0, dtype=pl.UInt64),
+        is_final_estimate=pl.lit(value=False),
+        version=pl.lit(version, dtype=pl.Int64),
+        judged_at=pl.lit(START + timedelta(days=5)),
+        author=pl.lit(None, dtype=pl.String),
+        run_id=pl.lit("run"),
+    )
+    file = folder / f"finals{version}.parquet"
+    conform(rows, FINALS).write_parquet(file)
+    return file
+
+
+def registers(folder: Path, advance: int) -> Path:
+    rows = pl.DataFrame(
+        {
+            "topic": ["t", "t"],
+            "partition": pl.Series([0, 0], dtype=pl.Int32),
+            "offset": [0, 1],
+            "frame": pl.Series([0, 0], dtype=pl.Int32),
+            "received_at": [START, START + timedelta(days=1)],
+            "meter_id": ["M1", "M1"],
+            "channel": ["energy_delivered", "energy_delivered"],
+            "read_at": [START, START + timedelta(days=1)],
+            "value_milli": [5_000, 5_000 + advance],
+            "status": pl.Series([0, 0], dtype=pl.UInt32),
+        }
+    )
+    file = folder / "reads.parquet"
+    conform(rows, READS).write_parquet(file)
+    return file
+
+
+@pytest.fixture
+def meters(tmp_path: Path) -> str:
+    file = tmp_path / "meters.csv"
+    file.write_text("meter_id,service_point_id,account_id,nmi\nM1,SP1,A1,NEM1200001\n")
+    return str(file)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def run(tmp_path: Path, file: Path, meters: str, *more: str) -> int:
+    folders = ["--ledger", str(tmp_path / "ledger"), "--out", str(tmp_path / "out")]
+    return main(["bill", "run", str(file), "--meters", meters, *DAYS, *folders, "--cycle", "c/2026-07-27", "--json",
+                 "--at", "2026-08-02", *more])  # fmt: skip
+
+
+def test_a_run_bills_once_and_then_only_what_changed(tmp_path: Path, meters: str, capsys):
+    assert run(tmp_path, finals(tmp_path, 1_000, 1), meters) == 0
+    first = said(capsys)
+    assert first["lines"]["new"] > 0
+    assert first["lines"]["reversed"] == 0
+    assert run(tmp_path, finals(tmp_path, 1_000, 1), meters) == 0
+    assert said(capsys)["batch"] is None
+    assert run(tmp_path, finals(tmp_path, 2_000, 2), meters) == 0
+    second = said(capsys)
+    assert second["lines"]["new"] == second["lines"]["reversed"] > 0
+    ledger = pl.read_parquet(tmp_path / "ledger" / "ledger.parquet")
+    total = ledger.filter(pl.col("determinant") == "energy_total")
+    assert (total["value_milli"] * total["sign"]).sum() == 192_000
+    for batch in (first["batch"], second["batch"]):
+        assert (tmp_path / "out" / batch / "manifest.json").exists()
+
+
+def test_an_answer_moves_the_batch_and_refused_lines_go_out_again(tmp_path: Path, meters: str, capsys):
+    run(tmp_path, finals(tmp_path, 1_000, 1), meters)
+    batch = said(capsys)["batch"]
+    manifest = json.loads((tmp_path / "out" / batch / "manifest.json").read_text())
+    sha = next(file["sha256"] for file in manifest["files"] if file["name"] == "determinants.csv")
+    answer = tmp_path / "ack.csv"
+    answer.write_text(f"batch_id,file,sha256,line_no,status,reason\n{batch},determinants.csv,{sha},1,rejected,closed\n")
+    ledger = ["--ledger", str(tmp_path / "ledger")]
+    assert main(["bill", "status", *ledger, "--now", "2026-08-10", "--json"]) == 1
+    assert said(capsys)["silent"] == [batch]
+    again = ["bill", "acknowledge", str(answer), *ledger, "--out", str(tmp_path / "answered"), "--json"]
+    assert main([*again, "--at", "2026-08-03"]) == 0
+    assert said(capsys)["state"] == "partly_rejected"
+    lines = pl.read_parquet(tmp_path / "answered" / "again.parquet")
+    assert lines["batch_id"][0] != batch
+    assert main([*again, "--at", "2026-08-04"]) == 0
+    assert said(capsys)["state"] is None
+    assert main(["bill", "status", *ledger, "--now", "2026-08-10", "--json"]) == 0
+
+
+def test_the_plan_shows_what_is_due_and_what_is_done(tmp_path: Path, meters: str, capsys):
+    cycles = tmp_path / "cycles.toml"
+    cycles.write_text('[[cycle]]\nname = "c"\nfirst_day = 27\n')
+    ask = [
+        "bill",
+        "plan",
+        "--cycles",
+        str(cycles),
+        "--ledger",
+        str(tmp_path / "ledger"),
+        "--today",
+        "2026-08-30",
+        "--json",
+    ]
+    assert main(ask) == 0
+    assert said(capsys)["periods"]["c/2026-07-27"]["state"] == "due"
+    run(tmp_path, finals(tmp_path, 1_000, 1), meters)
+    capsys.readouterr()
+    assert main(ask) == 0
+    assert said(capsys)["periods"]["c/2026-07-27"]["state"] == "done"
+    cycles.write_text('[[cycle]]\nname = "c"\nlast_day = 3\n')
+    assert main(ask) == 2
+    assert "last_day" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("advance", "code"), [(96_000, 0), (96_001, 1)])
+def test_reconciliation_tells_a_milli_watt_hour(tmp_path: Path, meters: str, capsys, advance: int, code: int):
+    file, reads = finals(tmp_path, 1_000, 1), registers(tmp_path, advance)
+    run(tmp_path, file, meters, "--reads", str(reads))
+    batch = said(capsys)["batch"]
+    done = main(
+        ["reconcile", str(file), "--meters", meters, "--reads", str(reads), *DAYS, "--ledger", str(tmp_path / "ledger"),
+         "--delivery", str(tmp_path / "out" / batch), "--out", str(tmp_path / "reconciled"), "--json"]
+    )  # fmt: skip
+    assert done == code
+    found = said(capsys)
+    assert set(found["compared"]) == {"register", "ledger"}
+    assert found["reasons"] == ({"sum_check": 1} if code else {})
+    assert pl.read_parquet(tmp_path / "reconciled" / "reconciliation.parquet").height == sum(found["compared"].values())
