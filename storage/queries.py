@@ -150,6 +150,15 @@ def select_frames(topic: str, partition: int, offsets: Iterable[int]) -> Query:
     return select_current(table_of("frames"), where, params)
 
 
+def select_open_rejects(reasons: tuple[str, ...], limit: int) -> Query:
+    """Rejects of those reasons that nobody has resolved, oldest first."""
+    table = table_of("rejects")
+    current = select_current(table, "reason IN {reasons:Array(String)}", {"reasons": reasons, "limit": limit})
+    order = "topic, `partition`, `offset`, frame"
+    sql = f"SELECT * FROM ({current.sql}) WHERE resolution IS NULL ORDER BY {order} LIMIT {{limit:Int64}}"
+    return current._replace(sql=sql)
+
+
 def select_windows(topic: str, partition: int, offset: int) -> Query:
     """The newest 64 counters of each (system title, key) in messages before `offset`, the next one to be read."""
     table = table_of("replay_windows")

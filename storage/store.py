@@ -83,6 +83,13 @@ class ReadingStore(Protocol):
         """What is known about [interval_start, interval_start + interval_s) of a meter, for `storage.trace`."""
         ...
 
+    def load_open_rejects(self, reasons: tuple[str, ...], limit: int) -> pl.DataFrame:
+        """Rejects (`REJECTS`) of those reasons that have no `resolution` yet, by place.
+
+        One is resolved by appending it again with the columns `resolution` and `resolved_at`.
+        """
+        ...
+
     def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
         """Counters (`REPLAY_WINDOWS`) that still lie in their window as of `offset`, the next one to be read.
 
@@ -183,6 +190,10 @@ class SqlStore:
             edits=self._load(table_of("edits"), queries.select_edits((meter_id,), start, end)),
             messages=self.load_messages(pl.concat([intervals.select(place), reads.select(place)])),
         )
+
+    def load_open_rejects(self, reasons: tuple[str, ...], limit: int) -> pl.DataFrame:
+        """See `ReadingStore.load_open_rejects`."""
+        return self._load(table_of("rejects"), queries.select_open_rejects(reasons, limit))
 
     def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
         """See `ReadingStore.load_windows`."""

@@ -36,6 +36,7 @@ _RAW_ORDER: Final = tuple(f"`{name}`" for name in frames.RAW_ORDER)
 _PLACE: Final = ("topic", "`partition`", "`offset`", "frame")
 _NO_EXTRAS: Final = pl.Schema({})
 
+_RESOLVED: Final = "ifNull(resolved_at, toDateTime64(0, 6, 'UTC'))"
 # Of a channel only `other` says several things: which one, its OBIS code tells.
 _WHAT: Final = "if(channel = 'other', ifNull(obis, ''), '')"
 
@@ -50,7 +51,9 @@ _ALL: Final = (
           _NO_EXTRAS, "meter_id", "read_at"),
     Table("events", frames.EVENTS, ("meter_id", "event", "occurred_at", *_PLACE, "origin", "ifNull(code, -1)",
           "ifNull(sequence, -1)"), ("received_at",), _NO_EXTRAS, "meter_id", "occurred_at"),
-    Table("rejects", frames.REJECTS, (*_PLACE, "at", "reason"), ("received_at",), _NO_EXTRAS, None, "received_at"),
+    # A reject is never taken away: a row of the same identity says how it was resolved, and when.
+    Table("rejects", frames.REJECTS, (*_PLACE, "at", "reason"), (_RESOLVED,),
+          pl.Schema({"resolution": pl.String(), "resolved_at": UTC_US}), None, "received_at"),
     Table("finals", frames.FINALS, ("meter_id", "channel", "interval_start"), ("version",),
           _NO_EXTRAS, "meter_id", "interval_start"),
     Table("edits", frames.EDITS, ("edit_id",), ("made_at", "ifNull(approved_by, '')"), _NO_EXTRAS, "meter_id", "from"),

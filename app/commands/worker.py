@@ -91,7 +91,7 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
     work = workers.IngestWork(
         stores.open_store(settings),
         doors.open_publisher(settings),
-        _registry(settings),
+        registry_of(settings),
         workers.fuse_of(fuse, time.monotonic),
     )
     return doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC,)), Observed(work, "frames"), _params(settings)
@@ -99,7 +99,7 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before = doors.look_back(settings, LOOK_BACK_MESSAGES)
-    work = workers.EventsWork(doors.open_publisher(settings), _registry(settings), before)
+    work = workers.EventsWork(doors.open_publisher(settings), registry_of(settings), before)
     params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
     return doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,)), Observed(work, "lastgasp"), params
 
@@ -118,7 +118,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         context_days=vee.history_days,
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
-    meters = _registry(settings).meters
+    meters = registry_of(settings).meters
     work = workers.VeeWork(stores.open_store(settings), meters, params, lambda: datetime.now(UTC))
     source = doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,))
     lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
@@ -129,7 +129,8 @@ OPEN = {Role.INGEST: _open_ingest, Role.EVENTS: _open_events, Role.STORE: _open_
 """What each role is made of: source, work, and when a batch is full."""
 
 
-def _registry(settings: Config) -> workers.Registry:
+def registry_of(settings: Config) -> workers.Registry:
+    """Keys, meters and meter types of the configuration."""
     types = load_types(_path(settings.meters.types_file))
     return workers.Registry.of(
         load_keyring(_path(settings.keys.file)), load_meters(_path(settings.meters.file), types), types

@@ -1,5 +1,6 @@
 -- minimum server: 24.8
--- Messages, or parts of one, that could not become rows, with their bytes.
+-- Messages, or parts of one, that could not become rows, with their bytes. Each stays; a row of the same identity says
+-- how it was resolved (reinserted, superseded, dropped) and when.
 CREATE TABLE rejects /*on cluster*/
 (
     topic LowCardinality(String),
@@ -13,8 +14,10 @@ CREATE TABLE rejects /*on cluster*/
     at Int32,
     system_title Nullable(String),
     key_id LowCardinality(Nullable(String)),
-    code_version LowCardinality(String)
+    code_version LowCardinality(String),
+    resolution LowCardinality(Nullable(String)),
+    resolved_at Nullable(DateTime64(6, 'UTC'))
 )
 ENGINE = /*replicated*/ReplacingMergeTree
 PARTITION BY toYYYYMM(ifNull(received_at, toDateTime64(0, 6, 'UTC')))
-ORDER BY (topic, `partition`, `offset`, frame, at, reason);
+ORDER BY (topic, `partition`, `offset`, frame, at, reason, ifNull(resolved_at, toDateTime64(0, 6, 'UTC')));

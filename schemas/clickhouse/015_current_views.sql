@@ -46,7 +46,7 @@ SELECT *
 FROM rejects FINAL
 ORDER BY
     topic, `partition`, `offset`, frame, at, reason,
-    received_at DESC
+    ifNull(resolved_at, toDateTime64(0, 6, 'UTC')) DESC
 LIMIT 1 BY topic, `partition`, `offset`, frame, at, reason;
 
 CREATE VIEW finals_current /*on cluster*/ AS

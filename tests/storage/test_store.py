@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from storage_rows import T0, intervals, rows_of
 
 from schemas.errors import ContractError
-from schemas.frames import FINALS, REPLAY_WINDOWS
+from schemas.frames import FINALS, REJECTS, REPLAY_WINDOWS
 from storage.store import ReadingStore, Scope
 from storage.tables import TABLES, Table
 
@@ -90,6 +90,17 @@ def test_messages_are_found_by_their_place(store: ReadingStore) -> None:
     store.append("frames", rows, "a")
     assert_frame_equal(store.load_messages(rows.head(2)), rows.head(2))
     assert store.load_messages(rows.head(0)).is_empty()
+
+
+def test_a_resolved_reject_is_no_longer_open_and_still_there(store: ReadingStore) -> None:
+    rows = rows_of(TABLES["rejects"]).with_columns(reason=pl.lit("key_unknown").cast(REJECTS.schema["reason"]))
+    store.append("rejects", rows, "a")
+    resolved = rows.head(1).with_columns(resolution=pl.lit("dropped"), resolved_at=pl.lit(T0))
+    store.append("rejects", resolved, "b")
+    assert store.load_open_rejects(("key_unknown",), 10)["offset"].to_list() == rows["offset"].to_list()[1:]
+    assert store.load_open_rejects(("key_unknown",), 1).height == 1
+    assert store.load_open_rejects(("poison",), 10).is_empty()
+    assert store.load_current("rejects").height == rows.height
 
 
 def test_a_replay_window_is_loaded_as_it_stood_before_an_offset(store: ReadingStore) -> None:

@@ -1,0 +1,68 @@
+"""`ami replay`: decode again what was rejected, or a range of a topic, and store what comes of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from app import doors, stores
+from app.commands.services import ConfigFile, settings_of
+from app.commands.worker import registry_of
+from app.options import Json
+from app.replay import Policy, check_reasons, replay_range, replay_rejects
+from app.summary import say
+from app.workers import IngestWork
+from ingest.assembly import CODE_VERSION
+from ingest.kafka.ranges import read_range
+from ingest.kafka.source import Position, Span
+
+
+def register(ami: typer.Typer) -> None:
+    """Add the verb with its two kinds."""
+    replay = typer.Typer(no_args_is_help=True, help="Decode rejects or a range of a topic again.")
+    ami.add_typer(replay, name="replay")
+
+    @replay.command()
+    def rejects(
+        config: ConfigFile = None,
+        policy: Annotated[Policy, typer.Option("--policy", help="For messages that still fail.")] = Policy.STOP,
+        reason: Annotated[list[str] | None, typer.Option("--reason", help="Only these; may be repeated.")] = None,
+        limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rejects.")] = 10_000,
+        json: Json = False,
+    ) -> None:
+        """Open rejects, after their cause was mended; exit 1 where the policy stopped at one."""
+        reasons = check_reasons(tuple(reason or ()))
+        settings = settings_of(config)
+        store = stores.open_store(settings)
+        registry = registry_of(settings)
+        work = IngestWork(store, doors.open_publisher(settings), registry, _no_fuse)
+        found = store.load_open_rejects(reasons, limit)
+        done = replay_rejects(store, work, registry, found, policy, datetime.now(UTC))
+        say(done._asdict(), as_json=json)
+        if done.stopped_at is not None:
+            raise typer.Exit(1)
+
+    @replay.command(name="range")
+    def range_(
+        topic: Annotated[str, typer.Option("--topic")],
+        partition: Annotated[int, typer.Option("--partition", min=0)],
+        first: Annotated[int, typer.Option("--first", min=0, help="Offset of the first message.")],
+        after: Annotated[int, typer.Option("--after", min=0, help="Offset after the last message.")],
+        config: ConfigFile = None,
+        json: Json = False,
+    ) -> None:
+        """Messages [first, after) of one partition, as far as the broker keeps them."""
+        settings = settings_of(config)
+        work = IngestWork(stores.open_store(settings), doors.open_publisher(settings), registry_of(settings), _no_fuse)
+        work.adopt((Position(topic, partition, first),))
+        parts = read_range(settings.kafka, Span(topic, partition, first, after, 0))
+        token = f"replay {CODE_VERSION} {datetime.now(UTC).isoformat()}"
+        totals = {"frames": 0, "decoded": 0, "rejected": 0, "duplicates": 0}
+        for decoded in replay_range(work, parts, token):
+            for name in totals:
+                totals[name] += getattr(decoded.counts, name)
+        say(totals, as_json=json)
+
+
+def _no_fuse(messages: int, rejected: int) -> None:
+    """A person asked for it: the share of rejects stops nothing."""

@@ -1,0 +1,150 @@
+"""Rejects decoded again once their cause is mended, and ranges of a topic once more."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from app.embedded import MemoryPublisher
+from app.replay import PLACE, REPLAYABLE, Policy, check_reasons, replay_range, replay_rejects
+from app.workers import IngestWork, Registry
+from ingest import meter_types
+from ingest.keyring import Keyring
+from schemas.errors import ContractError
+from schemas.frames import REJECTS
+from simulator.fleet import Simulated, simulate
+from simulator.params import SimulatorParams
+from storage.embedded import open_embedded
+from storage.store import SqlStore
+from storage.tables import TABLES
+
+AT = datetime(2026, 5, 1, tzinfo=UTC)
+TOPIC = "ami.frames.v1"
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Simulated:
+    return simulate(msgspec.structs.replace(SimulatorParams(), meters=12, days=1, seed=3))
+
+
+@pytest.fixture(scope="module")
+def frames(simulated: Simulated) -> pl.DataFrame:
+    return simulated.frames.filter(pl.col("topic") == TOPIC)
+
+
+def registry_of(simulated: Simulated, keys_csv: str) -> Registry:
+    return Registry.of(Keyring.from_csv(keys_csv), simulated.meters, meter_types.BUILT_IN)
+
+
+@pytest.fixture(scope="module")
+def whole(simulated: Simulated) -> Registry:
+    return registry_of(simulated, simulated.keys_csv)
+
+
+@pytest.fixture(scope="module")
+def lacking(simulated: Simulated) -> Registry:
+    """Half of the keys are not there yet."""
+    head, *lines = simulated.keys_csv.splitlines()
+    return registry_of(simulated, "\n".join([head, *lines[::2]]) + "\n")
+
+
+@pytest.fixture
+def store() -> Iterator[SqlStore]:
+    opened = open_embedded()
+    for table in TABLES:
+        opened.engine.execute(f"TRUNCATE TABLE {table}")
+    yield opened
+    opened.close()
+
+
+def work_of(store: SqlStore, registry: Registry) -> IngestWork:
+    return IngestWork(store, MemoryPublisher(), registry, lambda *_: None)
+
+
+def ingest(store: SqlStore, registry: Registry, frames: pl.DataFrame, token: str) -> None:
+    work = work_of(store, registry)
+    work.deliver(work.prepare(frames), token)
+
+
+def as_if_never_failed(store: SqlStore, registry: Registry, frames: pl.DataFrame) -> None:
+    """The tables hold what decoding with all keys gives."""
+    decoded = work_of(store, registry).prepare(frames)
+    for name in ("intervals", "reads"):
+        stored, wanted = store.load_current(name), getattr(decoded, name)
+        newest = wanted.join(stored.select(PLACE).unique(), on=PLACE, how="semi")
+        assert stored.height > 0
+        assert set(stored.select(*PLACE, "meter_id").rows()) <= set(newest.select(*PLACE, "meter_id").rows())
+        assert stored["meter_id"].n_unique() == wanted["meter_id"].n_unique()
+
+
+def test_rejects_whose_key_came_later_become_rows_and_are_resolved(store, whole, lacking, frames) -> None:
+    ingest(store, lacking, frames, "first")
+    before = store.load_open_rejects(REPLAYABLE, 100_000)
+    assert set(before["reason"].cast(pl.String)) >= {"key_unknown"}
+    done = replay_rejects(store, work_of(store, whole), whole, before, Policy.REINSERT, AT)
+    assert done.messages == before.select(PLACE).n_unique()
+    assert done.mended > 0
+    left = store.load_open_rejects(REPLAYABLE, 100_000)
+    assert "key_unknown" not in left["reason"].cast(pl.String).to_list()
+    as_if_never_failed(store, whole, frames)
+
+
+def test_doing_it_again_changes_nothing(store, whole, lacking, frames) -> None:
+    ingest(store, lacking, frames, "first")
+    for _ in range(2):
+        found = store.load_open_rejects(REPLAYABLE, 100_000)
+        replay_rejects(store, work_of(store, whole), whole, found, Policy.REINSERT, AT)
+    seen = {name: store.load_current(name) for name in ("intervals", "reads", "rejects")}
+    found = store.load_open_rejects(REPLAYABLE, 100_000)
+    replay_rejects(store, work_of(store, whole), whole, found, Policy.REINSERT, AT)
+    for name, rows in seen.items():
+        assert_frame_equal(store.load_current(name), rows)
+
+
+def test_stop_stores_nothing_from_the_first_failing_message_on(store, lacking, frames) -> None:
+    ingest(store, lacking, frames, "first")
+    found = store.load_open_rejects(("key_unknown",), 100_000)
+    rows = store.load_current("intervals").height
+    done = replay_rejects(store, work_of(store, lacking), lacking, found, Policy.STOP, AT)
+    first = found.sort(PLACE).row(0, named=True)
+    assert done.stopped_at == "/".join(str(first[name]) for name in PLACE)
+    assert done.mended == 0
+    assert store.load_current("intervals").height == rows
+    assert_frame_equal(store.load_open_rejects(("key_unknown",), 100_000), found)
+
+
+def test_drop_resolves_what_still_fails_and_keeps_its_bytes(store, lacking, frames) -> None:
+    ingest(store, lacking, frames, "first")
+    found = store.load_open_rejects(("key_unknown",), 100_000)
+    done = replay_rejects(store, work_of(store, lacking), lacking, found, Policy.DROP, AT)
+    assert done.failing == found.height
+    assert store.load_open_rejects(("key_unknown",), 100_000).is_empty()
+    assert_frame_equal(
+        store.load_current("rejects").filter(pl.col("reason").cast(pl.String) == "key_unknown").sort(PLACE),
+        found.sort(PLACE),
+    )
+
+
+def test_a_range_again_leaves_the_tables_as_they_were(store, whole, frames) -> None:
+    ingest(store, whole, frames, "first")
+    seen = {name: store.load_current(name) for name in ("intervals", "reads", "rejects", "replay_windows")}
+    parts = iter([frames.head(40), frames.slice(40)])
+    done = list(replay_range(work_of(store, whole), parts, "again"))
+    assert sum(decoded.counts.frames for decoded in done) == frames.height
+    for name, rows in seen.items():
+        assert_frame_equal(store.load_current(name), rows)
+
+
+@pytest.mark.parametrize("reason", ["replay", "nonce_reuse", "no_such_reason"])
+def test_messages_that_must_not_be_read_again_cannot_be_asked_for(reason: str) -> None:
+    with pytest.raises(ContractError, match=reason):
+        check_reasons((reason,))
+    assert check_reasons(()) == REPLAYABLE
+
+
+def test_nothing_open_is_nothing_to_do(store, whole) -> None:
+    done = replay_rejects(store, work_of(store, whole), whole, REJECTS.empty(), Policy.STOP, AT)
+    assert (done.messages, done.stopped_at) == (0, None)
