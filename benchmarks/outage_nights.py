@@ -45,6 +45,16 @@ class Night(NamedTuple):
     truth: pl.DataFrame  # kind, node, scope, start, end, nested
 
 
+class Said(NamedTuple):
+    """Power events: who, when by its clock, when received, up or down, and the reboot counter (-1: none)."""
+
+    meter: Ints
+    occurred: Ints
+    received: Ints
+    up: npt.NDArray[np.bool_]
+    sequence: Ints
+
+
 class Chances(NamedTuple):
     """How much is heard."""
 
@@ -98,7 +108,7 @@ def draw_faults(rng: np.random.Generator, tree: Tree, counts: dict[str, int], ne
     return faults
 
 
-def play(rng: np.random.Generator, tree: Tree, faults: list[Fault], chances: Chances = Chances()) -> Night:
+def play(rng: np.random.Generator, tree: Tree, faults: list[Fault], chances: Chances) -> Night:
     """What the meters of the tree manage to say on a night with these faults."""
     meter = np.concatenate([np.arange(f.first, f.after) for f in faults if not f.nested] or [np.zeros(0, np.int64)])
     start = _each(faults, "start")
@@ -120,7 +130,8 @@ def forge(rng: np.random.Generator, tree: Tree, at: int, count: int) -> pl.DataF
     first = int(rng.integers(0, len(tree.node["service_point"]) - count))
     meter = np.arange(first, first + count)
     occurred = (at * US + rng.integers(0, 60 * US, count)).astype(np.int64)
-    return _frame(tree, meter, occurred, occurred + US, np.zeros(count, bool), np.full(count, -1), authenticated=False)
+    said = Said(meter, occurred, occurred + US, np.zeros(count, bool), np.full(count, -1))
+    return _frame(tree, said, authenticated=False)
 
 
 def _each(faults: list[Fault], name: str) -> Ints:
@@ -150,25 +161,17 @@ def _events(rng: np.random.Generator, tree: Tree, dark: tuple[Ints, Ints, Ints],
         says = gasps & (copy < copies)
         estimate = start[says] * US + rng.integers(-2 * US, 3 * US, int(says.sum()))
         received = start[says] * US + rng.integers(US, 20 * US, int(says.sum())) + copy * 120 * US
-        parts.append(_frame(tree, meter[says], estimate, received, np.zeros(int(says.sum()), bool), start[says]))
+        down = np.zeros(int(says.sum()), bool)
+        parts.append(_frame(tree, Said(meter[says], estimate, received, down, start[says])))
     says = rng.random(len(meter)) < chances.up
     at = end[says] * US + rng.integers(0, 4 * US, int(says.sum()))
-    parts.append(
-        _frame(tree, meter[says], at, at + rng.integers(US, 45 * US, len(at)), np.ones(len(at), bool), end[says])
-    )
+    received = at + rng.integers(US, 45 * US, len(at))
+    parts.append(_frame(tree, Said(meter[says], at, received, np.ones(len(at), bool), end[says])))
     return pl.concat(parts).sort("received_at", "meter_id").with_columns(offset=pl.int_range(pl.len()))
 
 
-def _frame(
-    tree: Tree,
-    meter: Ints,
-    occurred: Ints,
-    received: Ints,
-    up: npt.NDArray[np.bool_],
-    sequence: Ints,
-    *,
-    authenticated: bool = True,
-) -> pl.DataFrame:
+def _frame(tree: Tree, said: Said, *, authenticated: bool = True) -> pl.DataFrame:
+    meter, occurred, received, up, sequence = said
     rows = pl.DataFrame(
         {
             "meter_id": tree.meters["meter_id"].gather(meter),
@@ -241,16 +244,27 @@ class Score(NamedTuple):
     true: int
     found: int
     wrong: int  # reported incidents that are none of the truth
-    scope: int  # true ones of whose node, or one above or below it, an incident of the right scope was reported
+    late: int  # found ones first reported more than ten minutes after their onset
     restored: int  # found ones with the right restoration within ten minutes
 
 
-def score(night: Night, outages: pl.DataFrame) -> Score:
-    """Compare the last state of every incident with the truth."""
+def score(night: Night, outages: pl.DataFrame, first_said: pl.DataFrame | None = None) -> Score:
+    """Compare the last state of every incident with the truth.
+
+    Args:
+        night: The truth.
+        outages: OUTAGES, all steps.
+        first_said: `incident_id`, `said_at`: when each incident was first reported, where that is known.
+    """
     last = outages.sort("step").group_by("incident_id").last()
     last = last.filter(~pl.col("state").is_in(["merged", "cancelled"]))
     pairs = night.truth.with_row_index("t").join(
-        last.select("incident_id", "node_id", "started_at", "restored_at", found_scope=pl.col("scope").cast(pl.String)),
+        last.select(
+            "incident_id",
+            "node_id",
+            "started_at",
+            "restored_at",
+        ),
         left_on="node",
         right_on="node_id",
     )
@@ -261,10 +275,14 @@ def score(night: Night, outages: pl.DataFrame) -> Score:
     )
     hit = pairs.filter(onset)
     on_time = hit.filter((pl.col("restored_at") - pl.col("end")).abs() < pl.duration(minutes=10))
+    late = 0
+    if first_said is not None:
+        said = hit.filter(~pl.col("nested")).join(first_said, on="incident_id")
+        late = said.filter(pl.col("said_at") - pl.col("start") > pl.duration(minutes=10))["t"].n_unique()
     return Score(
         night.truth.height,
         hit["t"].n_unique(),
         last.height - hit["incident_id"].n_unique(),
-        hit.filter(pl.col("scope") == pl.col("found_scope"))["t"].n_unique(),
+        late,
         on_time["t"].n_unique(),
     )
