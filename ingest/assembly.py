@@ -157,7 +157,11 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
 
 
 def _provenance(blocks: Sequence[Quantities], message: Places, senders: Senders) -> dict[str, pl.Series]:
-    columns = {"partition": senders.partition, "offset": senders.offset, "frame": senders.frame}
+    columns: dict[str, npt.NDArray[Any]] = {
+        "partition": senders.partition,
+        "offset": senders.offset,
+        "frame": senders.frame,
+    }
     repeated = {
         name: pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
         for name, column in columns.items()
@@ -172,7 +176,7 @@ def _provenance(blocks: Sequence[Quantities], message: Places, senders: Senders)
 
 
 def _topics(topic: pl.Series, message: Places) -> pl.Series:
-    first = topic[0]
+    first = str(topic[0])
     if (topic == first).all():  # the usual batch comes from one topic: a constant is cheaper than a look-up
         return pl.repeat(first, len(message), dtype=pl.String, eager=True)
     return topic.gather(message)

@@ -266,16 +266,16 @@ def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment:
 def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, pl.Series]:
     """Where each message's meter stands among all names, and those: METERS first, then meters that it lacks.
 
-    The last is null: the meter of a message without any, which is a reject.
+    A message without a meter stands at 0; it is a reject and has no row.
     """
-    nobody = pl.Series([None], dtype=pl.String)
-    names = pl.concat([enrolment.meter_id, *(names for _, names in read.names), nobody])
-    place = np.where(read.meter_row >= 0, read.meter_row, len(names) - 1)
+    place = np.maximum(read.meter_row, 0)
+    if not read.names:
+        return place, enrolment.meter_id if len(enrolment.meter_id) else pl.Series([""])
     first = len(enrolment.meter_id)
     for message, texts in read.names:
         place[message] = first + np.arange(len(texts))
         first += len(texts)
-    return place, names
+    return place, pl.concat([enrolment.meter_id, *(texts for _, texts in read.names)], rechunk=True)
 
 
 def _seen(

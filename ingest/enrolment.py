@@ -89,8 +89,7 @@ class Enrolment(NamedTuple):
         """
         if not len(self.meter_id):
             return np.zeros(len(rows), np.int64)
-        keyed = has_key(titles, keyring)
-        default = np.where(keyed, SECURITY_DEFAULT, 0)
+        default = np.where(has_key(titles, keyring), SECURITY_DEFAULT, 0) if titles.any() else 0
         named = np.where(rows >= 0, self.security_min[rows], -1)
         return np.where(named >= 0, named, default).astype(np.int64)
 

@@ -6,6 +6,7 @@ with the full tag, whose first 12 bytes are compared. Two one-shot calls cost a 
 sets up a context a message. The plaintext of a message is used only after its tag was found right.
 """
 
+import struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,7 +20,9 @@ from ingest.spans import Flags, Octets, Places, Spans
 from schemas.codes import RejectReason
 
 _IV_OCTETS: Final = 12
+_IV: Final = struct.Struct(f"{_IV_OCTETS}s")
 _FULL_TAG: Final = 16
+_TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
 _BOTH: Final = AUTHENTICATED | ENCRYPTED
 _NO_TAG: Final = bytes(TAG_OCTETS)
 NO_KEY: Final = -1
@@ -46,7 +49,10 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     first, count = keyring.spans(headers.title[rows], headers.control[rows] & BROADCAST > 0)
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
-    rows, first, count = rows[~unknown], first[~unknown], count[~unknown]
+    # Messages of one key stand together: its tables are at hand then.
+    order = np.flatnonzero(~unknown)
+    order = order[np.argsort(first[order], kind="stable")]
+    rows, first, count = rows[order], first[order], count[order]
     plain, key_row, tag_ok = _try_keys(_Sealed.of(apdus, headers, rows), first, count, keyring)
     fitting = key_row >= 0
     faults.record(rows[~fitting], RejectReason.KEY_UNKNOWN, 0, "no key of the length that the suite needs")
@@ -113,41 +119,73 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
 
 
 def _open_each(sealed: _Sealed, places: Places, key_rows: Places, keyring: Keyring) -> tuple[list[bytes], Octets]:
-    """Plaintext and computed tag of each message under its key: the loop that touches every message."""
-    distinct, which = np.unique(key_rows, return_inverse=True)
-    ciphers = keyring.ciphers_at(distinct)
+    """Plaintext and computed tag of each message under its key."""
+    distinct, key = np.unique(key_rows, return_inverse=True)
+    ciphers, key = keyring.ciphers_at(distinct), key.reshape(-1)
+    controls = np.unique(sealed.control[places]).tolist()
+    if len(controls) == 1 and not sealed.other_fields:
+        plain, tags = _open_alike(sealed, controls[0], (places, key), ciphers)
+        return plain, np.frombuffer(tags, np.uint8).reshape(-1, TAG_OCTETS)
+    plain = [b""] * len(places)
+    computed = np.zeros((len(places), TAG_OCTETS), np.uint8)
+    other = np.isin(places, list(sealed.other_fields))
+    for control in controls:
+        chosen = np.flatnonzero((sealed.control[places] == control) & ~other)
+        parts, tags = _open_alike(sealed, control, (places[chosen], key[chosen]), ciphers)
+        computed[chosen] = np.frombuffer(tags, np.uint8).reshape(-1, TAG_OCTETS)
+        for place, part in zip(chosen.tolist(), parts, strict=True):
+            plain[place] = part
+    for place in np.flatnonzero(other).tolist():
+        row = int(places[place])
+        one, tag = _open_general(sealed, row, ciphers[int(key[place])])
+        plain[place], computed[place] = one, np.frombuffer(tag, np.uint8)
+    return plain, computed
+
+
+def _open_alike(
+    sealed: _Sealed, control: int, which: tuple[Places, Places], ciphers: list[Cipher]
+) -> tuple[list[bytes], bytes]:
+    """Messages of one security control: the loop that touches every message, so nothing is done twice in it."""
+    places, key = which
+    ivs = sealed.iv if len(places) * _IV_OCTETS == len(sealed.iv) else _rows_of(sealed.iv, places)
+    begin = sealed.begin[places]
+    columns = (begin.tolist(), (begin + sealed.size[places]).tolist(), key.tolist())
+    openers = [(cipher.encrypt, bytes((control,)) + cipher.ak) for cipher in ciphers]
+    octets = sealed.octets
     plain: list[bytes] = []
     tags: list[bytes] = []
-    octets, ivs = sealed.octets, sealed.iv
-    begin = sealed.begin[places]
-    columns = (begin, begin + sealed.size[places], places * _IV_OCTETS, which.reshape(-1), sealed.control[places])
     keep, keep_tag = plain.append, tags.append
-    has_other_fields = bool(sealed.other_fields)
-    prefix = [bytes((control,)) for control in range(256)]
-    for start, stop, iv_at, key, control in zip(*(column.tolist() for column in columns), strict=True):
-        iv, cipher = ivs[iv_at : iv_at + _IV_OCTETS], ciphers[key]
-        if control & _BOTH == _BOTH and not has_other_fields:
-            encrypt = cipher.encrypt
+    if control & _BOTH == _BOTH:
+        for (iv,), start, stop, at in zip(_IV.iter_unpack(ivs), *columns, strict=True):
+            encrypt, associated = openers[at]
             opened = encrypt(iv, octets[start:stop], None)[:-_FULL_TAG]
             keep(opened)
-            keep_tag(encrypt(iv, opened, prefix[control] + cipher.ak)[-_FULL_TAG : TAG_OCTETS - _FULL_TAG])
-        else:
-            other = sealed.other_fields.get(iv_at // _IV_OCTETS, b"")
-            one, tag = _open_one(cipher, iv, octets[start:stop], (control, other))
-            keep(one)
-            keep_tag(tag)
-    return plain, np.frombuffer(b"".join(tags), np.uint8).reshape(-1, TAG_OCTETS)
+            keep_tag(encrypt(iv, opened, associated)[-_FULL_TAG:-_TAG_CUT])
+        return plain, b"".join(tags)
+    for (iv,), start, stop, at in zip(_IV.iter_unpack(ivs), *columns, strict=True):
+        encrypt, associated = openers[at]
+        content = octets[start:stop]
+        keep(encrypt(iv, content, None)[:-_FULL_TAG] if control & ENCRYPTED else content)
+        keep_tag(encrypt(iv, b"", associated + content)[:TAG_OCTETS] if control & AUTHENTICATED else _NO_TAG)
+    return plain, b"".join(tags)
 
 
-def _open_one(cipher: Cipher, iv: bytes, content: bytes, asked: tuple[int, bytes]) -> tuple[bytes, bytes]:
-    control, other_fields = asked
+def _open_general(sealed: _Sealed, place: int, cipher: Cipher) -> tuple[bytes, bytes]:
+    """One message of general-ciphering, whose header fields are part of what is authenticated."""
+    control, begin = int(sealed.control[place]), int(sealed.begin[place])
+    content = sealed.octets[begin : begin + int(sealed.size[place])]
+    iv = sealed.iv[_IV_OCTETS * place : _IV_OCTETS * (place + 1)]
+    associated = bytes((control,)) + cipher.ak + sealed.other_fields[place]
     plain = cipher.encrypt(iv, content, None)[:-_FULL_TAG] if control & ENCRYPTED else content
     if not control & AUTHENTICATED:
         return plain, _NO_TAG
-    associated = bytes((control,)) + cipher.ak + other_fields
     if control & ENCRYPTED:
-        return plain, cipher.encrypt(iv, plain, associated)[-_FULL_TAG : TAG_OCTETS - _FULL_TAG]
+        return plain, cipher.encrypt(iv, plain, associated)[-_FULL_TAG:-_TAG_CUT]
     return plain, cipher.encrypt(iv, b"", associated + content)[:TAG_OCTETS]
+
+
+def _rows_of(ivs: bytes, places: Places) -> bytes:
+    return np.frombuffer(ivs, np.uint8).reshape(-1, _IV_OCTETS)[places].tobytes()
 
 
 def _with_plain(apdus: Spans, headers: Headers, rows: Places, found: tuple[Places, Places, list[bytes]]) -> Opened:

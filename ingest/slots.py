@@ -120,6 +120,8 @@ def cut_text_octets(octets: Octets, node: Node) -> Octets:
 def texts_of(octets: Octets) -> pl.Series:
     """Device names: printable ASCII as it stands, padding at either end dropped, anything else in hexadecimal."""
     messages, width = octets.shape
+    if not messages:
+        return pl.Series([], dtype=pl.String)
     cut = np.ascontiguousarray(octets)
     odd = np.flatnonzero((((cut < 0x20) & (cut != 0)) | (cut > 0x7E)).any(axis=1))
     hexed = [cut[row].tobytes().hex() for row in odd.tolist()]

@@ -4,7 +4,7 @@ Everything that is done to a whole batch at once is done on these columns; a mes
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self, TypeAlias, cast
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +59,12 @@ class Spans(NamedTuple):
 
     def matrix(self, rows: Places, width: int) -> Octets:
         """The first `width` bytes of each of these messages, one message a row. All must be that long."""
-        starts = self.start[rows]
-        if len(rows) > 1 and _evenly_spaced(starts):
-            step = int(starts[1] - starts[0])
-            if step >= width:  # the usual batch: equal messages end to end are a matrix already
-                return np.lib.stride_tricks.as_strided(
-                    self.octets[int(starts[0]) :], (len(rows), width), (step, 1), writeable=False
-                )
-        return cast(Octets, self.octets[starts[:, None] + np.arange(width)])
+        if not width or not len(rows):
+            return np.zeros((len(rows), width), np.uint8)
+        windows = np.lib.stride_tricks.as_strided(
+            self.octets, (len(self.octets) - width + 1, width), (1, 1), writeable=False
+        )
+        return windows[self.start[rows]]
 
     def replaced(self, rows: Places, parts: Iterable[bytes]) -> Self:
         """The same messages, but for these rows, which become the given bytes."""
@@ -75,8 +73,3 @@ class Spans(NamedTuple):
         start[rows] = extra.start + len(self.octets)
         length[rows] = extra.length
         return type(self)(np.concatenate([self.octets, extra.octets]), start, length)
-
-
-def _evenly_spaced(starts: Places) -> bool:
-    steps = np.diff(starts)
-    return bool((steps == steps[0]).all())

@@ -1,0 +1,325 @@
+"""Messages a second of `decode_frames`, beside two other decoders on the same bytes, in one run.
+
+    python benchmarks/decode.py [--messages 20000] [--rounds 7] [--largest 1000000]
+
+The message is an hourly push of 4 intervals and 3 channels. The peers decode bytes to values (dlms-cosem verifies the
+tag, gurux-dlms does not); `values` is that work done by ours: link, protection, layouts, and every number and clock as
+columns, scaled and placed in time. `stage` is all of `decode_frames`: replay windows, meters, and every frame built.
+Rounds alternate between all of them, so the machine's noise falls on each; medians of processor time are compared, and
+the spread is (max - min) / median. Ours runs on one core: Polars is held to one thread.
+"""
+
+import argparse
+import contextlib
+import gc
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+import numpy as np
+import polars as pl
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from dlms_cosem import security as peer_security
+from dlms_cosem.protocol.wrappers import WrapperProtocolDataUnit
+from dlms_cosem.protocol.xdlms.data_notification import DataNotification
+from dlms_cosem.protocol.xdlms.general_global_cipher import GeneralGlobalCipher
+from dlms_cosem.utils import parse_as_dlms_data
+from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms.enums import InterfaceType, Security
+from gurux_dlms.secure import GXDLMSSecureClient
+
+from ingest.blocks import Texts
+from ingest.clocks import Zones
+from ingest.decode import decode_frames
+from ingest.dlms.apdu import encode_data_notification
+from ingest.dlms.cosem import encode_date_time, encode_scaler_unit, parse_obis
+from ingest.dlms.data import Data, Tag
+from ingest.dlms.framing import wrap_wpdu
+from ingest.dlms.security import protect
+from ingest.enrolment import Enrolment
+from ingest.faults import Faults
+from ingest.grouping import group_by_layout
+from ingest.keyring import Keyring
+from ingest.link import unwrap_all
+from ingest.meaning import understand
+from ingest.meter_types import BUILT_IN
+from ingest.plans import make_plan
+from ingest.protection import open_all
+from ingest.push_cut import cut_push
+from ingest.replay import Windows
+from ingest.security_headers import read_headers
+from ingest.slots import Group
+from ingest.spans import Spans
+from schemas.frames import METERS, RAW_FRAMES, UTC_US
+
+EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))  # published example keys
+START = datetime(2026, 3, 2, tzinfo=UTC)
+CHANNELS = ("energy_delivered", "energy_received", "reactive_delivered")
+METER_COUNT = 2000
+PEER_SHARE = 20
+"""Peers decode one message in so many, or a round would take minutes; they cost the same for each."""
+
+
+class Batch(NamedTuple):
+    """A batch and what decodes it."""
+
+    frames: pl.DataFrame
+    keyring: Keyring
+    enrolment: Enrolment
+    payloads: Sequence[bytes]
+
+
+class Timing(NamedTuple):
+    """Microseconds of processor time a message, median of the rounds, and (max - min) / median."""
+
+    median_us: float
+    spread: float
+
+
+def title_of(meter: int) -> bytes:
+    return b"SIM" + meter.to_bytes(5, "big")
+
+
+def hourly_push(name: bytes, hour: int, values: Iterable[int], channels: int = 3) -> bytes:
+    """The APDU of an hourly push of four quarters."""
+    rows = []
+    numbers = iter(values)
+    for quarter in range(4):
+        end = encode_date_time(START + timedelta(hours=hour, minutes=15 * (quarter + 1)), 0)
+        cells = [Data(Tag.UINT32, next(numbers)) for _ in range(channels)]
+        rows.append(Data(Tag.STRUCTURE, (Data(Tag.OCTET_STRING, end), Data(Tag.UINT8, 0), *cells)))
+    head = (Data(Tag.OCTET_STRING, name), Data(Tag.OCTET_STRING, parse_obis("1-0:99.1.0.255")))
+    return encode_data_notification(1, None, Data(Tag.STRUCTURE, (*head, Data(Tag.ARRAY, tuple(rows)))))
+
+
+def register_push(name: bytes, registers: int, values: Iterable[int]) -> bytes:
+    """The APDU of a self-describing push of so many registers."""
+    numbers = iter(values)
+    rows = [
+        Data(Tag.STRUCTURE, (Data(Tag.OCTET_STRING, parse_obis("0-0:42.0.0.255")), Data(Tag.OCTET_STRING, name))),
+        Data(
+            Tag.STRUCTURE,
+            (
+                Data(Tag.OCTET_STRING, parse_obis("0-0:1.0.0.255")),
+                Data(Tag.OCTET_STRING, encode_date_time(START + timedelta(minutes=next(numbers) % 9999), 0)),
+            ),
+        ),
+    ]
+    for register in range(registers):
+        obis = Data(Tag.OCTET_STRING, parse_obis(f"1-0:{register % 4 + 1}.8.{register // 4}.255"))
+        unit = encode_scaler_unit(0, 30 if register % 4 < 2 else 32)
+        rows.append(Data(Tag.STRUCTURE, (obis, Data(Tag.UINT32, next(numbers)), unit)))
+    return encode_data_notification(1, None, Data(Tag.ARRAY, tuple(rows)))
+
+
+def batch_of(apdus: Sequence[bytes], *, ciphered: bool) -> Batch:
+    """The messages of `METER_COUNT` meters in turn, enrolled, in wrappers."""
+    payloads = []
+    for number, apdu in enumerate(apdus):
+        if ciphered:
+            meter, counter = number % METER_COUNT, number // METER_COUNT + 1
+            apdu = protect(apdu, system_title=title_of(meter), control=0x30, counter=counter, ek=EK, ak=AK)
+        payloads.append(wrap_wpdu(apdu))
+    count = len(payloads)
+    frames = pl.DataFrame(
+        {
+            "topic": ["ami.frames.v1"] * count,
+            "partition": [0] * count,
+            "offset": range(count),
+            "frame": [0] * count,
+            "received_at": pl.Series([START] * count, dtype=UTC_US),
+            "payload": pl.Series(payloads, dtype=pl.Binary),
+        },
+        schema=RAW_FRAMES.schema,
+    )
+    names = [f"AMI{meter:013d}" for meter in range(METER_COUNT)]
+    titles = [title_of(meter).hex() if ciphered else None for meter in range(METER_COUNT)]
+    known = {"meter_id": names, "system_title": titles, "interval_s": [900] * METER_COUNT}
+    columns = {name: known.get(name, [None] * METER_COUNT) for name in METERS.schema}
+    columns["channels"] = [list(CHANNELS)] * METER_COUNT
+    keys = "system_title,ek,ak\n" + "".join(
+        f"{title_of(meter).hex()},{EK.hex()},{AK.hex()}\n" for meter in range(METER_COUNT if ciphered else 0)
+    )
+    enrolment = Enrolment.of(pl.DataFrame(columns, schema=METERS.schema), BUILT_IN)
+    return Batch(frames, Keyring.from_csv(keys), enrolment, payloads)
+
+
+def name_of(number: int) -> bytes:
+    return b"AMI%013d" % (number % METER_COUNT)
+
+
+def hourly_batch(messages: int, *, ciphered: bool) -> Batch:
+    """Hourly pushes, cut from one encoded push: only names and values differ."""
+    template = hourly_push(b"@" * 16, 0, range(12))
+    at = template.index(b"@" * 16)
+    numbers = np.random.default_rng(1).integers(0, 2**32, messages, dtype=np.uint32)
+    apdus = [
+        template[:at] + name_of(number) + template[at + 16 : -4] + int(value).to_bytes(4, "big")
+        for number, value in enumerate(numbers)
+    ]
+    return batch_of(apdus, ciphered=ciphered)
+
+
+def mixed_batch(messages: int) -> Batch:
+    """Twenty layouts in turn: register pushes of 3 to 22 registers, 12 on average, as many values as an hourly push."""
+    random = np.random.default_rng(2)
+    apdus = [
+        register_push(name_of(number), 3 + number % 20, random.integers(0, 2**31, 30).tolist())
+        for number in range(messages)
+    ]
+    return batch_of(apdus, ciphered=False)
+
+
+def ours(batch: Batch) -> int:
+    decoded = decode_frames(batch.frames, batch.keyring, Windows.empty(), batch.enrolment)
+    if decoded.counts.decoded != batch.frames.height:
+        raise SystemExit(f"not everything decoded: {decoded.counts}, {decoded.rejects['reason'].value_counts()}")
+    return batch.frames.height
+
+
+def our_values(batch: Batch) -> int:
+    """Bytes to columns of numbers, clocks and names: what the peers do."""
+    faults = Faults(batch.frames.height)
+    apdus = unwrap_all(Spans.of_column(batch.frames["payload"]), faults)
+    headers = read_headers(apdus, faults)
+    opened = open_all(apdus, headers, batch.keyring, faults)
+    cut = 0
+    for alike in group_by_layout(opened.apdus, faults.usable(), frozenset(), frozenset(), faults):
+        plan = make_plan(understand(alike.layout, BUILT_IN), batch.enrolment.kinds[0], BUILT_IN)
+        messages = len(alike.message)
+        zones = Zones(np.full(messages, -1, np.int32), ())
+        found = cut_push(plan, Group(alike.message, alike.octets, zones, np.zeros(messages, np.int64)), Texts())
+        cut += sum(block.milli.size for block in (*found.intervals, *found.reads))
+    if cut < batch.frames.height:
+        raise SystemExit("not everything decoded")
+    return batch.frames.height
+
+
+def dlms_cosem_plain(batch: Batch) -> int:
+    few = batch.payloads[::PEER_SHARE]
+    for payload in few:
+        unit = WrapperProtocolDataUnit.from_bytes(payload)
+        parse_as_dlms_data(DataNotification.from_bytes(unit.data).body)
+    return len(few)
+
+
+def dlms_cosem_ciphered(batch: Batch) -> int:
+    few = batch.payloads[::PEER_SHARE]
+    for payload in few:
+        sealed = GeneralGlobalCipher.from_bytes(WrapperProtocolDataUnit.from_bytes(payload).data)
+        plain = peer_security.decrypt(
+            security_control=sealed.security_control,
+            system_title=sealed.system_title,
+            invocation_counter=sealed.invocation_counter,
+            key=EK,
+            cipher_text=sealed.ciphered_text,
+            auth_key=AK,
+        )
+        parse_as_dlms_data(DataNotification.from_bytes(bytes(plain)).body)
+    return len(few)
+
+
+def gurux(batch: Batch) -> int:
+    client = GXDLMSSecureClient(True, 16, 1, interfaceType=InterfaceType.WRAPPER)
+    if len(batch.keyring):
+        client.ciphering.systemTitle = bytes(8)
+        client.ciphering.blockCipherKey, client.ciphering.authenticationKey = EK, AK
+        client.ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+    few = batch.payloads[:: PEER_SHARE * 10]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints for each ciphered message
+        for payload in few:
+            reply, notify = GXReplyData(), GXReplyData()
+            client.getData(GXByteBuffer(payload), reply, notify)
+            if notify.value is None:
+                raise SystemExit("gurux-dlms did not decode the message")
+    return len(few)
+
+
+def raw_aes_gcm(batch: Batch) -> int:
+    """One one-shot AES-GCM call a message with the key at hand: what no decoder can be faster than."""
+    cipher, content = AESGCM(EK), batch.payloads[0][30:-12]
+    encrypt, iv, associated = cipher.encrypt, bytes(12), b"\x30" + AK
+    for _ in range(len(batch.payloads)):
+        encrypt(iv, content, associated)
+    return len(batch.payloads)
+
+
+def timed(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, Timing]:
+    """Every run in turn, `rounds` times after one to warm up."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            gc.collect()  # nobody pays for another's garbage
+            start = time.process_time()
+            count = run()
+            if number:
+                taken[name].append((time.process_time() - start) / count * 1e6)
+    return {
+        name: Timing(statistics.median(each), (max(each) - min(each)) / statistics.median(each))
+        for name, each in taken.items()
+    }
+
+
+def memory_bandwidth() -> float:
+    """Bytes a second that a plain copy of 256 MB reads and writes."""
+    source = np.zeros(2**28, np.uint8)
+    target = np.empty_like(source)
+    best = min(_seconds(lambda: np.copyto(target, source)) for _ in range(5))
+    return 2 * source.nbytes / best
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(title: str, batch: Batch, peers: dict[str, Callable[[Batch], int]], rounds: int) -> dict[str, Timing]:
+    """Print ours beside the peers on one batch."""
+    both = {"values": our_values, "stage": ours}
+    runs = {name: (lambda run=run: run(batch)) for name, run in (both | peers).items()}
+    found = timed(runs, rounds)
+    print(f"\n{title}: {batch.frames.height:,} messages")
+    for name, timing in found.items():
+        ratios = [timing.median_us / found[own].median_us for own in ("values", "stage")]
+        line = f"  {name:<14}{timing.median_us:10.2f} us a message   spread {timing.spread:4.0%}"
+        print(line + ("" if name in ("values", "stage") else f"   {ratios[0]:8.1f} x values {ratios[1]:8.1f} x stage"))
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--messages", type=int, default=20_000)
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--largest", type=int, default=1_000_000)
+    chosen = options.parse_args()
+    plain = hourly_batch(chosen.messages, ciphered=False)
+    sealed = hourly_batch(chosen.messages, ciphered=True)
+    found = compare("plain", plain, {"dlms-cosem": dlms_cosem_plain, "gurux-dlms": gurux}, chosen.rounds)
+    wire = sum(map(len, plain.payloads)) / len(plain.payloads)
+    bandwidth = memory_bandwidth()
+    share = (wire / found["values"].median_us * 1e6) / bandwidth
+    print(f"  {wire:.0f} bytes a message; {share:.1%} of the bandwidth of a copy ({bandwidth / 1e9:.1f} GB/s)")
+    peers = {"dlms-cosem": dlms_cosem_ciphered, "gurux-dlms": gurux, "one AES-GCM": raw_aes_gcm}
+    found = compare("ciphered, suite 0, one key a meter", sealed, peers, chosen.rounds)
+    print(
+        f"  {found['one AES-GCM'].median_us / found['values'].median_us:.0%} of the rate of one AES-GCM call a message; 12-byte tags take two"
+    )
+    compare("mixed, 20 layouts", mixed_batch(chosen.messages), {"dlms-cosem": dlms_cosem_plain}, chosen.rounds)
+    print("\ncost by the size of the batch (plain)")
+    size = 1000
+    while size <= chosen.largest:
+        batch = hourly_batch(size, ciphered=False)
+        timing = timed({"stage": lambda batch=batch: ours(batch)}, 3 if size >= 100_000 else chosen.rounds)["stage"]
+        print(f"  {size:>9,} messages {timing.median_us:8.2f} us a message   spread {timing.spread:4.0%}")
+        size *= 10
+
+
+if __name__ == "__main__":
+    main()
