@@ -10,7 +10,7 @@ import polars as pl
 _MINUTE_US: Final = 60_000_000
 _STREAM_BITS: Final = 34
 """Minutes since 1970 take 25 bits today; 34 last for 32,000 years and leave 2^29 streams."""
-_NOTHING_JUDGED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NOTHING_JUDGED: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 I64 = npt.NDArray[np.int64]
 
@@ -102,7 +102,7 @@ def take(finals: pl.DataFrame, located: pl.DataFrame) -> tuple[I64, pl.DataFrame
 def newest_judged_at(finals: pl.DataFrame, located: pl.DataFrame) -> datetime:
     """The newest `judged_at` of the located rows; the epoch where there is none."""
     newest_at = take(finals, located)[1]["judged_at"].max()
-    return newest_at if isinstance(newest_at, datetime) else _NOTHING_JUDGED
+    return newest_at if isinstance(newest_at, datetime) else NOTHING_JUDGED
 
 
 def minute(column: str) -> pl.Expr:

@@ -6,6 +6,7 @@ Files grow under temporary names; only when all of them are whole are they renam
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -14,12 +15,12 @@ import polars as pl
 
 from billing_export.delivery import Delivered, settle
 from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
-from billing_export.identity import batch_id_of, resting_on
-from billing_export.located import metered, streams_in
+from billing_export.identity import RESTING, batch_id_of, resting_on
+from billing_export.located import NOTHING_JUDGED, metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.virtual import with_virtual
-from schemas.errors import TransientError
+from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, conform
 
 PART_METERS = 500
@@ -49,14 +50,17 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     """Parts of a FINALS file, each read when it is its turn; `rest.finals` is not looked at.
 
     A file sorted by meter is read once in all: row groups of other meters are skipped by their statistics.
+
+    Raises:
+        ContractError: Not Parquet, or its columns are not those of FINALS.
     """
-    scan = pl.scan_parquet(finals)
+    scan = _scanned(finals)
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
     summed = with_virtual(scan.filter(pl.col("meter_id").is_in(terms)).collect(), rest.tariffs.virtual)
     virtual = summed.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
-    real = scan.select("meter_id", "service_point_id").unique("meter_id", keep="any").collect(engine="streaming")
+    real = scan.group_by("meter_id").agg(pl.col("service_point_id").max()).collect(engine="streaming")
     known = pl.concat([real, metered(streams_in(virtual))])
     plain = rest._replace(tariffs=msgspec.structs.replace(rest.tariffs, virtual=()))
 
@@ -73,12 +77,34 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     return parts
 
 
+def parquet_rows(finals: Path) -> int:
+    """Number of rows of a FINALS file, without reading them.
+
+    Raises:
+        ContractError: As `parquet_parts`.
+    """
+    return int(_scanned(finals).select(pl.len()).collect().item())
+
+
+def _scanned(finals: Path) -> pl.LazyFrame:
+    if not finals.is_file():
+        raise ContractError(f"{finals}: No such file or directory")
+    try:
+        scan = pl.scan_parquet(finals)
+        conform(scan.head(0).collect(), FINALS)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ContractError(f"{finals}: not a Parquet file") from error
+    except ContractError as error:
+        raise ContractError(f"{finals}: {error}") from error
+    return scan
+
+
 def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     """Files and manifest of an export stand in the folder; the same bytes that `export` gives for the whole.
 
     Args:
-        parts: Gives the inputs part by part, each time anew: once for the batch id, and for each
-            format twice, once of them for the time of creation.
+        parts: Gives the inputs part by part, each time anew: once to learn what the batch rests
+            on, and once for each format.
         params: Formats, days, participants.
         folder: Where to; made where it is absent.
 
@@ -87,33 +113,35 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
     forms = formats_of(params)
-    batch_id, runs = _identity(parts, params)
+    known = _known(parts, forms, params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sections, sinks = zip(*(_section(form, parts, (batch_id, params), folder) for form in forms), strict=True)
+        sections, sinks = zip(
+            *(
+                _section(form, parts, Heading(known.created[form.name], known.batch_id, params), folder)
+                for form in forms
+            ),
+            strict=True,
+        )
         tally = joined([section.tally for section in sections])
         named, finished = [], []
         for section, files in zip(sections, sinks, strict=True):
-            names = section.form.file_names(batch_id, params)
+            names = section.form.file_names(known.batch_id, params)
             entries = tuple(_entry(names[part], sink) for part, sink in files.items())
             named.append(section._replace(files=entries))
             finished += [(sink.path, entry) for sink, entry in zip(files.values(), entries, strict=True)]
-        manifest = render_manifest(batch_id, params, named, runs)
+        manifest = render_manifest(known.batch_id, params, named, known.runs)
         delivered = settle(finished, manifest, folder)
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
     return Streamed(delivered, manifest, tally)
 
 
-def _section(
-    form: Format, parts: Parts, of: tuple[str, ExportParams], folder: Path
-) -> tuple[Section, dict[str, _Sink]]:
-    batch_id, params = of
-    created = params.created or max(created_at([checked_inputs(part)], form, params) for part in parts())
+def _section(form: Format, parts: Parts, heading: Heading, folder: Path) -> tuple[Section, dict[str, _Sink]]:
     sinks: dict[str, _Sink] = {}
     tallies: list[Tally] = []
     try:
-        for piece in form.render((checked_inputs(part) for part in parts()), Heading(created, batch_id, params)):
+        for piece in form.render((checked_inputs(part) for part in parts()), heading):
             if piece.part not in sinks:
                 path = folder / f".{form.name}.{piece.part}.part"
                 sinks[piece.part] = _Sink(path, path.open("wb"), hashlib.sha256(), [])
@@ -124,7 +152,7 @@ def _section(
             sink.handle.flush()
             os.fsync(sink.handle.fileno())
             sink.handle.close()
-    return Section(form, created, joined(tallies), ()), sinks
+    return Section(form, heading.created, joined(tallies), ()), sinks
 
 
 def _grow(sink: _Sink, piece: Piece) -> None:
@@ -137,11 +165,24 @@ def _entry(name: str, sink: _Sink) -> FileEntry:
     return FileEntry(name, sink.path.stat().st_size, sink.digest.hexdigest(), sum(sink.records))
 
 
-def _identity(parts: Parts, params: ExportParams) -> tuple[str, list[str]]:
+class _Known(NamedTuple):
+    """What must be known of all parts before the first byte is written."""
+
+    batch_id: str
+    created: dict[str, datetime]
+    """By format."""
+    runs: list[str]
+
+
+def _known(parts: Parts, forms: list[Format], params: ExportParams) -> _Known:
     asked = params.determinants()
-    resting, runs = [], set()
+    resting, runs = [pl.DataFrame(schema=RESTING)], set()
+    created: dict[str, list[datetime]] = {form.name: [] for form in forms}
     for part in parts():
         checked = checked_inputs(part)
         resting.append(resting_on(checked, asked))
         runs.update(run_ids([checked]))
-    return batch_id_of(pl.concat(resting), asked), sorted(runs)
+        for form in forms:
+            created[form.name].append(created_at([checked], form, params))
+    newest = {name: max(every, default=NOTHING_JUDGED) for name, every in created.items()}
+    return _Known(batch_id_of(pl.concat(resting), asked), newest, sorted(runs))

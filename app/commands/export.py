@@ -1,8 +1,9 @@
 """`ami export`: finals in, billing files and their manifest out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from app.calendar import load_calendar
@@ -11,12 +12,16 @@ from app.inputs import load_meters, load_types
 from app.options import CalendarFile, Json, Out
 from app.summary import progress, say, timed
 from billing_export.delivery import deliver
-from billing_export.export import Export, formats_of
 from billing_export.export import export as run_export
+from billing_export.export import formats_of
 from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.stream import export_parts, parquet_parts, parquet_rows
 from billing_export.tariffs import TariffBook, parse_tariffs
 from schemas.errors import ContractError
 from schemas.frames import FINALS, READS
+
+STREAM_ABOVE: Final = 2_000_000
+"""Finals above which an export goes out part by part; the bytes are the same, memory stays bounded."""
 
 
 def register(ami: typer.Typer) -> None:
@@ -51,16 +56,22 @@ def register(ami: typer.Typer) -> None:
             holidays=frozenset(load_calendar(calendar).holidays),
         )
         formats_of(params)
-        inputs = ExportInputs(
-            read_frame(finals, FINALS),
+        rest = ExportInputs(
+            FINALS.empty(),
             load_meters(meters, load_types(None)),
             READS.empty() if reads is None else read_frame(reads, READS),
             load_tariffs(tariffs),
         )
-        with progress(f"billing {inputs.finals.height} intervals"):
+        rows = parquet_rows(finals)
+        with progress(f"billing {rows} intervals"):
+            if rows > STREAM_ABOVE:
+                streamed, seconds = timed(lambda: export_parts(parquet_parts(finals, rest), params, out))
+                say(manifest_summary(rows, streamed.manifest, seconds), as_json=json)
+                return
+            inputs = rest._replace(finals=read_frame(finals, FINALS))
             exported, seconds = timed(lambda: run_export(inputs, params))
         deliver(exported, out)
-        say(exported_summary(inputs, exported, seconds), as_json=json)
+        say(manifest_summary(rows, exported.manifest, seconds), as_json=json)
 
 
 def load_tariffs(file: Path | None) -> TariffBook:
@@ -73,11 +84,12 @@ def load_tariffs(file: Path | None) -> TariffBook:
         raise ContractError(f"{file}: {error}") from error
 
 
-def exported_summary(inputs: ExportInputs, exported: Export, seconds: float) -> dict[str, Any]:
-    """Files with their records."""
+def manifest_summary(rows: int, manifest: bytes, seconds: float) -> dict[str, Any]:
+    """Files with their records, as the manifest states them."""
+    files = msgspec.json.decode(manifest)["files"]
     return {
-        "rows": {"in": inputs.finals.height, "out": sum(file.records for file in exported.files)},
-        "values": inputs.finals.height,
-        "files": {file.name: {"records": file.records, "bytes": len(file.content)} for file in exported.files},
+        "rows": {"in": rows, "out": sum(file["records"] for file in files)},
+        "values": rows,
+        "files": {file["name"]: {"records": file["records"], "bytes": file["bytes"]} for file in files},
         "seconds": seconds,
     }
