@@ -64,6 +64,18 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calendar_file: str | None = None
 
 
+class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Thresholds of outage detection, and the pace of its worker."""
+
+    sustained_s: int = 300
+    share_tenths: int = 3
+    batch_seconds: float = 0.1
+    tick_seconds: float = 5.0
+    """In silence, holds are looked at this often."""
+    snapshot_batches: int = 500
+    """The journal gets a snapshot every so many batches."""
+
+
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Meter keys: wrapped at rest; the key that wraps them comes from a file, the environment or a command."""
 
@@ -105,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embedded: Embedded = Embedded()
     ingest: Ingest = Ingest()
     vee: Vee = Vee()
+    outage: Outage = Outage()
     keys: Keys = Keys()
     meters: Meters = Meters()
     telemetry: Telemetry = Telemetry()

@@ -121,10 +121,10 @@ def read_part(key: bytes | None, value: bytes | None) -> Part:
         ContractError: It is none of ours.
     """
     try:
-        kind, *numbers = msgspec.json.decode(key or b"", type=tuple[Kind, int, int, int, int, int])
+        head = msgspec.json.decode(key or b"", type=tuple[Kind, int, int, int, int, int])
     except msgspec.MsgspecError as error:
         raise ContractError(f"the journal of outages holds a foreign message: {error}") from error
-    return Part(kind, *numbers, value or b"")
+    return Part(*head, value or b"")
 
 
 class Folding:
@@ -136,6 +136,8 @@ class Folding:
 
     def __init__(self, base: int = 0) -> None:
         self.epoch = 0
+        self.claimed_at = base
+        """Where the present epoch began. Of two claims of one epoch the first counts."""
         self.base = base
         self._open: list[Part] = []
         self._open_at = base
@@ -150,7 +152,8 @@ class Folding:
         """
         if part.epoch < self.epoch:
             return None
-        self.epoch = part.epoch
+        if part.epoch > self.epoch:
+            self.epoch, self.claimed_at = part.epoch, offset
         if part.part == 0:
             self._open, self._open_at = [], offset
         if part.part != len(self._open):
@@ -160,6 +163,9 @@ class Folding:
         if len(self._open) < part.parts or part.kind is Kind.CLAIM:
             return None
         record = _joined(self._open)
+        if record.kind is Kind.STEP and record.number == self._number:
+            # Appended again, because the first answer of the brokers was lost.
+            return None
         self._check(record)
         self._number = record.number
         if record.kind is Kind.SNAPSHOT:

@@ -6,6 +6,7 @@ what the fleet does. Reads of quiet trees wait in a compact form until their tre
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from outage.circumstances import PINGS, circumstances
@@ -15,12 +16,16 @@ from outage.memory import RELEVANT, DetectState, forget
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import ASKED, Memory
-from outage.topology import LEVELS, read_topology
+from outage.topology import LEVELS, Flags, Ints, read_topology
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
 
 SECOND: Final = 1_000_000
 MANY_CHUNKS: Final = 64
 """Waiting reads are put in one piece, and the old ones forgotten, every so many batches."""
+STRANGER: Final = -1
+"""Number of a meter that METERS does not know."""
+NO_TREE: Final = 0
+"""Tree of the meters without a node above them, and of those that METERS does not know."""
 _WAITING: Final = pl.Schema({"meter": pl.UInt32(), "at": pl.Int64()})
 
 
@@ -28,9 +33,14 @@ class Fleet(NamedTuple):
     """METERS with the tree that each meter hangs in."""
 
     meters: pl.DataFrame
-    """METERS, `root`: name of the highest known node above the meter, "" without one."""
-    numbers: pl.DataFrame
-    """`meter_id`, `meter` (UInt32), `root`, one row a meter."""
+    """METERS."""
+    root_of_row: Ints
+    """Per row of `meters`: number of its tree, `NO_TREE` without a node above it."""
+    names: pl.Series
+    """Every `meter_id` once, ascending."""
+    root: Ints
+    """Per name: number of its tree."""
+    trees: int
 
 
 class StreamState(NamedTuple):
@@ -42,7 +52,7 @@ class StreamState(NamedTuple):
     """`meter`, `at`: reads below trees that are quiet."""
     pings: pl.DataFrame
     asked: pl.DataFrame
-    active: frozenset[str]
+    active: frozenset[int]
     as_of: int
 
 
@@ -68,12 +78,17 @@ class Advanced(NamedTuple):
 def read_fleet(meters: pl.DataFrame) -> Fleet:
     """The fleet of METERS."""
     known = conform(meters, METERS)
-    names = [pl.format(f"{level.value} {{}}", f"{level.value}_id") for level in reversed(LEVELS)]
-    rooted = known.with_columns(root=pl.coalesce(*names, pl.lit("")))
+    levels = [pl.format(f"{level.value} {{}}", f"{level.value}_id") for level in reversed(LEVELS)]
+    root = known.select(root=pl.coalesce(*levels).rank("dense").fill_null(NO_TREE).cast(pl.Int64))["root"]
     # Of several installations of one meter the latest counts, as in the topology.
-    newest = rooted.sort("installed_at", nulls_last=False).unique("meter_id", keep="last", maintain_order=True)
-    numbers = newest.select("meter_id", "root").sort("meter_id").with_row_index("meter")
-    return Fleet(rooted, numbers.select("meter_id", pl.col("meter").cast(pl.UInt32), "root"))
+    newest = (
+        known.select("meter_id", "installed_at", root=root)
+        .sort("installed_at", nulls_last=False)
+        .unique("meter_id", keep="last")
+        .sort("meter_id")
+    )
+    trees = max(int(root.max() or 0), NO_TREE) + 1  # type: ignore[arg-type]
+    return Fleet(known, root.to_numpy(), newest["meter_id"], newest["root"].to_numpy(), trees)
 
 
 def at_rest() -> StreamState:
@@ -93,11 +108,12 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
     """
     events = told.events.filter(pl.col("event").is_in(list(RELEVANT)))
     reads = told.heard.select("meter_id", at=pl.col("read_at").to_physical())
-    newest = reads.join(fleet.numbers, on="meter_id", how="semi")["at"].max()
+    placed = _placed(reads, fleet)
+    newest = placed.filter(pl.col("meter") != STRANGER)["at"].max()
     # Every batch is later than the one before, so that versions of a step are told apart.
     as_of = max(state.as_of + 1, as_of, newest if isinstance(newest, int) else 0)
     active = state.active | _roots(events, fleet)
-    near, waiting = _part(reads, (*state.waiting,), active - state.active, active, fleet)
+    near, waiting = _part(placed, state.waiting, active - state.active, active, fleet)
     pings = _lately(
         pl.concat([state.pings, told.pings]).unique(maintain_order=True), "answered_at", as_of, params.keep_s
     )
@@ -133,7 +149,7 @@ def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> 
     """
     active = _roots(memory.events, fleet)
     reads = memory.reads.select("meter_id", at=pl.col("read_at").to_physical())
-    near, waiting = _part(reads, (), frozenset(), active, fleet)
+    near, waiting = _part(_placed(reads, fleet), (), frozenset(), active, fleet)
     published = Published(memory.outages, _anchors(memory))
     detect = None
     if active:
@@ -147,8 +163,7 @@ def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> 
 
 def remembered(state: StreamState, fleet: Fleet) -> Memory:
     """Everything of a state that `restored` needs."""
-    waiting = pl.concat([_WAITING.to_frame(), *state.waiting]).join(fleet.numbers, on="meter", how="inner")
-    quiet = waiting.select("meter_id", "at")
+    quiet = _named(pl.concat([_WAITING.to_frame(), *state.waiting]), fleet)
     if state.detect is None:
         return Memory.nothing()._replace(reads=_heard(quiet), pings=state.pings, asked=state.asked)
     detect = state.detect
@@ -175,29 +190,44 @@ def added(before: Memory, step: Memory) -> Memory:
     )
 
 
+def _placed(reads: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """The reads with `meter`, the number of the name, and `root`."""
+    place = np.minimum(fleet.names.search_sorted(reads["meter_id"]).to_numpy(), max(fleet.names.len() - 1, 0))
+    if not fleet.names.len():
+        return reads.with_columns(meter=pl.lit(STRANGER, pl.Int64), root=pl.lit(NO_TREE, pl.Int64))
+    known = (fleet.names.gather(place) == reads["meter_id"]).to_numpy()
+    return reads.with_columns(
+        meter=pl.Series(np.where(known, place, STRANGER), dtype=pl.Int64),
+        root=pl.Series(np.where(known, fleet.root[place], NO_TREE), dtype=pl.Int64),
+    )
+
+
+def _named(reads: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    return reads.select(meter_id=fleet.names.gather(reads["meter"]), at="at")
+
+
 def _part(
-    reads: pl.DataFrame,
+    placed: pl.DataFrame,
     waiting: tuple[pl.DataFrame, ...],
-    woken: frozenset[str],
-    active: frozenset[str],
+    woken: frozenset[int],
+    active: frozenset[int],
     fleet: Fleet,
 ) -> tuple[pl.DataFrame, tuple[pl.DataFrame, ...]]:
     """Reads that matter now, those of trees that have just spoken among them; and reads that wait on."""
-    placed = reads.join(fleet.numbers, on="meter_id", how="left")
     # A meter that METERS does not know has no tree; its reads matter where it has spoken itself.
-    awake = pl.col("root").is_in(list(active)) | pl.col("root").is_null()
+    awake = pl.Series(_flags(active, fleet)[placed["root"].to_numpy()]) | (placed["meter"] == STRANGER)
     near = placed.filter(awake).select("meter_id", "at")
     quiet = placed.filter(~awake).select(pl.col(name).cast(dtype) for name, dtype in _WAITING.items())
     if woken and waiting:
-        mine = fleet.numbers.filter(pl.col("root").is_in(list(woken)))
         whole = pl.concat(waiting)
-        near = pl.concat([whole.join(mine, on="meter").select("meter_id", "at"), near])
-        waiting = (whole.join(mine, on="meter", how="anti"),)
+        mine = pl.Series(_flags(woken, fleet)[fleet.root[whole["meter"].to_numpy()]])
+        near = pl.concat([_named(whole.filter(mine), fleet), near])
+        waiting = (whole.filter(~mine),)
     return near, waiting if quiet.is_empty() else (*waiting, quiet)
 
 
 def _of_active(
-    detect: DetectState | None, woken: frozenset[str], active: frozenset[str], fleet: Fleet, as_of: int
+    detect: DetectState | None, woken: frozenset[int], active: frozenset[int], fleet: Fleet, as_of: int
 ) -> DetectState:
     """What inference knew, on the trees that have spoken."""
     if detect is not None and not woken:
@@ -220,13 +250,18 @@ def _tidy(state: StreamState, params: DetectParams) -> StreamState:
     return state._replace(waiting=(pl.concat(state.waiting).filter(pl.col("at") >= horizon).rechunk(),))
 
 
-def _roots(events: pl.DataFrame, fleet: Fleet) -> frozenset[str]:
-    placed = events.select("meter_id").unique().join(fleet.numbers, on="meter_id", how="left")
-    return frozenset(placed["root"].fill_null("").unique().to_list())
+def _flags(trees: frozenset[int], fleet: Fleet) -> Flags:
+    flags = np.zeros(fleet.trees, bool)
+    flags[list(trees)] = True
+    return flags
 
 
-def _meters_of(active: frozenset[str], fleet: Fleet) -> pl.DataFrame:
-    return fleet.meters.filter(pl.col("root").is_in(list(active))).select(*METERS.schema)
+def _roots(events: pl.DataFrame, fleet: Fleet) -> frozenset[int]:
+    return frozenset(_placed(events.select("meter_id").unique(), fleet)["root"].unique().to_list())
+
+
+def _meters_of(active: frozenset[int], fleet: Fleet) -> pl.DataFrame:
+    return fleet.meters.filter(pl.Series(_flags(active, fleet)[fleet.root_of_row]))
 
 
 def _anchors(memory: Memory) -> pl.DataFrame:

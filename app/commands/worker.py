@@ -19,6 +19,7 @@ from app.fuse import Fuse
 from app.inputs import load_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
 from app.observe import Observed
+from app.outage_doors import open_outage
 from app.serve import StatusServer
 from app.telemetry import CONSUMER_LAG, Health, configure_logging
 from validation.params import VeeParams
@@ -33,6 +34,7 @@ class Role(StrEnum):
 
     INGEST = "ingest"
     EVENTS = "events"
+    OUTAGE = "outage"
     STORE = "store"
     VEE = "vee"
 
@@ -104,6 +106,11 @@ def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     return doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,)), Observed(work, "lastgasp"), params
 
 
+def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
+    types = load_types(_path(settings.meters.types_file))
+    return open_outage(settings, load_meters(_path(settings.meters.file), types))
+
+
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC))
     return doors.ValueSource(source), workers.StoreWork(stores.open_store(settings)), _params(settings)
@@ -125,7 +132,13 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     return doors.ValueSource(source), work, lane
 
 
-OPEN = {Role.INGEST: _open_ingest, Role.EVENTS: _open_events, Role.STORE: _open_store, Role.VEE: _open_vee}
+OPEN = {
+    Role.INGEST: _open_ingest,
+    Role.EVENTS: _open_events,
+    Role.OUTAGE: _open_outage,
+    Role.STORE: _open_store,
+    Role.VEE: _open_vee,
+}
 """What each role is made of: source, work, and when a batch is full."""
 
 

@@ -1,0 +1,274 @@
+"""The outage lane: events and life in, steps of incidents out, remembered in a journal; the database is not asked.
+
+    ami.events, ami.heard, ami.ping-results ──poll─► advance ─► journal acknowledged ─► ami.outages, flushed
+
+`outage.stream` says why a journal, and how one of several workers comes to be at work.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from functools import reduce
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+
+from app import telemetry
+from app.messages import from_messages, to_messages
+from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, Publisher
+from ingest.kafka.source import Position
+from outage.circumstances import PINGS, PingAnswer
+from outage.identity import last_steps
+from outage.messages.cim_json import render_cim_json
+from outage.params import DetectParams
+from outage.pings import PING_REQUESTS
+from outage.stream_record import Kind, Memory, Positions, Record
+from outage.stream_state import Advanced, Evidence, Fleet, StreamState, added, advance, at_rest, remembered, restored
+from schemas.errors import TerminalError
+from schemas.frames import EVENTS, HEARD, UTC_US, Frame
+
+LOG = logging.getLogger("ami.outage")
+
+PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
+OUTAGES_TOPIC: Final = "ami.outages.v1"
+OVERTAKEN_LIMIT_S: Final = 30.0
+"""A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
+PING_EXPIRES_S: Final = 300
+
+_PING_RESULTS: Final = Frame(
+    "PING_RESULTS",
+    pl.Schema(
+        {
+            "request_id": pl.String(), "meter_id": pl.String(), "result": pl.String(), "answered_at": UTC_US,
+            "authenticated": pl.Boolean(),
+        }
+    ),
+    frozenset({"authenticated"}),
+    frozenset({"authenticated"}),
+)  # fmt: skip
+_ANSWERS: Final = {
+    "powered": PingAnswer.ON,
+    "no_power": PingAnswer.OFF,
+    "no_answer": PingAnswer.UNKNOWN,
+    "unreachable": PingAnswer.COMMUNICATION_FAILURE,
+}
+
+
+class Reader(Protocol):
+    """Where the inputs are read from; see `outage.stream.Inputs`."""
+
+    def seek(self, positions: Positions, *, missing_from_start: bool | None) -> Positions: ...
+    def rest(self) -> None: ...
+
+
+class Log(Protocol):
+    """What the worker remembers by; see `outage.stream.Journal`."""
+
+    epoch: int
+
+    def claim(self) -> list[Record]: ...
+    def append(self, record: Record) -> bool: ...
+
+
+class Doors(NamedTuple):
+    """What the work reaches the world by."""
+
+    journal: Log
+    inputs: Reader
+    publisher: Publisher
+
+
+class OutageParams(NamedTuple):
+    """What an operator may turn."""
+
+    detect: DetectParams
+    missing_from_start: bool | None
+    snapshot_batches: int
+    """A snapshot stands in the journal every so many batches: a worker that takes over reads no more than these."""
+
+
+class Prepared(NamedTuple):
+    """A batch, judged."""
+
+    step: Record
+    snapshot: Record | None
+    requests: pl.DataFrame
+    received_us: int | None
+    """Reception of the newest event of the batch."""
+
+
+class OutageWork:
+    """Judges batches, writes the journal, says what is new.
+
+    Args:
+        doors: Journal, inputs, publisher.
+        fleet: METERS.
+        params: Thresholds and sizes.
+        pace: Is told how long batches take.
+        clock: Seconds of a monotonic clock: in silence time goes on at its pace, from the newest evidence.
+    """
+
+    def __init__(
+        self, doors: Doors, fleet: Fleet, params: OutageParams, pace: Pace, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._doors, self._fleet, self._params, self._pace, self._clock = doors, fleet, params, pace, clock
+        self._state: StreamState = at_rest()
+        self._positions: Positions = {}
+        self._number = 0
+        self._since_snapshot = 0
+        self._advanced_at = clock()
+        self._overtaken_at: float | None = None
+
+    def adopt(self, positions: tuple[Position, ...]) -> None:
+        """At work: the journal is claimed and read, what its last record was to say is said again. Else at rest."""
+        if not positions:
+            self._doors.inputs.rest()
+            return
+        start = self._clock()
+        records = self._doors.journal.claim()
+        memory = reduce(added, (record.memory for record in records), Memory.nothing())
+        as_of = records[-1].as_of if records else 0
+        self._state = restored(memory, as_of, self._fleet, self._params.detect) if records else at_rest()
+        known = records[-1].positions if records else {}
+        self._positions = self._doors.inputs.seek(known, missing_from_start=self._params.missing_from_start)
+        self._number = records[-1].number if records else 0
+        self._since_snapshot = len(records)
+        self._overtaken_at = None
+        if records and records[-1].kind is Kind.STEP:
+            # The worker before may have died between its journal and its word.
+            self._say(records[-1].memory.outages, _requests_again(records[-1].memory))
+        self._advanced_at = self._clock()
+        fields = {
+            "epoch": self._doors.journal.epoch,
+            "batches": len(records),
+            "ms": round(1000 * (self._clock() - start)),
+        }
+        LOG.info("at work", extra={"fields": fields})
+
+    def prepare(self, messages: pl.DataFrame) -> Prepared | None:
+        """What follows from the messages; nothing where a tick brings nothing new.
+
+        Raises:
+            TerminalError: Another worker writes the journal, and the group does not say so.
+        """
+        if self._overtaken_at is not None and self._clock() - self._overtaken_at > OVERTAKEN_LIMIT_S:
+            raise TerminalError(f"{JOURNAL_TOPIC} is written by a worker of another group")
+        start = self._clock()
+        evidence = _evidence(messages, self._params.detect)
+        as_of = self._state.as_of + int((start - self._advanced_at) * 1_000_000) if self._state.as_of else 0
+        advanced = advance(self._state, evidence, self._fleet, self._params.detect, as_of)
+        self._state, self._advanced_at = advanced.state, start
+        self._positions = _moved(self._positions, messages)
+        self._pace.cost_s = self._clock() - start
+        if (messages["topic"] == JOURNAL_TOPIC).all() and advanced.outages.is_empty() and advanced.requests.is_empty():
+            return None
+        return self._recorded(advanced, evidence)
+
+    def deliver(self, prepared: Prepared | None, token: str) -> None:  # noqa: ARG002  the number of the batch is its name
+        """In the journal first, then said and acknowledged. Safe to repeat."""
+        if prepared is None or self._overtaken_at is not None:
+            return
+        if not self._doors.journal.append(prepared.step):
+            self._overtaken_at = self._clock()
+            LOG.warning("overtaken", extra={"fields": {"number": prepared.step.number}})
+            return
+        memory = prepared.step.memory
+        self._say(memory.outages, prepared.requests)
+        if prepared.snapshot is not None:
+            self._doors.journal.append(prepared.snapshot)
+        _observe(prepared)
+
+    def _recorded(self, advanced: Advanced, evidence: Evidence) -> Prepared:
+        self._number += 1
+        self._since_snapshot += 1
+        step = Record(Kind.STEP, 0, self._number, self._state.as_of, self._positions, advanced.memory)
+        snapshot = None
+        if self._since_snapshot >= self._params.snapshot_batches:
+            self._since_snapshot = 0
+            snapshot = step._replace(kind=Kind.SNAPSHOT, memory=remembered(self._state, self._fleet))
+        received = evidence.events["received_at"].to_physical().max()
+        return Prepared(step, snapshot, advanced.requests, received if isinstance(received, int) else None)
+
+    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame) -> None:
+        publisher = self._doors.publisher
+        if outages.height:
+            steps = {"key": outages["incident_id"], "value": list(render_cim_json(outages))}
+            publisher.publish(OUTAGES_TOPIC, pl.DataFrame(steps, schema_overrides={"value": pl.Binary}))
+        if requests.height:
+            asked = _ping_messages(requests)
+            publisher.publish(PING_REQUESTS_TOPIC, to_messages(asked, asked["meter_id"]))
+        publisher.flush()
+
+
+def _evidence(messages: pl.DataFrame, params: DetectParams) -> Evidence:
+    heard = _of_topic(messages, HEARD_TOPIC)
+    reads = from_messages(heard["value"].to_list(), HEARD)
+    lines = [value.rstrip(b"\n").count(b"\n") + 1 if value.strip() else 0 for value in heard["value"]]
+    told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
+    # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
+    believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
+    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), _PING_RESULTS)
+    answers = pings.select(
+        "meter_id", "answered_at", answer=pl.col("result").replace_strict(_ANSWERS, return_dtype=PINGS["answer"])
+    )
+    return Evidence(
+        from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
+        reads.filter(pl.Series(believed, dtype=pl.Boolean)),
+        answers,
+    )
+
+
+def _of_topic(messages: pl.DataFrame, topic: str) -> pl.DataFrame:
+    return messages.filter((pl.col("topic") == topic) & pl.col("value").is_not_null())
+
+
+def _moved(positions: Positions, messages: pl.DataFrame) -> Positions:
+    moved = {topic: dict(partitions) for topic, partitions in positions.items()}
+    newest = (
+        messages.filter(pl.col("topic") != JOURNAL_TOPIC).group_by("topic", "partition").agg(pl.col("offset").max())
+    )
+    for topic, partition, offset in newest.rows():
+        moved.setdefault(topic, {})[partition] = offset + 1
+    return moved
+
+
+def _requests_again(memory: Memory) -> pl.DataFrame:
+    """Checks of the last record; the node that they were for is not remembered, nor needed."""
+    return memory.asked.select(
+        "meter_id",
+        node_kind=pl.lit(None, PING_REQUESTS["node_kind"]),
+        node_id=pl.lit(None, pl.String),
+        reason=pl.lit("undecided", PING_REQUESTS["reason"]),
+        asked_at="asked_at",
+    )
+
+
+def _ping_messages(requests: pl.DataFrame) -> pl.DataFrame:
+    names = [
+        str(uuid.uuid5(uuid.NAMESPACE_OID, f"{meter}/{at}"))
+        for meter, at in requests.select("meter_id", pl.col("asked_at").to_physical()).rows()
+    ]
+    return requests.select(
+        "meter_id",
+        request_id=pl.Series(names, dtype=pl.String),
+        reason=pl.when(pl.col("reason") == "nested").then(pl.lit("restoration")).otherwise(pl.lit("incident")),
+        incident_id=pl.lit(None, pl.String),
+        requested_at="asked_at",
+        expires_at=pl.col("asked_at") + pl.duration(seconds=PING_EXPIRES_S),
+        requested_by=pl.lit("outage"),
+    )
+
+
+def _observe(prepared: Prepared) -> None:
+    outages = prepared.step.memory.outages
+    if prepared.received_us is not None:
+        age_s = max(0.0, time.time() - prepared.received_us / 1e6)
+        for scope in outages.filter(pl.col("step") == 0)["scope"]:
+            telemetry.LAST_GASP_TO_INCIDENT.labels(scope=scope).observe(age_s)
+    for scope, state in last_steps(outages).select("scope", "state").rows():
+        telemetry.INCIDENTS.labels(scope=scope, state=state).inc()
+    fields = {"batch": prepared.step.number, "steps": outages.height, "pings": prepared.requests.height}
+    LOG.info("said", extra={"fields": fields})

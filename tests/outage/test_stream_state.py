@@ -1,0 +1,174 @@
+"""The outage worker's state: batches of any cut, a restart at any place, and the incidents of the whole log."""
+
+import itertools
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outage_logs import MINUTE, SECOND, T0, alive, below, last_steps, life, log, told, tree
+
+from outage.circumstances import PINGS
+from outage.detect import detect_outages
+from outage.identity import GONE
+from outage.params import DetectParams
+from outage.stream_record import Memory
+from outage.stream_state import (
+    Advanced,
+    Evidence,
+    StreamState,
+    added,
+    advance,
+    at_rest,
+    read_fleet,
+    remembered,
+    restored,
+)
+from schemas.frames import EVENTS, HEARD, METERS
+
+PARAMS = DetectParams()
+METERS_TREE = pl.concat(
+    [
+        tree(feeders=1, laterals=2, transformers=2, points=6).with_columns(
+            pl.col("meter_id", "service_point_id", "transformer_id", "lateral_id", "feeder_id", "substation_id")
+            + pl.lit(suffix)
+        )
+        for suffix in ("", "b", "c")
+    ]
+)
+FLEET = read_fleet(METERS_TREE)
+SAID = ["incident_id", "step", "state", "scope", "node_kind", "node_id", "started_at", "restored_at", "meters_out"]
+
+
+def night() -> list[Evidence]:
+    """Minute by minute: a street and an individual below one substation, a zone below another; the third lives on."""
+    street = below(METERS_TREE, "T010")
+    zone = METERS_TREE.filter(pl.col("feeder_id") == "F0b")["meter_id"].to_list()
+    events = log(
+        told(street[1:], "power_down", T0 + MINUTE),
+        told(["M000-001"], "power_down", T0 + 4 * MINUTE),
+        told(zone[::2], "last_gasp", T0 + 7 * MINUTE),
+        told(zone[1::2], "last_gasp", T0 + 7 * MINUTE, delay=5 * MINUTE),
+        told(zone[:9], "power_up", T0 + 40 * MINUTE),
+        told(street, "power_up", T0 + 50 * MINUTE),
+        told(zone[9:], "power_up", T0 + 70 * MINUTE),
+        told(["M000-001"], "power_up", T0 + 75 * MINUTE),
+    )
+    heard = alive(METERS_TREE, [*street, *zone, "M000-001"], *(T0 + 5 * n * MINUTE for n in range(-3, 18)))
+    return [
+        Evidence(
+            events.filter(pl.col("received_at").is_between(T0 + n * MINUTE, T0 + (n + 1) * MINUTE, closed="left")),
+            heard.filter(pl.col("read_at").is_between(T0 + n * MINUTE, T0 + (n + 1) * MINUTE, closed="left")),
+            PINGS.to_frame(),
+        )
+        for n in range(-20, 90)
+    ]
+
+
+NIGHT = night()
+EVENTS_OF_NIGHT = pl.concat([part.events for part in NIGHT])
+WHOLE = detect_outages(EVENTS_OF_NIGHT, METERS_TREE, pl.concat([part.heard for part in NIGHT]), PARAMS)
+
+
+def cut(places: list[int]) -> list[Evidence]:
+    """The night in batches that end at these minutes."""
+    bounds = sorted({0, *places, len(NIGHT)})
+    return [
+        Evidence(*(pl.concat(frames) for frames in zip(*NIGHT[a:b], strict=True)))
+        for a, b in itertools.pairwise(bounds)
+    ]
+
+
+def run(batches: list[Evidence], state: StreamState | None = None) -> list[Advanced]:
+    state = at_rest() if state is None else state
+    done = []
+    for batch in batches:
+        done.append(advance(state, batch, FLEET, PARAMS, 0))
+        state = done[-1].state
+    return done
+
+
+def newest(done: list[Advanced]) -> pl.DataFrame:
+    """What a reader of the topic holds in the end."""
+    said = pl.concat([step.outages for step in done])
+    return said.sort("updated_at").unique(["incident_id", "step"], keep="last")
+
+
+def living(outages: pl.DataFrame) -> pl.DataFrame:
+    gone = last_steps(outages).filter(pl.col("state").is_in(list(GONE)))["incident_id"].to_list()
+    return outages.filter(~pl.col("incident_id").is_in(gone)).select(SAID).sort("incident_id", "step")
+
+
+CUTS = st.lists(st.integers(0, len(NIGHT)), max_size=10)
+
+
+@settings(max_examples=12, deadline=None)
+@given(CUTS)
+def test_what_is_said_of_any_cut_is_what_the_whole_log_gives(places: list[int]) -> None:
+    assert WHOLE.outages["scope"].n_unique() == 3
+    assert living(newest(run(cut(places)))).equals(living(WHOLE.outages))
+
+
+@settings(max_examples=12, deadline=None)
+@given(CUTS, st.integers(0, 11), st.integers(0, 11))
+def test_a_state_rebuilt_from_what_was_remembered_goes_on_as_the_first_would(
+    places: list[int], restart: int, snapshot: int
+) -> None:
+    batches = cut(places)
+    restart, snapshot = min(restart, len(batches)), min(snapshot, restart, len(batches))
+    done = run(batches)
+    memory = Memory.nothing() if not snapshot else remembered(done[snapshot - 1].state, FLEET)
+    for step in done[snapshot:restart]:
+        memory = added(memory, step.memory)
+    as_of = done[restart - 1].state.as_of if restart else 0
+    again = run(batches[restart:], restored(memory, as_of, FLEET, PARAMS))
+    for first, second in zip(done[restart:], again, strict=True):
+        assert first.outages.equals(second.outages)
+        assert first.state.as_of == second.state.as_of
+
+
+def test_trees_in_which_nothing_speaks_are_not_looked_at() -> None:
+    done = run(cut([45, 60, 80]))
+    detect = done[-1].state.detect
+    assert detect is not None
+    assert set(detect.meters["substation_id"]) == {"S0", "S0b"}
+    assert set(detect.reads["meter_id"].str.tail(1)) <= {*"0123456789", "b"}
+
+
+def test_reads_from_before_a_tree_spoke_still_count() -> None:
+    dark = below(METERS_TREE, "T000")
+    lives = life(dark[3:4], T0 + 2 * MINUTE)
+    late = told(dark[:3] + dark[4:], "power_down", T0, delay=3 * MINUTE)
+    done = run([Evidence(EVENTS.empty(), lives, PINGS.to_frame()), Evidence(late, HEARD.empty(), PINGS.to_frame())])
+    assert done[-1].outages.is_empty(), "one of the street lives"
+
+
+def test_every_batch_is_a_later_version() -> None:
+    versions = [step.state.as_of for step in run(cut([30, 31, 32, 33, 60, 61]))]
+    assert versions == sorted(set(versions))
+
+
+def test_a_held_individual_is_said_when_time_has_come_without_a_message() -> None:
+    nothing = Evidence(EVENTS.empty(), HEARD.empty(), PINGS.to_frame())
+    first = advance(at_rest(), nothing._replace(events=told(["M000-001"], "power_down", T0)), FLEET, PARAMS, 0)
+    assert first.outages.is_empty()
+    held = advance(first.state, nothing, FLEET, PARAMS, int((T0 + 4 * MINUTE).timestamp() * 1e6))
+    assert held.outages.is_empty()
+    said = advance(held.state, nothing, FLEET, PARAMS, int((T0 + 5 * MINUTE + SECOND).timestamp() * 1e6))
+    assert said.outages["node_id"].to_list() == ["SP000-001"]
+
+
+def test_a_meter_is_asked_once_within_the_pause() -> None:
+    nothing = Evidence(EVENTS.empty(), HEARD.empty(), PINGS.to_frame())
+    first = advance(at_rest(), nothing._replace(events=told(["M000-001"], "power_down", T0)), FLEET, PARAMS, 0)
+    assert first.requests.height
+    second = advance(first.state, nothing, FLEET, PARAMS, int((T0 + MINUTE).timestamp() * 1e6))
+    assert second.requests.is_empty()
+    third = advance(second.state, nothing, FLEET, PARAMS, int((T0 + 6 * MINUTE).timestamp() * 1e6))
+    assert third.requests.height
+
+
+def test_meters_that_nobody_knows_and_a_fleet_of_none_are_borne() -> None:
+    none = read_fleet(METERS.empty())
+    batch = Evidence(told(["X"], "power_down", T0), life(["X", "Y"], T0 - MINUTE), PINGS.to_frame())
+    assert advance(at_rest(), batch, none, PARAMS, 0).state.active == {0}
+    assert advance(at_rest(), batch, FLEET, PARAMS, 0).state.active == {0}
