@@ -28,7 +28,9 @@ from benchmarks.outage_nights import (  # noqa: E402
     play,
     score,
 )
-from outage.detect import DetectState, detect_outages  # noqa: E402
+from outage.circumstances import PINGS, circumstances  # noqa: E402
+from outage.detect import detect_outages  # noqa: E402
+from outage.memory import DetectState  # noqa: E402
 from outage.params import DetectParams  # noqa: E402
 from schemas.frames import EVENTS, HEARD, UTC_US  # noqa: E402
 
@@ -147,15 +149,26 @@ def nights() -> None:
             faults = draw_faults(rng, tree, counts, nested)
             night = play(rng, tree, faults, Chances(p=p, up=p))
             line(name, p, live_through(night))
+    for p in (0.5, 0.3):
+        rng = np.random.default_rng(7)
+        night = play(rng, tree, draw_faults(rng, tree, wild, 0.0), Chances(p=p, up=p))
+        line("storm, pings answered", p, live_through(night, rng))
     rng = np.random.default_rng(7)
     night = play(rng, tree, draw_faults(rng, tree, calm), Chances(p=0.9))
     forged = pl.concat([night.events, forge(rng, tree, DUSK + 5400, 2000)]).sort("received_at")
     line("calm, 2,000 forged gasps", 0.9, live_through(night._replace(events=forged)))
 
 
-def live_through(night: Night) -> Score:
-    """Batch by batch, with the state handed on, as a worker does."""
+def live_through(night: Night, pinged: np.random.Generator | None = None) -> Score:
+    """Batch by batch, with the state handed on, as a worker does.
+
+    Args:
+        night: The truth and what was heard of it.
+        pinged: Where given, meters that are asked for answer with the next batch: a living one with probability 0.95,
+            a dark one is found dark with probability 0.9.
+    """
     state: DetectState | None = None
+    answers = [PINGS.to_frame()]
     said = []
     start, stop = DUSK, DUSK + 8 * 3600
     events = night.events.with_columns(batch=(pl.col("received_at").to_physical() // 1_000_000 - start) // 300)
@@ -167,13 +180,29 @@ def live_through(night: Night) -> Score:
             heard.filter(pl.col("batch") == batch).select(*HEARD.schema),
             PARAMS,
             state,
+            circumstances(pings=pl.concat(answers)),
         )
         state = found.state
+        if pinged is not None:
+            answers.append(answered(found.pings["meter_id"], night, start + 300 * (batch + 1) + 30, pinged))
         said.append(found.outages.select("incident_id", said_at="updated_at"))
     if state is None:
         raise AssertionError("a night has batches")
     first = pl.concat(said).group_by("incident_id").agg(pl.col("said_at").min())
     return score(night, state.published.outages, first)
+
+
+def answered(asked: pl.Series, night: Night, at: int, rng: np.random.Generator) -> pl.DataFrame:
+    """What the meters asked say at an instant."""
+    number = asked.str.slice(1).cast(pl.Int64).to_numpy()
+    dark = np.zeros(len(number), bool)
+    for fault in night.faults:
+        dark |= (number >= fault.first) & (number < fault.after) & (fault.start <= at < fault.end)
+    lost = rng.random(len(number)) >= np.where(dark, 0.9, 0.95)
+    answer = np.where(lost, "communication_failure", np.where(dark, "off", "on"))
+    rows = pl.DataFrame({"meter_id": asked, "answer": pl.Series(answer, dtype=pl.String)})
+    told = rows.with_columns(answered_at=pl.lit(at * 1_000_000).cast(UTC_US))
+    return told.select(pl.col(name).cast(dtype) for name, dtype in PINGS.items())
 
 
 def line(name: str, p: float, found: Score) -> None:

@@ -152,7 +152,11 @@ def _runs(power: pl.DataFrame) -> tuple[Spans, pl.DataFrame, int]:
     begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (up[1:] != up[:-1])])
     run_meter, run_up, run_at = meter[begins], up[begins], power["at"].to_numpy()[begins]
     received = np.minimum.reduceat(power["received"].to_numpy(), begins)
-    authenticated = np.logical_or.reduceat(power["authenticated"].to_numpy(), begins)
+    told = power["authenticated"].to_numpy()
+    authenticated = np.logical_or.reduceat(told, begins)
+    # A forged gasp ahead of the meter's own word does not date its outage.
+    own_at = np.minimum.reduceat(np.where(told, power["at"].to_numpy(), NEVER), begins)
+    run_at = np.where(authenticated, own_at, run_at)
     ended = np.r_[(run_meter[1:] == run_meter[:-1]) & run_up[1:], False]
     end = np.where(ended, np.r_[run_at[1:], NEVER], NEVER)
     down = ~run_up

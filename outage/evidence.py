@@ -69,7 +69,7 @@ def read_evidence(
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
     spans, presumed = return_with_neighbours(spans, topology, params)
-    suppressed = suppress(spans, believed, topology, known, params)
+    suppressed = suppress(spans, believed, life, topology, known, params)
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
     counts = EvidenceCounts(
         events=events.height,

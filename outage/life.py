@@ -7,7 +7,7 @@ import numpy as np
 from outage.evidence import Evidence
 from outage.params import DetectParams
 from outage.rungs import Rung
-from outage.spans import NEVER, Spans, Timeline
+from outage.spans import NEVER, Spans
 from outage.topology import NO_NODE, Flags, Ints, Topology
 
 
@@ -72,23 +72,13 @@ def find_vetoes(
     read = evidence.reads.first_after(silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
     up = evidence.ups.first_after(silent, onset.ups_from[place] - 1)
     before = evidence.reads.last_until(silent, onset.start[place])
-    missed = (before >= 0) & (read - before > _overdue(silent, evidence.reads))
+    missed = (before >= 0) & (read - before > evidence.reads.overdue(silent))
     first = np.minimum(np.where(missed, NEVER, read), up)
     lives = first < returning
     last = evidence.reads.last_until(silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))
     return veto
-
-
-def _overdue(meter: Ints, reads: Timeline) -> Ints:
-    """A longer pause between two reads means that reads were missed: one and a half times the meter's usual pause.
-
-    Where a meter's own record is too short, the usual pause of all stands for it; `NEVER` where that is unknown too.
-    """
-    usual, common = reads.usual_pauses(meter), reads.common_pause()
-    usual = np.where(usual < 0, common, usual)
-    return np.where(usual < 0, NEVER, usual * 3 // 2)
 
 
 def _first_return(meter: Ints, members: Spans, topology: Topology, level: int) -> Ints:

@@ -9,7 +9,7 @@ from outage.circumstances import Storm
 from outage.evidence import Evidence
 from outage.onset import Dark, find_onsets
 from outage.params import DetectParams
-from outage.spans import Spans
+from outage.suppress import SuppressedBy
 from outage.topology import LEVELS, NO_NODE, SCOPE_OF_LEVEL, Flags, Topology
 from schemas.codes import EventKind, NodeKind, Scope
 from schemas.frames import NODE_KIND, UTC_US
@@ -106,7 +106,7 @@ def find_alarms(
         params: Shares and windows.
     """
     parts = [_uncorroborated(level, evidence, topology, eligible, params) for level in range(len(LEVELS))]
-    parts += [_rate(events, topology), _contradicted(evidence.spans, topology), _contradicted(evidence.brief, topology)]
+    parts += [_rate(events, topology), _contradicted(evidence, topology)]
     return pl.concat(parts).sort("kind", "at", "node_id")
 
 
@@ -175,9 +175,13 @@ def _rate(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     return _alarms("rate", [NodeKind.TRANSFORMER.value] * found.height, found["node_id"].to_list(), found)
 
 
-def _contradicted(spans: Spans, topology: Topology) -> pl.DataFrame:
-    lied = spans.by_read & ~spans.trusted
-    found = pl.DataFrame({"meter": spans.meter[lied], "at": spans.end[lied]}).with_columns(count=pl.lit(1))
+def _contradicted(evidence: Evidence, topology: Topology) -> pl.DataFrame:
+    refuted = evidence.suppressed.filter(pl.col("reason") == SuppressedBy.CONTRADICTED)
+    parts = [refuted.select("meter", at="end")]
+    for spans in (evidence.spans, evidence.brief):
+        lied = spans.by_read & ~spans.trusted
+        parts.append(pl.DataFrame({"meter": spans.meter[lied], "at": spans.end[lied]}))
+    found = pl.concat(parts).unique().sort("meter", "at").with_columns(count=pl.lit(1))
     names = topology.meters["meter_id"].gather(found["meter"]).to_list()
     return _alarms("contradicted", [NodeKind.METER.value] * found.height, names, found)
 

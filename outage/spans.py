@@ -97,6 +97,15 @@ class Timeline(NamedTuple):
         there = (place >= 0) & (found // self.width == meter)
         return np.where(there, self._time(found), -1)
 
+    def overdue(self, meter: Ints) -> Ints:
+        """For each meter the pause beyond which moments were missed: one and a half times its usual one.
+
+        Where its own record is too short, the usual pause of all stands for it; `NEVER` where that is unknown too.
+        """
+        usual = self.usual_pauses(meter)
+        usual = np.where(usual < 0, self.common_pause(), usual)
+        return np.where(usual < 0, NEVER, usual * 3 // 2)
+
     def usual_pauses(self, meter: Ints) -> Ints:
         """For each meter the median pause between two of its moments, -1 where it has fewer than three pauses."""
         first = np.searchsorted(self.keys, meter * self.width, "left")

@@ -27,13 +27,15 @@ TAMPERING: Final = (EventKind.TILT, EventKind.COVER_OPENED, EventKind.TAMPER, Ev
 
 
 class SuppressedBy(StrEnum):
-    """Why a span is no sign of a fault, in order of precedence."""
+    """Why a span is no sign of a fault, in order of precedence. `contradicted`: a gasp in clear text of a meter that
+    went on reading in its usual rhythm."""
 
     PLANNED = "planned"
     DISCONNECTED = "disconnected"
     EXCHANGE = "exchange"
     FIRMWARE = "firmware"
     TAMPER = "tamper"
+    CONTRADICTED = "contradicted"
 
 
 class Quiet(NamedTuple):
@@ -54,13 +56,19 @@ class Suppressed(NamedTuple):
 
 
 def suppress(
-    spans: Spans, believed: pl.DataFrame, topology: Topology, known: Circumstances, params: DetectParams
+    spans: Spans,
+    believed: pl.DataFrame,
+    reads: Timeline,
+    topology: Topology,
+    known: Circumstances,
+    params: DetectParams,
 ) -> Suppressed:
     """Take out the spans that something other than a fault explains.
 
     Args:
         spans: All spans.
         believed: Rows of `believe`: disconnector, firmware and tamper events speak for themselves.
+        reads: Evidence of life, for what contradicts a gasp in clear text.
         topology: METERS by number, for planned nodes and exchanges.
         known: Planned work and orders.
         params: `settle_s`: how long after the end of planned work its outage may last before it is a fault.
@@ -86,6 +94,7 @@ def suppress(
             | _ordered(spans, known, topology, OrderKind.FIRMWARE),
         ),
         (SuppressedBy.TAMPER, _near(spans, believed, TAMPERING, TAMPER_S)),
+        (SuppressedBy.CONTRADICTED, _contradicted(spans, reads)),
     ]
     reason = np.full(len(spans.meter), -1)
     for number, (_, hit) in reversed(list(enumerate(reasons))):
@@ -158,6 +167,14 @@ def _disconnected(spans: Spans, believed: pl.DataFrame) -> Flags:
 def _near(spans: Spans, believed: pl.DataFrame, kinds: tuple[EventKind, ...], within_s: int) -> Flags:
     soonest = _told(believed, kinds).first_after(spans.meter, spans.start - within_s * SECOND - 1)
     flags: Flags = soonest <= spans.start + within_s * SECOND
+    return flags
+
+
+def _contradicted(spans: Spans, reads: Timeline) -> Flags:
+    """Nobody vouches for the gasp, and the meter's next read came when it was due: it never was dark."""
+    before = reads.last_until(spans.meter, spans.start)
+    on_time = (before >= 0) & (spans.end - before <= reads.overdue(spans.meter))
+    flags: Flags = spans.by_read & ~spans.trusted & on_time
     return flags
 
 

@@ -98,3 +98,38 @@ def test_reads_in_their_usual_rhythm_are_life_and_veto() -> None:
     regular = alive(METERS, whole[:30], *before, T0 + hour - 5 * MINUTE)
     found = detect_outages(log(told(whole[:30], "last_gasp", T0)), METERS, regular, DetectParams())
     assert "F0" not in found.outages["node_id"].to_list()
+
+
+def rhythm(hours: int = 6) -> list[datetime]:
+    return [T0 - timedelta(hours=n, minutes=5) for n in range(hours)]
+
+
+def test_a_gasp_in_clear_text_of_a_meter_that_reads_on_is_contradicted() -> None:
+    forged = told(below(METERS, "T000"), "last_gasp", T0, authenticated=False)
+    reads = alive(METERS, [], *rhythm(), T0 + 55 * MINUTE)
+    found = detect_outages(forged, METERS, reads, DetectParams())
+    assert found.outages.is_empty()
+    assert found.suppressed["reason"].to_list() == ["contradicted"] * 8
+    assert found.alarms.filter(pl.col("kind") == "contradicted").height == 8
+
+
+def test_the_same_gasp_is_believed_of_a_meter_that_vouches_for_it_or_misses_its_read() -> None:
+    dark = below(METERS, "T000")
+    reads = alive(METERS, dark, *rhythm(), T0 + 40 * MINUTE)
+    on_time = alive(METERS, [name for name in METERS["meter_id"] if name not in dark], *rhythm(), T0 + 55 * MINUTE)
+    late = alive(METERS, [name for name in METERS["meter_id"] if name not in dark], *rhythm(), T0 + 115 * MINUTE)
+    for events, own in (
+        (told(dark, "last_gasp", T0), on_time),
+        (told(dark, "last_gasp", T0, authenticated=False), late),
+    ):
+        assert "T000" in detect_outages(events, METERS, pl.concat([reads, own]), DetectParams()).outages["node_id"]
+
+
+def test_a_forged_gasp_ahead_of_the_meters_own_does_not_date_its_outage() -> None:
+    one = ["M000-001"]
+    events = log(
+        told(one, "last_gasp", T0 - 30 * MINUTE, authenticated=False),
+        told(one, "last_gasp", T0),
+        told(one, "power_up", T0 + 20 * MINUTE),
+    )
+    assert detect_outages(events, METERS, HEARD.empty(), DetectParams()).outages["started_at"].to_list() == [T0] * 2
