@@ -32,6 +32,7 @@ from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.keyring import Keyring
+from ingest.learned import Learned
 from ingest.link import unwrap_all
 from ingest.meter_types import BUILT_IN, MeterTypes
 from ingest.protection import NO_KEY, Opened, open_all
@@ -65,7 +66,8 @@ class Decoded(NamedTuple):
     """Everything that a batch of messages yields.
 
     `messages`: RAW_FRAMES as they came, with `system_title` (hex) and `counter` where a message has them.
-    `seen`: REPLAY_WINDOWS rows of the counters that this batch added. `windows`: the windows after it.
+    `seen`: REPLAY_WINDOWS rows of the counters that this batch added. `windows`: the windows after it. `learned`: the
+    layouts met so far, for the next batch.
     """
 
     intervals: pl.DataFrame
@@ -78,6 +80,7 @@ class Decoded(NamedTuple):
     counts: Counts
     messages: pl.DataFrame
     seen: pl.DataFrame
+    learned: Learned
 
 
 class _Judged(NamedTuple):
@@ -95,6 +98,7 @@ def decode_frames(
     windows: Windows,
     meters: pl.DataFrame | Enrolment,
     types: MeterTypes = BUILT_IN,
+    learned: Learned | None = None,
 ) -> Decoded:
     """Rows of every message, or why it has none.
 
@@ -104,6 +108,7 @@ def decode_frames(
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
         types: Meter types.
+        learned: Layouts of the batch before (`Decoded.learned`): saves learning them again, changes no result.
 
     Returns:
         INTERVALS, READS, EVENTS and REJECTS in the order of messages, and what follows from them.
@@ -112,7 +117,7 @@ def decode_frames(
         ContractError: METERS contradict themselves or name an unknown meter type.
     """
     enrolment = meters if isinstance(meters, Enrolment) else Enrolment.of(meters, types)
-    rules = Rules(types, enrolment, keyring)
+    rules = Rules(types, enrolment, keyring, (learned or Learned.nothing()).of_types(types))
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
     apdus = unwrap_all(payloads, faults)
@@ -238,6 +243,7 @@ def _decoded(
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),
         _seen(frames, judged.seen, (titles, key_names, counters), (opened, received)),
+        read.learned,
     )
 
 

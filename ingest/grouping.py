@@ -4,6 +4,7 @@ What matches no layout learned so far is learned from itself. A length with more
 batch, or strings that vary) is sorted out message by message after a bound, so the work stays linear.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,23 +21,29 @@ _LAYOUTS_A_LENGTH: Final = 64
 
 
 class Alike(NamedTuple):
-    """Messages that share a layout: rows of the batch and their bytes, one message a row."""
+    """Messages that share a layout: rows of the batch and their bytes, one message a row, zeros behind the last."""
 
     layout: Layout
     message: Places
     octets: Octets
 
 
-def group_by_layout(
-    apdus: Spans, rows: Places, fixed: frozenset[bytes], quirks: frozenset[str], faults: Faults
-) -> list[Alike]:
+class Reading(NamedTuple):
+    """How messages are read: texts that tell lists apart (`layout.learn`), departures from A-XDR that their meter type
+    names, and the layouts that are known of a length."""
+
+    fixed: frozenset[bytes]
+    quirks: frozenset[str]
+    known: Callable[[int], Sequence[Layout]]
+
+
+def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
     """The messages by layout, each with the same result as if it had been decoded alone.
 
     Args:
         apdus: APDUs in the clear.
         rows: Which of them.
-        fixed: Texts that tell lists apart, see `layout.learn`.
-        quirks: Departures from A-XDR that these messages' meter type names.
+        reading: How.
         faults: Receives what the scalar decoder refuses.
     """
     found: list[Alike] = []
@@ -45,33 +52,35 @@ def group_by_layout(
     edges = np.flatnonzero(np.diff(length[order])) + 1
     for chunk in np.split(order, edges):
         if len(chunk):
-            found += _of_one_length(apdus, rows[chunk], (fixed, quirks), faults)
+            found += _of_one_length(apdus, rows[chunk], reading, faults)
     return found
 
 
-def _of_one_length(
-    apdus: Spans, rows: Places, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults
-) -> list[Alike]:
+def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
     length = int(apdus.length[rows[0]])
     words = _padded(apdus, rows, length)
     found: list[Alike] = []
+    known = list(reading.known(length))
     for _ in range(_LAYOUTS_A_LENGTH):
-        layout, first = None, 0
+        layout = known.pop(0) if known else None
+        first = 0
         while layout is None and first < len(rows):
-            layout = _learn(apdus, int(rows[first]), rules, faults)
+            layout = _learn(apdus, int(rows[first]), reading, faults)
             first += 1
         if layout is None:
             return found
         if first > 1:
             rows, words = rows[first - 1 :], words[first - 1 :]
-        octets = words.view(np.uint8).reshape(len(rows), -1)[:, :length]
-        differing = _differs(layout, words, octets, rules[0])
-        differing[0] = False  # it was learned from this one
+        octets = words.view(np.uint8).reshape(len(rows), -1)
+        differing = _differs(layout, words, octets, reading.fixed)
+        if first:
+            differing[0] = False  # it was learned from this one
         if not differing.any():
             return [*found, Alike(layout, rows, octets)]
-        found.append(Alike(layout, rows[~differing], octets[~differing]))
-        rows, words = rows[differing], words[differing]
-    return found + _one_by_one(apdus, rows, rules, faults)
+        if not differing.all():
+            found.append(Alike(layout, rows[~differing], octets[~differing]))
+            rows, words = rows[differing], words[differing]
+    return found + _one_by_one(apdus, rows, reading, faults)
 
 
 def _padded(apdus: Spans, rows: Places, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
@@ -83,11 +92,10 @@ def _padded(apdus: Spans, rows: Places, length: int) -> np.ndarray[tuple[int, in
     return padded.view(np.uint64)
 
 
-def _learn(apdus: Spans, row: int, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults) -> Layout | None:
-    fixed, quirks = rules
+def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout | None:
     apdu = apdus.message(row)
     try:
-        return learn(apdu, locate(apdu, quirks), fixed)
+        return learn(apdu, locate(apdu, reading.quirks), reading.fixed)
     except ProtocolError as error:
         faults.record_error(row, error)
         return None
@@ -136,17 +144,13 @@ def is_readable(octets: Octets) -> Flags:
     return readable
 
 
-def _one_by_one(
-    apdus: Spans, rows: Places, rules: tuple[frozenset[bytes], frozenset[str]], faults: Faults
-) -> list[Alike]:
+def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
     """Each message learned from itself; those whose structure turns out equal are put together again."""
     members: dict[tuple[bytes, bytes], tuple[Layout, list[int]]] = {}
     for row in rows.tolist():
-        layout = _learn(apdus, row, rules, faults)
+        layout = _learn(apdus, row, reading, faults)
         if layout is not None:
             key = (layout.structure.tobytes(), layout.octets.tobytes())
             members.setdefault(key, (layout, []))[1].append(row)
-    return [
-        Alike(layout, np.array(alike, np.int64), apdus.matrix(np.array(alike, np.int64), layout.length))
-        for layout, alike in members.values()
-    ]
+    groups = [(layout, np.array(alike, np.int64)) for layout, alike in members.values()]
+    return [Alike(layout, rows, _padded(apdus, rows, layout.length).view(np.uint8)) for layout, rows in groups]

@@ -10,11 +10,12 @@ from ingest.blocks import Cut, Texts
 from ingest.clocks import Micros, Zones
 from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
 from ingest.faults import Faults
-from ingest.grouping import Alike, group_by_layout
+from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
-from ingest.meaning import Meaning, Name, find_name, understand
+from ingest.learned import Known, Learned
+from ingest.meaning import Meaning, Name, find_name
 from ingest.meter_types import MeterTypes
-from ingest.plans import make_plan, type_of
+from ingest.plans import type_of
 from ingest.push_cut import cut_push
 from ingest.slots import Group, cut_text_octets, texts_of
 from ingest.spans import Flags, Places, Spans
@@ -41,6 +42,7 @@ class Rules(NamedTuple):
     types: MeterTypes
     enrolment: Enrolment
     keyring: Keyring
+    learned: Learned
 
 
 class Interpreted(NamedTuple):
@@ -50,6 +52,7 @@ class Interpreted(NamedTuple):
     obis: tuple[str, ...]
     meter_row: Places
     names: tuple[tuple[Places, pl.Series], ...]  # of meters that are not enrolled
+    learned: Learned
 
 
 def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> Interpreted:
@@ -57,9 +60,14 @@ def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> I
     fixed = frozenset(rules.types.by_list_id)
     work = _Work(arrived, rules, faults)
     for quirks, chosen in _by_quirks(arrived, rules, rows):
-        for alike in group_by_layout(arrived.apdus, chosen, fixed, quirks, faults):
-            work.read(alike)
-    return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, tuple(work.names))
+        for alike in group_by_layout(arrived.apdus, chosen, _reading(rules, fixed, quirks), faults):
+            work.read(alike, quirks)
+    learned = rules.learned.with_used(work.used)
+    return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, tuple(work.names), learned)
+
+
+def _reading(rules: Rules, fixed: frozenset[bytes], quirks: frozenset[str]) -> Reading:
+    return Reading(fixed, quirks, lambda length: rules.learned.layouts((length, quirks)))
 
 
 def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[frozenset[str], Places]]:
@@ -89,11 +97,13 @@ class _Work:
         self.texts = Texts()
         self.meter_row = arrived.meter_row.copy()
         self.names: list[tuple[Places, pl.Series]] = []
+        self.used: list[Known] = []
 
-    def read(self, alike: Alike) -> None:
+    def read(self, alike: Alike, quirks: frozenset[str]) -> None:
         """Cut the messages of one layout, kind by kind."""
         rules, enrolment = self._rules, self._rules.enrolment
-        meaning = understand(alike.layout, rules.types)
+        known = rules.learned.of_layout(alike.layout, quirks, rules.types)
+        meaning = known.meaning
         alike = self._named(alike, meaning)
         meter_row = self.meter_row[alike.message]
         unknown = len(enrolment.kinds)
@@ -109,7 +119,9 @@ class _Work:
             if default is not None:
                 zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, default)
             group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
-            self.cuts.append(cut_push(make_plan(meaning, of_kind, rules.types), group, self.texts))
+            plan, known = known.plan_for(of_kind, rules.types)
+            self.cuts.append(cut_push(plan, group, self.texts))
+        self.used.append(known)
 
     def _named(self, alike: Alike, meaning: Meaning) -> Alike:
         """The messages whose sender is known and is who it says, with `meter_row` and names settled."""

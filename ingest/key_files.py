@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.key_wrap import Octets, unwrap_keys, wrap_keys
-from ingest.keyring import KIND_NAMES, UNICAST, KeyRows
+from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets
+from ingest.key_wrap import unwrap_keys, wrap_keys
 from schemas.errors import ContractError
 
 CLEAR_COLUMNS: Final = ("system_title", "ek", "ak")

@@ -4,16 +4,14 @@ All keys of a file lie under one key-encrypting key (KEK), so the 6 x n steps of
 the whole column: ten million 16-byte keys are twelve passes over memory.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from ingest.key_rows import Octets
 from schemas.errors import ContractError
-
-Octets: TypeAlias = npt.NDArray[np.uint8]
 
 INITIAL_VALUE: Final = np.frombuffer(b"\xa6" * 8, np.uint8)
 """RFC 3394 section 2.2.3.1: what the first half-block must come back as; a wrong KEK or a changed byte does not."""

@@ -4,24 +4,16 @@ No object of this file prints a key, and no function keeps one in a local variab
 that shows locals shows key ids.
 """
 
-from typing import Final, NamedTuple, Self, TypeAlias, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ingest.key_files import parse_clear
+from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
 from schemas.errors import ContractError
-
-Octets: TypeAlias = npt.NDArray[np.uint8]
-Titles: TypeAlias = npt.NDArray[np.uint64]
-
-UNICAST: Final = 0
-BROADCAST: Final = 1
-KIND_NAMES: Final = ("guek", "gbek")
-"""Global unicast and global broadcast encryption key; the authentication key (GAK) lies beside either."""
-GROUP_TITLE: Final = 0
-"""System title 00 x 8 of a broadcast key: the group's key for every meter that has none of its own."""
 
 
 class Keys:
@@ -51,21 +43,6 @@ class Cipher:
 
     def __repr__(self) -> str:
         return "Cipher()"
-
-
-class KeyRows(NamedTuple):
-    """Columns of keys, one row a key. Not for printing: `Keyring.from_rows` takes them at once."""
-
-    titles: Titles  # the 8 octets as one big-endian number
-    kinds: Octets  # UNICAST, BROADCAST
-    versions: npt.NDArray[np.uint16]  # 1, 2 ...; a higher one is newer
-    revoked: npt.NDArray[np.bool_]
-    has_ak: npt.NDArray[np.bool_]
-    sizes: Octets  # 16 octets (suites 0, 1) or 32 (suite 2)
-    material: Octets  # EK then AK, each left-aligned in half the row: 32 or 64 columns
-
-    def __repr__(self) -> str:
-        return f"KeyRows({len(self.titles)} keys)"
 
 
 class _Spans(NamedTuple):
@@ -141,8 +118,6 @@ class Keyring:
         Raises:
             ContractError: Not such a file; names the line and the field, never their content.
         """
-        from ingest.key_files import parse_clear  # the file format knows the ring's columns, the ring not its files
-
         return cls(parse_clear(text))
 
     def __len__(self) -> int:

@@ -199,8 +199,14 @@ def _with_plain(apdus: Spans, headers: Headers, rows: Places, found: tuple[Place
     proven = np.flatnonzero(authenticated)
     digest[proven] = _tags(apdus, headers, proven)[:, :8].copy().view(">u8").reshape(-1).astype(np.uint64)
     opened = plain if len(good) == len(rows) else [plain[place] for place in good.tolist()]
-    cleared = apdus.replaced(rows[good], opened) if len(good) else apdus
-    return Opened(cleared, headers, keys, authenticated, digest)
+    if not headers.ciphered.all():
+        cleared = apdus.replaced(rows[good], opened) if len(good) else apdus
+        return Opened(cleared, headers, keys, authenticated, digest)
+    # Everything was ciphered: what could not be opened is a fault, and nobody needs the ciphertext any more.
+    parts = Spans.of_bytes(opened)
+    start, length = np.zeros(messages, np.int64), np.zeros(messages, np.int64)
+    start[rows[good]], length[rows[good]] = parts.start, parts.length
+    return Opened(Spans(parts.octets, start, length), headers, keys, authenticated, digest)
 
 
 def _tags(apdus: Spans, headers: Headers, rows: Places) -> Octets:

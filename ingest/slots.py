@@ -26,7 +26,7 @@ class Group(NamedTuple):
     """Messages of one layout and one kind of meter."""
 
     message: Places  # row of the batch
-    octets: Octets  # one APDU a row
+    octets: Octets  # one APDU a row, rows end to end, zeros behind the last byte
     zones: Zones
     received: Micros  # `NO_TIME` where not known
 
@@ -137,11 +137,8 @@ def texts_of(octets: Octets) -> pl.Series:
 def _view(
     octets: Octets, at: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: str
 ) -> npt.NDArray[np.integer]:
-    """A strided view: one number of `dtype` at each place, bytes as they were sent."""
-    width = int(dtype[2:])
-    column = octets[:, at : at + width]
-    strides = (octets.strides[0], *steps)
-    return np.lib.stride_tricks.as_strided(column, (*shape, width), (*strides, 1), writeable=False).view(dtype)[..., 0]
+    """A strided view: one number of `dtype` at each place, bytes as they were sent. Rows stand end to end."""
+    return np.ndarray(shape, np.dtype(dtype), octets, at, (octets.strides[0], *steps))
 
 
 def _to_int64(view: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], Flags | None]:

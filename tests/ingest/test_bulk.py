@@ -12,6 +12,7 @@ from ingest.dlms.data import Data, Tag
 from ingest.dlms.framing import wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.keyring import Keyring
+from ingest.meter_types import BUILT_IN
 from ingest.replay import Windows
 from schemas.frames import RAW_FRAMES
 from tests.ingest.fleet import (
@@ -162,7 +163,7 @@ def test_cutting_a_log_into_batches_changes_nothing(messages: list[bytes], cut: 
     batch = frames(*messages)
     whole = decode_frames(batch, RING, Windows.empty(), REGISTRY)
     first = decode_frames(batch[:cut], RING, Windows.empty(), REGISTRY)
-    second = decode_frames(batch[cut:], RING, first.windows, REGISTRY)
+    second = decode_frames(batch[cut:], RING, first.windows, REGISTRY, BUILT_IN, first.learned)
     for name in ("intervals", "reads"):
         parts = pl.concat([getattr(first, name), getattr(second, name)]).sort("offset", maintain_order=True)
         assert parts.equals(getattr(whole, name).sort("offset", maintain_order=True))

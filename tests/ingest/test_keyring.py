@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.key_files import parse_clear, parse_wrapped, render_wrapped
+from ingest.key_rows import BROADCAST, KeyRows
 from ingest.key_wrap import unwrap_keys, wrap_keys
-from ingest.keyring import BROADCAST, Keyring, KeyRows
+from ingest.keyring import Keyring
 from schemas.errors import ContractError
 from tests.ingest.fleet import AK, EK, KEYS, TITLE
 

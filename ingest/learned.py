@@ -1,0 +1,78 @@
+"""Layouts that were learned, with their meaning and plans: a value that saves learning them again in the next batch.
+
+It changes no result: what it holds is a function of the layout, the meter types and the kind of meter alone, and a
+layout is verified byte for byte in every message to which it is applied.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+from ingest.dlms.layout import Layout
+from ingest.enrolment import MeterKind
+from ingest.meaning import Meaning, understand
+from ingest.meter_types import MeterTypes
+from ingest.plans import Plan, make_plan
+from schemas.codes import Channel
+
+_LAYOUTS_A_SHAPE: Final = 8
+"""Layouts kept of one length: more than a vendor sends, few enough to be compared with every message."""
+_SHAPES: Final = 1024
+
+Shape: TypeAlias = tuple[int, frozenset[str]]
+"""Length of the APDU, and the quirks it was read with."""
+_KindKey: TypeAlias = tuple[str | None, tuple[Channel, ...], int | None]
+
+
+class Known(NamedTuple):
+    """A layout, what it says to anyone, and what it is for each kind of meter seen so far."""
+
+    layout: Layout
+    quirks: frozenset[str]
+    meaning: Meaning
+    plans: dict[_KindKey, Plan]
+
+    def plan_for(self, kind: MeterKind, types: MeterTypes) -> tuple[Plan, "Known"]:
+        """The plan for meters of a kind, and this layout with that plan known."""
+        key = (None if kind.meter_type is None else kind.meter_type.name, kind.channels, kind.interval_s)
+        plan = self.plans.get(key)
+        if plan is not None:
+            return plan, self
+        plan = make_plan(self.meaning, kind, types)
+        return plan, self._replace(plans={**self.plans, key: plan})
+
+
+class Learned(NamedTuple):
+    """Layouts by shape, the latest used first. They are of one set of meter types and are forgotten with it."""
+
+    types: MeterTypes | None
+    by_shape: dict[Shape, tuple[Known, ...]]
+
+    @classmethod
+    def nothing(cls) -> "Learned":
+        """Nothing is known yet."""
+        return cls(None, {})
+
+    def of_types(self, types: MeterTypes) -> "Learned":
+        """What was learned with these meter types; nothing where they are others."""
+        return self if self.types is types else Learned(types, {})
+
+    def layouts(self, shape: Shape) -> tuple[Layout, ...]:
+        """Known layouts of a shape."""
+        return tuple(known.layout for known in self.by_shape.get(shape, ()))
+
+    def of_layout(self, layout: Layout, quirks: frozenset[str], types: MeterTypes) -> Known:
+        """What is known of a layout; a new one is understood now."""
+        for known in self.by_shape.get((layout.length, quirks), ()):
+            if known.layout is layout:
+                return known
+        return Known(layout, quirks, understand(layout, types), {})
+
+    def with_used(self, used: Iterable[Known]) -> "Learned":
+        """The same, these layouts first, the least recently used beyond the bounds forgotten."""
+        by_shape = dict(self.by_shape)
+        for known in used:
+            shape = (known.layout.length, known.quirks)
+            others = tuple(each for each in by_shape.pop(shape, ()) if each.layout is not known.layout)
+            by_shape[shape] = (known, *others)[:_LAYOUTS_A_SHAPE]
+        shapes = list(by_shape)[-_SHAPES:]
+        return Learned(self.types, {shape: by_shape[shape] for shape in shapes})
