@@ -27,6 +27,7 @@ from ingest.derived import bucket_of
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
 from ingest.keyring import Keyring
+from ingest.lanes import LAST_GASP_TOPIC
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from schemas.codes import RejectReason
@@ -70,7 +71,7 @@ class Registry(NamedTuple):
 
 
 class IngestWork:
-    """The frames lane: decode; store frames, intervals, reads, windows and rejects; publish what others wait for."""
+    """Both lanes into the store: frames, intervals, reads, windows and rejects; and what others wait for, published."""
 
     def __init__(
         self, store: ReadingStore, publisher: Publisher, registry: Registry, pass_fuse: Callable[[int, int], None]
@@ -105,8 +106,11 @@ class IngestWork:
         ]
         rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
         self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
-        _publish(self._publisher, REJECTS_TOPIC, rejects, _place(rejects))
-        _publish(self._publisher, EVENTS_TOPIC, decoded.events, self._feeder(decoded.events))
+        # Of the last-gasp lane the events worker publishes, sooner: here its messages are only stored.
+        mine = pl.col("topic") != LAST_GASP_TOPIC
+        events, refused = decoded.events.filter(mine), rejects.filter(mine)
+        _publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
+        _publish(self._publisher, EVENTS_TOPIC, events, self._feeder(events))
         _publish(self._publisher, HEARD_TOPIC, decoded.heard, self._feeder(decoded.heard))
         _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()

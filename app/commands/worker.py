@@ -96,7 +96,9 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
         registry_of(settings),
         workers.fuse_of(fuse, time.monotonic),
     )
-    return doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC,)), Observed(work, "frames"), _params(settings)
+    # Small pushes take the last-gasp lane too: their values are stored from there.
+    source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))
+    return source, Observed(work, "frames"), _params(settings)
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:

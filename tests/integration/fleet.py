@@ -19,12 +19,14 @@ from ingest.kafka.ranges import read_range
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import Span
 from ingest.kafka.topics import TopicContract, apply_topics, packaged_topics
-from ingest.lanes import key_of
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
 from ingest.packing import Waiting, packed_rows
 from ingest.replay import Windows
 from ingest.sources import cut_bin
 from schemas.errors import TransientError
+from schemas.frames import RAW_FRAMES
 
+LANES = (FRAMES_TOPIC, LAST_GASP_TOPIC)
 PARTITIONS = 4
 PACKED_OCTETS = 2_000
 
@@ -98,27 +100,30 @@ def _small(topic: TopicContract) -> TopicContract:
     return TopicContract(**(fields | {"partitions": PARTITIONS, "retention_ms": -1}))
 
 
-def push(settings: KafkaSettings, topic: str, payloads: list[bytes]) -> None:
-    """The frames on their topic as a gateway packs them."""
+def push(settings: KafkaSettings, payloads: list[bytes]) -> None:
+    """The frames in their lanes as a gateway packs them."""
     publisher = KafkaPublisher(settings)
-    waiting: dict[int, list[Waiting]] = {}
-    for i, payload in enumerate(payloads):
-        key = key_of(payload, "10.0.0.1")
-        place = publisher.partition_for(topic, key)
-        waiting.setdefault(place, []).append(Waiting(payload, key, 1_760_000_000_000 + i))
-    publisher.publish(topic, packed_rows(waiting, PACKED_OCTETS))
+    for lane in LANES:
+        waiting: dict[int, list[Waiting]] = {}
+        for i, payload in enumerate(payloads):
+            if lane_of(payload, over_udp=False) == lane:
+                key = key_of(payload, "10.0.0.1")
+                place = publisher.partition_for(lane, key)
+                waiting.setdefault(place, []).append(Waiting(payload, key, 1_760_000_000_000 + i))
+        publisher.publish(lane, packed_rows(waiting, PACKED_OCTETS))
     publisher.flush()
     publisher.close()
 
 
-def on_topic(settings: KafkaSettings, topic: str) -> pl.DataFrame:
-    """RAW_FRAMES of everything that stands on the topic."""
+def on_topics(settings: KafkaSettings, *topics: str) -> pl.DataFrame:
+    """RAW_FRAMES of everything that stands on the topics."""
     parts = [
         part
+        for topic in topics
         for partition in range(PARTITIONS)
         for part in read_range(settings, Span(topic, partition, 0, 2**62, 0))
-    ]  # fmt: skip
-    return pl.concat(parts)
+    ]
+    return pl.concat([RAW_FRAMES.empty(), *parts])
 
 
 def in_one_pass(frames: pl.DataFrame, registry: Registry) -> Decoded:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 from conftest import Found
-from fleet import Fleet, fresh_topics, in_one_pass, on_topic, patiently, push, simulate
+from fleet import LANES, PARTITIONS, Fleet, fresh_topics, in_one_pass, on_topics, patiently, push, simulate
 from kafka import KafkaConsumer, TopicPartition
 from polars.testing import assert_frame_equal
 
 from app.messages import from_messages
 from ingest.kafka.settings import KafkaSettings
-from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, lane_of
+from ingest.lanes import LAST_GASP_TOPIC, lane_of
 from schemas.frames import EVENTS
 from storage.queries import select_all
 from storage.store import SqlStore
@@ -29,10 +29,11 @@ BATCH_MESSAGES = 80 if METERS == 700 else 6
 """Kafka messages of some ten frames: every kill leaves work for the next."""
 CALLS = (
     "poll", "prepare", "append frames", "append intervals", "append reads", "append replay_windows", "append rejects",
-    "publish ami.events.v1", "publish ami.dirty-days.v1", "flush", "commit",
+    "publish ami.heard.v1", "publish ami.dirty-days.v1", "flush", "commit",
 )  # fmt: skip
 STEPS = [f"{call}:{when}" for call in CALLS for when in ("before", "after")]
-LIMIT_S = 120
+LIMIT_S = 240
+TOPICS = {"ingest": LANES, "events": (LAST_GASP_TOPIC,), "store": ("ami.events.v1", "ami.rejects.v1")}
 
 
 class Workers(NamedTuple):
@@ -62,43 +63,43 @@ class Workers(NamedTuple):
         config.write_text(self.config.read_text().replace('instance = "one"', f'instance = "{name}"'))
         return self._replace(config=config)
 
-    def wait_begun(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> None:
+    def wait_begun(self, role: str, worker: subprocess.Popen[bytes]) -> None:
         """The first batch is committed."""
-        total = self.lag(role, topic)
-        patiently(lambda: self.lag_under(role, topic, worker) < total, LIMIT_S)
+        total = self.lag(role)
+        patiently(lambda: self.lag_under(role, worker) < total, LIMIT_S)
 
-    def wait_idle(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> None:
-        """Nothing waits on the topic; the worker still runs."""
-        patiently(lambda: self.lag_under(role, topic, worker) == 0, LIMIT_S)
+    def wait_idle(self, role: str, worker: subprocess.Popen[bytes]) -> None:
+        """Nothing waits; the worker still runs."""
+        patiently(lambda: self.lag_under(role, worker) == 0, LIMIT_S)
 
-    def lag_under(self, role: str, topic: str, worker: subprocess.Popen[bytes]) -> int:
+    def lag_under(self, role: str, worker: subprocess.Popen[bytes]) -> int:
         """The lag, while the worker runs."""
         assert worker.poll() is None, self.tail()
-        return self.lag(role, topic)
+        return self.lag(role)
 
     def end(self, worker: subprocess.Popen[bytes]) -> None:
         """Asked to end, it does, and well."""
         worker.terminate()
         assert worker.wait(LIMIT_S) == 0, self.tail()
 
-    def lag(self, role: str, topic: str) -> int:
-        """Messages of the topic that the role has not committed."""
+    def lag(self, role: str) -> int:
+        """Messages of its topics that the role has not committed."""
         consumer = KafkaConsumer(
             **self.settings.client_options(), group_id=f"{self.group}.{role}", enable_auto_commit=False
         )
-        places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
+        places = [TopicPartition(topic, i) for topic in TOPICS[role] for i in range(PARTITIONS)]
         ends = consumer.end_offsets(places)
         waiting = sum(ends[place] - (consumer.committed(place) or 0) for place in places)
         consumer.close(autocommit=False)
         return waiting
 
-    def run_out(self, role: str, topic: str) -> None:
+    def run_out(self, role: str) -> None:
         """A worker that nothing happens to, until nothing waits."""
-        if not self.lag(role, topic):
+        if not self.lag(role):
             return
         worker = self.start(role)
         try:
-            self.wait_idle(role, topic, worker)
+            self.wait_idle(role, worker)
             self.end(worker)
         finally:
             worker.kill()
@@ -148,19 +149,19 @@ port = 0
 def test_whatever_step_kills_the_ingest_worker_no_frame_is_lost_or_there_twice(
     workers: Workers, store: SqlStore, fleet: Fleet
 ) -> None:
-    push(workers.settings, FRAMES_TOPIC, fleet.payloads)
+    push(workers.settings, fleet.payloads)
     killed = []
     for step in STEPS:
         worker = workers.start("ingest", step, 2)
         assert worker.wait(LIMIT_S) == -9, (step, workers.tail())
         killed.append(step)
-        if not workers.lag("ingest", FRAMES_TOPIC):
+        if not workers.lag("ingest"):
             break
     assert killed == STEPS, "the frames ran out before the steps did"
-    workers.run_out("ingest", FRAMES_TOPIC)
-    workers.run_out("store", "ami.events.v1")
-    workers.run_out("store", "ami.rejects.v1")
-    same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
+    workers.run_out("ingest")
+    workers.run_out("events")
+    workers.run_out("store")
+    same_as_in_one_pass(store, workers.settings, fleet)
 
 
 def test_the_broker_and_the_server_may_die_under_a_running_worker(
@@ -170,47 +171,45 @@ def test_the_broker_and_the_server_may_die_under_a_running_worker(
         pytest.skip("the services are not ours to kill")
     quarter = -(-len(fleet.payloads) // 4)
     first, *parts = (fleet.payloads[i * quarter : (i + 1) * quarter] for i in range(4))
-    push(workers.settings, FRAMES_TOPIC, first)
+    push(workers.settings, first)
     worker = workers.start("ingest")
-    workers.wait_begun("ingest", FRAMES_TOPIC, worker)
+    workers.wait_begun("ingest", worker)
     for at, victims in enumerate([[clickhouse.process], [kafka.process], [kafka.process, clickhouse.process]]):
-        push(workers.settings, FRAMES_TOPIC, parts[at])
+        push(workers.settings, parts[at])
         for victim in victims:
             victim.stop(kill=True)
         for victim in victims:
             victim.run()
-    workers.wait_idle("ingest", FRAMES_TOPIC, worker)
+    workers.wait_idle("ingest", worker)
     workers.end(worker)
-    workers.run_out("store", "ami.events.v1")
-    workers.run_out("store", "ami.rejects.v1")
-    same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
+    workers.run_out("events")
+    workers.run_out("store")
+    same_as_in_one_pass(store, workers.settings, fleet)
 
 
 def test_partitions_may_move_between_workers_in_mid_batch(workers: Workers, store: SqlStore, fleet: Fleet) -> None:
-    push(workers.settings, FRAMES_TOPIC, fleet.payloads)
+    push(workers.settings, fleet.payloads)
     one = workers.start("ingest")
-    workers.wait_begun("ingest", FRAMES_TOPIC, one)
+    workers.wait_begun("ingest", one)
     two = workers.as_instance("two").start("ingest")
     workers.end(one)
     one = workers.start("ingest")
     two.kill()
     two.wait(LIMIT_S)
-    workers.wait_idle("ingest", FRAMES_TOPIC, one)
+    workers.wait_idle("ingest", one)
     workers.end(one)
-    workers.run_out("store", "ami.events.v1")
-    workers.run_out("store", "ami.rejects.v1")
-    same_as_in_one_pass(store, workers.settings, fleet, FRAMES_TOPIC)
+    workers.run_out("events")
+    workers.run_out("store")
+    same_as_in_one_pass(store, workers.settings, fleet)
 
 
 def test_a_full_disk_holds_the_worker_up_and_loses_nothing(workers: Workers, store: SqlStore, fleet: Fleet) -> None:
-    push(workers.settings, FRAMES_TOPIC, fleet.payloads[:600])
+    push(workers.settings, fleet.payloads[:600])
     worker = workers.start("ingest", "disk full", 7)
-    workers.wait_idle("ingest", FRAMES_TOPIC, worker)
+    workers.wait_idle("ingest", worker)
     workers.end(worker)
     assert b"NOT_ENOUGH_SPACE" in workers.log.read_bytes()
-    same_as_in_one_pass(
-        store, workers.settings, fleet._replace(payloads=fleet.payloads[:600]), FRAMES_TOPIC, published=False
-    )
+    same_as_in_one_pass(store, workers.settings, fleet._replace(payloads=fleet.payloads[:600]), published=False)
 
 
 def test_events_flow_while_the_database_is_down_and_are_stored_when_it_is_back(
@@ -221,26 +220,24 @@ def test_events_flow_while_the_database_is_down_and_are_stored_when_it_is_back(
     small = [payload for payload in fleet.payloads if lane_of(payload, over_udp=False) == LAST_GASP_TOPIC]
     clickhouse.process.stop()
     try:
-        push(workers.settings, LAST_GASP_TOPIC, small)
+        push(workers.settings, small)
         for step in ("publish ami.events.v1:after", "flush:after", "commit:before"):
             assert workers.start("events", step).wait(LIMIT_S) == -9, workers.tail()
-        workers.run_out("events", LAST_GASP_TOPIC)
+        workers.run_out("events")
     finally:
         clickhouse.process.run()
-    wanted = in_one_pass(on_topic(workers.settings, LAST_GASP_TOPIC), fleet.registry()).events
+    wanted = in_one_pass(on_topics(workers.settings, LAST_GASP_TOPIC), fleet.registry()).events
     assert wanted.height > 0
-    published = from_messages(on_topic(workers.settings, "ami.events.v1")["payload"].to_list(), EVENTS)
+    published = from_messages(on_topics(workers.settings, "ami.events.v1")["payload"].to_list(), EVENTS)
     assert_frame_equal(published.unique().sort(published.columns), wanted.unique().sort(wanted.columns))
-    workers.run_out("store", "ami.events.v1")
+    workers.run_out("store")
     stored = all_rows(store, "events")
     assert_frame_equal(stored.sort(stored.columns), wanted.unique().sort(stored.columns))
 
 
-def same_as_in_one_pass(
-    store: SqlStore, settings: KafkaSettings, fleet: Fleet, topic: str, *, published: bool = True
-) -> None:
+def same_as_in_one_pass(store: SqlStore, settings: KafkaSettings, fleet: Fleet, *, published: bool = True) -> None:
     """Every table holds what one pass over the topic gives, history included, and every frame is accounted for."""
-    frames = on_topic(settings, topic)
+    frames = on_topics(settings, *LANES)
     assert sorted(frames["payload"]) == sorted(fleet.payloads)
     reference = in_one_pass(frames, fleet.registry())
     for name, rows in (

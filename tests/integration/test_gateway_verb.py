@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fleet import fresh_topics, on_topic, patiently
+from fleet import fresh_topics, on_topics, patiently
 from services import free_port
 
 from ingest.dlms.framing import wrap_wpdu
@@ -50,8 +50,8 @@ def test_pushes_reach_kafka_and_the_process_ends_well_when_told(kafka_settings: 
         assert gateway.wait(30) == 0
     finally:
         gateway.kill()
-    assert sorted(on_topic(kafka_settings, FRAMES_TOPIC)["payload"]) == sorted(PUSHES)
-    assert on_topic(kafka_settings, LAST_GASP_TOPIC)["payload"].to_list() == [b"\xc2\x00"]
+    assert sorted(on_topics(kafka_settings, FRAMES_TOPIC)["payload"]) == sorted(PUSHES)
+    assert on_topics(kafka_settings, LAST_GASP_TOPIC)["payload"].to_list() == [b"\xc2\x00"]
 
 
 @pytest.mark.parametrize("text", ["[gateway]\nport = 'x'\n", "[gateway.limits]\nholds = 1\n"])
