@@ -57,9 +57,10 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
     estimates = estimate(block, kinds.gaps, serving & ~long.cells, known, params)
     if judged.doubted.any():
         kept = corroborated(block, estimates, known, judged.doubted & kinds.gaps)
-        kinds, known = _restored(kinds, known, (block, estimates, kept))
-        row, slot, guess, method = estimates
-        estimates = Estimates(row[~kept], slot[~kept], guess[~kept], method[~kept])
+        if kept.any():
+            kinds, known = _restored(kinds, known, (block, estimates, kept))
+            serving |= kinds.measured & judged.doubted & ~block.supply.touched & ~block.supply.restored
+            estimates = estimate(block, kinds.gaps, serving & ~long.cells, known, params)
     estimates, fixed = spread(block, long, estimates)
     anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
     anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))

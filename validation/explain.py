@@ -1,0 +1,130 @@
+"""Why a value is what it is, in words and numbers."""
+
+from datetime import date, datetime
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.codes import Method, Quality
+from schemas.timegrid import day_bounds
+from validation.params import VeeParams
+from validation.rules.catalogue import RULES
+from validation.vee import Vee, VeeInputs, run_vee
+
+_METHOD = {
+    Method.LINEAR: "on the straight line between its measured neighbours",
+    Method.BLEND: "a blend of like days and its measured neighbours",
+    Method.LIKE_DAY: "from one like day",
+    Method.MEAN_LIKE_DAY: "a mean of like days",
+    Method.PROFILE: "the class profile times the meter's own usage factor",
+    Method.FLAT: "the meter's own average, or its register spread evenly",
+    Method.ZERO: "zero, because the supply was off",
+    Method.CHECK_METER: "what the check meter measured",
+    Method.FORWARD: "a forward estimate: nothing has been measured since",
+    Method.MANUAL: "decided by a person",
+}
+_QUALITY = {
+    Quality.VALID: "measured and used as it came",
+    Quality.SUSPECT: "measured, kept, and doubted",
+    Quality.ESTIMATED: "estimated",
+    Quality.EDITED: "set by a person",
+    Quality.OUTAGE: "a true zero under an outage",
+    Quality.MISSING: "missing: nothing is known that would give an estimate",
+}
+
+
+class Explained(NamedTuple):
+    """One line an interval, and the findings that the lines refer to."""
+
+    lines: pl.DataFrame
+    """`channel`, `interval_start`, `sent_milli` (newest raw value, as sent), `value_milli`, `quality`, `method`,
+    `version`, `why` (a sentence), `unjudged` (names of rules)."""
+    findings: pl.DataFrame
+    """EXCEPTIONS of the meter and day."""
+
+
+def explain(inputs: VeeInputs, params: VeeParams, meter_id: str, day: date) -> Explained:
+    """Judge one meter with all that is known of it, and say of every interval of a local day why it is what it is.
+
+    The frames may hold other meters; their check meters and outages count. The day is local to the meter's zone.
+    """
+    zones = inputs.meters.filter(pl.col("meter_id") == meter_id)["timezone"].drop_nulls()
+    start, end = day_bounds(day, str(zones[0]) if len(zones) else params.timezone)
+    judged = run_vee(_of_meter(inputs, meter_id), params)
+    return explained(inputs, judged, meter_id, (start, end))
+
+
+def explained(inputs: VeeInputs, judged: Vee, meter_id: str, span: tuple[datetime, datetime]) -> Explained:
+    """The same of a judgement that is at hand."""
+    start, end = span
+    inside = (pl.col("interval_start") >= start) & (pl.col("interval_start") < end)
+    mine = judged.finals.filter(pl.col("meter_id") == meter_id, inside)
+    last = pl.col("first_interval") + pl.duration(seconds=pl.col("intervals") * _step(mine))
+    findings = judged.exceptions.filter(
+        pl.col("meter_id") == meter_id,
+        pl.col("first_interval").is_null() | ((pl.col("first_interval") < end) & (last > start)),
+    )
+    sent = (
+        inputs.intervals.filter(pl.col("meter_id") == meter_id, inside)
+        .sort("received_at", "topic", "partition", "offset", "frame")
+        .unique(["channel", "interval_start"], keep="last", maintain_order=True)
+        .select("channel", "interval_start", sent_milli="value_milli")
+    )
+    lines = mine.join(sent, on=["channel", "interval_start"], how="left", maintain_order="left").with_columns(
+        why=_why(), unjudged=_names("unjudged", ", ")
+    )
+    names = (
+        "channel",
+        "interval_start",
+        "sent_milli",
+        "value_milli",
+        "quality",
+        "method",
+        "version",
+        "why",
+        "unjudged",
+    )
+    return Explained(lines.select(names), findings)
+
+
+def _step(finals: pl.DataFrame) -> int:
+    return int(finals["interval_s"][0]) if finals.height else 0
+
+
+def _of_meter(inputs: VeeInputs, meter_id: str) -> VeeInputs:
+    """The frames with only this meter and those that check it."""
+    checks = inputs.meters.filter(pl.col("check_of") == meter_id)["meter_id"].to_list()
+    mine = pl.col("meter_id").is_in([meter_id, *checks])
+    kept = {
+        name: getattr(inputs, name).filter(mine)
+        for name in ("intervals", "reads", "events", "meters", "edits", "finals")
+    }
+    return inputs._replace(**kept)
+
+
+def _why() -> pl.Expr:
+    """A sentence: what the value is, by which method, and what the rules found."""
+    quality = pl.col("quality").cast(pl.String).replace_strict({one.value: text for one, text in _QUALITY.items()})
+    method = (
+        pl.col("method")
+        .cast(pl.String)
+        .replace_strict({one.value: text for one, text in _METHOD.items()}, default=None)
+    )
+    failed = _names("failed", "; ")
+    author = pl.lit(", by ") + pl.col("author")
+    return pl.concat_str(
+        quality,
+        pl.when(pl.col("quality") != Quality.OUTAGE.value).then(pl.lit(": ") + method).fill_null(""),
+        author.fill_null(""),
+        pl.when(failed != "").then(pl.lit("; failed ") + failed).otherwise(pl.lit("")),
+    )
+
+
+def _names(column: str, between: str) -> pl.Expr:
+    """The clauses of the bits that are set."""
+    return pl.concat_str(
+        [
+            pl.when((pl.col(column) & int(rule.bit)) != 0).then(pl.lit(rule.clause + between)).otherwise(pl.lit(""))
+            for rule in RULES
+        ]
+    ).str.strip_suffix(between)
