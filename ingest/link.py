@@ -4,13 +4,13 @@ from typing import Final
 
 import numpy as np
 
+from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
 from ingest.faults import Faults
 from ingest.spans import Places, Spans
 from schemas.errors import ProtocolError
 
 _VERSION: Final = 1
-_GENERAL_BLOCK_TRANSFER: Final = 0xE0
 
 
 def unwrap_all(messages: Spans, faults: Faults) -> Spans:
@@ -24,8 +24,9 @@ def unwrap_all(messages: Spans, faults: Faults) -> Spans:
     length = messages.length
     is_wrapper = (messages.number(rows, 0, 2) == _VERSION) & (length > WPDU_HEAD_OCTETS)
     whole = messages.number(rows, 6, 2).astype(np.int64) + WPDU_HEAD_OCTETS == length
-    plain = messages.at(rows, WPDU_HEAD_OCTETS) != _GENERAL_BLOCK_TRANSFER
-    fast = is_wrapper & whole & plain
+    first, second = (messages.at(rows, WPDU_HEAD_OCTETS + step) for step in (0, 1))
+    is_block = (first == TRANSFER_BLOCK[0]) | (first == DATABLOCK[0]) & (second == DATABLOCK[1])
+    fast = is_wrapper & whole & ~is_block
     start = messages.start + WPDU_HEAD_OCTETS
     apdus = Spans(messages.octets, start, np.where(fast, length - WPDU_HEAD_OCTETS, 0))
     slow = np.flatnonzero(~fast)

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
 from ingest.dlms.framing import RawMessage, split_lines, split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
-_GENERAL_BLOCK_TRANSFER: Final = 0xE0
 _WPDU_HEAD_OCTETS: Final = 8
 _NOT_HEX: Final = re.compile(r"[\s,:-]|0x")
 
@@ -27,7 +27,7 @@ def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
         RAW_FRAMES in file order: partition 0, offset 0, `frame` from 0, `received_at` null.
     """
     starts, stop = wpdu_chain(data)
-    if starts and _any_block_transfer(data, starts):
+    if starts and _any_blocks(data, starts):
         starts, stop = [], 0  # blocks of one APDU may stand in several WPDUs: those are joined the long way
     edges = np.array([*starts, stop], np.int64)
     whole = [data[first:after] for first, after in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
@@ -61,10 +61,11 @@ def _payloads(messages: list[RawMessage]) -> list[bytes]:
     return [message.payload for message in messages]
 
 
-def _any_block_transfer(data: bytes, starts: list[int]) -> bool:
+def _any_blocks(data: bytes, starts: list[int]) -> bool:
     octets = np.frombuffer(data, np.uint8)
     places = np.array(starts, np.int64) + _WPDU_HEAD_OCTETS
-    return bool((octets[np.minimum(places, len(octets) - 1)] == _GENERAL_BLOCK_TRANSFER).any())
+    first, second = (octets[np.minimum(places + step, len(octets) - 1)] for step in (0, 1))
+    return bool(((first == TRANSFER_BLOCK[0]) | (first == DATABLOCK[0]) & (second == DATABLOCK[1])).any())
 
 
 def _frames(payloads: list[bytes], topic: str) -> pl.DataFrame:

@@ -15,8 +15,9 @@ MAX_AHEAD: Final = 63
 MAX_MESSAGE_OCTETS: Final = 1 << 20
 """A pushed APDU is a few kilobytes (dlms.md section 11); a meter that asks for more than this is not believed."""
 
-_GENERAL: Final = bytes((GENERAL_BLOCK_TRANSFER,))
-_DATABLOCK: Final = bytes((GET_RESPONSE, 0x02))
+TRANSFER_BLOCK: Final = bytes((GENERAL_BLOCK_TRANSFER,))
+DATABLOCK: Final = bytes((GET_RESPONSE, 0x02))
+"""How the APDUs begin that may have to be joined across link-layer messages."""
 _DATABLOCK_CHOICE_AT: Final = 8
 _LAST: Final = 0x80
 _STREAMING: Final = 0x40
@@ -33,19 +34,19 @@ class Block(NamedTuple):
 
 def is_block(apdu: bytes) -> bool:
     """The APDU is a block of a larger one. A datablock that holds a result instead of bytes is none."""
-    if apdu[:1] == _GENERAL:
+    if apdu[:1] == TRANSFER_BLOCK:
         return True
-    return apdu[:2] == _DATABLOCK and apdu[_DATABLOCK_CHOICE_AT : _DATABLOCK_CHOICE_AT + 1] == b"\x00"
+    return apdu[:2] == DATABLOCK and apdu[_DATABLOCK_CHOICE_AT : _DATABLOCK_CHOICE_AT + 1] == b"\x00"
 
 
 def transfer_of(apdu: bytes) -> bytes:
     """What the blocks of one transfer share: their form, and the invoke id of a get-response."""
-    return apdu[:1] if apdu[:1] == _GENERAL else apdu[:3]
+    return apdu[:1] if apdu[:1] == TRANSFER_BLOCK else apdu[:3]
 
 
 def head_of(apdu: bytes) -> bytes:
     """What stands before the joined octets: nothing, or the head of a normal get-response."""
-    return b"" if apdu[:1] == _GENERAL else bytes((GET_RESPONSE, 1, apdu[2], 0))
+    return b"" if apdu[:1] == TRANSFER_BLOCK else bytes((GET_RESPONSE, 1, apdu[2], 0))
 
 
 def read_block(apdu: bytes) -> Block:
@@ -55,7 +56,7 @@ def read_block(apdu: bytes) -> Block:
         ProtocolError: Cut short, bytes left over, or block number 0.
     """
     cursor = Cursor(apdu, 1)
-    if apdu[:1] == _GENERAL:
+    if apdu[:1] == TRANSFER_BLOCK:
         last = bool(cursor.u8() & _LAST)
         number = cursor.unsigned(2)
         cursor.take(2)  # acknowledged block number: nothing is acknowledged in a push

@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
 from ingest.dlms.framing import split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
 _WPDU_HEAD_OCTETS: Final = 8
-_GENERAL_BLOCK_TRANSFER: Final = b"\xe0"
 
 
 class Records(NamedTuple):
@@ -67,4 +67,4 @@ def _cut(value: bytes) -> list[bytes]:
 
 def _any_blocks(value: bytes, starts: list[int]) -> bool:
     """Whether a WPDU holds a block of a larger APDU: those of one APDU are joined, which takes the long way."""
-    return any(value[at + _WPDU_HEAD_OCTETS : at + _WPDU_HEAD_OCTETS + 1] == _GENERAL_BLOCK_TRANSFER for at in starts)
+    return any(value.startswith((TRANSFER_BLOCK, DATABLOCK), at + _WPDU_HEAD_OCTETS) for at in starts)

@@ -3,8 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dlms.framing import split_messages, wrap_wpdu
+from ingest.dlms.blocks import split_blocks
+from ingest.dlms.framing import split_messages, unwrap, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
+from ingest.kafka.records import Records, frames_of_records
 from ingest.sources import cut_bin, cut_hex
 from schemas.frames import RAW_FRAMES, conform
 
@@ -32,3 +34,17 @@ def test_lines_of_hexadecimal_are_frames_and_a_line_that_is_none_is_kept():
 
 def test_an_empty_file_has_no_messages():
     assert cut_bin(b"", "f.bin").is_empty() and cut_hex("\n", "f.hex").is_empty()
+
+
+def test_blocks_of_one_apdu_in_several_wpdus_are_one_message_in_a_file_and_in_a_record():
+    value = bytes.fromhex("0904DEADBEEF")
+    datablocks = [
+        bytes.fromhex("C402C1") + bytes((last,)) + number.to_bytes(4, "big") + b"\x00" + bytes((len(part),)) + part
+        for number, last, part in ((1, 0, value[:2]), (2, 0, value[2:4]), (3, 1, value[4:]))
+    ]
+    for blocks, joined in ((datablocks, bytes.fromhex("C401C100") + value), (split_blocks(APDU, 3), APDU)):
+        transfer = b"".join(map(wrap_wpdu, blocks))
+        data = wrap_wpdu(APDU) + transfer + wrap_wpdu(APDU)
+        of_record = frames_of_records(Records("t", 0, [1], [0], [data]))["payload"].to_list()
+        assert cut_bin(data, "f.bin")["payload"].to_list() == of_record == [wrap_wpdu(APDU), transfer, wrap_wpdu(APDU)]
+        assert unwrap(of_record[1]).apdu == joined
