@@ -12,18 +12,13 @@ from app import cli
 from app.outage_lane import OutageWork
 from ingest.kafka.publisher import KafkaPublisher
 from outage.stream import Journal
-from outage.stream_inputs import Inputs
 
-STEPS = (
-    "claim:after", "poll:after", "prepare:after", "append:before", "append:after", "publish:before", "publish:after",
-    "flush:after",
-)  # fmt: skip
+STEPS = ("claim:after", "prepare:after", "append:before", "append:after", "publish:after", "flush:after")
 
 
 def doom_all(fate: Fate) -> None:
     """All calls of the worker's life that touch the world, and the stage between them."""
     doom(fate, Journal, "claim", lambda *_: "claim")
-    doom(fate, Inputs, "poll", lambda *_: "poll")
     doom(fate, OutageWork, "prepare", lambda *_: "prepare")
     doom(fate, Journal, "append", lambda *_: "append")
     doom(fate, KafkaPublisher, "publish", lambda *_: "publish")

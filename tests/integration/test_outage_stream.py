@@ -38,7 +38,7 @@ from outage.stream import Journal  # noqa: E402
 from outage.stream_record import Folding, Kind, Memory, Positions, Record, read_part  # noqa: E402
 
 LIMIT_S = 90
-CHUNKS = 9
+CHUNKS = len(STEPS) + 1
 
 
 class Night(NamedTuple):
