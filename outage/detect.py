@@ -121,7 +121,8 @@ def detect_outages(
         ContractError: A frame lacks a column or has one of another type.
     """
     known = circumstances() if known is None else known
-    batch, fleet, life = conform_events(events), conform(meters, METERS), conform(heard, HEARD)
+    batch, life = conform_events(events), conform(heard, HEARD)
+    fleet = meters if state is not None and meters is state.meters else conform(meters, METERS)
     log, reads = remember(state, batch, life.select("meter_id", at=pl.col("read_at").to_physical()))
     topology = _topology(state, fleet, log["meter_id"])
     placed = place_events(log, topology, params)
@@ -154,7 +155,7 @@ def _topology(state: DetectState | None, meters: pl.DataFrame, speaking: pl.Seri
     """The topology of the state where nothing about the meters has changed."""
     if (
         state is not None
-        and meters.equals(state.meters)
+        and (meters is state.meters or meters.equals(state.meters))
         and speaking.is_in(state.topology.meters["meter_id"].implode()).all()
     ):
         return state.topology
@@ -219,7 +220,6 @@ def _name(
 
 
 def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans, topology: Topology) -> pl.DataFrame:
-    places = topology.meters.select("meter", "meter_id", "service_point_id", "feeder_id")
     sustained = members.join(incidents.select("incident", "incident_id"), on="incident").select(
         "meter",
         "start",
@@ -231,9 +231,11 @@ def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans,
     momentary = pl.DataFrame({"meter": brief.meter, "start": brief.start, "restored_at": brief.end}).with_columns(
         incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True)
     )
+    rows = pl.concat([sustained, momentary.select(sustained.columns)])
+    # A meter's number is its row.
+    places = topology.meters.select("meter_id", "service_point_id", "feeder_id")[rows["meter"]]
     return (
-        pl.concat([sustained, momentary.select(sustained.columns)])
-        .join(places, on="meter", how="left")
+        pl.concat([rows, places], how="horizontal")
         .with_columns(started_at=pl.col("start").cast(UTC_US), restored_at=pl.col("restored_at").cast(UTC_US))
         .select(*INTERRUPTIONS)
         .sort("started_at", "meter_id")

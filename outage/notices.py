@@ -64,8 +64,10 @@ def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, p
         "meter", at=pl.col("occurred_at").to_physical(), kind=pl.lit("sag")
     )
     told = pl.concat([brief, sags]).filter(pl.col("at") > since)
-    names = topology.meters.select(
-        "meter",
+    if told.is_empty():
+        return AT_RISK.to_frame()
+    # A meter's number is its row.
+    names = topology.meters[told["meter"]].select(
         node_kind=pl.when(pl.col("transformer_id").is_not_null())
         .then(pl.lit(NodeKind.TRANSFORMER.value))
         .when(pl.col("service_point_id").is_not_null())
@@ -75,7 +77,7 @@ def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, p
     )
     node = ["node_kind", "node_id"]
     counted = (
-        told.join(names, on="meter")
+        pl.concat([told, names], how="horizontal")
         .sort(*node, "kind", "at")
         .with_columns(
             new=(pl.col("at") - pl.col("at").shift(1).over(*node, "kind") > ONE_EVENT_S * SECOND).fill_null(value=True)
@@ -158,21 +160,22 @@ def _uncorroborated(
 
 
 def _rate(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
-    gasps = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP])).select(
-        "meter", minute=pl.col("received_at").dt.truncate("1m")
-    )
-    named = topology.meters.select("meter", node_id="transformer_id").drop_nulls()
-    below = named.group_by("node_id").agg(meters=pl.len())
+    gasps = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP]))
+    of = topology.node_of[0]
+    below = np.bincount(of[of != NO_NODE], minlength=len(topology.names[0]))
+    node = of[gasps["meter"].to_numpy()]
+    minute = gasps["received_at"].to_physical().to_numpy() // (60 * SECOND)
     found = (
-        gasps.join(named, on="meter")
-        .group_by("node_id", "minute")
+        pl.DataFrame({"node": node, "minute": minute, "meters": below[node] if len(below) else node})
+        .filter(pl.col("node") != NO_NODE)
+        .group_by("node", "minute", "meters")
         .agg(count=pl.len())
-        .join(below, on="node_id")
         .filter(pl.col("count") > COPIES * pl.col("meters"))
-        .sort("minute", "node_id")
-        .with_columns(at=pl.col("minute").to_physical())
+        .sort("minute", "node")
+        .with_columns(at=pl.col("minute") * 60 * SECOND)
     )
-    return _alarms("rate", [NodeKind.TRANSFORMER.value] * found.height, found["node_id"].to_list(), found)
+    names = [topology.names[0][number] for number in found["node"]]
+    return _alarms("rate", [NodeKind.TRANSFORMER.value] * found.height, names, found)
 
 
 def _contradicted(evidence: Evidence, topology: Topology) -> pl.DataFrame:
