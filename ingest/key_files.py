@@ -47,6 +47,17 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
     return _columns(_read(text, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS), "ek_wrapped", "ak_wrapped", kek)
 
 
+def parse_statuses(text: str) -> pl.DataFrame:
+    """`system_title`, `kind`, `version` and `status` of a wrapped key file, which needs no KEK.
+
+    Raises:
+        ContractError: Not such a file.
+    """
+    rows = _read(text, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+    _check_names(rows)
+    return rows.select("system_title", "kind", pl.col("version").cast(pl.Int64), "status")
+
+
 def render_wrapped(rows: KeyRows, kek: bytes) -> str:
     """The wrapped key file of these rows, ascending by title, kind and version."""
     half = rows.material.shape[1] // 2
@@ -91,10 +102,7 @@ def _read(text: str, columns: tuple[str, ...], required: tuple[str, ...]) -> pl.
 def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None) -> KeyRows:
     longer = 0 if kek is None else 8
     key_hex = _KEY_HEX[16 + longer]
-    _check(rows, "system_title", pl.col("system_title").str.contains(_TITLE_HEX), "16 hex digits")
-    _check(rows, "kind", pl.col("kind").is_in(KIND_NAMES), "guek or gbek")
-    _check(rows, "version", pl.col("version").str.contains("^[1-9][0-9]{0,3}$"), "1 to 9999")
-    _check(rows, "status", pl.col("status").is_in(["active", "revoked"]), "active or revoked")
+    _check_names(rows)
     _check(rows, ek, pl.col(ek).str.contains(key_hex), "16 or 32 octets in hex")
     same_size = pl.col(ak).str.len_bytes() == pl.col(ek).str.len_bytes()
     _check(rows, ak, pl.col(ak).is_null() | (pl.col(ak).str.contains(key_hex) & same_size), "as long as the other")
@@ -113,6 +121,13 @@ def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None) -> KeyRows
         sizes,
         material,
     )
+
+
+def _check_names(rows: pl.DataFrame) -> None:
+    _check(rows, "system_title", pl.col("system_title").str.contains(_TITLE_HEX), "16 hex digits")
+    _check(rows, "kind", pl.col("kind").is_in(KIND_NAMES), "guek or gbek")
+    _check(rows, "version", pl.col("version").str.contains("^[1-9][0-9]{0,3}$"), "1 to 9999")
+    _check(rows, "status", pl.col("status").is_in(["active", "revoked"]), "active or revoked")
 
 
 def _fill(target: Octets, texts: pl.Series, kek: bytes | None) -> None:

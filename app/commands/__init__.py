@@ -15,6 +15,7 @@ from app.commands import (
     gateway,
     indices,
     inspect,
+    keys,
     outages,
     replay,
     services,
@@ -41,5 +42,6 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     worker.register,
     gateway.register,
     replay.register,
+    keys.register,
 )
 """In the order in which `ami --help` lists them."""

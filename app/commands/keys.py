@@ -1,0 +1,108 @@
+"""`ami keys`: the wrapped key file made, renewed, listed and verified. No verb prints a key."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.files import read_text, write_outputs
+from app.kek import load_kek
+from app.options import Json
+from app.summary import counts, say
+from ingest.key_book import NO_KEYS, import_keys, list_keys, of_kind, rotate_keys
+from ingest.key_files import parse_clear, parse_statuses, parse_wrapped, render_wrapped
+from ingest.key_rows import KIND_NAMES, KeyRows
+from ingest.keyring import Keyring
+from schemas.errors import ContractError
+
+Book = Annotated[Path, typer.Option("--book", metavar="F", help="The wrapped key file.")]
+KekFile = Annotated[Path | None, typer.Option("--kek-file", metavar="F", help="File with the key-encrypting key.")]
+KekEnv = Annotated[str | None, typer.Option("--kek-env", metavar="NAME", help="Environment variable that holds it.")]
+KekCommand = Annotated[str | None, typer.Option("--kek-command", metavar="CMD", help="Command that prints it.")]
+Kind = Annotated[str, typer.Option("--kind", help="guek (unicast) or gbek (broadcast).")]
+Clear = Annotated[Path, typer.Argument(metavar="KEYS.csv", help="system_title,ek,ak in clear.")]
+
+
+def register(ami: typer.Typer) -> None:
+    """Add the verbs."""
+    keys = typer.Typer(no_args_is_help=True, help="Meter keys at rest: only ever wrapped.")
+    ami.add_typer(keys, name="keys")
+
+    @keys.command("import")
+    def import_(
+        clear: Clear,
+        book: Book,
+        kind: Kind = KIND_NAMES[0],
+        kek_file: KekFile = None,
+        kek_env: KekEnv = None,
+        kek_command: KekCommand = None,
+        json: Json = False,
+    ) -> None:
+        """Add keys of new meters to the book, which is made where it is absent."""
+        kek = _kek(kek_file, kek_env, kek_command)
+        before = parse_wrapped(read_text(book), kek) if book.exists() else NO_KEYS
+        _write(book, import_keys(before, _clear(clear, kind)), kek, as_json=json)
+
+    @keys.command("rotate")
+    def rotate(
+        clear: Clear,
+        book: Book,
+        revoke_old: Annotated[bool, typer.Option("--revoke-old", help="Refuse the older versions at once.")] = False,
+        kind: Kind = KIND_NAMES[0],
+        kek_file: KekFile = None,
+        kek_env: KekEnv = None,
+        kek_command: KekCommand = None,
+        json: Json = False,
+    ) -> None:
+        """Add a newer version of keys; both versions are valid until the old one is revoked."""
+        kek = _kek(kek_file, kek_env, kek_command)
+        before = parse_wrapped(read_text(book), kek)
+        _write(book, rotate_keys(before, _clear(clear, kind), revoking_old=revoke_old), kek, as_json=json)
+
+    @keys.command("list")
+    def list_(book: Book, json: Json = False) -> None:
+        """Titles, kinds, versions and states; needs no key-encrypting key."""
+        rows = parse_statuses(read_text(book))
+        if json:
+            say({"keys": rows.rows(named=True)}, as_json=True)
+            return
+        for row in rows.rows():
+            typer.echo("  ".join(str(value) for value in row))
+
+    @keys.command("verify")
+    def verify(
+        book: Book,
+        kek_file: KekFile = None,
+        kek_env: KekEnv = None,
+        kek_command: KekCommand = None,
+        json: Json = False,
+    ) -> None:
+        """Unwrap every key: the book is whole and lies under this key-encrypting key."""
+        rows = parse_wrapped(read_text(book), _kek(kek_file, kek_env, kek_command))
+        say(_summary(rows), as_json=json)
+
+
+def _kek(file: Path | None, variable: str | None, command: str | None) -> bytes:
+    return load_kek(file, variable, None if command is None else shlex.split(command))
+
+
+def _clear(file: Path, kind: str) -> KeyRows:
+    if kind not in KIND_NAMES:
+        raise ContractError(f"--kind {kind!r}: one of {', '.join(KIND_NAMES)}")
+    return of_kind(parse_clear(read_text(file)), kind)
+
+
+def _write(book: Path, rows: KeyRows, kek: bytes, *, as_json: bool) -> None:
+    write_outputs(book.parent, {book.name: render_wrapped(rows, kek)})
+    say(_summary(rows), as_json=as_json)
+
+
+def _summary(rows: KeyRows) -> dict[str, object]:
+    listed = list_keys(rows)
+    return {
+        "keys": listed.height,
+        "system_titles": listed["system_title"].n_unique(),
+        "by_status": counts(listed, "status"),
+        "megabytes": round(Keyring(rows).nbytes / 1e6, 3),
+    }

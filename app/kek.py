@@ -1,0 +1,61 @@
+"""The key that wraps meter keys: from a file, an environment variable or a command such as a vault's client.
+
+It is read when it is needed, kept in memory only, and appears in no message.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from app.files import read_bytes
+from schemas.errors import ContractError
+
+_OCTETS: Final = (16, 24, 32)
+_COMMAND_SECONDS: Final = 30
+"""A vault that does not answer in half a minute is away."""
+
+
+def load_kek(file: Path | None = None, variable: str | None = None, command: Sequence[str] | None = None) -> bytes:
+    """The key-encrypting key of the one source that is given.
+
+    Args:
+        file: Its content, as hexadecimal text or 16, 24 or 32 raw octets.
+        variable: Environment variable that holds it in hexadecimal.
+        command: Program and arguments; prints it in hexadecimal.
+
+    Raises:
+        ContractError: No source or several, a source that fails, or what it gives is no such key.
+    """
+    sources = [source for source in (file, variable, command) if source is not None]
+    if len(sources) != 1:
+        raise ContractError("the key-encrypting key: exactly one of a file, a variable and a command")
+    if file is not None:
+        content = read_bytes(file)
+        return content if len(content) in _OCTETS else _parse(content, f"{file}")
+    if variable is not None:
+        return _parse(os.environ.get(variable, "").encode(), f"environment variable {variable}")
+    return _parse(_run(list(command or ())), "the command")
+
+
+def _run(command: list[str]) -> bytes:
+    name = command[0] if command else ""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_COMMAND_SECONDS)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise ContractError(f"the key-encrypting key: command {name!r} failed: {type(error).__name__}") from None
+    if done.returncode:
+        raise ContractError(f"the key-encrypting key: command {name!r} ended with {done.returncode}")
+    return done.stdout
+
+
+def _parse(text: bytes, source: str) -> bytes:
+    try:
+        kek = bytes.fromhex(text.decode("ascii").strip())
+    except (UnicodeDecodeError, ValueError):
+        kek = b""
+    if len(kek) not in _OCTETS:
+        # from None and without the text: what stands there may be a key with a typing error
+        raise ContractError(f"the key-encrypting key: {source} does not hold 16, 24 or 32 octets in hexadecimal")
+    return kek

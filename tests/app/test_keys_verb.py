@@ -1,0 +1,78 @@
+"""`ami keys`: a book of keys that is wrapped from its first byte on, and verbs that show none."""
+
+import json
+
+import pytest
+
+from app.cli import main
+from ingest.key_files import parse_wrapped
+from ingest.keyring import Keyring
+
+TITLE, OTHER = "4d4d4d0000bc614e", "4d4d4d0000bc614f"
+EK, AK = bytes(range(16)).hex(), bytes(range(0xD0, 0xE0)).hex()
+KEK = bytes(range(32))
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    (tmp_path / "kek").write_text(KEK.hex() + "\n")
+    monkeypatch.setenv("AMI_TEST_KEK", KEK.hex())
+
+    def ami(*arguments):
+        kek = (
+            []
+            if arguments[0] == "list" or any("--kek" in each for each in arguments)
+            else ["--kek-file", f"{tmp_path}/kek"]
+        )
+        code = main(["keys", *arguments, "--book", f"{tmp_path}/book.csv", *kek])
+        printed = capsys.readouterr()
+        for key in (EK, AK, KEK.hex()):
+            assert key not in printed.out + printed.err
+        return code, printed.out, printed.err
+
+    return ami
+
+
+def clear(folder, *rows):
+    file = folder / "clear.csv"
+    file.write_text("system_title,ek,ak\n" + "".join(f"{row}\n" for row in rows))
+    return str(file)
+
+
+def test_keys_are_imported_rotated_listed_and_verified(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))[0] == 0
+    text = (tmp_path / "book.csv").read_text()
+    assert EK not in text and AK not in text
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"), "--revoke-old")[0] == 0
+    listed = json.loads(run("list", "--json")[1])["keys"]
+    assert [(row["system_title"], row["version"], row["status"]) for row in listed] == [
+        (TITLE, 1, "revoked"), (TITLE, 2, "active"), (OTHER, 1, "active")
+    ]  # fmt: skip
+    assert json.loads(run("verify", "--json")[1])["by_status"] == {"active": 2, "revoked": 1}
+    keys = Keyring(parse_wrapped((tmp_path / "book.csv").read_text(), KEK)).find(bytes.fromhex(TITLE))
+    assert keys is not None and (keys.ek.hex(), keys.key_id) == (AK, "guek/2")
+
+
+def test_the_wrapping_key_may_come_from_the_environment_or_a_command(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--kek-env", "AMI_TEST_KEK")[0] == 0
+    assert run("verify", "--kek-command", f"cat {tmp_path}/kek")[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "named"), [
+    (("verify", "--kek-env", "NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
+    (("verify", "--kek-command", "false"), "false"),
+    (("verify", "--kek-command", "no-such-program-anywhere"), "no-such-program-anywhere"),
+    (("verify", "--kek-env", "AMI_TEST_KEK", "--kek-command", "true"), "exactly one"),
+])  # fmt: skip
+def test_a_wrapping_key_that_cannot_be_had_is_one_clear_line(run, tmp_path, arguments, named):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 0
+    code, _, said = run(*arguments)
+    assert code == 2 and named in said and "Traceback" not in said
+
+
+def test_an_import_of_a_known_meter_and_a_rotation_of_an_unknown_one_are_refused(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 0
+    before = (tmp_path / "book.csv").read_text()
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 2
+    assert run("rotate", clear(tmp_path, f"{OTHER},{EK},{AK}"))[0] == 2
+    assert (tmp_path / "book.csv").read_text() == before
