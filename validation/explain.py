@@ -48,10 +48,14 @@ def explain(inputs: VeeInputs, params: VeeParams, meter_id: str, day: date) -> E
 
     The frames may hold other meters; their check meters and outages count. The day is local to the meter's zone.
     """
-    zones = inputs.meters.filter(pl.col("meter_id") == meter_id)["timezone"].drop_nulls()
-    start, end = day_bounds(day, str(zones[0]) if len(zones) else params.timezone)
-    judged = run_vee(_of_meter(inputs, meter_id), params)
-    return explained(inputs, judged, meter_id, (start, end))
+    span = local_day(inputs.meters, meter_id, day, params.timezone)
+    return explained(inputs, run_vee(_of_meter(inputs, meter_id), params), meter_id, span)
+
+
+def local_day(meters: pl.DataFrame, meter_id: str, day: date, default: str) -> tuple[datetime, datetime]:
+    """First instant of a day in the meter's zone and of the next one, in UTC."""
+    zones = meters.filter(pl.col("meter_id") == meter_id)["timezone"].drop_nulls()
+    return day_bounds(day, str(zones[0]) if len(zones) else default)
 
 
 def explained(inputs: VeeInputs, judged: Vee, meter_id: str, span: tuple[datetime, datetime]) -> Explained:

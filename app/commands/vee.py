@@ -1,7 +1,7 @@
 """`ami vee`: raw intervals in, judged finals and exceptions out."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from app.options import CalendarFile, Json, MetersFile, Out, TypesFile
 from app.summary import counts, progress, say, timed
 from schemas.errors import ContractError
 from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
+from validation.dry_run import DryRun, dry_run
+from validation.explain import explained, local_day
 from validation.params import VeeParams
 from validation.rules.sets import RuleSet, parse_rule_sets
 from validation.vee import Vee, VeeInputs, run_vee
@@ -39,9 +41,16 @@ def register(ami: typer.Typer) -> None:
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
         grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
         judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
+        compare_rules: Annotated[
+            Path | None, typer.Option("--compare-rules", metavar="F", help="Dry run: what these rules would change.")
+        ] = None,
+        explain: Annotated[
+            tuple[str, str] | None, typer.Option("--explain", metavar="METER DAY", help="Why values are what they are.")
+        ] = None,
         json: Json = False,
     ) -> None:
         """Validate, estimate and edit intervals: one final for every interval expected between the bounds."""
+        asked = None if explain is None else (explain[0], parse_day(explain[1]))
         bounds = _bounds(grid_from, grid_to)
         inputs = VeeInputs(
             intervals=_with_lengths(read_frame(intervals, INTERVALS), intervals),
@@ -59,10 +68,70 @@ def register(ami: typer.Typer) -> None:
             holidays=load_calendar(calendar).holidays,
             rule_sets=load_rule_sets(rules),
         )
+        if compare_rules is not None:
+            changes = dry_run(inputs, params, load_rule_sets(compare_rules))
+            write_outputs(out, {"changes.parquet": changes.finals})
+            say(changes_summary(changes), as_json=json)
+            return
         with progress(f"judging {inputs.intervals.height} intervals"):
             judged, seconds = timed(lambda: run_vee(inputs, params))
         write_outputs(out, {"finals.parquet": judged.finals, "exceptions.parquet": judged.exceptions})
-        say(judged_summary(inputs, judged, seconds), as_json=json)
+        summary = judged_summary(inputs, judged, seconds)
+        if asked is not None:
+            summary |= explained_summary(inputs, judged, params, asked)
+        say(summary, as_json=json)
+
+
+def parse_day(text: str) -> date:
+    """A local day written as 2026-03-29."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ContractError(f"--explain: {text!r} is no day such as 2026-03-29") from error
+
+
+def explained_summary(inputs: VeeInputs, judged: Vee, params: VeeParams, asked: tuple[str, date]) -> dict[str, Any]:
+    """One line an interval of a meter's local day, and the findings that the lines refer to."""
+    meter_id, day = asked
+    told = explained(inputs, judged, meter_id, local_day(inputs.meters, meter_id, day, params.timezone))
+    if not told.lines.height:
+        raise ContractError(f"--explain {meter_id} {day}: no interval of that meter and day was judged")
+    rows = told.lines.with_columns(pl.col("channel", "quality", "method").cast(pl.String))
+    shown = rows.select(
+        pl.format(
+            "{} {} {} (sent {}): {}",
+            "channel",
+            pl.col("interval_start").dt.to_string("iso"),
+            pl.col("value_milli").cast(pl.String).fill_null("none"),
+            pl.col("sent_milli").cast(pl.String).fill_null("nothing"),
+            "why",
+        )
+    ).to_series()
+    findings = told.findings.select(
+        pl.format(
+            "{} ({}) from {}, {} intervals, measured {}, limit {}",
+            pl.col("rule").cast(pl.String),
+            pl.col("severity").cast(pl.String),
+            pl.col("first_interval").dt.to_string("iso").fill_null("-"),
+            "intervals",
+            pl.col("measured_milli").cast(pl.String).fill_null("-"),
+            pl.col("limit_milli").cast(pl.String).fill_null("-"),
+        )
+    ).to_series()
+    return {
+        "explain": {"meter_id": meter_id, "day": str(day), "lines": shown.to_list(), "findings": findings.to_list()}
+    }
+
+
+def changes_summary(changes: DryRun) -> dict[str, Any]:
+    """How many finals change, how their qualities move, and how many findings each rule has before and after."""
+    moves = changes.finals.group_by("quality", "quality_new").len().sort("quality", "quality_new")
+    return {
+        "changed": changes.finals.height,
+        "energy_milli": changes.energy_milli,
+        "quality": {f"{old} -> {new}": count for old, new, count in moves.rows()},
+        "rules": {rule: f"{before} -> {after}" for rule, before, after in changes.rules.rows()},
+    }
 
 
 def load_rule_sets(file: Path | None) -> tuple[RuleSet, ...]:

@@ -1,0 +1,79 @@
+"""`ami vee --explain` and `--compare-rules` from outside."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from app.cli import main
+
+MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Path:
+    """A day of an invented meter: a lost hour, and an evening three times as high as any other hour."""
+    values = [1_000_000] * 18 + [3_000_000] + [1_000_000] * 5
+    rows = pl.DataFrame(
+        {
+            "meter_id": ["MTR1"] * 48,
+            "interval_start": [MONDAY + timedelta(hours=k) for k in range(48)],
+            "value_milli": [1_000_000 + k for k in range(24)] + values,
+        }
+    ).with_columns(
+        topic=pl.lit("t"), partition=pl.lit(0, pl.Int32), offset=pl.lit(0, pl.Int64), frame=pl.lit(0, pl.Int32),
+        received_at=pl.lit(MONDAY), channel=pl.lit("energy_delivered"), interval_s=pl.lit(3600, pl.Int32),
+        status=pl.lit(0, pl.UInt32),
+    )  # fmt: skip
+    rows.filter(pl.col("interval_start") != MONDAY + timedelta(hours=5)).write_parquet(tmp_path / "intervals.parquet")
+    return tmp_path
+
+
+def vee(folder: Path, *more: str) -> int:
+    where = ["--judged-at", "2025-04-01", "--out", str(folder / "out"), "--json"]
+    return main(["vee", str(folder / "intervals.parquet"), *where, *more])
+
+
+def test_a_value_is_explained_in_words_and_numbers(day: Path, capsys: pytest.CaptureFixture[str]):
+    assert vee(day, "--explain", "MTR1", "2025-03-03") == 0
+    told = json.loads(capsys.readouterr().out)["explain"]
+    assert len(told["lines"]) == 24
+    assert "1000005 (sent nothing): estimated: on the straight line" in told["lines"][5]
+    assert "V3 missing interval" in told["lines"][5]
+    assert "1000004 (sent 1000004): measured and used as it came" in told["lines"][4]
+    assert any(line.startswith("missing_interval (error)") for line in told["findings"])
+
+
+def test_the_numbers_of_a_finding_are_told(day: Path, capsys: pytest.CaptureFixture[str]):
+    assert vee(day, "--explain", "MTR1", "2025-03-04") == 0
+    told = json.loads(capsys.readouterr().out)["explain"]
+    assert "(sent 3000000): estimated" in told["lines"][18]
+    assert any("measured 3000000, limit 2800000" in line for line in told["findings"] if line.startswith("spike"))
+
+
+@pytest.mark.parametrize(("meter", "when"), [("MTR1", "2025-02-30"), ("MTR9", "2025-03-03"), ("MTR1", "2024-03-03")])
+def test_what_cannot_be_explained_is_said_in_one_line(
+    day: Path, meter: str, when: str, capsys: pytest.CaptureFixture[str]
+):
+    assert vee(day, "--explain", meter, when) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_changed_rule_set_is_tried_without_writing_finals(day: Path, capsys: pytest.CaptureFixture[str]):
+    (day / "rules.toml").write_text('[[rule_set]]\nname = "wider"\n[rule_set.rules.spike]\npercent = 200\n')
+    assert vee(day, "--compare-rules", str(day / "rules.toml")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["changed"] == 1
+    assert told["quality"] == {"estimated -> valid": 1}
+    assert told["rules"] == {"spike": "1 -> 0"}
+    assert not (day / "out" / "finals.parquet").exists()
+    changes = pl.read_parquet(day / "out" / "changes.parquet")
+    assert changes.select("value_milli", "value_milli_new").rows() == [(1_000_000, 3_000_000)]
+
+
+def test_a_wrong_rule_set_is_refused_with_its_place(day: Path, capsys: pytest.CaptureFixture[str]):
+    (day / "rules.toml").write_text('[[rule_set]]\nname = "odd"\n[rule_set.rules.spike]\nper_cent = 200\n')
+    assert vee(day, "--rules", str(day / "rules.toml")) == 2
+    assert "rules.spike.per_cent" in capsys.readouterr().err
