@@ -1,0 +1,178 @@
+"""Event codes, alarm bits and status words through `decode_frames`: the same number by each companion standard."""
+
+import pytest
+
+from ingest.dlms.data import Data, Tag
+from ingest.event_tables import STANDARDS
+from ingest.meter_types import BUILT_IN
+from tests.ingest.fleet import decode, enrolled, event, meters, sealed
+
+MARK_OF = {"generic": "generic", "idis": "idis", "dsmr": "smr5", "is15959": "is15959"}
+"""A built-in meter type of each companion standard."""
+
+CODES = {
+    # supply and clock: alike everywhere but in India, whose codes are bits of a word
+    1: ("power_down", "power_down", "power_down"),
+    2: ("power_up", "power_up", "power_up"),
+    3: ("clock_changed", "clock_changed", "clock_changed"),
+    4: ("clock_set_old", "clock_set_old", "clock_set_old"),
+    5: ("clock_set_new", "clock_set_new", "clock_set_new"),
+    6: ("clock_invalid", "clock_invalid", "clock_invalid"),
+    # device
+    7: ("other", "battery", "battery"),
+    8: ("other", "battery", "battery"),
+    9: ("other", "tariff_activated", "tariff_activated"),
+    10: ("other", "error_register_cleared", "error_register_cleared"),
+    11: ("other", "alarm_register_cleared", "alarm_register_cleared"),
+    12: ("other", "memory_fault", "memory_fault"),
+    13: ("other", "memory_fault", "memory_fault"),
+    14: ("other", "memory_fault", "memory_fault"),
+    15: ("other", "watchdog", "watchdog"),
+    16: ("other", "measurement_fault", "measurement_fault"),
+    17: ("other", "firmware_ready", "firmware_ready"),
+    18: ("other", "firmware_activated", "firmware_activated"),
+    # 25: a metrology mode in IDIS, a test in DSMR
+    25: ("other", "other", "last_gasp_test"),
+    # tamper
+    40: ("other", "cover_opened", "cover_opened"),
+    41: ("other", "cover_closed", "cover_closed"),
+    42: ("other", "magnetic_field_on", "magnetic_field_on"),
+    43: ("other", "magnetic_field_off", "magnetic_field_off"),
+    44: ("other", "cover_opened", "cover_opened"),
+    45: ("other", "cover_closed", "cover_closed"),
+    46: ("other", "other", "login_failed"),
+    47: ("other", "configuration_changed", "configuration_changed"),
+    48: ("other", "keys_changed", "cover_opened"),
+    50: ("other", "replay_attack", "other"),
+    # disconnector and limiter
+    59: ("other", "disconnector_ready", "other"),
+    60: ("other", "disconnected", "other"),
+    61: ("other", "connected", "other"),
+    62: ("other", "disconnected", "other"),
+    63: ("other", "connected", "other"),
+    64: ("other", "disconnected", "other"),
+    65: ("other", "limiter_exceeded", "other"),
+    69: ("other", "connected", "other"),
+    # voltage: where the two lists contradict each other
+    76: ("other", "voltage_sag", "other"),
+    77: ("other", "voltage_sag", "voltage_sag"),
+    78: ("other", "voltage_sag", "voltage_sag"),
+    79: ("other", "voltage_swell", "voltage_sag"),
+    80: ("other", "voltage_swell", "voltage_swell"),
+    81: ("other", "voltage_swell", "voltage_swell"),
+    82: ("other", "phase_lost_l1", "voltage_swell"),
+    83: ("other", "phase_lost_l2", "voltage_normal"),
+    84: ("other", "phase_lost_l3", "voltage_normal"),
+    85: ("other", "voltage_normal", "voltage_normal"),
+    86: ("other", "voltage_normal", "phase_lost_l1"),
+    87: ("other", "voltage_normal", "phase_lost_l2"),
+    88: ("other", "phase_sequence", "phase_lost_l3"),
+    90: ("other", "other", "phase_returned_l1"),
+    91: ("other", "other", "phase_returned_l2"),
+    92: ("other", "quality_bad", "phase_returned_l3"),
+    93: ("other", "quality_bad", "voltage_sag"),
+    94: ("other", "quality_bad", "voltage_sag"),
+    95: ("other", "other", "voltage_sag"),
+    96: ("other", "other", "voltage_swell"),
+    97: ("other", "other", "voltage_swell"),
+    98: ("other", "other", "voltage_swell"),
+    99: ("last_gasp", "other", "last_gasp"),
+    # ends and logs
+    223: ("other", "phase_returned_l1", "other"),
+    224: ("other", "phase_returned_l2", "other"),
+    225: ("other", "phase_returned_l3", "other"),
+    254: ("other", "log_cleared", "other"),
+    255: ("other", "log_cleared", "log_cleared"),
+}
+"""Code -> event by generic, IDIS-style list, DSMR/SMR5: written here from the published lists, not from the tables."""
+
+DSMR_ALARMS = {
+    1: {
+        0: "clock_invalid", 1: "battery", 2: "power_up", 4: "configuration_changed", 8: "memory_fault",
+        9: "memory_fault", 10: "memory_fault", 11: "measurement_fault", 12: "watchdog", 13: "tamper",
+        **dict.fromkeys(range(16, 20), "mbus_device"), **dict.fromkeys(range(20, 24), "tamper"),
+        **dict.fromkeys(range(24, 28), "mbus_device"),
+        28: "phase_lost_l1", 29: "phase_lost_l2", 30: "phase_lost_l3",
+    },
+    2: {
+        **dict.fromkeys(range(3), "voltage_sag"), **dict.fromkeys(range(3, 6), "voltage_swell"),
+        **dict.fromkeys(range(8, 14), "quality_bad"),
+    },
+    3: {0: "last_gasp", 1: "last_gasp_test"},
+}  # fmt: skip
+IDIS_ALARMS = {
+    1: {0: "clock_invalid", 1: "battery"},
+    2: {0: "power_down", 1: "power_up", 2: "phase_lost_l1", 3: "phase_lost_l2", 4: "phase_lost_l3"},
+    3: {},
+}
+GENERIC_ALARMS = {1: {0: "power_down", 1: "power_up"}, 2: {}, 3: {0: "last_gasp", 1: "last_gasp_test"}}
+ALARMS = {"dsmr": DSMR_ALARMS, "idis": IDIS_ALARMS, "generic": GENERIC_ALARMS}
+
+
+def told(standard: str, *messages: bytes) -> list[tuple[str, int]]:
+    registry = meters(enrolled(meter_type=MARK_OF[standard]))
+    sent = [sealed(message, counter) for counter, message in enumerate(messages, 1)]
+    decoded = decode(*sent, registry=registry)
+    assert decoded.rejects.is_empty()
+    return decoded.events.select("event", "code").rows()
+
+
+def test_every_standard_has_a_meter_type() -> None:
+    assert set(MARK_OF) == set(STANDARDS)
+    assert {name: BUILT_IN.by_name[kind].events for name, kind in MARK_OF.items()} == {name: name for name in MARK_OF}
+
+
+@pytest.mark.parametrize(("place", "standard"), [(0, "generic"), (1, "idis"), (2, "dsmr")])
+def test_event_codes_mean_what_their_companion_standard_says(place: int, standard: str) -> None:
+    pushed = [event("0.0.96.11.0.255", Data(Tag.UINT16, code)) for code in CODES]
+    assert told(standard, *pushed) == [(kinds[place], code) for code, kinds in CODES.items()]
+
+
+def test_no_code_of_a_table_is_untested() -> None:
+    for standard, table in STANDARDS.items():
+        assert set(table.codes) <= set(CODES), standard
+
+
+def test_indian_event_codes_have_no_table_and_stay_other() -> None:
+    assert told("is15959", event("0.0.96.11.0.255", Data(Tag.UINT16, 1))) == [("other", 1)]
+
+
+@pytest.mark.parametrize("standard", sorted(ALARMS))
+@pytest.mark.parametrize("register", [1, 2, 3])
+@pytest.mark.parametrize("descriptor", [0, 20])
+def test_each_bit_of_an_alarm_register_is_the_event_of_its_standard(
+    standard: str, register: int, descriptor: int
+) -> None:
+    bits = ALARMS[standard][register]
+    name = f"0.0.97.98.{descriptor + register - 1}.255"
+    messages = [event(name, Data(Tag.UINT32, 1 << bit)) for bit in range(32)]
+    found = [(kind, code % 2**32) for kind, code in told(standard, *messages)]  # EVENTS.code is Int32: bit 31 its sign
+    assert found == [(bits.get(bit, "other"), 1 << bit) for bit in range(32)]
+
+
+def test_no_alarm_bit_of_a_table_is_untested() -> None:
+    for standard, wanted in ALARMS.items():
+        assert {register: dict(bits) for register, bits in STANDARDS[standard].alarms.items()} == {
+            register: bits for register, bits in wanted.items() if bits
+        }, standard
+
+
+def test_several_bits_are_several_events_and_what_no_table_knows_is_one_other() -> None:
+    push = event("0.0.97.98.1.255", Data(Tag.UINT32, 0b11 | 1 << 30 | 1 << 31))
+    raised = 0b11 | 1 << 30 | 1 << 31
+    assert [(kind, code % 2**32) for kind, code in told("idis", push)] == [
+        ("power_down", raised), ("power_up", raised), ("other", raised)
+    ]  # fmt: skip
+
+
+def test_bits_of_the_indian_status_word_are_events() -> None:
+    word = "".join("1" if bit in (3, 84, 85, 86) else "0" for bit in range(128))
+    found = told("is15959", event("0.0.94.91.18.255", Data(Tag.BIT_STRING, word)))
+    assert sorted(found, key=lambda each: each[1]) == [
+        ("other", 3), (STANDARDS["is15959"].status_word[84].value, 84), ("last_gasp", 85), ("first_breath", 86)
+    ]  # fmt: skip
+
+
+def test_a_numbered_event_object_of_each_log_is_a_code() -> None:
+    for log in range(6):
+        assert told("idis", event(f"0.0.96.11.{log}.255", Data(Tag.UINT8, 48))) == [("keys_changed", 48)]
