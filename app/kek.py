@@ -5,14 +5,17 @@ It is read when it is needed, kept in memory only, and appears in no message.
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from app.files import read_bytes
+from ingest.key_files import parse_wrapped_parts
+from ingest.key_rows import KeyRows
 from schemas.errors import ContractError
 
 _OCTETS: Final = (16, 24, 32)
+_PART_OCTETS: Final = 1 << 26
 _COMMAND_SECONDS: Final = 30
 """A vault that does not answer in half a minute is away."""
 
@@ -37,6 +40,24 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
     if variable is not None:
         return _parse(os.environ.get(variable, "").encode(), f"environment variable {variable}")
     return _parse(_run(list(command or ())), "the command")
+
+
+def load_book(file: Path, kek: bytes) -> KeyRows:
+    """The rows of a wrapped key file, read in parts.
+
+    Raises:
+        ContractError: It cannot be read, or is no such file under this key.
+    """
+    try:
+        with file.open("rb") as opened:
+            return parse_wrapped_parts(_parts(opened), kek)
+    except OSError as error:
+        raise ContractError(f"{file}: {error.strerror or error}") from error
+
+
+def _parts(opened: BinaryIO) -> Iterator[bytes]:
+    while part := opened.read(_PART_OCTETS):
+        yield part + opened.readline()
 
 
 def _run(command: list[str]) -> bytes:

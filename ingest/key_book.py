@@ -7,27 +7,15 @@ invocation counters, which start again with a new key.
 from typing import Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ingest.key_rows import KIND_NAMES, KeyRows
+from ingest.key_rows import KIND_NAMES, KeyRows, join_rows
 from ingest.titles import titles_to_hex
 from schemas.errors import ContractError
 
 _LAST_VERSION: Final = 9999
 _Holder: TypeAlias = tuple[int, int]
 """System title and kind."""
-
-NO_KEYS: Final = KeyRows(
-    np.zeros(0, np.uint64),
-    np.zeros(0, np.uint8),
-    np.zeros(0, np.uint16),
-    np.zeros(0, np.bool_),
-    np.zeros(0, np.bool_),
-    np.zeros(0, np.uint8),
-    np.zeros((0, 32), np.uint8),
-)
-"""An empty book."""
 
 
 def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
@@ -40,7 +28,7 @@ def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
     again = [holder for holder in _holders(new) if holder in known]
     if again:
         raise ContractError(f"keys: system title {again[0][0]:016x} has a key already; rotate it")
-    return _together(book, new._replace(versions=np.ones(len(new.titles), np.uint16)))
+    return join_rows([book, new._replace(versions=np.ones(len(new.titles), np.uint16))])
 
 
 def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> KeyRows:
@@ -58,7 +46,7 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
             raise ContractError(f"keys: system title {holder[0]:016x}: no version after {_LAST_VERSION}")
         versions[row] = newest[holder] + 1
     old = revoke_keys(book, set(_holders(new))) if revoking_old else book
-    return _together(old, new._replace(versions=versions))
+    return join_rows([old, new._replace(versions=versions)])
 
 
 def revoke_keys(book: KeyRows, holders: set[_Holder], versions_below: int = _LAST_VERSION + 1) -> KeyRows:
@@ -96,27 +84,3 @@ def of_kind(rows: KeyRows, kind: str) -> KeyRows:
 
 def _holders(rows: KeyRows) -> list[_Holder]:
     return list(zip(rows.titles.tolist(), rows.kinds.tolist(), strict=True))
-
-
-def _together(book: KeyRows, new: KeyRows) -> KeyRows:
-    width = max(book.material.shape[1], new.material.shape[1])
-    return KeyRows(
-        np.concatenate([book.titles, new.titles]),
-        np.concatenate([book.kinds, new.kinds]),
-        np.concatenate([book.versions, new.versions]),
-        np.concatenate([book.revoked, new.revoked]),
-        np.concatenate([book.has_ak, new.has_ak]),
-        np.concatenate([book.sizes, new.sizes]),
-        np.concatenate([_widened(book.material, width), _widened(new.material, width)]),
-    )
-
-
-def _widened(material: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
-    """Both keys of a row left-aligned in halves of that width."""
-    have = material.shape[1]
-    if have == width:
-        return material
-    wider = np.zeros((len(material), width), np.uint8)
-    wider[:, : have // 2] = material[:, : have // 2]
-    wider[:, width // 2 : width // 2 + have // 2] = material[:, have // 2 :]
-    return wider

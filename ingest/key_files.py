@@ -4,18 +4,20 @@ Both are read as columns. A message of an error names the line and the field, ne
 """
 
 import io
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets
+from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
 from ingest.key_wrap import unwrap_keys, wrap_keys
 from schemas.errors import ContractError
 
 CLEAR_COLUMNS: Final = ("system_title", "ek", "ak")
 WRAPPED_COLUMNS: Final = ("system_title", "kind", "version", "status", "ek_wrapped", "ak_wrapped")
+KIND_ORDER: Final = pl.col("kind").replace_strict({name: kind for kind, name in enumerate(KIND_NAMES)})
 _TITLE_HEX: Final = "^[0-9a-fA-F]{16}$"
 _KEY_HEX: Final = {16: "^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})$", 24: "^([0-9a-fA-F]{48}|[0-9a-fA-F]{80})$"}
 
@@ -47,6 +49,22 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
     return _columns(_read(text, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS), "ek_wrapped", "ak_wrapped", kek)
 
 
+def parse_wrapped_parts(lines: Iterable[bytes], kek: bytes) -> KeyRows:
+    """The rows of a wrapped key file that comes in parts, each of whole lines, the header in the first.
+
+    Ten million keys are then never in memory as text, nor twice as numbers but once.
+
+    Raises:
+        ContractError: As `parse_wrapped`; lines are counted within their part.
+    """
+    header = ",".join(WRAPPED_COLUMNS) + "\n"
+    parts = []
+    for number, part in enumerate(lines):
+        text = part.decode("utf-8", "replace")
+        parts.append(parse_wrapped(text if not number else header + text, kek))
+    return join_rows(parts)
+
+
 def parse_statuses(text: str) -> pl.DataFrame:
     """`system_title`, `kind`, `version` and `status` of a wrapped key file, which needs no KEK.
 
@@ -59,7 +77,7 @@ def parse_statuses(text: str) -> pl.DataFrame:
 
 
 def render_wrapped(rows: KeyRows, kek: bytes) -> str:
-    """The wrapped key file of these rows, ascending by title, kind and version."""
+    """The wrapped key file of these rows, ascending by title and kind, the newest version first."""
     half = rows.material.shape[1] // 2
     fields = pl.DataFrame(
         {
@@ -71,7 +89,7 @@ def render_wrapped(rows: KeyRows, kek: bytes) -> str:
             "ak_wrapped": _wrapped(rows.material[:, half:], np.where(rows.has_ak, rows.sizes, 0), kek),
         }
     )
-    return fields.sort("system_title", "kind", "version").write_csv()
+    return fields.sort("system_title", KIND_ORDER, "version", descending=[False, False, True]).write_csv()
 
 
 def _wrapped(keys: Octets, sizes: Octets | npt.NDArray[np.int64], kek: bytes) -> pl.Series:

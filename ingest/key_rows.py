@@ -1,5 +1,6 @@
 """Rows of keys on their way between files and the keyring: columns, never printed."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,3 +30,42 @@ class KeyRows(NamedTuple):
 
     def __repr__(self) -> str:
         return f"KeyRows({len(self.titles)} keys)"
+
+
+NO_KEYS: Final = KeyRows(
+    np.zeros(0, np.uint64),
+    np.zeros(0, np.uint8),
+    np.zeros(0, np.uint16),
+    np.zeros(0, np.bool_),
+    np.zeros(0, np.bool_),
+    np.zeros(0, np.uint8),
+    np.zeros((0, 32), np.uint8),
+)
+"""An empty book."""
+
+
+def join_rows(parts: Sequence[KeyRows]) -> KeyRows:
+    """The rows of all parts, in order; narrow keys are laid out like wide ones where there are both."""
+    if not parts:
+        return NO_KEYS
+    width = max(part.material.shape[1] for part in parts)
+    return KeyRows(
+        np.concatenate([part.titles for part in parts]),
+        np.concatenate([part.kinds for part in parts]),
+        np.concatenate([part.versions for part in parts]),
+        np.concatenate([part.revoked for part in parts]),
+        np.concatenate([part.has_ak for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([_widened(part.material, width) for part in parts]),
+    )
+
+
+def _widened(material: Octets, width: int) -> Octets:
+    """Both keys of a row left-aligned in halves of that width."""
+    have = material.shape[1]
+    if have == width:
+        return material
+    wider = np.zeros((len(material), width), np.uint8)
+    wider[:, : have // 2] = material[:, : have // 2]
+    wider[:, width // 2 : width // 2 + have // 2] = material[:, have // 2 :]
+    return wider

@@ -83,20 +83,17 @@ class Keyring:
         half = rows.material.shape[1] // 2
         if half not in (16, 32) or len(rows.material) != len(rows.titles):
             raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
-        order = np.lexsort((np.uint16(0xFFFF) - rows.versions, rows.kinds, rows.titles))
-        self._titles = rows.titles[order]
-        self._kinds = rows.kinds[order]
-        self._versions = rows.versions[order]
-        self._revoked = rows.revoked[order]
-        self._has_ak = rows.has_ak[order]
-        wide = rows.sizes[order] == 32
-        sorted_material = rows.material[order]
+        if not _is_sorted(rows):
+            order = np.lexsort((np.uint16(0xFFFF) - rows.versions, rows.kinds, rows.titles))
+            rows = KeyRows._make(column[order] for column in rows)
+        self._titles, self._kinds, self._versions = rows.titles, rows.kinds, rows.versions
+        self._revoked, self._has_ak = rows.revoked, rows.has_ak
+        wide = rows.sizes == 32
         columns = np.r_[0:16, half : half + 16]
-        self._material = sorted_material if half == 16 else sorted_material[~wide][:, columns]
-        self._wide = sorted_material[wide] if half == 32 else np.empty((0, 64), np.uint8)
-        self._row = np.where(wide, -np.cumsum(wide, dtype=np.int32), np.cumsum(~wide, dtype=np.int32) - 1).astype(
-            np.int32
-        )
+        self._material = rows.material if half == 16 else rows.material[~wide][:, columns]
+        self._wide = rows.material[wide] if half == 32 else np.empty((0, 64), np.uint8)
+        narrow_row = np.cumsum(~wide, dtype=np.int32) - np.int32(1)
+        self._row = np.where(wide, -np.cumsum(wide, dtype=np.int32), narrow_row) if wide.any() else narrow_row
         _refuse_twins(self._titles, self._kinds, self._versions)
         self._spans = _Spans.of(self._titles, self._kinds)
 
@@ -204,6 +201,15 @@ class Keyring:
     def _pair(self, row: int) -> Octets:
         at = int(self._row[row])
         return cast(Octets, self._wide[-at - 1] if at < 0 else self._material[at])
+
+
+def _is_sorted(rows: KeyRows) -> bool:
+    """By title and kind, the newest version first: as `render_wrapped` writes them."""
+    after, before = slice(1, None), slice(None, -1)
+    same = rows.titles[after] == rows.titles[before]
+    rising = rows.titles[after] > rows.titles[before]
+    newer = (rows.kinds[after] == rows.kinds[before]) & (rows.versions[after] <= rows.versions[before])
+    return bool((rising | (same & ((rows.kinds[after] > rows.kinds[before]) | newer))).all())
 
 
 def _refuse_twins(titles: Titles, kinds: Octets, versions: npt.NDArray[np.uint16]) -> None:

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from app.files import read_text, write_outputs
-from app.kek import load_kek
+from app.kek import load_book, load_kek
 from app.options import Json
 from app.summary import counts, say
-from ingest.key_book import NO_KEYS, import_keys, list_keys, of_kind, rotate_keys
-from ingest.key_files import parse_clear, parse_statuses, parse_wrapped, render_wrapped
-from ingest.key_rows import KIND_NAMES, KeyRows
+from ingest.key_book import import_keys, list_keys, of_kind, rotate_keys
+from ingest.key_files import parse_clear, parse_statuses, render_wrapped
+from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
 
@@ -41,7 +41,7 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add keys of new meters to the book, which is made where it is absent."""
         kek = _kek(kek_file, kek_env, kek_command)
-        before = parse_wrapped(read_text(book), kek) if book.exists() else NO_KEYS
+        before = load_book(book, kek) if book.exists() else NO_KEYS
         _write(book, import_keys(before, _clear(clear, kind)), kek, as_json=json)
 
     @keys.command("rotate")
@@ -57,7 +57,7 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add a newer version of keys; both versions are valid until the old one is revoked."""
         kek = _kek(kek_file, kek_env, kek_command)
-        before = parse_wrapped(read_text(book), kek)
+        before = load_book(book, kek)
         _write(book, rotate_keys(before, _clear(clear, kind), revoking_old=revoke_old), kek, as_json=json)
 
     @keys.command("list")
@@ -79,7 +79,7 @@ def register(ami: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Unwrap every key: the book is whole and lies under this key-encrypting key."""
-        rows = parse_wrapped(read_text(book), _kek(kek_file, kek_env, kek_command))
+        rows = load_book(book, _kek(kek_file, kek_env, kek_command))
         say(_summary(rows), as_json=json)
 
 

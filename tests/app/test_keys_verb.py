@@ -46,7 +46,7 @@ def test_keys_are_imported_rotated_listed_and_verified(run, tmp_path):
     assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"), "--revoke-old")[0] == 0
     listed = json.loads(run("list", "--json")[1])["keys"]
     assert [(row["system_title"], row["version"], row["status"]) for row in listed] == [
-        (TITLE, 1, "revoked"), (TITLE, 2, "active"), (OTHER, 1, "active")
+        (TITLE, 2, "active"), (TITLE, 1, "revoked"), (OTHER, 1, "active")
     ]  # fmt: skip
     assert json.loads(run("verify", "--json")[1])["by_status"] == {"active": 2, "revoked": 1}
     keys = Keyring(parse_wrapped((tmp_path / "book.csv").read_text(), KEK)).find(bytes.fromhex(TITLE))

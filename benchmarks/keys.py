@@ -1,0 +1,71 @@
+"""Ten million wrapped keys: seconds to load, bytes held, look-ups a second.
+
+    python benchmarks/keys.py [--keys 10000000]
+
+A file is written once, a part at a time, then loaded as a worker loads it: read in parts, unwrapped, sorted, indexed.
+Memory is what the process has held at most beyond what it held before.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from app.kek import load_book
+from ingest.key_files import render_wrapped
+from ingest.key_rows import KeyRows
+from ingest.keyring import Keyring
+
+KEK = bytes(range(32))
+PART = 500_000
+
+
+def part_of(first: int, count: int) -> KeyRows:
+    """Keys of meters in the order of their titles."""
+    random = np.random.default_rng(first)
+    serial = np.arange(first, first + count, dtype=np.uint64)
+    return KeyRows(
+        np.uint64(0x53494D << 40) + serial,
+        np.zeros(count, np.uint8),
+        np.ones(count, np.uint16),
+        np.zeros(count, np.bool_),
+        np.ones(count, np.bool_),
+        np.full(count, 16, np.uint8),
+        random.integers(0, 256, (count, 32), dtype=np.uint8),
+    )
+
+
+def write_book(file: Path, keys: int) -> None:
+    with file.open("w") as opened:
+        for first in range(0, keys, PART):
+            text = render_wrapped(part_of(first, min(PART, keys - first)), KEK)
+            opened.write(text if not first else text.split("\n", 1)[1])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--keys", type=int, default=10_000_000)
+    keys = options.parse_args().keys
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "keys.csv"
+        write_book(file, keys)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        ring = Keyring(load_book(file, KEK))
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(f"{keys:,} keys: file {file.stat().st_size / 1e6:,.0f} MB, loaded in {seconds:.1f} s")
+        print(
+            f"ring {ring.nbytes / 1e6:,.0f} MB; the process at most {after / 1e3:,.0f} MB (before: {before / 1e3:,.0f})"
+        )
+    titles = np.uint64(0x53494D << 40) + np.random.default_rng(1).integers(0, keys, 100_000).astype(np.uint64)
+    start = time.perf_counter()
+    _, count = ring.spans(titles, np.zeros(len(titles), np.bool_))
+    print(f"{len(titles) / (time.perf_counter() - start):,.0f} look-ups a second; found {int(count.sum()):,}")
+
+
+if __name__ == "__main__":
+    main()
