@@ -64,8 +64,8 @@ def blend(block: Block, pieces: Pieces, serving: Mask, settings: Estimation) -> 
     before = np.cumsum(length) - length
     result = np.full(int(length.sum()), ABSENT)
     days = _days(block, settings)
-    if not len(days.shift):
-        return result
+    if len(block.days.kind) <= min(settings.like_days, settings.blend_days):
+        return result  # no day of so few has enough like days
     sums = _running_sums(block, serving)
     reach = settings.level_hours * 3600 // block.step_s
     for size in np.unique(length):

@@ -135,23 +135,26 @@ def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout) -> Pl
 def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
     """Cell of each row, or -1, and then the rule that it breaks as its position in `_RULES`, or -1."""
     channel = rows["channel"].to_physical().to_numpy()
-    series = layout.of[install, channel]
+    series = layout.of.ravel()[install * layout.of.shape[1] + channel] if len(layout.of) else np.full(len(install), -1)
     series[install < 0] = -1
-    number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
-    step = np.array([group.step_s for group in fleet.groups] or [1])
-    origin = np.array([group.first_slot for group in fleet.groups] or [0])
-    width = np.array([group.slots for group in fleet.groups] or [0])
-    step_us = step[number] * 1_000_000
+    safe = np.maximum(series, 0)
+    grid = [(group.step_s, group.first_slot, group.slots) for group in fleet.groups] or [(1, 0, 0)]
+    if len(set(grid)) == 1:
+        # One grid for all, the usual case: constants instead of three gathers.
+        step, origin, width = (np.int64(one) for one in grid[0])
+    else:
+        step, origin, width = np.array(grid)[layout.group[safe]].T
+    step_us = step * 1_000_000
     slot = start // step_us
-    identity = (series < 0) | (slot * step_us != start) | (rows["interval_s"].to_numpy() != step[number])
+    identity = (series < 0) | (slot * step_us != start) | (rows["interval_s"].to_numpy() != step)
     outside = _outside(install, start, step_us, fleet)
-    slot -= origin[number]
-    inside = (slot >= 0) & (slot < width[number]) & ~identity & ~outside
-    base = layout.base[np.maximum(series, 0)] if len(layout.base) else np.zeros_like(series)
+    slot -= origin
+    inside = (slot >= 0) & (slot < width) & ~identity & ~outside
+    base = layout.base[safe] if len(layout.base) else safe
     return np.where(inside, base + slot, -1), np.where(identity, 0, np.where(outside, 1, -1))
 
 
-def _outside(install: Ints, start: Ints, step_us: Ints, fleet: Fleet) -> Mask:
+def _outside(install: Ints, start: Ints, step_us: Ints | np.int64, fleet: Fleet) -> Mask:
     """Rows from before the installation or after the removal of their meter."""
     bounds = fleet.installs.select("installed_at", "removed_at")
     if not len(bounds) or bounds.null_count().row(0) == (len(bounds), len(bounds)):
