@@ -1,8 +1,8 @@
 """Where cutting can go on behind bytes that fit nothing: bad input never takes the good input beside it along.
 
 Frames are cut by their lengths. Only where that fails, by junk between frames or a damaged length, is the next start
-looked for, and never believed by its first bytes: a wrapper PDU must hold a known APDU tag and end where the data end
-or another frame begins; an HDLC frame or M-Bus telegram must have its checksums right.
+looked for, and never believed by its first bytes: a wrapper PDU must hold a known APDU tag and fill its length, or end
+where the data end or another frame begins; an HDLC frame or M-Bus telegram must have its checksums right.
 """
 
 import re
@@ -18,6 +18,14 @@ WPDU_VERSION: Final = b"\x00\x01"
 _CANDIDATE: Final = re.compile(rb"\x00\x01|\x7e[\xa0-\xaf]|\x68(.)\1\x68", re.DOTALL)
 _CANDIDATE_OCTETS: Final = 4
 _TAGS: Final = frozenset(APDU_NAMES)
+_GENERAL_PROTECTION: Final = frozenset({0xDB, 0xDC})
+_TITLE_OCTETS: Final = 8
+_DATA_NOTIFICATION: Final = 0x0F
+_DATE_TIME_OCTETS: Final = 12
+_STAMP_AFTER: Final = 5
+"""Octets before the date-time: the tag and the long-invoke-id."""
+_LISTS: Final = (b"\x01", b"\x02")
+"""Array and structure: what the body of a push is."""
 
 
 def next_start(data: bytes, at: int, stop: int) -> int | None:
@@ -80,7 +88,31 @@ def _begins_frame(data: bytes, at: int) -> bool:
     if tag_at >= len(data) or data[tag_at] not in _TAGS:
         return False
     length = data[at + 6] << 8 | data[at + 7]
-    return length > 0 and tag_at + length <= len(data) and may_begin_frame(data, tag_at + length)
+    fits = length > 0 and tag_at + length <= len(data)
+    return fits and (_fills(data, tag_at, length) or may_begin_frame(data, tag_at + length))
+
+
+def _fills(data: bytes, tag_at: int, length: int) -> bool:
+    """The APDU says by itself that it is `length` octets long, or begins as no chance does: looked at, not decoded.
+
+    general-glo and general-ded state the length of their title and of their content; notifications have a date-time of
+    12 octets or none, then a tag of A-XDR. So a frame is known even with junk right behind it.
+    """
+    tag = data[tag_at]
+    if tag in _GENERAL_PROTECTION and data[tag_at + 1] == _TITLE_OCTETS:
+        octets, after = _length_at(data, tag_at + 2 + _TITLE_OCTETS)
+        return after + octets == tag_at + length
+    stamp = data[tag_at + _STAMP_AFTER : tag_at + _STAMP_AFTER + 14]
+    if tag != _DATA_NOTIFICATION or not stamp:
+        return False
+    return stamp[13:14] in _LISTS if stamp[0] == _DATE_TIME_OCTETS else stamp[0] == 0 and stamp[1:2] in _LISTS
+
+
+def _length_at(data: bytes, at: int) -> tuple[int, int]:
+    first = data[at] if at < len(data) else 0
+    more = first & 0x7F if first > 0x80 else 0
+    octets = int.from_bytes(data[at + 1 : at + 1 + more]) if more else first
+    return octets, at + 1 + more
 
 
 def _is_telegram(data: bytes, at: int) -> bool:

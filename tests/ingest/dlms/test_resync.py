@@ -13,10 +13,16 @@ from ingest.dlms.framing import split_messages, unwrap, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.dlms.mbus import wrap_mbus
 from ingest.dlms.resync import wpdu_chain
+from ingest.dlms.security import protect
 from schemas.codes import RejectReason
 
 APDUS = [bytes.fromhex("0F40000000000202") + bytes((6, 0, 0, 0, n, 0x12, 0, 1)) for n in range(4)]
 WRAPS = [wrap_wpdu, wrap_hdlc, wrap_mbus]
+
+
+def protect_general(apdu, counter):
+    key, title = bytes(range(16)), b"AMI\x00\x00\x00\x00\x01"
+    return protect(apdu, system_title=title, control=0x30, counter=counter, ek=key, ak=key)
 
 
 def good(data):
@@ -53,6 +59,15 @@ def test_one_byte_of_any_value_between_frames_takes_no_frame_along(wrap, octet):
     assert found[0] == APDUS[0]
     assert found[-2:] == APDUS[1:3]
     assert kept(data)
+
+
+def test_a_frame_that_fills_its_length_is_known_with_junk_on_both_sides():
+    ciphered = [protect_general(apdu, n) for n, apdu in enumerate(APDUS)]
+    for apdus in (APDUS, ciphered):
+        frames = [wrap_wpdu(apdu) for apdu in apdus]
+        data = frames[0] + b"\xde\xad\xbe\xef" + frames[1] + b"\x00" + frames[2] + b"\x00\x01\x00" + frames[3]
+        assert good(data) == apdus
+        assert kept(data)
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
