@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest import replay
+from ingest import replay_table as verdict
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -168,11 +168,11 @@ def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: 
     headers = opened.headers
     streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
     verdicts, after = windows.judge(streams)
-    faults.record(rows[verdicts == replay.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
-    faults.record(rows[verdicts == replay.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
-    is_copy[rows[verdicts == replay.COPY]] = True
-    is_late[rows[verdicts == replay.LATE]] = True
-    seen = rows[(verdicts == replay.FRESH) | (verdicts == replay.LATE)]
+    faults.record(rows[verdicts == verdict.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
+    faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
+    is_copy[rows[verdicts == verdict.COPY]] = True
+    is_late[rows[verdicts == verdict.LATE]] = True
+    seen = rows[(verdicts == verdict.FRESH) | (verdicts == verdict.LATE)]
     return _Judged(is_copy, is_late, seen, after)
 
 

@@ -9,27 +9,21 @@ is the message's own tag: it is a MAC of the protected bytes, so two verified me
 one message.
 """
 
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.replay_table import (
+    WINDOW,
+    Numbers,
+    StreamKeys,
+    WindowTable,
+    judge_counters,
+)
 from ingest.titles import titles_from_hex, titles_to_hex
 from schemas.errors import ContractError
-
-WINDOW: Final = 64
-"""Counters below the highest that are still told apart (dlms.md section 9)."""
-
-Numbers: TypeAlias = npt.NDArray[np.uint64]
-
-FRESH: Final = 0
-LATE: Final = 1
-COPY: Final = 2
-REUSE: Final = 3
-REPLAY: Final = 4
-"""What a counter is: newer than all; below the highest, within the window and unseen; seen with the same digest; seen
-with another; below the window."""
 
 SCHEMA: Final = pl.Schema(
     {
@@ -58,78 +52,6 @@ class Streams(NamedTuple):
     lane_names: tuple[str, ...]
 
 
-class _Keys(NamedTuple):
-    """Streams as two columns: system title, and the number that the windows gave to (key, lane)."""
-
-    title: Numbers
-    context: npt.NDArray[np.int64]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "_Keys":
-        return _Keys(self.title[rows], self.context[rows])
-
-    def sorted_unique(self) -> tuple["_Keys", npt.NDArray[np.int64]]:
-        """Each stream once, ascending, and where each of ours is among them."""
-        order = np.lexsort((self.context, self.title))
-        ordered = self.take(order)
-        first = np.r_[True, (ordered.title[1:] != ordered.title[:-1]) | (ordered.context[1:] != ordered.context[:-1])]
-        member = np.empty(len(order), np.int64)
-        member[order] = np.cumsum(first) - 1
-        return ordered.take(np.flatnonzero(first)), member
-
-    def places(self, wanted: "_Keys") -> npt.NDArray[np.int64]:
-        """Row of each wanted stream in these ascending ones, -1 where it is not among them."""
-        if not len(self.title):
-            return np.full(len(wanted.title), -1, np.int64)
-        at = np.searchsorted(self.title, wanted.title, "left").astype(np.int64)
-        last = len(self.title) - 1
-        while True:  # a title has as many streams as keys and lanes: a few steps at most
-            inside = np.minimum(at, last)
-            same_title = (at <= last) & (self.title[inside] == wanted.title)
-            short = same_title & (self.context[inside] < wanted.context)
-            if not short.any():
-                return np.where(same_title & (self.context[inside] == wanted.context), inside, -1)
-            at = at + short
-
-
-class _Table(NamedTuple):
-    """Windows of ascending streams. Slot `counter % WINDOW` holds a counter's digest."""
-
-    keys: _Keys
-    highest: npt.NDArray[np.int64]
-    seen: npt.NDArray[np.bool_]
-    digest: Numbers
-
-    @classmethod
-    def new(cls, keys: _Keys) -> Self:
-        rows = len(keys.title)
-        return cls(
-            keys,
-            np.full(rows, -1, np.int64),
-            np.zeros((rows, WINDOW), np.bool_),
-            np.zeros((rows, WINDOW), np.uint64),
-        )
-
-    @classmethod
-    def empty(cls) -> Self:
-        return cls.new(_Keys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "_Table":
-        return _Table(self.keys.take(rows), self.highest[rows], self.seen[rows], self.digest[rows])
-
-    def merged(self, newer: "_Table") -> "_Table":
-        """Both, the newer one's windows in place of ours."""
-        ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
-        title = np.concatenate([ours.keys.title, newer.keys.title])
-        context = np.concatenate([ours.keys.context, newer.keys.context])
-        joined = _Table(
-            _Keys(title, context),
-            np.concatenate([ours.highest, newer.highest]),
-            np.concatenate([ours.seen, newer.seen]),
-            np.concatenate([ours.digest, newer.digest]),
-        )
-        return joined.take(np.lexsort((context, title)))
-
-
 class Windows:
     """All windows of a worker, never changed: `judge` answers with the next value.
 
@@ -140,8 +62,8 @@ class Windows:
     __slots__ = ("_base", "_contexts", "_recent")
 
     def __init__(self) -> None:
-        self._base = _Table.empty()
-        self._recent = _Table.empty()
+        self._base = WindowTable.empty()
+        self._recent = WindowTable.empty()
         self._contexts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -169,12 +91,12 @@ class Windows:
         contexts = dict(self._contexts)
         keys, member = _stream_keys(streams, contexts).sorted_unique()
         table = self._lookup(keys)
-        verdicts = _judge(table, member, streams.counter, streams.digest)
+        verdicts = judge_counters(table, member, streams.counter, streams.digest)
         after = Windows()
         after._contexts = contexts
         after._base, after._recent = self._base, self._recent.merged(table)
         if len(after._recent.highest) > max(_COMPACT_FLOOR, len(self._base.highest) // _COMPACT_SHARE):
-            after._base, after._recent = self._base.merged(after._recent), _Table.empty()
+            after._base, after._recent = self._base.merged(after._recent), WindowTable.empty()
         return verdicts, after
 
     def to_frame(self) -> pl.DataFrame:
@@ -222,9 +144,9 @@ class Windows:
         )
         return cls().judge(streams)[1]
 
-    def _lookup(self, keys: _Keys) -> _Table:
+    def _lookup(self, keys: StreamKeys) -> WindowTable:
         """A table of its own for these streams, filled from what is known."""
-        table = _Table.new(keys)
+        table = WindowTable.new(keys)
         for known in (self._base, self._recent):
             at = known.keys.places(keys)
             found = np.flatnonzero(at >= 0)
@@ -238,67 +160,11 @@ def _codes(column: pl.Series, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
     return column.replace_strict({name: at for at, name in enumerate(names)}, return_dtype=pl.Int64).to_numpy()
 
 
-def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> _Keys:
+def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> StreamKeys:
     pair = streams.key_id * len(streams.lane_names) + streams.lane
     used, where = np.unique(pair, return_inverse=True)
     numbers = []
     for code in used.tolist():
         key_at, lane_at = divmod(code, len(streams.lane_names))
         numbers.append(contexts.setdefault((streams.key_names[key_at], streams.lane_names[lane_at]), len(contexts)))
-    return _Keys(streams.title, np.array(numbers, np.int64)[where.reshape(-1)])
-
-
-def _judge(
-    table: _Table, member: npt.NDArray[np.int64], counter: npt.NDArray[np.int64], digest: Numbers
-) -> npt.NDArray[np.int8]:
-    """Verdicts in order of arrival; the table is brought up to date in place (it is ours alone).
-
-    Streams whose counters only rise, and rise above what was known, are taken at once; the rest one by one.
-    """
-    order = np.argsort(member, kind="stable")
-    stream, number = member[order], counter[order]
-    first = np.r_[True, stream[1:] != stream[:-1]]
-    before = np.where(first, table.highest[stream], np.r_[np.int64(-1), number[:-1]])
-    falls = np.zeros(len(table.highest), np.bool_)
-    falls[stream[number <= before]] = True
-    verdicts = np.full(len(member), FRESH, np.int8)
-    for at in order[falls[stream]].tolist():
-        verdicts[at] = _judge_one(table, int(member[at]), int(counter[at]), int(digest[at]))
-    rising = order[~falls[stream]]
-    _record_rising(table, member[rising], counter[rising], digest[rising])
-    return verdicts
-
-
-def _record_rising(
-    table: _Table, stream: npt.NDArray[np.int64], counter: npt.NDArray[np.int64], digest: Numbers
-) -> None:
-    if not len(stream):
-        return
-    last = np.r_[stream[1:] != stream[:-1], True]
-    touched, new_highest = stream[last], counter[last]
-    # A slot stays only while its counter lies in the window of the new highest.
-    known = table.highest[touched][:, None]
-    slots = np.arange(WINDOW)
-    held = known - (known - slots) % WINDOW
-    table.seen[touched] &= held > new_highest[:, None] - WINDOW
-    table.highest[touched] = new_highest
-    kept = counter > table.highest[stream] - WINDOW
-    place = counter[kept] % WINDOW
-    table.seen[stream[kept], place] = True
-    table.digest[stream[kept], place] = digest[kept]
-
-
-def _judge_one(table: _Table, stream: int, counter: int, digest: int) -> int:
-    highest, slot = int(table.highest[stream]), counter % WINDOW
-    if counter <= highest - WINDOW:
-        return REPLAY
-    if counter <= highest and table.seen[stream, slot]:
-        return COPY if int(table.digest[stream, slot]) == digest else REUSE
-    verdict = LATE if counter <= highest else FRESH
-    if counter > highest:
-        dropped = range(highest + 1, min(counter, highest + WINDOW) + 1)
-        table.seen[stream, [each % WINDOW for each in dropped]] = False
-        table.highest[stream] = counter
-    table.seen[stream, slot] = True
-    table.digest[stream, slot] = digest
-    return verdict
+    return StreamKeys(streams.title, np.array(numbers, np.int64)[where.reshape(-1)])

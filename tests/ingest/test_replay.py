@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.replay import COPY, FRESH, LATE, REPLAY, REUSE, WINDOW, Streams, Windows
+from ingest.replay import Streams, Windows
+from ingest.replay_table import COPY, FRESH, LATE, REPLAY, REUSE, WINDOW
 from schemas.errors import ContractError
 
 TITLES = (0x4D4D4D0000BC614E, 0x4D4D4D0000BC614F)

@@ -1,0 +1,161 @@
+"""Windows of many streams as columns, and the judgement of counters against them."""
+
+from typing import Final, NamedTuple, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+WINDOW: Final = 64
+"""Counters below the highest that are still told apart (dlms.md section 9)."""
+
+Numbers: TypeAlias = npt.NDArray[np.uint64]
+
+FRESH: Final = 0
+LATE: Final = 1
+COPY: Final = 2
+REUSE: Final = 3
+REPLAY: Final = 4
+"""What a counter is: newer than all; below the highest, within the window and unseen; seen with the same digest; seen
+with another; below the window."""
+
+
+class StreamKeys(NamedTuple):
+    """Streams as two columns: system title, and the number that the windows gave to (key, lane)."""
+
+    title: Numbers
+    context: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "StreamKeys":
+        return StreamKeys(self.title[rows], self.context[rows])
+
+    def sorted_unique(self) -> tuple["StreamKeys", npt.NDArray[np.int64]]:
+        """Each stream once, ascending, and where each of ours is among them."""
+        order = np.lexsort((self.context, self.title))
+        ordered = self.take(order)
+        first = np.r_[True, (ordered.title[1:] != ordered.title[:-1]) | (ordered.context[1:] != ordered.context[:-1])]
+        member = np.empty(len(order), np.int64)
+        member[order] = np.cumsum(first) - 1
+        return ordered.take(np.flatnonzero(first)), member
+
+    def places(self, wanted: "StreamKeys") -> npt.NDArray[np.int64]:
+        """Row of each wanted stream in these ascending ones, -1 where it is not among them."""
+        if not len(self.title):
+            return np.full(len(wanted.title), -1, np.int64)
+        at = np.searchsorted(self.title, wanted.title, "left").astype(np.int64)
+        last = len(self.title) - 1
+        while True:  # a title has as many streams as keys and lanes: a few steps at most
+            inside = np.minimum(at, last)
+            same_title = (at <= last) & (self.title[inside] == wanted.title)
+            short = same_title & (self.context[inside] < wanted.context)
+            if not short.any():
+                return np.where(same_title & (self.context[inside] == wanted.context), inside, -1)
+            at = at + short
+
+
+class WindowTable(NamedTuple):
+    """Windows of ascending streams. Slot `counter % WINDOW` holds a counter's digest."""
+
+    keys: StreamKeys
+    highest: npt.NDArray[np.int64]
+    seen: npt.NDArray[np.bool_]
+    digest: Numbers
+
+    @classmethod
+    def new(cls, keys: StreamKeys) -> Self:
+        rows = len(keys.title)
+        return cls(
+            keys,
+            np.full(rows, -1, np.int64),
+            np.zeros((rows, WINDOW), np.bool_),
+            np.zeros((rows, WINDOW), np.uint64),
+        )
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "WindowTable":
+        return WindowTable(self.keys.take(rows), self.highest[rows], self.seen[rows], self.digest[rows])
+
+    def merged(self, newer: "WindowTable") -> "WindowTable":
+        """Both, the newer one's windows in place of ours."""
+        ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
+        title = np.concatenate([ours.keys.title, newer.keys.title])
+        context = np.concatenate([ours.keys.context, newer.keys.context])
+        joined = WindowTable(
+            StreamKeys(title, context),
+            np.concatenate([ours.highest, newer.highest]),
+            np.concatenate([ours.seen, newer.seen]),
+            np.concatenate([ours.digest, newer.digest]),
+        )
+        return joined.take(np.lexsort((context, title)))
+
+
+def judge_counters(
+    table: WindowTable, member: npt.NDArray[np.int64], counter: npt.NDArray[np.int64], digest: Numbers
+) -> npt.NDArray[np.int8]:
+    """Verdicts in order of arrival; the table is brought up to date in place.
+
+    Streams whose counters only rise, and rise above what was known, are taken at once; the rest one by one.
+
+    Args:
+        table: Windows of these streams, owned by the caller.
+        member: Row of the table that each message's stream has.
+        counter: Its invocation counter.
+        digest: What tells its bytes from others.
+    """
+    order = np.argsort(member, kind="stable")
+    stream, number = member[order], counter[order]
+    first = np.r_[True, stream[1:] != stream[:-1]]
+    before = np.where(first, table.highest[stream], np.r_[np.int64(-1), number[:-1]])
+    falls = np.zeros(len(table.highest), np.bool_)
+    falls[stream[number <= before]] = True
+    verdicts = np.full(len(member), FRESH, np.int8)
+    rising, falling = order[~falls[stream]], order[falls[stream]]
+    _record_rising(table, member[rising], counter[rising], digest[rising])
+    edges = np.flatnonzero(np.diff(member[falling])) + 1
+    for rows in np.split(falling, edges):
+        if len(rows):
+            verdicts[rows] = _judge_stream(table, int(member[rows[0]]), counter[rows].tolist(), digest[rows].tolist())
+    return verdicts
+
+
+def _judge_stream(table: WindowTable, stream: int, counters: list[int], digests: list[int]) -> list[int]:
+    highest = int(table.highest[stream])
+    seen, known = table.seen[stream].tolist(), table.digest[stream].tolist()
+    verdicts = []
+    for counter, digest in zip(counters, digests, strict=True):
+        slot = counter % WINDOW
+        if counter <= highest - WINDOW:
+            verdicts.append(REPLAY)
+            continue
+        if counter <= highest and seen[slot]:
+            verdicts.append(COPY if known[slot] == digest else REUSE)
+            continue
+        verdicts.append(LATE if counter <= highest else FRESH)
+        for dropped in range(highest + 1, min(counter, highest + WINDOW) + 1):
+            seen[dropped % WINDOW] = False
+        highest = max(highest, counter)
+        seen[slot], known[slot] = True, digest
+    table.highest[stream] = highest
+    table.seen[stream], table.digest[stream] = seen, known
+    return verdicts
+
+
+def _record_rising(
+    table: WindowTable, stream: npt.NDArray[np.int64], counter: npt.NDArray[np.int64], digest: Numbers
+) -> None:
+    if not len(stream):
+        return
+    last = np.r_[stream[1:] != stream[:-1], True]
+    touched, new_highest = stream[last], counter[last]
+    # A slot stays only while its counter lies in the window of the new highest.
+    known = table.highest[touched][:, None]
+    slots = np.arange(WINDOW)
+    held = known - (known - slots) % WINDOW
+    table.seen[touched] &= held > new_highest[:, None] - WINDOW
+    table.highest[touched] = new_highest
+    kept = counter > table.highest[stream] - WINDOW
+    place = counter[kept] % WINDOW
+    table.seen[stream[kept], place] = True
+    table.digest[stream[kept], place] = digest[kept]
