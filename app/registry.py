@@ -1,6 +1,7 @@
 """METERS.csv read strictly: one row per installation, every field checked, the first bad one named."""
 
 import io
+import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -69,7 +70,7 @@ def _parse(column: pl.Series, parser: Callable[[str], object], name: str) -> pl.
     for text in column.unique().drop_nulls().to_list():
         try:
             known[text] = parser(text)
-        except (ValueError, InvalidOperation, ContractError) as error:
+        except (ValueError, ContractError) as error:
             line = (column == text).arg_max()
             raise ContractError(f"{name}: line {(line or 0) + 2}, field {column.name!r}: {text!r} {error}") from error
     dtype = METERS.schema[column.name]
@@ -78,38 +79,43 @@ def _parse(column: pl.Series, parser: Callable[[str], object], name: str) -> pl.
 
 
 def _title(text: str) -> str:
-    if len(bytes.fromhex(text)) != 8:
+    if not re.fullmatch("[0-9A-Fa-f]{16}", text):
         raise ValueError("is not 8 octets in hex")
     return text.lower()
 
 
 def _control(text: str) -> int:
-    value = int(text, 16)
-    if not 0 <= value <= 0xFF:
+    if not re.fullmatch("[0-9A-Fa-f]{1,2}", text):
         raise ValueError("is not a security control byte in hex")
-    return value
+    return int(text, 16)
 
 
 def _channels(text: str) -> list[str]:
-    return [Channel(part.strip()).value for part in text.split(";") if part.strip()]
+    names = [part.strip() for part in text.split(";") if part.strip()]
+    unknown = [name for name in names if name not in set(Channel)]
+    if unknown:
+        raise ValueError(f"names {unknown[0]!r}, which is no channel")
+    return names
 
 
 def _milli(text: str) -> int:
-    value = Decimal(text) * 1000
+    try:
+        value = Decimal(text) * 1000
+    except InvalidOperation as error:
+        raise ValueError("is not a number") from error
     if value != value.to_integral_value() or value <= 0:
         raise ValueError("is not a positive number with at most 3 decimals")
     return int(value)
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError("is negative")
-    return value
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("is not a whole number of 0 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> int:
-    value = int(text)
+    value = _count(text)
     if value not in timegrid.INTERVAL_LENGTHS_S:
         raise ValueError(f"is not a capture period ({', '.join(map(str, timegrid.INTERVAL_LENGTHS_S))} s)")
     return value

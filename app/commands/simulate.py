@@ -39,14 +39,17 @@ def register(ami: typer.Typer) -> None:
         seed: Annotated[int, typer.Option("--seed", metavar="S", help="Same seed, same bytes.")],
         out: Out,
         config: Annotated[Path | None, typer.Option("--config", metavar="F", help="Faults and fleet (TOML).")] = None,
-        shapes: Annotated[Path | None, typer.Option("--shapes", metavar="F", help="Load curves (Parquet).")] = None,
+        shapes: Annotated[
+            Path | None,
+            typer.Option("--shapes", metavar="F", help="Load curves (Parquet)."),
+        ] = None,
         types: TypesFile = None,
         json: Json = False,
     ) -> None:
         """Simulate a fleet: frames, meters, keys, tariffs, and the truth to hold results against."""
         load_types(types)
         params = load_params(config, meters=meters, days=days, seed=seed)
-        curves = None if shapes is None else load_shapes(shapes)
+        curves = None if shapes is None else first_shapes(load_shapes(shapes), meters, days)
         with progress(f"simulating {meters} meters for {days} days"):
             simulated, seconds = timed(lambda: run_simulation(params, curves))
         write_outputs(out, simulated_files.outputs(simulated))
@@ -71,6 +74,13 @@ def load_shapes(file: Path) -> pl.DataFrame:
         return curves.select([pl.col(name).cast(dtype) for name, dtype in SHAPES.items()])
     except pl.exceptions.PolarsError as error:
         raise ContractError(f"{file}: needs the columns {', '.join(SHAPES)}: {str(error).splitlines()[0]}") from error
+
+
+def first_shapes(curves: pl.DataFrame, meters: int, days: int) -> pl.DataFrame:
+    """The curves of the first meters by name, for so many days from the first interval on; all of them where fewer."""
+    names = curves["meter_id"].unique().sort().head(meters)
+    chosen = curves.filter(pl.col("meter_id").is_in(names.implode()))
+    return chosen.filter(pl.col("interval_start") < pl.col("interval_start").min() + pl.duration(days=days))
 
 
 def simulated_summary(simulated: Simulated, seconds: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command from outside: exit codes, one clear line, nothing half written."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -80,6 +81,19 @@ def test_the_verbs_carry_a_fleet_to_bills_through_files(fleet: Path, decoded: Pa
     valid = pairs.filter(pl.col("quality") == "valid")
     assert (valid["value_milli"] == valid["value_milli_final"]).mean() > 0.99
     assert abs(pairs["value_milli_final"].sum() / pairs["value_milli"].sum() - 1) < 0.02
+
+
+def test_shapes_are_cut_to_the_meters_and_days_asked_for(fleet: Path, tmp_path: Path):
+    shapes = pl.read_parquet(fleet / "truth_intervals.parquet").filter(
+        (pl.col("channel").cast(pl.String) == "energy_delivered") & (pl.col("interval_s") == 900)
+    )
+    shapes.write_parquet(tmp_path / "shapes.parquet")
+    asked = ["--meters", "3", "--days", "1", "--seed", "1", "--shapes", str(tmp_path / "shapes.parquet")]
+    done = main(["simulate", *asked, "--out", str(tmp_path)])
+    assert done == 0
+    truth = pl.read_parquet(tmp_path / "truth_intervals.parquet")
+    assert truth["meter_id"].n_unique() == 3
+    assert truth["interval_start"].max() - truth["interval_start"].min() < timedelta(days=1)
 
 
 def test_a_summary_counts_every_frame_once(fleet: Path, tmp_path: Path, capsys):
