@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 import polars as pl
 from billing_rows import TARIFFS, build_finals, build_meters, build_reads
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing_export.derived import apparent, power_factor, ratio
@@ -29,6 +29,7 @@ def line(found: Determinants, determinant: str) -> dict[str, object]:
 
 
 @settings(deadline=None)
+@example(2_709_636_005_579_803, 38_179_657)  # here the square root of a float is one too high
 @given(BIG, BIG)
 def test_apparent_power_is_the_exact_root_rounded_half_up(active: int, reactive: int) -> None:
     frame = pl.DataFrame({"p": [active], "q": [reactive]})
