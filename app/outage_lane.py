@@ -18,7 +18,7 @@ import polars as pl
 from app import telemetry
 from app.messages import from_messages, to_messages
 from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, Publisher
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
@@ -33,7 +33,6 @@ from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 LOG = logging.getLogger("ami.outage")
 
 PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
-OUTAGES_TOPIC: Final = "ami.outages.v1"
 OVERTAKEN_LIMIT_S: Final = 30.0
 """A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
 PING_EXPIRES_S: Final = 300

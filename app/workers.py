@@ -2,7 +2,7 @@
 
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
-    ami.events, ami.rejects ─► store ─► commit
+    ami.events, ami.rejects, ami.outages ─► store ─► commit
     ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
@@ -30,6 +30,7 @@ from ingest.keyring import Keyring
 from ingest.lanes import LAST_GASP_TOPIC
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
+from outage.stream_said import said_steps
 from schemas.codes import RejectReason
 from schemas.errors import ContractError
 from schemas.frames import DIRTY_DAYS, EVENTS, PROVENANCE, REJECTS, REPLAY_WINDOWS, Frame
@@ -42,6 +43,7 @@ EVENTS_TOPIC: Final = "ami.events.v1"
 HEARD_TOPIC: Final = "ami.heard.v1"
 DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
+OUTAGES_TOPIC: Final = "ami.outages.v1"
 
 
 class Publisher(Protocol):
@@ -155,7 +157,7 @@ class EventsWork:
 
 
 class StoreWork:
-    """Events and rejects into the database, as a consumer of its own: neither lane waits for it."""
+    """Events, rejects and outages into the database, as a consumer of its own: no lane waits for it."""
 
     _TABLES: Final[dict[str, tuple[str, Frame]]] = {
         EVENTS_TOPIC: ("events", EVENTS),
@@ -169,11 +171,12 @@ class StoreWork:
         """Nothing is carried from batch to batch."""
 
     def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
-        """Rows by table. `messages`: `topic`, `value`."""
-        return {
-            table: from_messages(messages.filter(pl.col("topic") == topic)["value"].to_list(), frame)
-            for topic, (table, frame) in self._TABLES.items()
+        """Rows by table. `messages`: `topic`, `value`. With the outages VEE knows which zeros are true."""
+        values = {
+            topic: rows["value"].to_list() for (topic,), rows in messages.partition_by("topic", as_dict=True).items()
         }
+        rows = {table: from_messages(values.get(topic, []), frame) for topic, (table, frame) in self._TABLES.items()}
+        return rows | {"outages": said_steps(values.get(OUTAGES_TOPIC, []))}
 
     def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
         """Inserted and acknowledged."""

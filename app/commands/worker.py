@@ -44,7 +44,7 @@ def register(ami: typer.Typer) -> None:
 
     @ami.command()
     def worker(
-        role: Annotated[Role, typer.Argument(help="store: events and rejects into the database.")],
+        role: Annotated[Role, typer.Argument(help="store: events, rejects and outages into the database.")],
         config: Annotated[Path, typer.Option("--config", metavar="F", help="ami.toml.")],
     ) -> None:
         """Run one worker until SIGTERM: poll, pure stages, insert acknowledged, flush, commit."""
@@ -114,7 +114,7 @@ def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
-    source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC))
+    source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC))
     return doors.ValueSource(source), workers.StoreWork(stores.open_store(settings)), _params(settings)
 
 

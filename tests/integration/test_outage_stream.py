@@ -24,10 +24,9 @@ from doomed_outage import STEPS  # noqa: E402
 from outage_logs import MINUTE, T0, alive, last_steps, log, told, tree  # noqa: E402
 
 from app.messages import to_messages  # noqa: E402
-from app.outage_lane import OUTAGES_TOPIC  # noqa: E402
 from app.outage_source import INPUT_TOPICS, JOURNAL_TOPIC  # noqa: E402
 from app.registry import COLUMNS  # noqa: E402
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, feeder_of  # noqa: E402
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, feeder_of  # noqa: E402
 from ingest.kafka.publisher import KafkaPublisher  # noqa: E402
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
 from outage.detect import detect_outages  # noqa: E402

@@ -1,0 +1,233 @@
+"""What the outage worker says, and when: after its journal, once, and again after a death in between."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from app.messages import to_messages
+from app.outage_lane import Doors, OutageParams, OutageWork
+from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, StoreWork
+from ingest.kafka.source import Position
+from outage.params import DetectParams
+from outage.stream_record import Kind, Record
+from outage.stream_said import said_steps
+from outage.stream_state import read_fleet
+from schemas.errors import TerminalError, TransientError
+from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
+
+T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
+NAMES = [f"M{i}" for i in range(12)]
+FLEET = read_fleet(
+    conform(
+        pl.DataFrame(
+            {"meter_id": NAMES, "transformer_id": [f"T{i // 6}" for i in range(12)], "feeder_id": ["F0"] * 12}
+        ),
+        METERS,
+    )
+)
+PARAMS = OutageParams(DetectParams(), missing_from_start=True, snapshot_batches=2)
+OURS = (Position(JOURNAL_TOPIC, 0, 1),)
+
+
+class FakeJournal:
+    def __init__(self, story: list[object]) -> None:
+        self.story, self.records, self.epoch, self.overtaken, self.away = story, [], 0, False, False
+
+    def claim(self) -> list[Record]:
+        self.epoch += 1
+        newest = [i for i, record in enumerate(self.records) if record.kind is Kind.SNAPSHOT]
+        return self.records[newest[-1] :] if newest else list(self.records)
+
+    def append(self, record: Record) -> bool:
+        if self.away:
+            raise TransientError("away")
+        if self.overtaken:
+            return False
+        self.records.append(record)
+        self.story.append(record.kind)
+        return True
+
+
+class FakeInputs:
+    def __init__(self) -> None:
+        self.sought: list[object] = []
+
+    def seek(self, positions, *, missing_from_start):
+        self.sought.append(positions)
+        return positions
+
+    def rest(self) -> None:
+        self.sought.append("rest")
+
+
+class FakePublisher:
+    def __init__(self, story: list[object]) -> None:
+        self.story, self.said = story, []
+
+    def publish(self, topic: str, rows: pl.DataFrame) -> int:
+        self.story.append(topic)
+        self.said += rows["value"].to_list() if topic == OUTAGES_TOPIC else []
+        return rows.height
+
+    def flush(self) -> None:
+        self.story.append("flush")
+
+
+class World:
+    def __init__(self) -> None:
+        self.now, self.story = 0.0, []
+        self.journal, self.inputs = FakeJournal(self.story), FakeInputs()
+        self.publisher = FakePublisher(self.story)
+
+    def worker(self, params: OutageParams = PARAMS) -> OutageWork:
+        work = OutageWork(
+            Doors(self.journal, self.inputs, self.publisher), FLEET, params, Pace(), clock=lambda: self.now
+        )
+        work.adopt(OURS)
+        return work
+
+
+def gasps(meters: list[str], at: datetime = T0) -> pl.DataFrame:
+    rows = {
+        "topic": "t", "partition": 0, "offset": range(len(meters)), "frame": 0, "received_at": at, "meter_id": meters,
+        "event": "last_gasp", "code": 1, "origin": "meter", "occurred_at": at, "sequence": None, "authenticated": True,
+    }  # fmt: skip
+    return conform(pl.DataFrame(rows, schema_overrides={"sequence": pl.Int64}), EVENTS)
+
+
+def on(topic: str, rows: pl.DataFrame, offset: int = 0, stamp: datetime = T0) -> pl.DataFrame:
+    """One message, as the source polls it."""
+    values = to_messages(rows, pl.Series(["k"] * rows.height))["value"]
+    stamp_ms = int(stamp.timestamp() * 1000)
+    return pl.DataFrame(
+        {"topic": topic, "partition": 3, "offset": offset, "timestamp_ms": stamp_ms, "value": values},
+        schema={"topic": pl.String, "partition": pl.Int32, "offset": pl.Int64, "timestamp_ms": pl.Int64,
+                "value": pl.Binary},
+    )  # fmt: skip
+
+
+TICK = on(JOURNAL_TOPIC, HEARD.empty()).clear()
+STREET = on(EVENTS_TOPIC, gasps(NAMES[:6]), 41)
+
+
+def test_it_is_in_the_journal_before_it_is_said() -> None:
+    world = World()
+    work = world.worker()
+    work.deliver(work.prepare(STREET), "")
+    assert world.story[:3] == [Kind.STEP, OUTAGES_TOPIC, "flush"]
+    assert said_steps(world.publisher.said)["node_id"].unique().to_list() == ["F0"]
+    assert world.journal.records[-1].positions == {EVENTS_TOPIC: {3: 42}}
+
+
+def test_a_worker_that_was_overtaken_says_nothing_and_stops_unless_its_group_says_so() -> None:
+    world = World()
+    work = world.worker()
+    world.journal.overtaken = True
+    work.deliver(work.prepare(STREET), "")
+    assert world.story == []
+    world.now += 31
+    with pytest.raises(TerminalError, match="another group"):
+        work.prepare(STREET)
+    work.adopt(())
+    assert world.inputs.sought[-1] == "rest"
+    world.journal.overtaken = False
+    work.adopt(OURS)
+    work.deliver(work.prepare(STREET), "")
+    assert world.publisher.said
+
+
+def test_nothing_is_said_while_the_journal_is_away_and_the_same_afterwards() -> None:
+    world = World()
+    work = world.worker()
+    prepared = work.prepare(STREET)
+    world.journal.away = True
+    with pytest.raises(TransientError):
+        work.deliver(prepared, "")
+    assert world.publisher.said == []
+    world.journal.away = False
+    work.deliver(prepared, "")
+    assert len(world.publisher.said) == prepared.step.memory.outages.height
+
+
+def test_what_the_last_record_was_to_say_is_said_again_by_whoever_takes_over() -> None:
+    world = World()
+    work = world.worker()
+    world.journal.append(work.prepare(STREET).step)
+    assert world.publisher.said == []
+    second = world.worker()
+    assert said_steps(world.publisher.said)["node_id"].unique().to_list() == ["F0"]
+    assert world.inputs.sought[-1] == {EVENTS_TOPIC: {3: 42}}
+    said = len(world.publisher.said)
+    second.deliver(second.prepare(STREET), "")
+    assert len(world.publisher.said) == said, "read again, nothing new"
+    assert world.journal.records[1].number == 2
+
+
+def test_a_snapshot_follows_every_so_many_batches_and_is_enough_to_go_on() -> None:
+    world = World()
+    work = world.worker()
+    for minute in range(3):
+        heard = conform(pl.DataFrame({"meter_id": NAMES[6:], "read_at": T0 + timedelta(minutes=minute)}), HEARD)
+        batch = pl.concat([STREET, on(HEARD_TOPIC, heard, minute, T0 + timedelta(minutes=minute))])
+        work.deliver(work.prepare(batch), "")
+    assert [record.kind for record in world.journal.records] == [Kind.STEP, Kind.STEP, Kind.SNAPSHOT, Kind.STEP]
+    del world.journal.records[:2]
+    world.publisher.said.clear()
+    second = world.worker()
+    second.deliver(second.prepare(STREET), "")
+    assert world.publisher.said == []
+
+
+def test_in_silence_time_goes_on_and_a_hold_ends() -> None:
+    world = World()
+    work = world.worker()
+    work.deliver(work.prepare(on(EVENTS_TOPIC, gasps(NAMES[:1]))), "")
+    assert world.publisher.said == []
+    world.now += 200
+    assert work.prepare(TICK) is None
+    world.now += 101
+    work.deliver(work.prepare(TICK), "")
+    assert said_steps(world.publisher.said)["scope"].to_list() == ["individual"]
+
+
+def test_a_read_of_the_future_moves_nothing() -> None:
+    world = World()
+    work = world.worker()
+    heard = conform(pl.DataFrame({"meter_id": NAMES[9:], "read_at": T0 + timedelta(days=400)}), HEARD)
+    work.prepare(pl.concat([STREET, on(HEARD_TOPIC, heard)]))
+    later = work.prepare(on(EVENTS_TOPIC, gasps(NAMES[6:9], T0 + timedelta(hours=2))))
+    assert later.step.as_of < (T0 + timedelta(days=1)).timestamp() * 1e6
+
+
+def test_an_answered_ping_confirms() -> None:
+    world = World()
+    work = world.worker()
+    answers = pl.DataFrame(
+        {"request_id": "r", "meter_id": NAMES[7:9], "result": "no_power", "answered_at": T0 + timedelta(minutes=1),
+         "authenticated": None},
+        schema_overrides={"answered_at": UTC_US, "authenticated": pl.Boolean},
+    )  # fmt: skip
+    prepared = work.prepare(pl.concat([on(EVENTS_TOPIC, gasps(NAMES[6:7])), on(PING_RESULTS_TOPIC, answers)]))
+    assert prepared.step.memory.outages["node_id"].unique().to_list() == ["T1"]
+
+
+def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
+    world = World()
+    work = world.worker()
+    prepared = work.prepare(STREET)
+    work.deliver(prepared, "")
+    again = said_steps(world.publisher.said)
+    assert again.equals(prepared.step.memory.outages)
+    stored: dict[str, pl.DataFrame] = {}
+
+    class Store:
+        def append(self, table: str, rows: pl.DataFrame, token: str) -> None:
+            stored[table] = rows
+
+    store = StoreWork(Store())
+    messages = pl.DataFrame({"topic": OUTAGES_TOPIC, "value": world.publisher.said})
+    store.deliver(store.prepare(messages), "token")
+    assert stored["outages"].equals(again)
+    assert stored["events"].is_empty()
