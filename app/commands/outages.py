@@ -12,6 +12,7 @@ from app.inputs import load_meters, load_types
 from app.options import Json, Out
 from app.summary import counts, progress, say, timed
 from outage.belief import FILED_EVENTS, conform_events
+from outage.circumstances import Storm
 from outage.detect import Detected, detect_outages
 from outage.map import render_map
 from outage.messages import FEEDS, render_feeds
@@ -43,7 +44,8 @@ def register(ami: typer.Typer) -> None:
         log = conform_events(read_frame(events, FILED_EVENTS))
         fleet = load_meters(meters, load_types(None))
         heard = HEARD.empty() if reads is None else heard_of_reads(read_frame(reads, READS))
-        params = DetectParams(until=_until(until))
+        # A whole log is judged at leisure: nothing of it is withheld as it is from a control room in a storm.
+        params = DetectParams(until=_until(until), storm=Storm.OFF)
         with progress(f"inferring outages from {log.height} events"):
             detected, seconds = timed(lambda: detect_outages(log, fleet, heard, params))
         files: dict[str, pl.DataFrame | bytes | str] = {

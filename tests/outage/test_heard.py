@@ -85,8 +85,10 @@ def test_a_meter_that_missed_its_reads_was_dark_with_the_others() -> None:
     hour = timedelta(hours=1)
     events = log(told(whole[:30], "last_gasp", T0))
     before = [T0 - n * hour - 5 * MINUTE for n in range(6)]
-    late = alive(METERS, below(METERS, "F1"), *before, T0 + 3 * hour)
-    heard = pl.concat([late, alive(METERS, whole, *before, T0 + hour - 5 * MINUTE, T0 + 2 * hour)])
+    elsewhere = below(METERS, "F1")
+    silent = alive(METERS, [*elsewhere, *whole[:30]], *before, T0 + 2 * hour)
+    reporters = alive(METERS, [*elsewhere, *whole[30:]], *before, T0 + 3 * hour)
+    heard = pl.concat([silent, reporters, alive(METERS, whole, *before, T0 + hour - 5 * MINUTE, T0 + 2 * hour)])
     found = detect_outages(events, METERS, heard, DetectParams())
     assert found.outages["node_id"].unique().to_list() == ["F0"]
 

@@ -57,14 +57,14 @@ SOME = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SOME)
 def test_caidi_times_saifi_is_saidi_on_every_line(rows: list[tuple[int, int, int, bool]]) -> None:
     found = compute_indices(interruptions(rows), METERS, PARAMS).rows.filter(pl.col("saifi") > 0)
     assert (found["caidi_min"] * found["saifi"] - found["saidi_min"]).abs().max() in (None, pytest.approx(0, abs=1e-9))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SOME)
 def test_nobody_is_counted_twice_in_the_same_minute(rows: list[tuple[int, int, int, bool]]) -> None:
     minutes = {(m, t) for m, start, length, momentary in rows if not momentary for t in range(start, start + length)}
@@ -73,7 +73,7 @@ def test_nobody_is_counted_twice_in_the_same_minute(rows: list[tuple[int, int, i
     assert whole(begun)["customer_minutes"] == pytest.approx(cut)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SOME)
 def test_feeders_add_up_to_the_whole_and_days_to_the_period(rows: list[tuple[int, int, int, bool]]) -> None:
     found = compute_indices(interruptions(rows), METERS, PARAMS).rows
@@ -82,7 +82,7 @@ def test_feeders_add_up_to_the_whole_and_days_to_the_period(rows: list[tuple[int
     assert totals == pytest.approx([totals[0]] * 4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 19), st.integers(1, 100), st.integers(1, 100))
 def test_cutting_an_interruption_in_two_steps_never_raises_saifi(meter: int, first: int, rest: int) -> None:
     cut = whole([(meter, 0, first, False), (meter, first, rest, False)])
@@ -140,7 +140,7 @@ def test_the_threshold_is_alpha_plus_two_and_a_half_beta() -> None:
     assert found.short_record
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0.01, 500), min_size=2, max_size=50), st.integers(1, 40))
 def test_days_without_outages_leave_the_threshold_unchanged(values: list[float], calm: int) -> None:
     judged = record([1.0])
@@ -170,7 +170,7 @@ def test_what_began_on_a_major_event_day_is_left_out_and_named() -> None:
     assert total["asai"] == pytest.approx(1 - 3 / 1440)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 19), st.integers(0, 500), st.integers(1, 200), st.integers(0, 200))
 def test_merging_two_incidents_that_overlap_never_raises_saifi(meter: int, at: int, length: int, shift: int) -> None:
     second = (meter, at + min(shift, length), length, False)

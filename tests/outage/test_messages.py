@@ -259,6 +259,12 @@ def test_what_is_no_request_is_refused_with_a_protocol_error(message: bytes) -> 
         parse_request(message)
 
 
+@pytest.mark.parametrize("message", [BOMB, b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', b"<!DOCTYPE x><x/>"])
+def test_a_document_type_is_refused_as_such(message: bytes) -> None:
+    with pytest.raises(ProtocolError, match="document type"):
+        parse_xml(message)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(PING)), st.binary(max_size=8))
 def test_damaged_requests_are_read_or_refused_and_nothing_else(at: int, noise: bytes) -> None:

@@ -67,7 +67,7 @@ NIGHT = night()
 WHOLE = detect_outages(*(NIGHT[0], METERS, NIGHT[1]), PARAMS)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, 150), max_size=8))
 def test_any_cut_of_the_log_leads_to_the_incidents_of_the_whole(cuts: list[int]) -> None:
     last = run_batches(cut(*NIGHT, cuts))[-1]
@@ -171,3 +171,26 @@ def test_a_held_individual_is_reported_when_its_time_has_come() -> None:
     )
     assert [d.outages.height for d in found] == [0, 0, 1]
     assert [d.counts.held for d in found] == [1, 1, 0]
+
+
+def test_a_meter_silent_since_long_before_neither_dates_nor_names_the_outage_of_its_feeder() -> None:
+    """Its power-up was lost a day ago: it was reported alone, and is merged when its feeder falls silent."""
+    stale = ["M000-001"]
+    dark = [name for name in below(METERS, "F0") if name not in stale]
+    day = timedelta(days=1)
+    found = run_batches(
+        [
+            (told(stale, "power_down", T0 - day), HEARD.empty()),
+            (EVENTS.empty(), alive(METERS, below(METERS, "F0"), T0 - MINUTE)),
+            (told(dark, "power_down", T0), alive(METERS, below(METERS, "F0"), T0 + 10 * MINUTE)),
+        ],
+        DetectParams(keep_s=3 * 86_400),
+    )
+    alone = last_steps(found[1].state.published.outages)
+    assert alone["scope"].to_list() == ["individual"]
+    state = last_steps(found[2].state.published.outages)
+    feeder = state.filter(pl.col("node_id") == "F0").row(0, named=True)
+    assert feeder["started_at"] == T0
+    assert feeder["incident_id"] != alone["incident_id"][0]
+    merged = state.filter(pl.col("incident_id") == alone["incident_id"][0]).row(0, named=True)
+    assert (merged["state"], merged["merged_into"]) == ("merged", feeder["incident_id"])
