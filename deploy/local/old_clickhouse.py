@@ -8,9 +8,7 @@ knows nothing of this: it asks for ClickHouse 24.8 and refuses less.
 import re
 from typing import Any, Final
 
-from clickhouse_driver import Client
-
-from storage.clickhouse import ClickHouseEngine, NativeClient
+from storage.clickhouse import ClickHouseEngine, ColumnClient, NativeClient
 from storage.migrations import Migration, packaged_migrations
 
 _REWRITES: Final = tuple(
@@ -66,5 +64,7 @@ class RewritingClient:
 def connect_old(host: str, port: int, database: str) -> ClickHouseEngine:
     """An engine for the old server whose statements are rewritten on the way."""
     settings = {"strings_as_bytes": True}
-    client = Client(host, port=port, database=database, compression="lz4", settings=settings, send_receive_timeout=30)
+    client = ColumnClient(
+        host, port=port, database=database, compression="lz4", settings=settings, send_receive_timeout=30
+    )
     return ClickHouseEngine(RewritingClient(client))

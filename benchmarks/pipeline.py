@@ -1,0 +1,273 @@
+# ruff: noqa: E402  the services' starter lies beside the packages, not among them
+"""Pushes a second from a topic to an acknowledged insert, beside its own parts and the plain stack, in one run.
+
+    python benchmarks/pipeline.py [--frames 100000] [--peer 2000] [--rounds 3]
+
+Broker and server run on the same machine (AMI_TEST_KAFKA and AMI_TEST_CLICKHOUSE, else deploy/local). The message is a
+ciphered hourly push of 4 intervals and 3 channels. `pipeline` is one ingest worker: poll, decode, insert acknowledged,
+published, committed. `decode` and `insert` are its parts alone, on the same batches. The peer is what one writes first:
+kafka-python, dlms-cosem, rows as tuples, a thousand to an insert; it gets fewer pushes and costs the same for each.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "deploy" / "local")]
+
+from decode import AK, EK, Batch, hourly_batch
+from dlms_cosem import security as peer_security
+from dlms_cosem.protocol.xdlms.data_notification import DataNotification
+from dlms_cosem.protocol.xdlms.general_global_cipher import GeneralGlobalCipher
+from dlms_cosem.utils import parse_as_dlms_data
+from kafka import KafkaConsumer
+from old_clickhouse import connect_old, old_migrations
+from services import ClickHouse, Kafka, free_port
+
+from app.lane import Lane, LaneParams
+from app.telemetry import Health
+from app.workers import IngestWork, Registry
+from ingest.dlms.framing import wpdu_starts
+from ingest.kafka.publisher import KafkaPublisher
+from ingest.kafka.settings import KafkaSettings
+from ingest.kafka.source import FirstStart, KafkaSource, Subscription
+from ingest.kafka.topics import apply_topics, packaged_topics
+from ingest.meter_types import BUILT_IN
+from ingest.packing import Waiting, packed_rows
+from schemas.frames import METERS
+from storage.clickhouse import ServerAddress, connect
+from storage.migrations import apply_migrations
+from storage.store import SqlStore
+from storage.tables import TABLES
+
+TOPIC = "ami.frames.v1"
+PACKED_OCTETS = 65_536
+BATCH_FRAMES = 20_000
+ROWS_AN_INSERT = 1_000
+
+
+@contextmanager
+def services() -> Iterator[tuple[KafkaSettings, tuple[str, int]]]:
+    """Addresses of both, started here where none is given."""
+    if os.environ.get("AMI_TEST_KAFKA") and os.environ.get("AMI_TEST_CLICKHOUSE"):
+        host, _, port = os.environ["AMI_TEST_CLICKHOUSE"].rpartition(":")
+        yield KafkaSettings(brokers=(os.environ["AMI_TEST_KAFKA"],)), (host, int(port))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        kafka, clickhouse = Kafka(Path(folder), free_port()), ClickHouse(Path(folder), free_port())
+        try:
+            clickhouse.run()
+            kafka.run()
+            yield KafkaSettings(brokers=(kafka.address,)), ("127.0.0.1", clickhouse.port)
+        finally:
+            kafka.stop(kill=True)
+            clickhouse.stop(kill=True)
+
+
+@contextmanager
+def store_on(host: str, port: int) -> Iterator[SqlStore]:
+    """A migrated database of its own, dropped afterwards."""
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    first = connect(ServerAddress(host=host, port=port, database="default"))
+    first.execute(f"CREATE DATABASE {name}")
+    old = first.version() < (20, 0)
+    engine = connect_old(host, port, name) if old else connect(ServerAddress(host=host, port=port, database=name))
+    apply_migrations(engine, old_migrations() if old else None)
+    print(f"ClickHouse {'.'.join(map(str, first.version()))}")
+    yield SqlStore(engine)
+    first.execute(f"DROP DATABASE {name}")
+
+
+class Timed:
+    """A source that notes when the first messages came and when nothing is left to commit."""
+
+    def __init__(self, source: KafkaSource, frames: int) -> None:
+        self._source, self._left = source, frames
+        self.first: float | None = None
+        self.last = 0.0
+        self.keep_alive, self.pause, self.resume, self.lag = (
+            source.keep_alive, source.pause, source.resume, source.lag,
+        )  # fmt: skip
+        self._waiting = 0
+
+    def poll(self, limit_s: float, max_messages: int) -> Any:
+        polled = self._source.poll(limit_s, max_messages)
+        if polled.spans and self.first is None:
+            self.first = time.perf_counter()
+        self._waiting += sum(len(wpdu_starts(value or b"")[0]) for part in polled.records for value in part.values)
+        return polled
+
+    def commit(self, spans: Any) -> Any:
+        done = self._source.commit(spans)
+        self.last = time.perf_counter()
+        return done
+
+    def done(self) -> bool:
+        return self._waiting >= self._left
+
+
+def push(settings: KafkaSettings, batch: Batch) -> int:
+    """The pushes on their topic, packed as the gateway does; the number of Kafka messages."""
+    publisher = KafkaPublisher(settings, compression=None)
+    waiting: dict[int, list[Waiting]] = {}
+    for number, payload in enumerate(batch.payloads):
+        key = payload[10:18].hex().encode()
+        waiting.setdefault(publisher.partition_for(TOPIC, key), []).append(Waiting(payload, key, 10**12 + number))
+    rows = packed_rows(waiting, PACKED_OCTETS)
+    publisher.publish(TOPIC, rows)
+    publisher.flush()
+    publisher.close()
+    return rows.height
+
+
+def pipeline(settings: KafkaSettings, store: SqlStore, registry: Registry, size: tuple[int, int]) -> float:
+    """Seconds from the first message polled to the last commit; the topic from its beginning."""
+    frames, messages = size
+    empty(store)
+    group = Subscription((TOPIC,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST)
+    source = KafkaSource(settings, group)
+    timed = Timed(source, frames)
+    publisher = KafkaPublisher(settings)
+    work = IngestWork(store, publisher, registry, lambda *_: None)
+    params = LaneParams(max(1, messages * BATCH_FRAMES // frames), 1.0, 600.0, 0.05)
+    Lane(timed, work, params, Health(heartbeat_limit_s=60)).run(timed.done)
+    source.close()
+    publisher.close()
+    return timed.last - (timed.first or 0.0)
+
+
+def decode_alone(batch: Batch, registry: Registry) -> tuple[float, list[Any]]:
+    """Seconds to decode all in batches, and what they gave."""
+    work = IngestWork(SqlStore(None), None, registry, lambda *_: None)  # type: ignore[arg-type]
+    start = time.perf_counter()
+    decoded = [work.prepare(part) for part in batch.frames.iter_slices(BATCH_FRAMES)]
+    return time.perf_counter() - start, decoded
+
+
+def insert_alone(store: SqlStore, decoded: list[Any]) -> float:
+    """Seconds until all rows of the batches are acknowledged."""
+    empty(store)
+    start = time.perf_counter()
+    for number, one in enumerate(decoded):
+        for table, rows in (
+            ("frames", one.messages), ("intervals", one.intervals), ("reads", one.reads), ("replay_windows", one.seen),
+        ):  # fmt: skip
+            store.append(table, rows, f"bench {time.time_ns()} {number}")
+    return time.perf_counter() - start
+
+
+def plain_stack(settings: KafkaSettings, store: SqlStore, wanted: int) -> float:
+    """Seconds a push of the loop that one writes first."""
+    empty(store)
+    client: Any = store.engine._client
+    consumer = KafkaConsumer(TOPIC, **settings.client_options(), auto_offset_reset="earliest", group_id=None)
+    rows: list[tuple[Any, ...]] = []
+    done, start = 0, None
+    for record in consumer:
+        start = start or time.perf_counter()
+        starts, stop = wpdu_starts(record.value)
+        for frame, (at, after) in enumerate(zip(starts, [*starts[1:], stop], strict=True)):
+            rows += peer_rows(record, frame, record.value[at + 8 : after])
+            done += 1
+            if len(rows) >= ROWS_AN_INSERT:
+                insert_rows(client, rows)
+                rows = []
+            if done >= wanted:
+                insert_rows(client, rows)
+                consumer.close()
+                return (time.perf_counter() - start) / done
+    raise SystemExit("the topic ended early")
+
+
+def peer_rows(record: Any, frame: int, apdu: bytes) -> list[tuple[Any, ...]]:
+    """A tuple for each value of a push."""
+    sealed = GeneralGlobalCipher.from_bytes(apdu)
+    plain = peer_security.decrypt(
+        security_control=sealed.security_control,
+        system_title=sealed.system_title,
+        invocation_counter=sealed.invocation_counter,
+        key=EK,
+        cipher_text=sealed.ciphered_text,
+        auth_key=AK,
+    )
+    name, _, quarters = parse_as_dlms_data(DataNotification.from_bytes(bytes(plain)).body)
+    rows = []
+    for quarter in quarters:
+        end = clock(quarter[0])
+        for channel, value in zip(
+            ("energy_delivered", "energy_received", "reactive_delivered"), quarter[2:], strict=True
+        ):
+            rows.append(
+                (record.topic.encode(), record.partition, record.offset, frame, record.timestamp * 1000, bytes(name),
+                 channel.encode(), None, int((end - timedelta(minutes=15)).timestamp() * 1e6), 900, value * 1000,
+                 quarter[1])
+            )  # fmt: skip
+    return rows
+
+
+def clock(octets: Any) -> datetime:
+    """A COSEM date-time in UTC, however the library hands it over."""
+    if isinstance(octets, datetime):
+        return octets
+    raw = bytes(octets)
+    return datetime(int.from_bytes(raw[:2], "big"), raw[2], raw[3], raw[5], raw[6], raw[7], tzinfo=UTC)
+
+
+def insert_rows(client: Any, rows: list[tuple[Any, ...]]) -> None:
+    names = ", ".join(f"`{name}`" for name in TABLES["intervals"].frame.schema)
+    if rows:
+        client.execute(f"INSERT INTO intervals ({names}) VALUES", rows)
+
+
+def empty(store: SqlStore) -> None:
+    for name in TABLES:
+        store.engine.execute(f"TRUNCATE TABLE {name}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--frames", type=int, default=100_000)
+    options.add_argument("--peer", type=int, default=2_000)
+    options.add_argument("--rounds", type=int, default=3)
+    chosen = options.parse_args()
+    batch = hourly_batch(chosen.frames, ciphered=True)
+    registry = Registry(batch.keyring, METERS.empty(), BUILT_IN, batch.enrolment)
+    with services() as (settings, server), store_on(*server) as store:
+        apply_topics(settings, packaged_topics(), replication=1)
+        messages = push(settings, batch)
+        taken: dict[str, list[float]] = {"pipeline": [], "decode": [], "insert": [], "plain stack": []}
+        for _ in range(chosen.rounds):
+            taken["pipeline"].append(pipeline(settings, store, registry, (chosen.frames, messages)) / chosen.frames)
+            seconds, decoded = decode_alone(batch, registry)
+            taken["decode"].append(seconds / chosen.frames)
+            taken["insert"].append(insert_alone(store, decoded) / chosen.frames)
+            taken["plain stack"].append(plain_stack(settings, store, chosen.peer))
+        report(taken, chosen.frames, decoded)
+
+
+def report(taken: dict[str, list[float]], frames: int, decoded: list[Any]) -> None:
+    """Pushes a second of each, and the two ratios that are asked for."""
+    each = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    rows = sum(one.intervals.height for one in decoded)
+    print(f"{frames:,} ciphered pushes, {rows / frames:.0f} intervals each, median of {len(taken['pipeline'])}")
+    for name, seconds in each.items():
+        spread = (max(taken[name]) - min(taken[name])) / seconds
+        rate = f"{1 / seconds:12,.0f} pushes a second{rows / frames / seconds:14,.0f} values"
+        print(f"  {name:<12}{rate}   spread {spread:.0%}")
+    slower = max(each["decode"], each["insert"])
+    print(f"  {each['plain stack'] / each['pipeline']:.1f} x the plain stack (20 asked for)")
+    print(f"  {slower / each['pipeline']:.2f} of the slower part alone (0.5 asked for)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Columns as the native protocol carries them, made from whole columns at once. Pure.
+
+Layouts are those of ClickHouse's Native format: numbers little-endian; a string is its length as a varint and its
+bytes; Nullable is a map of one byte a row before the values; LowCardinality is a dictionary and keys into it.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+_NUMBERS: Final = {
+    "Int8": "<i1", "Int16": "<i2", "Int32": "<i4", "Int64": "<i8",
+    "UInt8": "<u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8", "Float64": "<f8", "Bool": "<u1",
+}  # fmt: skip
+_KEYS_VERSION: Final = (1).to_bytes(8, "little")
+_DICTIONARY_WITH_KEYS: Final = 1 << 9 | 1 << 10
+"""The block brings its own dictionary (additional keys), which replaces any before it."""
+_VARINT_BITS: Final = 7
+
+Octets = npt.NDArray[np.uint8]
+
+
+def encode_column(values: pl.Series, kind: str) -> bytes | None:
+    """The column's bytes in a block, or nothing for a type that is not known here.
+
+    Args:
+        values: Numbers, instants (sent as microseconds), Booleans, text or bytes; nulls only where `kind` allows them.
+        kind: The server's type: `Nullable(Int64)`, `LowCardinality(Nullable(String))`, `DateTime64(6, 'UTC')` ...
+    """
+    if kind.startswith("LowCardinality("):
+        inner = kind[15:-1]
+        return _low_cardinality(values, nullable=True) if inner == "Nullable(String)" else (
+            _low_cardinality(values, nullable=False) if inner == "String" else None
+        )  # fmt: skip
+    if kind.startswith("Nullable("):
+        body = encode_column(values.fill_null(_default(values)), kind[9:-1])
+        return None if body is None else values.is_null().cast(pl.UInt8).to_numpy().tobytes() + body
+    if kind == "String":
+        return _strings(values).tobytes()
+    number = "<i8" if kind.startswith("DateTime64(6") else _NUMBERS.get(kind)
+    return None if number is None else values.to_physical().to_numpy().astype(number, copy=False).tobytes()
+
+
+def _default(values: pl.Series) -> object:
+    """What stands under a null: a value of the type that the server never shows."""
+    if values.dtype == pl.String():
+        return ""
+    if values.dtype == pl.Binary():
+        return b""
+    if values.dtype == pl.Boolean():
+        return False
+    return pl.Series([0]).cast(values.dtype)[0]
+
+
+def _strings(values: pl.Series) -> Octets:
+    """Every string with its length before it."""
+    arrow = values.cast(pl.Binary).to_arrow()
+    offset_width = np.dtype(np.int64)
+    _, offsets_buffer, data = arrow.buffers()
+    offsets = np.frombuffer(offsets_buffer, offset_width)[arrow.offset : arrow.offset + len(arrow) + 1]
+    octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    lengths = np.diff(offsets)
+    heads, counts = _varints(lengths)
+    return np.insert(octets[offsets[0] : offsets[-1]], np.repeat(offsets[:-1] - offsets[0], counts), heads)
+
+
+def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int64]]:
+    """Seven bits an octet, low ones first, the high bit set but in the last; and how many octets each number takes."""
+    counts = np.ones(len(numbers), np.int64)
+    rest = numbers >> _VARINT_BITS
+    while rest.any():
+        counts += rest > 0
+        rest = rest >> _VARINT_BITS
+    at = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    bits = np.repeat(numbers, counts) >> (_VARINT_BITS * at) & 0x7F
+    last = at == np.repeat(counts, counts) - 1
+    return np.where(last, bits, bits | 0x80).astype(np.uint8), counts
+
+
+def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
+    distinct = values.drop_nulls().unique(maintain_order=True)
+    codes = pl.DataFrame({"value": distinct}).with_row_index("code")
+    keys = pl.DataFrame({"value": values}).join(codes, on="value", how="left", maintain_order="left")["code"]
+    if nullable:
+        # The first entry of the dictionary is the null.
+        distinct = pl.concat([pl.Series([_default(values)], dtype=values.dtype).alias(distinct.name), distinct])
+        keys = (keys + 1).fill_null(0)
+    width = 0 if len(distinct) <= 1 << 8 else 1 if len(distinct) <= 1 << 16 else 2
+    parts = (
+        _KEYS_VERSION,
+        (_DICTIONARY_WITH_KEYS | width).to_bytes(8, "little"),
+        len(distinct).to_bytes(8, "little"),
+        _strings(distinct).tobytes(),
+        len(values).to_bytes(8, "little"),
+        keys.to_numpy().astype(("<u1", "<u2", "<u4")[width]).tobytes(),
+    )
+    return b"".join(parts)
