@@ -11,10 +11,8 @@ key has made. Messages that were encrypted without a tag move no window.
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ingest import replay_table as verdict
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -31,12 +29,13 @@ from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
+from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.link import unwrap_all
 from ingest.meter_types import BUILT_IN, MeterTypes
-from ingest.protection import NO_KEY, Opened, open_all
-from ingest.replay import Streams, Windows
+from ingest.protection import Opened, open_all
+from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
 from ingest.spans import Flags, Places, Spans
 from ingest.titles import titles_to_hex
@@ -83,15 +82,6 @@ class Decoded(NamedTuple):
     learned: Learned
 
 
-class _Judged(NamedTuple):
-    """Verdicts of the replay windows by message."""
-
-    is_copy: Flags
-    is_late: Flags
-    seen: Places
-    windows: Windows
-
-
 def decode_frames(
     frames: pl.DataFrame,
     keyring: Keyring,
@@ -125,8 +115,8 @@ def decode_frames(
     by_title = enrolment.rows_of_titles(headers.title)
     check_policy(headers, by_title, enrolment, keyring, faults)
     opened = open_all(apdus, headers, keyring, faults)
-    key_names = _key_names(opened, keyring)
-    judged = _judge(opened, key_names, frames, windows, faults)
+    key_names = key_names_of(opened, keyring)
+    judged = judge_batch(opened, key_names, frames, windows, faults)
     received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
     rows = faults.usable()
     rows = rows[~judged.is_copy[rows]]
@@ -147,42 +137,7 @@ class _Kept(NamedTuple):
     decoded: Flags
 
 
-def _key_names(opened: Opened, keyring: Keyring) -> pl.Series:
-    """Name of the key that opened each message; null where none did."""
-    with_key = np.flatnonzero(opened.key_row != NO_KEY)
-    if not len(with_key):
-        return pl.repeat(None, len(opened.key_row), dtype=pl.String, eager=True)
-    names, used = keyring.key_ids(opened.key_row[with_key])
-    place = np.full(len(opened.key_row), len(names), np.int64)
-    place[with_key] = used
-    return pl.Series([*names, None], dtype=pl.String).gather(place)
-
-
-def _judge(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> _Judged:
-    rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
-    is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
-    if not len(rows):
-        return _Judged(is_copy, is_late, rows, windows)
-    lanes, lane = _numbered(frames["topic"].gather(rows))
-    names, key = _numbered(key_names.gather(rows))
-    headers = opened.headers
-    streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
-    verdicts, after = windows.judge(streams)
-    faults.record(rows[verdicts == verdict.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
-    faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
-    is_copy[rows[verdicts == verdict.COPY]] = True
-    is_late[rows[verdicts == verdict.LATE]] = True
-    seen = rows[(verdicts == verdict.FRESH) | (verdicts == verdict.LATE)]
-    return _Judged(is_copy, is_late, seen, after)
-
-
-def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    names = tuple(texts.unique().sort().to_list())
-    places = {name: place for place, name in enumerate(names)}
-    return names, texts.replace_strict(places, return_dtype=pl.Int64).to_numpy()
-
-
-def _settle(read: Interpreted, judged: _Judged, faults: Faults) -> _Kept:
+def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     """Blocks of messages without a fault; a late event is a replay, and a message that yields nothing is a fault."""
     events = [block for cut in read.cuts for block in cut.events]
     for block in events:
@@ -217,7 +172,7 @@ def _settle(read: Interpreted, judged: _Judged, faults: Faults) -> _Kept:
 def _decoded(
     frames: pl.DataFrame,
     opening: tuple[Opened, pl.Series],
-    judged: _Judged,
+    judged: Judged,
     read: Interpreted,
     settled: tuple[_Kept, Faults, Enrolment],
 ) -> Decoded:

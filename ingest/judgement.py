@@ -1,0 +1,60 @@
+"""Invocation counters of a batch judged by the replay windows: copies, replays, reused counters, late messages."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest import replay_table as verdict
+from ingest.faults import NO_FAULT, Faults
+from ingest.keyring import Keyring
+from ingest.protection import NO_KEY, Opened
+from ingest.replay import Streams, Windows
+from ingest.spans import Flags, Places
+from schemas.codes import RejectReason
+
+
+class Judged(NamedTuple):
+    """Verdicts of the replay windows by message."""
+
+    is_copy: Flags
+    is_late: Flags
+    seen: Places
+    windows: Windows
+
+
+def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
+    """Name of the key that opened each message; null where none did."""
+    with_key = np.flatnonzero(opened.key_row != NO_KEY)
+    if not len(with_key):
+        return pl.repeat(None, len(opened.key_row), dtype=pl.String, eager=True)
+    names, used = keyring.key_ids(opened.key_row[with_key])
+    place = np.full(len(opened.key_row), len(names), np.int64)
+    place[with_key] = used
+    return pl.Series([*names, None], dtype=pl.String).gather(place)
+
+
+def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> Judged:
+    """Counters of all messages whose tag has verified, in order of arrival; a replay or a reused counter is a fault."""
+    rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
+    is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
+    if not len(rows):
+        return Judged(is_copy, is_late, rows, windows)
+    lanes, lane = _numbered(frames["topic"].gather(rows))
+    names, key = _numbered(key_names.gather(rows))
+    headers = opened.headers
+    streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
+    verdicts, after = windows.judge(streams)
+    faults.record(rows[verdicts == verdict.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
+    faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
+    is_copy[rows[verdicts == verdict.COPY]] = True
+    is_late[rows[verdicts == verdict.LATE]] = True
+    seen = rows[(verdicts == verdict.FRESH) | (verdicts == verdict.LATE)]
+    return Judged(is_copy, is_late, seen, after)
+
+
+def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    names = tuple(texts.unique().sort().to_list())
+    places = {name: place for place, name in enumerate(names)}
+    return names, texts.replace_strict(places, return_dtype=pl.Int64).to_numpy()
