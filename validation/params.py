@@ -79,6 +79,15 @@ class TouPeriod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: every rate class."""
 
 
+class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A billed period: its finals change only by a person, or where a measured value replaces a substitute."""
+
+    billed_from: datetime
+    billed_to: datetime
+    meter_id: str | None = None
+    """None: every meter."""
+
+
 class VeeParams(msgspec.Struct, frozen=True):
     """What a run of VEE is asked for. No clock: `judged_at` comes from the caller."""
 
@@ -97,6 +106,10 @@ class VeeParams(msgspec.Struct, frozen=True):
     """Changes to the catalogue of rules, by rate class, channel and date (`validation.rules.sets`)."""
     tou: tuple[TouPeriod, ...] = ()
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
+    locks: tuple[Lock, ...] = ()
+    """Billed periods."""
+    final_before: datetime | None = None
+    """Estimates of intervals before this instant are final estimates: the market's deadline has passed (E14)."""
     profiles: tuple[ClassProfile, ...] = ()
     """Class profiles, for series without history (E7)."""
     four_eyes_milli: int = 100_000_000

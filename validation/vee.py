@@ -1,9 +1,11 @@
 """The stage `run_vee`: raw intervals and reads in, one judged final for every interval expected, and the findings."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
 
+from schemas.codes import Quality
 from validation.around import look_around, spans_of
 from validation.blocks import Inputs, bounds_of, cut_blocks
 from validation.edit import apply_edits, lay_desk
@@ -45,6 +47,9 @@ class Vee(NamedTuple):
     """Those rows of `finals` that are new versions: what a store appends."""
     unjudged: pl.DataFrame
     """Rules that lacked an input: `rule`, `needs` (which input), `intervals` (finals that it left unjudged)."""
+    deltas: pl.DataFrame
+    """New versions of billed intervals, for billing to post: `meter_id`, `channel`, `interval_start`, `value_milli`,
+    `value_milli_past`, `delta_milli`."""
 
 
 def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
@@ -84,7 +89,13 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         enter(sheet, numbers, block, repaired.result)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
     judged = finals_of(sheet, fleet, layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
-    versions = with_versions(judged, inputs.finals)
+    if params.final_before is not None:
+        judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
+    versions = with_versions(judged, inputs.finals, params.locks)
     rows = [placed.stray, placed.copies, replaced_values(versions.replaced)]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
-    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged))
+    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
+
+
+def _final_estimates(deadline: datetime) -> pl.Expr:
+    return (pl.col("quality") == Quality.ESTIMATED.value) & (pl.col("interval_start") < deadline)

@@ -1,11 +1,14 @@
 """Versions of finals: an equal judgement is not written again, another one becomes a higher version."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from schemas.codes import Quality
 from schemas.frames import FINALS
+from validation.params import Lock
 
 IDENTITY: Final = ("meter_id", "channel", "interval_start")
 JUDGEMENT: Final = (
@@ -19,6 +22,15 @@ def newest(finals: pl.DataFrame) -> pl.DataFrame:
     return finals.sort("version").unique(IDENTITY, keep="last", maintain_order=True)
 
 
+def as_of(finals: pl.DataFrame, *, judged_at: datetime | None = None, version: int | None = None) -> pl.DataFrame:
+    """The state of every interval as it was known at an instant, or at its version `version` or the last before it."""
+    if judged_at is not None:
+        finals = finals.filter(pl.col("judged_at") <= judged_at)
+    if version is not None:
+        finals = finals.filter(pl.col("version") <= version)
+    return newest(finals)
+
+
 class Versions(NamedTuple):
     """Finals after a run."""
 
@@ -28,44 +40,67 @@ class Versions(NamedTuple):
     """Those that are new."""
     replaced: pl.DataFrame
     """Measured values that replace another measured one (V24): the identity, `value_milli`, `value_milli_past`."""
+    deltas: pl.DataFrame
+    """New versions of billed intervals: the identity, `value_milli`, `value_milli_past`, `delta_milli`."""
 
 
 _NO_REPLACED: Final = FINALS.empty().select(*IDENTITY, "value_milli", value_milli_past="value_milli")
+_NO_DELTAS: Final = _NO_REPLACED.with_columns(delta_milli=pl.lit(None, pl.Int64))
+_MEASURED: Final = (Quality.VALID.value, Quality.SUSPECT.value)
+_SUBSTITUTE: Final = (Quality.ESTIMATED.value, Quality.MISSING.value)
 
 
-def with_versions(judged: pl.DataFrame, previous: pl.DataFrame) -> Versions:
+def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, locks: Sequence[Lock] = ()) -> Versions:
     """The current finals after this run, and those of them that are new.
+
+    A judgement equal to the stored one is not written. A stored edit of a person, and a final estimate, yield only to
+    a person. In a billed period only a person, or a measured value in place of a substitute, makes a new version; it
+    is a delta for billing, and the rest stays as billed.
 
     Args:
         judged: One FINALS row an interval, as this run sees it; their versions are set here.
         previous: Finals of earlier runs, any versions, any intervals.
-
-    Returns:
-        The current row of every interval of `judged`, in its order: the row of `previous` with its version, time and
-        run where the judgement is equal or ranks above this one (an edit of a person, a final estimate), else the new
-        one with the next version. Then only the new ones.
+        locks: Billed periods.
     """
     if not previous.height:
-        return Versions(judged, judged, _NO_REPLACED)
+        return Versions(judged, judged, _NO_REPLACED, _NO_DELTAS)
     past = newest(previous)
-    both = judged.with_row_index("_at").join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left")
+    both = judged.join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left").with_columns(
+        _locked=_locked(locks)
+    )
     equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_past")) for name in JUDGEMENT)
-    edited = pl.col("quality_past") == Quality.EDITED.value
-    held = edited | pl.col("is_final_estimate_past")
-    kept = pl.col("version_past").is_not_null() & (equal | (held & (pl.col("quality") != Quality.EDITED.value)))
-    names = [name for name in judged.columns if name not in IDENTITY]
-    chosen = both.with_columns(_kept=kept.fill_null(value=False)).with_columns(
-        pl.when("_kept").then(f"{name}_past").otherwise(name).alias(name) for name in names if name != "version"
-    )
-    chosen = chosen.with_columns(
-        version=pl.when("_kept").then("version_past").otherwise(pl.col("version_past").fill_null(0) + 1)
-    )
-    current = chosen.select(judged.columns)
-    measured = [Quality.VALID.value, Quality.SUSPECT.value]
-    replaced = both.filter(
-        ~chosen["_kept"],
-        pl.col("quality").is_in(measured) & pl.col("quality_past").is_in(measured),
+    person = (pl.col("quality") == Quality.EDITED.value) | pl.col("author").is_not_null()
+    held = (pl.col("quality_past") == Quality.EDITED.value) | pl.col("is_final_estimate_past")
+    better = pl.col("quality").is_in(_MEASURED) & pl.col("quality_past").is_in(_SUBSTITUTE)
+    kept = pl.col("version_past").is_not_null() & (equal | ((held | (pl.col("_locked") & ~better)) & ~person))
+    both = both.with_columns(_kept=kept.fill_null(value=False))
+    names = [name for name in judged.columns if name not in (*IDENTITY, "version")]
+    current = both.with_columns(
+        *(pl.when("_kept").then(f"{name}_past").otherwise(name).alias(name) for name in names),
+        version=pl.when("_kept").then("version_past").otherwise(pl.col("version_past").fill_null(0) + 1),
+    ).select(judged.columns)
+    changed = both.filter(~pl.col("_kept"), pl.col("version_past").is_not_null())
+    change = changed.select(*IDENTITY, "value_milli", "value_milli_past", "quality", "quality_past", "_locked")
+    replaced = change.filter(
+        pl.col("quality").is_in(_MEASURED),
+        pl.col("quality_past").is_in(_MEASURED),
         pl.col("value_milli") != pl.col("value_milli_past"),
     )
-    replaced = replaced.select("meter_id", "channel", "interval_start", "value_milli", "value_milli_past")
-    return Versions(current, current.filter(~chosen["_kept"]), replaced)
+    deltas = change.filter("_locked").with_columns(
+        delta_milli=pl.col("value_milli").fill_null(0) - pl.col("value_milli_past").fill_null(0)
+    )
+    return Versions(
+        current,
+        current.filter(~both["_kept"]),
+        replaced.select(_NO_REPLACED.columns),
+        deltas.select(_NO_DELTAS.columns),
+    )
+
+
+def _locked(locks: Sequence[Lock]) -> pl.Expr:
+    """Whether an interval starts in a billed period of its meter."""
+    locked = pl.lit(value=False)
+    for lock in locks:
+        inside = (pl.col("interval_start") >= lock.billed_from) & (pl.col("interval_start") < lock.billed_to)
+        locked |= inside if lock.meter_id is None else inside & (pl.col("meter_id") == lock.meter_id)
+    return locked

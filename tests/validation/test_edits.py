@@ -1,0 +1,140 @@
+"""Edits of persons, versions, locks: nothing is overwritten, everything names its author."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from vee_made import DELIVERED, JUDGED_AT, MONDAY, found, intervals, of, params, reads, vee
+
+from schemas import frames
+from validation.params import Lock
+from validation.versions import as_of
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def edit(action: str, start: int, stop: int, value: int | None = None, **more: Any) -> pl.DataFrame:
+    row = {
+        "edit_id": "E1", "meter_id": "MTR1", "channel": DELIVERED, "from": MONDAY + start * HOUR,
+        "to": MONDAY + stop * HOUR, "action": action, "value_milli": value, "reason": "read on site", "author": "ann",
+        "approved_by": None, "made_at": JUDGED_AT,
+    }  # fmt: skip
+    return of(frames.EDITS, {**row, **more})
+
+
+def shown(finals: pl.DataFrame, *at: int) -> list[tuple[Any, ...]]:
+    return finals[list(at)].select("value_milli", "quality", "method", "author").rows()
+
+
+def test_a_set_value_is_edited_and_its_stretch_is_anchored_around_it() -> None:
+    result = vee(
+        intervals=intervals([100] * 24, skip=[5, 6]), reads=reads({MONDAY: 0, MONDAY + DAY: 2_500}),
+        edits=edit("set", 5, 6, 180),
+    )  # fmt: skip
+    assert shown(result.finals, 5, 6) == [(180, "edited", "manual", "ann"), (120, "estimated", "flat", None)]
+    assert result.finals["value_milli"].sum() == 2_500
+
+
+def test_scale_and_shift_work_on_measured_values() -> None:
+    values = [100 + k for k in range(24)]
+    scaled = vee(intervals=intervals(values), edits=edit("scale", 3, 5, 1_500))
+    assert shown(scaled.finals, 3, 4) == [(155, "edited", "manual", "ann"), (156, "edited", "manual", "ann")]
+    shifted = vee(intervals=intervals(values), edits=edit("shift", 10, 12, 3_600_000))
+    assert [row[0] for row in shown(shifted.finals, 9, 10, 11, 12)] == [109, 109, 110, 112]
+
+
+def test_accepting_keeps_a_value_that_a_rule_rejected_and_confirms_an_estimate() -> None:
+    values = [10, 10, -5, 10, 10, 10]
+    assert shown(vee(intervals=intervals(values), edits=edit("accept", 2, 3)).finals, 2) == [
+        (-5, "edited", "manual", "ann")
+    ]
+    lost = vee(intervals=intervals([10] * 6, skip=[2]), edits=edit("accept", 2, 3))
+    assert shown(lost.finals, 2) == [(10, "edited", "manual", "ann")]
+
+
+@pytest.mark.parametrize("action", ["reject", "re_estimate"])
+def test_a_rejected_value_is_estimated_anew(action: str) -> None:
+    result = vee(intervals=intervals([10, 10, 90, 30, 10]), edits=edit(action, 2, 3))
+    assert shown(result.finals, 2) == [(20, "estimated", "linear", "ann")]
+
+
+def test_the_last_of_several_edits_counts_whatever_order_they_came_in() -> None:
+    both = pl.concat([edit("set", 2, 3, 7, edit_id="E2", made_at=JUDGED_AT + HOUR), edit("set", 2, 4, 5)])
+    for rows in (both, both[::-1]):
+        result = vee(intervals=intervals([1] * 6), edits=rows)
+        assert [row[0] for row in shown(result.finals, 2, 3)] == [7, 5]
+
+
+@pytest.mark.parametrize(("approved_by", "applied"), [(None, False), ("ann", False), ("bob", True)])
+def test_four_eyes_above_the_limit(approved_by: str | None, applied: bool) -> None:
+    result = vee(
+        params(four_eyes_milli=100),
+        intervals=intervals([10] * 6),
+        edits=edit("set", 2, 3, 111, approved_by=approved_by),
+    )
+    assert (result.finals["value_milli"][2] == 111) is applied
+    assert found(result, "edit_not_applied").height == (not applied)
+    small = vee(params(four_eyes_milli=100), intervals=intervals([10] * 6), edits=edit("set", 2, 3, 110))
+    assert small.finals["value_milli"][2] == 110
+
+
+def test_an_edit_outlives_later_runs_until_a_person_takes_it_back() -> None:
+    rows = intervals([10] * 6)
+    first = vee(intervals=rows, edits=edit("set", 2, 3, 50)).finals
+    later = vee(params(run_id="run-2"), intervals=rows, finals=first)
+    assert later.appended.height == 0
+    assert shown(later.finals, 2) == [(50, "edited", "manual", "ann")]
+    back = vee(params(run_id="run-3"), intervals=rows, finals=first, edits=edit("re_estimate", 2, 3))
+    assert shown(back.appended, 0) == [(10, "estimated", "linear", "ann")]
+    assert back.appended["version"].to_list() == [2]
+
+
+def test_applying_the_same_edits_again_changes_nothing() -> None:
+    given = {"intervals": intervals([10] * 30, skip=[4, 5, 20]), "edits": edit("set", 4, 5, 12)}
+    first = vee(**given)
+    assert vee(params(run_id="run-2"), finals=first.finals, **given).appended.height == 0
+
+
+def test_any_past_state_can_be_read_as_of_a_version_or_a_time() -> None:
+    rows = intervals([10] * 6, skip=[2])
+    first = vee(params(judged_at=JUDGED_AT), intervals=rows)
+    second = vee(params(judged_at=JUDGED_AT + DAY), intervals=intervals([10, 10, 44, 10, 10, 10]), finals=first.finals)
+    history = pl.concat([first.finals, second.appended])
+    assert as_of(history, version=1).sort("interval_start")["value_milli"].to_list() == [10] * 6
+    assert as_of(history, judged_at=JUDGED_AT).sort("interval_start")["value_milli"][2] == 10
+    assert as_of(history).sort("interval_start")["value_milli"][2] == 44
+
+
+def test_a_billed_period_changes_only_by_measured_values_or_persons_and_then_as_a_delta() -> None:
+    lock = Lock(MONDAY, MONDAY + DAY)
+    billed = vee(intervals=intervals([10] * 24, skip=[2, 3])).finals
+    # The late value of hour 2 arrives; hour 9 is corrected in silence.
+    late = intervals([10, 10, 40, 10, 10, 10, 10, 10, 10, 99, *[10] * 14], skip=[3])
+    open_period = vee(intervals=late, finals=billed)
+    assert open_period.appended["interval_start"].to_list() == [MONDAY + k * HOUR for k in (2, 3, 9)]
+    assert open_period.deltas.height == 0
+    locked = vee(params(locks=(lock,)), intervals=late, finals=billed)
+    assert locked.deltas.select("interval_start", "delta_milli").rows() == [(MONDAY + 2 * HOUR, 30)]
+    assert locked.finals["value_milli"][9] == 10
+    person = vee(params(locks=(lock,)), intervals=late, finals=billed, edits=edit("set", 9, 10, 99))
+    assert person.deltas["delta_milli"].to_list() == [30, 89]
+
+
+def test_a_final_estimate_yields_to_a_person_only() -> None:
+    first = vee(params(final_before=MONDAY + 4 * HOUR), intervals=intervals([10] * 6, skip=[2, 4])).finals
+    assert first["is_final_estimate"].to_list() == [False, False, True, False, False, False]
+    late = intervals([10, 10, 77, 10, 88, 10])
+    again = vee(params(final_before=MONDAY + 4 * HOUR), intervals=late, finals=first)
+    assert again.finals["value_milli"].to_list() == [10, 10, 10, 10, 88, 10]
+    person = vee(params(final_before=MONDAY + 4 * HOUR), intervals=late, finals=first, edits=edit("accept", 2, 3))
+    assert person.finals["value_milli"][2] == 77
+
+
+def test_a_spike_corrected_days_later_in_silence_is_a_new_version_and_a_finding() -> None:
+    first = vee(intervals=intervals([100_000] * 24))
+    fixed = intervals([120_000], start=MONDAY + 5 * HOUR, received_at=datetime(2025, 7, 1, tzinfo=UTC))
+    second = vee(intervals=pl.concat([intervals([100_000] * 24), fixed]), finals=first.finals)
+    assert second.appended.select("value_milli", "version").rows() == [(120_000, 2)]
+    assert found(second, "replacement").select("measured_milli", "limit_milli").rows() == [(120_000, 100_000)]
