@@ -8,6 +8,8 @@ tried or chosen on a meter's own history:
 * where a register says how much energy the gap holds, days that used about as much weigh more;
 * what the measured neighbours differ from such a mean of their own is carried into the gap, less with every hour
   (simple kriging); within two hours a part of the straight line is mixed in.
+
+A blend needs ten like days of the same type for every interval of the gap: its constants hold for nothing less.
 """
 
 from typing import Final, NamedTuple
@@ -64,7 +66,7 @@ def blend(block: Block, pieces: Pieces, serving: Mask, settings: Estimation) -> 
     before = np.cumsum(length) - length
     result = np.full(int(length.sum()), ABSENT)
     days = _days(block, settings)
-    if len(block.days.kind) <= min(settings.like_days, settings.blend_days):
+    if len(block.days.kind) <= settings.like_days:
         return result  # no day of so few has enough like days
     sums = _running_sums(block, serving)
     reach = settings.level_hours * 3600 // block.step_s
@@ -160,8 +162,7 @@ def _estimate(
     total = share.sum(axis=2)
     mean = np.where(total > 0, (share * value).sum(axis=2) / np.where(total > 0, total, 1.0), np.nan)
     same = block.days.kind[days.day[day[:, own]]] == block.days.kind[day[:, own]][:, :, None]
-    alike, any_day = (good[:, own] & same).sum(axis=2).min(axis=1), good[:, own].sum(axis=2).min(axis=1)
-    enough = (alike >= settings.like_days) | (any_day >= settings.blend_days)
+    enough = (good[:, own] & same).sum(axis=2).min(axis=1) >= settings.like_days
     mean[~enough | np.isnan(mean[:, own]).any(axis=1)] = np.nan
     return mean
 

@@ -36,8 +36,9 @@ class Estimates(NamedTuple):
 def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeeParams) -> Estimates:
     """An estimate for every cell of `gaps` that any estimator can give one, in the fixed order:
 
-    check meter (E1); blend, where ten like days are at hand; line within two hours (E2); mean of like days (E3), or one
-    like day (E4); mean of days of another type; class profile (E7); the series' own average (E8).
+    check meter (E1); line for one interval (E2); blend, where ten like days of the same type are at hand, which beyond two
+    hours is called a mean of like days (E3); line within two hours (E2); mean of like days (E3), or one like day (E4);
+    mean of days of another type; class profile (E7); the series' own average (E8).
 
     Args:
         block: The block.
@@ -53,11 +54,14 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
     draft = Estimates(row, slot, np.full(len(row), ABSENT), np.full(len(row), NO_METHOD, dtype=np.uint8))
     if block.around.checked.any():
         _fill(draft, _check_values(block, draft), Method.CHECK_METER)
+    line = _linear(block, find_runs(gaps), serving, params.estimation.linear_limit_s)
+    runs = find_runs(gaps).length
+    _fill(draft, np.where(np.repeat(runs, runs) == 1, line, ABSENT), Method.LINEAR)
     short = np.repeat(length * block.step_s <= params.estimation.linear_limit_s, length)
     mixed = blend(block, pieces, serving, params.estimation)
     _fill(draft, np.where(short, mixed, ABSENT), Method.BLEND)
     _fill(draft, np.where(short, ABSENT, mixed), Method.MEAN_LIKE_DAY)
-    _fill(draft, _linear(block, find_runs(gaps), serving, params.estimation.linear_limit_s), Method.LINEAR)
+    _fill(draft, line, Method.LINEAR)
     for same_kind in (True, False):
         mean, count = _like_days(block, draft, serving, params.estimation.like_days, same_kind=same_kind)
         _fill(draft, np.where(count == 1, mean, ABSENT), Method.LIKE_DAY)

@@ -20,10 +20,8 @@ class Estimation(msgspec.Struct, frozen=True):
     """Longest gap that is filled by a line (E2: California)."""
     like_days: int = 10
     """Days of the same type that a like-day mean draws on (E3), and that a blend needs at least."""
-    blend_days: int = 28
-    """Days of any type that suffice for a blend where there are fewer of the same type, as of Sundays."""
-    like_reach_days: int = 60
-    """Farthest day that a blend looks at."""
+    like_reach_days: int = 75
+    """Farthest day that a blend looks at: ten Sundays in either direction."""
     like_decay_days: float = 20.0
     """Distance in time at which a day's weight falls to 1/e."""
     other_type_weight: float = 0.3

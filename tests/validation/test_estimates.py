@@ -48,7 +48,12 @@ def test_a_long_gap_is_the_mean_of_the_days_of_its_type_where_there_are_fewer_th
 
 def test_with_six_weeks_around_it_a_short_gap_is_a_blend_and_a_regular_life_is_met_exactly() -> None:
     values = [200_000 + 10_000 * (hour % 24) + (50_000 if hour // 24 % 7 > 4 else 0) for hour in range(42 * 24)]
-    for first, length, method in ((500, 2, "blend"), (504, 24, "mean_like_day"), (340, 96, "mean_like_day")):
+    for first, length, method in (
+        (530, 1, "linear"),
+        (530, 2, "blend"),
+        (504, 24, "mean_like_day"),
+        (340, 96, "mean_like_day"),
+    ):
         result = vee(intervals=intervals(values, skip=range(first, first + length)))
         estimates = result.finals.filter(pl.col("quality") == "estimated")
         assert set(estimates["method"]) == {method}
