@@ -182,6 +182,15 @@ def test_more_layouts_of_one_length_than_are_compared_still_decode_alike() -> No
     assert together.reads["value_milli"].to_list() == [1000 * number_ for number_ in range(300)]
 
 
+def test_a_header_time_out_of_range_is_refused_among_messages_of_its_layout() -> None:
+    good = notification(register_rows([device_name(NAMES[0]), ("1-0:1.8.0.255", Data(Tag.UINT32, 5), (0, 30))]), START)
+    hour = good.index(b"\x0c") + 6
+    bad = good[:hour] + b"\x19" + good[hour + 1 :]
+    decoded = decode_frames(frames(*map(wrap_wpdu, (good, bad, good))), RING, Windows.empty(), REGISTRY)
+    assert decoded.rejects.select("offset", "reason").rows() == [(1, "date_time")]
+    assert decoded.reads["offset"].to_list() == [0, 2]
+
+
 def test_an_empty_batch_yields_empty_frames() -> None:
     decoded = decode_frames(RAW_FRAMES.empty(), RING, Windows.empty(), REGISTRY)
     assert all(getattr(decoded, name).is_empty() for name in ROW_FRAMES) and decoded.counts == (0, 0, 0, 0, 0)

@@ -82,6 +82,14 @@ def test_each_case_of_the_reference_is_told_apart():
     assert verdicts.tolist() == [COPY, REUSE, LATE, REPLAY, LATE, FRESH, REPLAY]
 
 
+def test_a_slot_that_left_the_window_is_forgotten_when_its_number_comes_round_again():
+    _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 5, 1)]))
+    _, windows = windows.judge(streams([(TITLES[0], 0, 0, 100, 1)]))
+    verdicts, after = windows.judge(streams([(TITLES[0], 0, 0, 5 + WINDOW, 2)]))
+    assert verdicts.tolist() == [LATE]
+    assert after.to_frame()["counter"].to_list() == [5 + WINDOW, 100]
+
+
 def test_lanes_and_keys_have_windows_of_their_own():
     _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 100, 1)]))
     verdicts, _ = windows.judge(streams([(TITLES[0], 1, 0, 3, 1), (TITLES[0], 0, 1, 100, 1), (TITLES[1], 0, 0, 4, 2)]))
