@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "deploy" / "local")]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "local")]  # the packages first: files here have names of theirs
 
 from decode import AK, EK, Batch, hourly_batch
 from dlms_cosem import security as peer_security
