@@ -36,9 +36,9 @@ class Estimates(NamedTuple):
 def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeeParams) -> Estimates:
     """An estimate for every cell of `gaps` that any estimator can give one, in the fixed order:
 
-    check meter (E1); line for one interval (E2); blend, where ten like days of the same type are at hand, which beyond two
-    hours is called a mean of like days (E3); line within two hours (E2); mean of like days (E3), or one like day (E4);
-    mean of days of another type; class profile (E7); the series' own average (E8).
+    check meter (E1); line for one interval (E2); blend, where ten like days of the same type are at hand, which beyond
+    two hours is called a mean of like days (E3); line within two hours (E2); mean of like days (E3), or one like day
+    (E4); mean of days of another type; class profile (E7); the series' own average (E8).
 
     Args:
         block: The block.
