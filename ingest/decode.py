@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from ingest.arrival import receive
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -32,7 +33,6 @@ from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
-from ingest.link import unwrap_all
 from ingest.meter_types import BUILT_IN, MeterTypes
 from ingest.protection import Opened, open_all
 from ingest.replay import Windows
@@ -110,8 +110,8 @@ def decode_frames(
     rules = Rules(types, enrolment, keyring, (learned or Learned.nothing()).of_types(types))
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
-    apdus = unwrap_all(payloads, faults)
-    headers = read_headers(apdus, faults)
+    apdus, signer = receive(payloads, rules, faults)
+    headers = read_headers(apdus, faults, signer)
     by_title = enrolment.rows_of_titles(headers.title)
     check_policy(headers, by_title, enrolment, keyring, faults)
     opened = open_all(apdus, headers, keyring, faults)

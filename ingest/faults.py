@@ -52,6 +52,13 @@ class Faults:
             if error.detail:
                 self.detail[row] = error.detail
 
+    def adopt(self, rows: Places, other: Self) -> None:
+        """These messages have the faults that they have there, unless they had one before."""
+        for row in rows[self.reason[rows] == NO_FAULT].tolist():
+            self.reason[row], self.at[row] = other.reason[row], other.at[row]
+            if row in other.detail:
+                self.detail[row] = other.detail[row]
+
     def copy(self) -> Self:
         """The same faults, to be added to without touching these."""
         other = type(self)(len(self.reason))

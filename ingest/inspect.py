@@ -2,18 +2,20 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ingest.dlms import apdu as apdus
+from ingest.dlms.alarm_telegram import as_notification, is_alarm_telegram
 from ingest.dlms.cosem import channel_of, obis_text
 from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
-from ingest.dlms.signing import read_signed
+from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
-from ingest.meter_types import MeterTypes
+from ingest.meter_types import ALARM_TELEGRAM, MeterTypes
+from ingest.templates import Template, is_compact_data, read_buffer
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
@@ -40,6 +42,19 @@ class KeySource(Protocol):
         """Keys that may have protected a message of that sender, newest first; none where it is not known."""
         ...
 
+    @property
+    def signers(self) -> Mapping[bytes, bytes]:
+        """Public key by system title of those that sign."""
+        ...
+
+
+class _Known(NamedTuple):
+    """What a message may be read with."""
+
+    keys: KeySource | None
+    quirk_sets: Sequence[frozenset[str]]
+    templates: Sequence[Template] = ()
+
 
 def inspect_bytes(
     data: bytes,
@@ -57,7 +72,7 @@ def inspect_bytes(
         hex_lines: The content is text, one link-layer frame a line in hexadecimal; else frames end to end.
         keyring: Keys by system title; without a key an object holds the header and an error `key_unknown`.
         types: Meter types whose quirks are tried, in their order, where the strict reading fails: no message names its
-            type. The quirks that helped are in `quirks`.
+            type. The quirks that helped are in `quirks`. Their templates name the values of compact data.
 
     Returns:
         An object for each message, or for each line that cannot be one: `file`, `frame` (ordinal from 0), `frames`,
@@ -65,18 +80,19 @@ def inspect_bytes(
         was verified), `date_time` (ISO 8601 UTC), `clock_status`, `quirks`, and `data` with `values`, or `error`
         {`reason`, `at`: byte of the message}. What the message does not hold is null.
     """
-    quirk_sets = _quirk_sets(types)
+    known = _Known(keyring, _quirk_sets(types), _templates(types))
     messages = _hex_messages(data) if hex_lines else iter(split_messages(data))
-    return [
-        {"file": file, "frame": frame, **inspect_message(message, keyring, quirk_sets)}
-        for frame, message in enumerate(messages)
-    ]
+    return [{"file": file, "frame": frame, **_inspected(message, known)} for frame, message in enumerate(messages)]
 
 
 def inspect_message(
     message: RawMessage, keys: KeySource | None = None, quirk_sets: Sequence[frozenset[str]] = ()
 ) -> dict[str, Json]:
     """One message explained; the object of `inspect_bytes` without `file` and `frame`. Raises nothing."""
+    return _inspected(message, _Known(keys, quirk_sets))
+
+
+def _inspected(message: RawMessage, known: _Known) -> dict[str, Json]:
     explained: dict[str, Json] = {
         "frames": message.frames,
         "link": message.link,
@@ -90,9 +106,13 @@ def inspect_message(
         "quirks": [],
     }
     try:
+        if is_alarm_telegram(message.payload) and any(ALARM_TELEGRAM in quirks for quirks in known.quirk_sets):
+            _explain_values(apdus.decode_apdu(as_notification(message.payload)), explained, ())
+            explained["apdu"], explained["quirks"] = None, [ALARM_TELEGRAM]
+            return explained
         if message.error is not None:
             raise message.error
-        _explain(unwrap(message.payload), explained, keys, quirk_sets)
+        _explain(unwrap(message.payload), explained, known)
     except ProtocolError as error:
         explained["error"] = {"reason": error.reason.value, "at": error.at}
     return explained
@@ -101,6 +121,11 @@ def inspect_message(
 def _quirk_sets(types: MeterTypes | None) -> list[frozenset[str]]:
     entries = () if types is None else types.by_name.values()
     return list(dict.fromkeys(frozenset(entry.quirks) for entry in entries if entry.quirks))
+
+
+def _templates(types: MeterTypes | None) -> list[Template]:
+    entries = () if types is None else types.by_name.values()
+    return [template for entry in entries for template in entry.template]
 
 
 def to_json(data: Data) -> Json:
@@ -118,28 +143,43 @@ def to_json(data: Data) -> Json:
     return value
 
 
-def _explain(
-    link: LinkMessage, explained: dict[str, Json], keys: KeySource | None, quirk_sets: Sequence[frozenset[str]]
-) -> None:
+def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> None:
     explained["link"] = link.link
     explained["quirks"] = _names(link.quirks)
     try:
         explained["apdu"] = APDU_NAMES.get(link.apdu[0]) if link.apdu else None
-        if is_ciphered(link.apdu):
-            header = read_header(link.apdu)
-            _explain_header(header, explained)
-            decoded = _open(link.apdu, header, _keys_of(header, keys), quirk_sets)
-            explained["authenticated"] = header.authenticated
-        elif link.apdu[:1] == _SIGNED:
-            title = read_signed(link.apdu).system_title
-            explained["system_title"] = None if title is None else title.hex()
-            raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no public key for this system title")
-        else:
-            decoded = _decode(link.apdu, quirk_sets)
+        apdu, at = (link.apdu, 0) if link.apdu[:1] != _SIGNED else _verified(link.apdu, explained, known.keys)
+        try:
+            decoded = _decoded(apdu, explained, known)
+        except ProtocolError as error:
+            raise ProtocolError(error.reason, at + error.at, error.detail) from error
     except ProtocolError as error:
         raise ProtocolError(error.reason, link.locate(error.at), error.detail) from error
-    _explain_values(decoded, explained)
+    _explain_values(decoded, explained, known.templates)
     explained["quirks"] = _names((*link.quirks, *decoded.quirks))
+
+
+def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -> tuple[bytes, int]:
+    # The content of a signed APDU and where it stands, once its signature has verified.
+    signed = read_signed(apdu)
+    title = signed.system_title
+    explained["system_title"] = None if title is None else title.hex()
+    public_key = None if keys is None or title is None else keys.signers.get(title)
+    if public_key is None:
+        raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no public key for this system title")
+    content = verify_signed(signed, public_key)
+    explained["authenticated"] = True
+    return content, signed.content_at
+
+
+def _decoded(apdu: bytes, explained: dict[str, Json], known: _Known) -> apdus.Apdu:
+    if not is_ciphered(apdu):
+        return _decode(apdu, known.quirk_sets)
+    header = read_header(apdu)
+    _explain_header(header, explained)
+    decoded = _open(apdu, header, _keys_of(header, known.keys), known.quirk_sets)
+    explained["authenticated"] = explained["authenticated"] or header.authenticated
+    return decoded
 
 
 def _names(quirks: tuple[str, ...]) -> list[Json]:
@@ -152,14 +192,26 @@ def _explain_header(header: SecurityHeader, explained: dict[str, Json]) -> None:
     explained["security"] = f"{header.control:02x}"
 
 
-def _explain_values(decoded: apdus.Apdu, explained: dict[str, Json]) -> None:
+def _explain_values(decoded: apdus.Apdu, explained: dict[str, Json], templates: Sequence[Template]) -> None:
     stamp = decoded.date_time
     utc = None if stamp is None else stamp.utc
     explained["apdu"] = apdus.name_of(decoded)
     explained["date_time"] = None if utc is None else utc.isoformat().replace("+00:00", "Z")
     explained["clock_status"] = None if stamp is None else stamp.status
     explained["data"] = to_json(decoded.body)
-    explained["values"] = [_value(each) for each in apdu_values(decoded)]
+    explained["values"] = [_value(part) for each in apdu_values(decoded) for part in _parts(each, templates)]
+
+
+def _parts(each: PushValue, templates: Sequence[Template]) -> list[PushValue]:
+    # Compact data by the first template of its id that fits; no message names its type, so none fitting is no error.
+    buffer = each.data.value
+    if templates and isinstance(buffer, bytes) and is_compact_data(each.obis):
+        for template in templates:
+            try:
+                return [PushValue(name, data) for name, data in read_buffer(buffer, (template,))]
+            except ProtocolError:
+                continue
+    return [each]
 
 
 def _value(each: PushValue) -> Json:

@@ -9,12 +9,12 @@ import polars as pl
 from ingest.blocks import Cut, Texts
 from ingest.clocks import Micros, Zones
 from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
-from ingest.faults import Faults
+from ingest.faults import NO_FAULT, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
 from ingest.learned import Known, Learned
 from ingest.meaning import Meaning, Name, find_name
-from ingest.meter_types import MeterTypes
+from ingest.meter_types import MeterType, MeterTypes
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
 from ingest.slots import Group, cut_text_octets, texts_of
@@ -23,6 +23,8 @@ from schemas.codes import RejectReason
 
 _UNKNOWN_KIND = MeterKind(None, (), None)
 _NO_QUIRKS: frozenset[str] = frozenset()
+_TEMPLATES = "templates"
+"""Read like a quirk: values of compact data have no places of their own, so nothing of such a message is placed."""
 
 
 class Arrived(NamedTuple):
@@ -57,24 +59,24 @@ class Interpreted(NamedTuple):
 
 def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> Interpreted:
     """Rows of these messages; what cannot be read, named or believed is a fault."""
-    fixed = frozenset(rules.types.by_list_id)
     work = _Work(arrived, rules, faults)
     for quirks, chosen in _by_quirks(arrived, rules, rows):
-        for alike in group_by_layout(arrived.apdus, chosen, _reading(rules, fixed, quirks), faults):
-            work.read(alike, quirks)
+        if quirks:
+            work.read_all(chosen, quirks, faults)
+        else:
+            work.read_strictly(chosen)
     learned = rules.learned.with_used(work.used)
     return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, tuple(work.names), learned)
 
 
-def _reading(rules: Rules, fixed: frozenset[bytes], quirks: frozenset[str]) -> Reading:
-    return Reading(fixed, quirks, lambda length: rules.learned.layouts((length, quirks)))
+def _reading(rules: Rules, quirks: frozenset[str]) -> Reading:
+    return Reading(frozenset(rules.types.by_list_id), quirks, lambda length: rules.learned.layouts((length, quirks)))
 
 
 def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[frozenset[str], Places]]:
     """Messages by the quirks of their meter's type, as far as the system title names the meter."""
     by_kind = [
-        frozenset(kind.meter_type.quirks) if kind.meter_type is not None else _NO_QUIRKS
-        for kind in rules.enrolment.kinds
+        _departures(kind.meter_type) if kind.meter_type is not None else _NO_QUIRKS for kind in rules.enrolment.kinds
     ]
     odd = np.array([bool(quirks) for quirks in by_kind] + [False], np.bool_)
     meter_row = arrived.meter_row[rows]
@@ -84,6 +86,11 @@ def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[froze
     for code in np.unique(kind[odd[kind]]).tolist():
         groups.append((by_kind[code], rows[kind == code]))
     return groups
+
+
+def _departures(meter_type: MeterType) -> frozenset[str]:
+    """How messages of a type are read other than strictly."""
+    return meter_type.axdr_quirks | ({_TEMPLATES} if meter_type.template else _NO_QUIRKS)
 
 
 class _Work:
@@ -99,8 +106,33 @@ class _Work:
         self.names: list[tuple[Places, pl.Series]] = []
         self.used: list[Known] = []
 
-    def read(self, alike: Alike, quirks: frozenset[str]) -> None:
-        """Cut the messages of one layout, kind by kind."""
+    def read_strictly(self, rows: Places) -> None:
+        """Cut messages of which nothing says so far that they depart from A-XDR.
+
+        Those that fail are tried with the quirks of every type in use: what they then name must be a meter of such a
+        type, else the strict fault stands.
+        """
+        strict = self._faults.copy()
+        self.read_all(rows, _NO_QUIRKS, strict)
+        failed = rows[strict.reason[rows] != NO_FAULT]
+        for quirks in self._quirks_in_use() if len(failed) else ():
+            trial = Faults(len(strict.reason))
+            self.read_all(failed, quirks, trial, strict)
+            failed = failed[trial.reason[failed] != NO_FAULT]
+        self._faults.adopt(failed, strict)
+
+    def _quirks_in_use(self) -> list[frozenset[str]]:
+        default = self._rules.types.default
+        types = [kind.meter_type or default for kind in self._rules.enrolment.kinds]
+        return list(dict.fromkeys(_departures(each) for each in (*types, default) if each.axdr_quirks))
+
+    def read_all(self, rows: Places, quirks: frozenset[str], faults: Faults, strict: Faults | None = None) -> None:
+        """Cut these messages, layout by layout; `faults` receives what cannot be read so."""
+        for alike in group_by_layout(self._arrived.apdus, rows, _reading(self._rules, quirks), faults):
+            self._read(alike, quirks, strict)
+
+    def _read(self, alike: Alike, quirks: frozenset[str], strict: Faults | None) -> None:
+        """Cut the messages of one layout, kind by kind; `strict`: the faults of those that have not these quirks."""
         rules, enrolment = self._rules, self._rules.enrolment
         known = rules.learned.of_layout(alike.layout, quirks, rules.types)
         meaning = known.meaning
@@ -113,15 +145,30 @@ class _Work:
             chosen = np.flatnonzero(kind == code)
             of_kind = enrolment.kinds[code] if code < unknown else _UNKNOWN_KIND
             message = alike.message[chosen]
+            meter_type = type_of(meaning, of_kind, rules.types)
+            if self._read_otherwise(message, meter_type, quirks, strict):
+                continue
             octets = alike.octets if len(chosen) == len(kind) else alike.octets[chosen]
             zones, names = zone[chosen].astype(np.int32), enrolment.zones
-            default = type_of(meaning, of_kind, rules.types).timezone
-            if default is not None:
-                zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, default)
+            if meter_type.timezone is not None:
+                zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, meter_type.timezone)
             group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
             plan, known = known.plan_for(of_kind, rules.types)
             self.cuts.append(cut_push(plan, group, self.texts))
         self.used.append(known)
+
+    def _read_otherwise(
+        self, message: Places, meter_type: MeterType, quirks: frozenset[str], strict: Faults | None
+    ) -> bool:
+        """Whether these messages turned out to be of a type that is read in another way, and have been."""
+        wanted = _departures(meter_type)
+        if strict is not None and not quirks <= wanted:
+            self._faults.adopt(message, strict)
+            return True
+        if _TEMPLATES not in wanted or _TEMPLATES in quirks:
+            return False
+        self.read_all(message, quirks | {_TEMPLATES}, self._faults, strict)
+        return True
 
     def _named(self, alike: Alike, meaning: Meaning) -> Alike:
         """The messages whose sender is known and is who it says, with `meter_row` and names settled."""

@@ -13,6 +13,7 @@ import polars as pl
 
 from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
 from ingest.key_wrap import unwrap_keys, wrap_keys
+from ingest.signers import PUBLIC_KEY
 from schemas.errors import ContractError
 
 CLEAR_COLUMNS: Final = ("system_title", "ek", "ak")
@@ -25,10 +26,14 @@ _KEY_HEX: Final = {16: "^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})$", 24: "^([0-9a-fA-F]
 def parse_clear(text: str) -> KeyRows:
     """The rows of a `KEYS.csv`: `system_title,ek,ak` in hex, `ak` may be empty; version 1, unicast.
 
+    A row with a `public_key` (see `ingest.signers`) needs no `ek`: it is no key of this kind then.
+
     Raises:
         ContractError: An unknown or absent column, or a field that is not hex of the right length.
     """
-    rows = _read(text, CLEAR_COLUMNS, required=("system_title", "ek"))
+    rows = _read(text, (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
+    if PUBLIC_KEY in rows.columns:
+        rows = rows.filter(pl.col("ek").is_not_null() | pl.col(PUBLIC_KEY).is_null())
     if "ak" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("ak"))
     rows = rows.with_columns(kind=pl.lit(KIND_NAMES[UNICAST]), version=pl.lit("1"), status=pl.lit("active"))

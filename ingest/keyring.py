@@ -4,6 +4,7 @@ No object of this file prints a key, and no function keeps one in a local variab
 that shows locals shows key ids.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Self, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ingest.key_files import parse_clear
 from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
+from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
 
 
@@ -77,9 +79,21 @@ class Keyring:
     A 16-byte pair takes 45 bytes; ten million meters stay below half a gigabyte.
     """
 
-    __slots__ = ("_has_ak", "_kinds", "_material", "_revoked", "_row", "_spans", "_titles", "_versions", "_wide")
+    __slots__ = (
+        "_has_ak",
+        "_kinds",
+        "_material",
+        "_revoked",
+        "_row",
+        "_spans",
+        "_titles",
+        "_versions",
+        "_wide",
+        "signers",
+    )
 
-    def __init__(self, rows: KeyRows) -> None:
+    def __init__(self, rows: KeyRows, signers: Mapping[bytes, bytes] = NO_SIGNERS) -> None:
+        self.signers = signers
         half = rows.material.shape[1] // 2
         if half not in (16, 32) or len(rows.material) != len(rows.titles):
             raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
@@ -115,7 +129,7 @@ class Keyring:
         Raises:
             ContractError: Not such a file; names the line and the field, never their content.
         """
-        return cls(parse_clear(text))
+        return cls(parse_clear(text), parse_signers(text))
 
     def __len__(self) -> int:
         return len(self._titles)
@@ -129,7 +143,7 @@ class Keyring:
     @property
     def nbytes(self) -> int:
         """Memory of all columns, in bytes."""
-        columns = [getattr(self, name) for name in self.__slots__ if name != "_spans"]
+        columns = [getattr(self, name) for name in self.__slots__ if name not in ("_spans", "signers")]
         spans = [*self._spans.by_title[:3], *self._spans[1:]]
         return sum(column.nbytes for column in (*columns, *spans))
 

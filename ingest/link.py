@@ -13,11 +13,12 @@ from schemas.errors import ProtocolError
 _VERSION: Final = 1
 
 
-def unwrap_all(messages: Spans, faults: Faults) -> Spans:
+def unwrap_all(messages: Spans, faults: Faults, other: Places | None = None) -> Spans:
     """The APDU of every message; that of a message with a fault is empty.
 
     Args:
         messages: Link-layer messages, one a row of the batch.
+        other: Messages that are no DLMS and told otherwise: left alone, their APDU empty.
         faults: Receives what `framing.unwrap` refuses, with the byte of the message.
     """
     rows = np.arange(len(messages.start))
@@ -29,6 +30,8 @@ def unwrap_all(messages: Spans, faults: Faults) -> Spans:
     fast = is_wrapper & whole & ~is_block
     start = messages.start + WPDU_HEAD_OCTETS
     apdus = Spans(messages.octets, start, np.where(fast, length - WPDU_HEAD_OCTETS, 0))
+    if other is not None:
+        start[other], fast[other] = messages.start[other], True
     slow = np.flatnonzero(~fast)
     return apdus if not len(slow) else _unwrap_each(messages, apdus, slow, faults)
 

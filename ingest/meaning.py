@@ -7,7 +7,8 @@ from ingest.dlms.apdu import EventNotification
 from ingest.dlms.cosem import parse_obis
 from ingest.dlms.layout import STRINGS, Layout, Node
 from ingest.dlms.push import apdu_values
-from ingest.meter_types import MeterType, MeterTypes
+from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
+from ingest.templates import is_compact_data, read_buffer
 
 _CLOCK_CDE: Final = b"\x01\x00\x00"
 _DEVICE_NAME_CDE: Final = b"\x2a\x00\x00"
@@ -66,6 +67,36 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
     return Meaning(layout, values, len(pushed), rows, _list_type(located.body, types), event_name)
+
+
+def value_name(meaning: Meaning, value: Value, meter_type: MeterType) -> bytes | None:
+    """The logical name of a value: sent with it, else that of its place in the type's list."""
+    if value.obis is not None:
+        return value.obis
+    entries = meter_type.list_of(meaning.sent)
+    if entries is None or entries.values[value.place] in LIST_WORDS:
+        return None
+    return parse_obis(entries.values[value.place])
+
+
+def with_templates(meaning: Meaning, meter_type: MeterType) -> Meaning:
+    """The same with each octet string of a compact data object replaced by the values that its template names.
+
+    The message must have been read without places: its values are then its own.
+
+    Raises:
+        ProtocolError: No template of the type describes such a string.
+    """
+    values: list[Value] = []
+    for value in meaning.values:
+        node = value.node
+        if not isinstance(node.value, bytes) or not is_compact_data(value_name(meaning, value, meter_type)):
+            values.append(value)
+            continue
+        for name, data in read_buffer(node.value, meter_type.template):
+            inner = Node(data.tag, node.at, node.stop, data.value, placed=False)
+            values.append(Value(value.place, name, inner, None, None))
+    return meaning._replace(values=tuple(values))
 
 
 def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:

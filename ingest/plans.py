@@ -8,15 +8,15 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from ingest.channels import quantity_of
-from ingest.dlms.cosem import parse_obis
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events
-from ingest.meaning import Meaning, Value, is_clock_name
-from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
+from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
+from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
 from schemas.codes import Channel, RejectReason
+from schemas.errors import ProtocolError
 
 _NOT_CUT: Final = frozenset((Tag.BOOLEAN, Tag.BCD, Tag.FLOAT32, Tag.FLOAT64))
 """Numbers too rare to be slots: a layout takes them for structure, and a plan for constants."""
@@ -63,11 +63,12 @@ class Plan(NamedTuple):
 def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     """What to cut from messages of this layout when a meter of this kind sent them."""
     meter_type = type_of(meaning, kind, types)
+    meaning, unread = _with_templates(meaning, meter_type)
     events = plan_events(meaning, meter_type)
     profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     named = _named(meaning, meter_type)
     read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
-    refusals = [each for each in read if isinstance(each, Refusal)]
+    refusals = [*unread, *(each for each in read if isinstance(each, Refusal))]
     if isinstance(profile, Unread):
         refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
     return Plan(
@@ -81,20 +82,22 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     )
 
 
+def _with_templates(meaning: Meaning, meter_type: MeterType) -> tuple[Meaning, tuple[Refusal, ...]]:
+    if not meter_type.template:
+        return meaning, ()
+    try:
+        return with_templates(meaning, meter_type), ()
+    except ProtocolError as error:
+        return meaning, (Refusal(error.reason, error.at, 1, error.detail),)
+
+
 def type_of(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> MeterType:
     """The type that a message is read by: its meter's, else that of its list id, else the default."""
     return kind.meter_type or meaning.list_type or types.default
 
 
 def _named(meaning: Meaning, meter_type: MeterType) -> list[tuple[Value, bytes | None]]:
-    entries = meter_type.list_of(meaning.sent)
-    named = []
-    for value in meaning.values:
-        name = value.obis
-        if name is None and entries is not None and entries.values[value.place] not in LIST_WORDS:
-            name = parse_obis(entries.values[value.place])
-        named.append((value, name))
-    return named
+    return [(value, value_name(meaning, value, meter_type)) for value in meaning.values]
 
 
 def _clock(meaning: Meaning, named: list[tuple[Value, bytes | None]], meter_type: MeterType) -> Node | None:

@@ -52,13 +52,27 @@ class Headers(NamedTuple):
         return places
 
 
-def read_headers(apdus: Spans, faults: Faults) -> Headers:
-    """The security headers of all APDUs; what cannot be one is a fault."""
+def read_headers(apdus: Spans, faults: Faults, signer: npt.NDArray[np.uint64] | None = None) -> Headers:
+    """The security headers of all APDUs; what cannot be one is a fault.
+
+    Args:
+        apdus: As they came, signatures verified and taken off.
+        faults: Receives what cannot be a header.
+        signer: System title of who signed each, 0 where nobody did: the sender of an APDU without a title of its own.
+    """
     messages = len(apdus.start)
     tag = apdus.at(np.arange(messages), 0)
     ciphered = _IS_CIPHERED[tag] & (apdus.length > 0)
     control, counter, content_at, content_length = (np.zeros(messages, np.int64) for _ in range(4))
-    headers = Headers(ciphered, np.zeros(messages, np.uint64), control, counter, content_at, content_length, {})
+    headers = Headers(
+        ciphered,
+        np.zeros(messages, np.uint64) if signer is None else signer.copy(),
+        control,
+        counter,
+        content_at,
+        content_length,
+        {},
+    )
     rows = np.flatnonzero(ciphered)
     usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
     for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
@@ -114,7 +128,8 @@ def _read_each(apdus: Spans, row: int, headers: Headers, faults: Faults) -> None
     except ProtocolError as error:
         faults.record_error(row, error)
         return
-    headers.title[row] = int.from_bytes(header.system_title or b"", "big")
+    if header.system_title is not None:
+        headers.title[row] = int.from_bytes(header.system_title, "big")
     headers.control[row] = header.control
     headers.counter[row] = header.counter
     headers.content_at[row] = header.content_at

@@ -69,14 +69,8 @@ def verify_signed(signed: SignedApdu, public_key: bytes) -> bytes:
         ProtocolError: The signature has another length or does not verify.
         ContractError: Not a public key.
     """
-    point = public_key if len(public_key) % 2 else _UNCOMPRESSED + public_key
-    is_p256 = len(point) == _P256_OCTETS + 1
-    if not is_p256 and len(point) != _P384_OCTETS + 1:
-        raise ContractError("a public key has 64 octets (P-256) or 96 (P-384)")
-    try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1() if is_p256 else ec.SECP384R1(), point)
-    except ValueError as error:
-        raise ContractError("a public key that is no point of its curve") from error
+    key = _point(public_key)
+    is_p256 = key.curve.name == ec.SECP256R1.name
     half = (_P256_OCTETS if is_p256 else _P384_OCTETS) // 2
     if len(signed.signature) != 2 * half:
         raise ProtocolError(
@@ -90,3 +84,23 @@ def verify_signed(signed: SignedApdu, public_key: bytes) -> bytes:
             RejectReason.SIGNATURE_MISMATCH, signed.signature_at, "the signature does not verify"
         ) from error
     return signed.content
+
+
+def check_public_key(public_key: bytes) -> None:
+    """The octets are a public key, as `verify_signed` takes it.
+
+    Raises:
+        ContractError: Another length, or no point of the curve.
+    """
+    _point(public_key)
+
+
+def _point(public_key: bytes) -> ec.EllipticCurvePublicKey:
+    point = public_key if len(public_key) % 2 else _UNCOMPRESSED + public_key
+    is_p256 = len(point) == _P256_OCTETS + 1
+    if not is_p256 and len(point) != _P384_OCTETS + 1:
+        raise ContractError("a public key has 64 octets (P-256) or 96 (P-384)")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1() if is_p256 else ec.SECP384R1(), point)
+    except ValueError as error:
+        raise ContractError("a public key that is no point of its curve") from error

@@ -12,6 +12,7 @@ import msgspec
 
 from ingest.dlms.cosem import parse_obis
 from ingest.event_tables import STANDARDS
+from ingest.templates import Template, check_template
 from schemas import timegrid
 from schemas.codes import Channel, Status
 from schemas.errors import ContractError
@@ -20,8 +21,11 @@ ANY_OBJECT: Final = "*"
 DEFAULT_TYPE: Final = "generic"
 LIST_WORDS: Final = frozenset(("list_id", "meter_id", "clock", "text"))
 """Places of a positional list that hold no quantity."""
-QUIRKS: Final = frozenset(("obis_tag_swapped", "untagged_descriptor"))
+ALARM_TELEGRAM: Final = "dsmr4_alarm"
+"""The meter sends alarms as 17 characters, a comma and four bytes, which is no DLMS (DSMR4)."""
+AXDR_QUIRKS: Final = frozenset(("obis_tag_swapped", "untagged_descriptor"))
 """Departures from A-XDR that a type may name; everything else stays strict (dlms.md section 10)."""
+QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM}
 
 
 class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +52,8 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
     objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
-    `wake_up_push` the push setups behind which alarm registers stand unnamed, or nothing (SMR5).
+    `wake_up_push` the push setups behind which alarm registers stand unnamed, or nothing (SMR5); `template` the
+    templates of its compact data.
     """
 
     name: str
@@ -67,6 +72,12 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wake_up_push: str | None = None
     push: tuple[PushLayout, ...] = ()
     list: tuple[PositionalList, ...] = ()
+    template: tuple[Template, ...] = ()
+
+    @property
+    def axdr_quirks(self) -> frozenset[str]:
+        """The departures from A-XDR among its quirks."""
+        return AXDR_QUIRKS.intersection(self.quirks)
 
     def status_of_octet(self) -> tuple[int, ...]:
         """Our status bits for each value 0 to 255 of the meter's status octet."""
@@ -128,6 +139,8 @@ def _check(entry: MeterType, where: str) -> None:
     _all_in(entry.status, known, f"{where}, status")
     _all_in(entry.quirks, QUIRKS, f"{where}, quirks")
     _all_in((entry.events,), set(STANDARDS), f"{where}, events")
+    for template in entry.template:
+        check_template(template, f"{where}, template {template.id}")
     if len(entry.status) > 8:
         raise ContractError(f"{where}, status: an octet has 8 bits, {len(entry.status)} are named")
     if entry.timezone is not None:

@@ -6,6 +6,7 @@ The corpus is replayed by `tests/ingest/dlms/test_hostile.py` with every test ru
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -23,6 +24,8 @@ EXAMPLE_KEYS = SimpleNamespace(ek=bytes(range(16)), ak=bytes(range(0xD0, 0xE0)))
 
 class AnyKey:
     """The example keys for every sender, so that ciphered content is reached too."""
+
+    signers: Mapping[bytes, bytes] = {}
 
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> list[SimpleNamespace]:
         return [EXAMPLE_KEYS] if system_title or broadcast else []

@@ -18,6 +18,7 @@ class OneKey:
     def __init__(self, system_title: bytes, ek: bytes, ak: bytes | None) -> None:
         self.system_title = system_title
         self.pair = KeyPair(ek, ak)
+        self.signers: dict[bytes, bytes] = {}
 
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> list[KeyPair]:
         return [self.pair] if system_title == self.system_title and not broadcast else []
