@@ -154,20 +154,22 @@ def test_compact_data_is_read_by_the_template_of_the_meter_s_type(body: Data, ci
     assert on.rejects.is_empty()
 
 
-def test_compact_data_of_other_templates_and_lengths_is_refused_and_no_message_takes_another_s_values() -> None:
+@pytest.mark.parametrize("ciphered", [True, False])
+def test_compact_data_of_other_templates_and_lengths_is_refused_and_no_message_takes_another_s_values(
+    ciphered: bool,
+) -> None:
     batch, wanted = [], []
     for counter in range(1, 9):
         buffer = BUFFER[:8] + bytes((counter,)) + BUFFER[9:]
-        buffer = bytes((13,)) + buffer[1:] if counter == 4 else buffer
-        batch.append(
-            sealed(
-                notification(register_rows([device_name(), ("0-0:66.0.4.255", Data(Tag.OCTET_STRING, buffer), None)])),
-                counter,
-            )
-        )
+        batch.append(bytes((13,)) + buffer[1:] if counter == 4 else buffer)
         wanted += [(counter - 1, (0x1E200 + counter) * 10)] if counter != 4 else []
-    short = register_rows([device_name(), ("0-0:66.0.4.255", Data(Tag.OCTET_STRING, BUFFER[:-1]), None)])
-    decoded = decode(*batch, sealed(notification(short), 99), registry=typed("gas"), types=GAS)
+    pushes = [
+        notification(register_rows([device_name(), ("0-0:66.0.4.255", Data(Tag.OCTET_STRING, buffer), None)]))
+        for buffer in (*batch, BUFFER[:-1])
+    ]
+    plain = {} if ciphered else {"security_min": 0, "system_title": None}
+    sent = [sealed(push, at) if ciphered else wrap_wpdu(push) for at, push in enumerate(pushes, 1)]
+    decoded = decode(*sent, registry=typed("gas", **plain), types=GAS)
     assert decoded.reads.sort("offset").select("offset", "value_milli").rows() == wanted
     assert sorted(reasons(decoded)) == ["axdr_truncated", "layout_unknown"]
 
