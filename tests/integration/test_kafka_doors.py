@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from ingest.kafka.publisher import KafkaPublisher
+from ingest.kafka.ranges import read_range
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import FirstStart, KafkaSource, Polled, Span, Subscription
 from ingest.kafka.topics import apply_topics, packaged_topics
@@ -170,6 +171,19 @@ def test_a_row_that_is_too_large_is_refused_for_good_and_an_unknown_topic_may_co
         door.publish(topic, pl.DataFrame({"value": [bytes(3_000_000)]}))
         door.flush()
     door.close()
+
+
+def test_a_range_of_a_partition_is_read_whole_bounded_and_without_a_group(
+    kafka_settings, publisher, topic: str
+) -> None:
+    values = rows(40).with_columns(partition=pl.lit(2, dtype=pl.Int32))
+    publisher.publish(topic, values)
+    publisher.flush()
+    parts = list(read_range(kafka_settings, Span(topic, 2, 5, 25, 0), messages_a_part=7))
+    assert pl.concat(parts)["offset"].to_list() == list(range(5, 25))
+    assert pl.concat(parts)["payload"].to_list() == [wpdu(i) for i in range(5, 25)]
+    assert pl.concat(read_range(kafka_settings, Span(topic, 2, 30, 10**9, 0))).height == 10
+    assert list(read_range(kafka_settings, Span(topic, 1, 0, 10**9, 0))) == []
 
 
 def test_topics_are_made_once_and_then_left_alone(kafka_settings) -> None:
