@@ -103,8 +103,8 @@ def single(broker: Broker, meters: pl.DataFrame, times: int) -> list[float]:
         publish(broker, HEARD_TOPIC, conform(heard, HEARD), meters)
         sent = time.time()
         publish(broker, EVENTS_TOPIC, gasps(below, datetime.now(UTC), 0.1), meters)
-        found = [at - sent for at, step in broker.said(8.0) if step.node.mRID == node and step.step == 0][:1]
-        latencies.append(found[0] if found else float("inf"))
+        found = (at - sent for at, step in broker.said(8.0) if step.node.mRID == node and step.step == 0)
+        latencies.append(next(found, float("inf")))
     return latencies
 
 
