@@ -12,25 +12,26 @@ from schemas.errors import TransientError
 
 
 class KafkaPublisher:
-    """An idempotent producer. `publish` takes rows over, `flush` says that the brokers have them."""
+    """An idempotent producer. `publish` takes rows over, `flush` says that the brokers have them.
+
+    After a failure it begins anew with another producer: one whose batch expired unsent keeps its partition waiting for
+    an order of sequence numbers that never comes.
+    """
 
     def __init__(self, settings: KafkaSettings, *, linger_ms: int = 10, compression: str | None = "lz4") -> None:
-        options = settings.client_options()
-        try:
-            self._producer: Any = KafkaProducer(
-                **options,
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=linger_ms,
-                batch_size=256 * 1024,
-                compression_type=compression,
-                allow_auto_create_topics=False,
-                delivery_timeout_ms=max(60_000, settings.request_timeout_ms + linger_ms),
-            )
-        except errors.KafkaError as error:
-            raise typed_error(error, retriable=True) from error
-        self._failure: Exception | None = None
+        self._options = settings.client_options() | {
+            "acks": "all",
+            "enable_idempotence": True,
+            "linger_ms": linger_ms,
+            "batch_size": 256 * 1024,
+            "compression_type": compression,
+            "allow_auto_create_topics": False,
+            "delivery_timeout_ms": max(60_000, settings.request_timeout_ms + linger_ms),
+        }
+        self._failures: list[Exception] = []
         self._partitions: dict[str, list[int]] = {}
+        self._producer: Any = None
+        self._open()
 
     def publish(self, topic: str, rows: pl.DataFrame) -> int:
         """The rows are handed over, not yet acknowledged; their number is returned.
@@ -44,16 +45,18 @@ class KafkaPublisher:
             TransientError: The buffer stays full or the topic is unknown for too long. Rows before may be on their way.
             TerminalError: A row is refused for good (too large).
         """
+        producer = self._open()
         values = rows["value"].to_list()
         keys = _or_none(rows, "key", pl.Binary)
         partitions = _or_none(rows, "partition", pl.Int32)
         stamps = _or_none(rows, "timestamp_ms", pl.Int64)
         for value, key, partition, stamp in zip(values, keys, partitions, stamps, strict=True):
             try:
-                future = self._producer.send(topic, value=value, key=key, partition=partition, timestamp_ms=stamp)
+                future = producer.send(topic, value=value, key=key, partition=partition, timestamp_ms=stamp)
             except errors.KafkaError as error:
+                self._begin_anew()
                 raise typed_error(error, retriable=_may_pass(error)) from error
-            future.add_errback(self._note)
+            future.add_errback(self._failures.append)
         return len(values)
 
     def partition_for(self, topic: str, key: bytes) -> int:
@@ -64,7 +67,7 @@ class KafkaPublisher:
         """
         partitions = self._partitions.get(topic)
         if partitions is None:
-            found = self._producer.partitions_for(topic)
+            found = self._open().partitions_for(topic)
             if not found:
                 raise TransientError(f"kafka: topic {topic} is unknown")
             partitions = self._partitions[topic] = sorted(found)
@@ -80,19 +83,43 @@ class KafkaPublisher:
             TerminalError: Something was refused for good.
         """
         try:
-            self._producer.flush(timeout=limit_s)
+            self._open().flush(timeout=limit_s)
         except errors.KafkaError as error:
+            self._begin_anew()
             raise TransientError(f"kafka: flush: {type(error).__name__}") from error
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
+        if self._failures:
+            failure = self._failures[0]
+            self._begin_anew()
             raise typed_error(failure, retriable=_may_pass(failure)) from failure
 
     def close(self) -> None:
         """What was published is sent if it can be within a few seconds; the connection is given back."""
-        self._producer.close(timeout=5)
+        if self._producer is not None:
+            _shut(self._producer, 5)
+            self._producer = None
 
-    def _note(self, error: Exception) -> None:
-        self._failure = self._failure or error
+    def _open(self) -> Any:
+        if self._producer is None:
+            try:
+                self._producer = KafkaProducer(**self._options)
+            except errors.KafkaError as error:
+                raise typed_error(error, retriable=True) from error
+        return self._producer
+
+    def _begin_anew(self) -> None:
+        """The producer is given up with all that it holds: its rows are published again."""
+        # A list of its own: what the old producer says while it is closed is not said of the new one's rows.
+        given_up, self._producer, self._failures = self._producer, None, []
+        if given_up is not None:
+            _shut(given_up, 0)
+
+
+def _shut(producer: Any, limit_s: float) -> None:
+    try:
+        producer.close(timeout=limit_s)
+    except errors.KafkaError:
+        # `close` flushes first and leaves when that takes too long: its sender would go on trying for ever.
+        producer._sender.force_close()
 
 
 def _or_none(rows: pl.DataFrame, name: str, dtype: Any) -> Iterable[Any]:
