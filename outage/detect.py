@@ -220,7 +220,7 @@ def _name(
 
 
 def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans, topology: Topology) -> pl.DataFrame:
-    sustained = members.join(incidents.select("incident", "incident_id"), on="incident").select(
+    claimed = members.join(incidents.select("incident", "incident_id"), on="incident").select(
         "meter",
         "start",
         "restored_at",
@@ -228,6 +228,7 @@ def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans,
         heard=pl.col("span").is_not_null(),
         momentary=pl.lit(value=False),
     )
+    sustained = _once_dark(claimed)
     momentary = pl.DataFrame({"meter": brief.meter, "start": brief.start, "restored_at": brief.end}).with_columns(
         incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True)
     )
@@ -240,6 +241,20 @@ def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans,
         .select(*INTERRUPTIONS)
         .sort("started_at", "meter_id")
     )
+
+
+def _once_dark(sustained: pl.DataFrame) -> pl.DataFrame:
+    """The same interruptions, no two of a meter at one time: where incidents overlap, the earlier one has the minutes.
+
+    The indices count a customer once in a minute (IEEE 1366). `start` and `restored_at` (null: still dark) are
+    microseconds.
+    """
+    never = pl.lit(2**62)
+    ordered = sustained.sort("meter", "start", "restored_at", nulls_last=True)
+    until = pl.col("restored_at").fill_null(never)
+    before = until.cum_max().shift(1).over("meter")
+    begun = pl.max_horizontal("start", before.fill_null(pl.col("start")))
+    return ordered.with_columns(start=begun).filter(pl.col("start") < until)
 
 
 def _explained(evidence: Evidence, topology: Topology) -> pl.DataFrame:
