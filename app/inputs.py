@@ -6,7 +6,9 @@ from typing import Final
 
 import polars as pl
 
+from app.config import Keys
 from app.files import read_bytes, read_text
+from app.kek import load_book, load_kek
 from app.registry import parse_meters
 from ingest import meter_types, sources
 from ingest.keyring import Keyring
@@ -38,6 +40,15 @@ def load_keyring(file: Path | None) -> Keyring:
         return Keyring.from_csv(read_text(file))
     except ContractError as error:
         raise ContractError(_named(file, error)) from error
+
+
+def configured_keyring(keys: Keys) -> Keyring:
+    """The keys that a worker is configured for: wrapped at rest; in clear (development) where no key wraps them."""
+    sources = (keys.kek_file, keys.kek_env, keys.kek_command)
+    if keys.file is None or all(source is None for source in sources):
+        return load_keyring(None if keys.file is None else Path(keys.file))
+    kek = load_kek(None if keys.kek_file is None else Path(keys.kek_file), keys.kek_env, keys.kek_command)
+    return Keyring(load_book(Path(keys.file), kek))
 
 
 def load_types(file: Path | None) -> MeterTypes:

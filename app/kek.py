@@ -4,6 +4,7 @@ It is read when it is needed, kept in memory only, and appears in no message.
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
         raise ContractError("the key-encrypting key: exactly one of a file, a variable and a command")
     if file is not None:
         content = read_bytes(file)
-        return content if len(content) in _OCTETS else _parse(content, f"{file}")
+        # The text of a key of 16 octets is as long as a raw one of 32: what is all digits is text.
+        is_text = re.fullmatch(rb"\s*[0-9A-Fa-f]+\s*", content) is not None
+        return _parse(content, f"{file}") if is_text or len(content) not in _OCTETS else content
     if variable is not None:
         return _parse(os.environ.get(variable, "").encode(), f"environment variable {variable}")
     return _parse(_run(list(command or ())), "the command")

@@ -28,6 +28,7 @@ from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
 from ingest.keyring import Keyring
 from ingest.lanes import LAST_GASP_TOPIC
+from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from outage.stream_said import said_steps
@@ -81,6 +82,7 @@ class IngestWork:
         self._store, self._publisher, self._registry = store, publisher, registry
         self._pass_fuse = pass_fuse
         self._windows = Windows.empty()
+        self._learned: Learned | None = None
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Replay windows as they were when the first message to be read had not been seen."""
@@ -88,11 +90,13 @@ class IngestWork:
         self._windows = Windows.from_frame(pl.concat([REPLAY_WINDOWS.empty(), *seen]))
 
     def prepare(self, frames: pl.DataFrame) -> Decoded:
-        """Decode; the windows go on to the next batch."""
+        """Decode; the windows and the layouts learned go on to the next batch."""
         registry = self._registry
-        decoded = decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
+        decoded = decode_frames(
+            frames, registry.keyring, self._windows, registry.enrolment, registry.types, self._learned
+        )
         self._pass_fuse(decoded.counts.frames, decoded.counts.fusible)
-        self._windows = decoded.windows
+        self._windows, self._learned = decoded.windows, decoded.learned
         return decoded
 
     def deliver(self, decoded: Decoded, token: str) -> None:

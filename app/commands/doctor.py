@@ -11,7 +11,7 @@ import typer
 
 from app.commands.services import ConfigFile, settings_of
 from app.config import Config
-from app.inputs import load_keyring, load_meters, load_types
+from app.inputs import configured_keyring, load_meters, load_types
 from app.options import Json
 from app.stores import open_engine
 from app.summary import say
@@ -68,7 +68,7 @@ def _package(name: str) -> Check:
 def _files(settings: Config) -> str:
     types = load_types(None if settings.meters.types_file is None else Path(settings.meters.types_file))
     meters = load_meters(None if settings.meters.file is None else Path(settings.meters.file), types)
-    keys = load_keyring(None if settings.keys.file is None else Path(settings.keys.file))
+    keys = configured_keyring(settings.keys)
     return f"{meters.height} installations, {len(keys)} keys"
 
 

@@ -16,7 +16,7 @@ from app.commands.vee import load_rule_sets
 from app.config import Config, parse_config
 from app.files import read_text
 from app.fuse import Fuse
-from app.inputs import load_keyring, load_meters, load_types
+from app.inputs import configured_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
 from app.observe import Observed
 from app.outage_doors import open_outage
@@ -148,7 +148,7 @@ def registry_of(settings: Config) -> workers.Registry:
     """Keys, meters and meter types of the configuration."""
     types = load_types(_path(settings.meters.types_file))
     return workers.Registry.of(
-        load_keyring(_path(settings.keys.file)), load_meters(_path(settings.meters.file), types), types
+        configured_keyring(settings.keys), load_meters(_path(settings.meters.file), types), types
     )
 
 
