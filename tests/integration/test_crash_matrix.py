@@ -72,8 +72,8 @@ class Workers(NamedTuple):
 
     def wait_begun(self, role: str, worker: subprocess.Popen[bytes]) -> None:
         """The first batch is committed."""
-        total = self.lag(role)
-        patiently(lambda: self.lag_under(role, worker) < total, LIMIT_S)
+        total = self.lag(role)  # nothing left when a quick worker was first
+        patiently(lambda: total == 0 or self.lag_under(role, worker) < total, LIMIT_S)
 
     def wait_idle(self, role: str, worker: subprocess.Popen[bytes]) -> None:
         """Nothing waits; the worker still runs."""
