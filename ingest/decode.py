@@ -101,7 +101,8 @@ def decode_frames(
         learned: Layouts of the batch before (`Decoded.learned`): saves learning them again, changes no result.
 
     Returns:
-        INTERVALS, READS, EVENTS and REJECTS in the order of messages, and what follows from them.
+        EVENTS and REJECTS in the order of messages, INTERVALS and READS by layout (rows of one message together),
+        and what follows from them.
 
     Raises:
         ContractError: METERS contradict themselves or name an unknown meter type.
