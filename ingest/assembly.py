@@ -12,6 +12,7 @@ import polars as pl
 
 from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
+from ingest.columns import constant, nulls, repeated
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, EventKind, Origin
@@ -53,7 +54,7 @@ class Senders(NamedTuple):
     def of(cls, frames: pl.DataFrame, received: Micros, name: Places, names: pl.Series) -> "Senders":
         """Senders of RAW_FRAMES, nothing yet known of their security."""
         partition, offset, frame = (frames[column].to_numpy() for column in ("partition", "offset", "frame"))
-        nothing = pl.repeat(None, frames.height, dtype=pl.Int64, eager=True)
+        nothing = nulls(pl.Int64(), frames.height)
         nobody = np.zeros(frames.height, np.bool_)
         return cls(frames["topic"], partition, offset, frame, received, name, names, nothing, nobody)
 
@@ -65,11 +66,10 @@ def assemble_quantities(
     blocks = [block for block in blocks if len(block.message)]
     if not blocks:
         return frame.empty()
-    message = _joined([_by_message(block, block.message) for block in blocks])
     milli = pl.Series(_joined([_cells(block, block.milli) for block in blocks]))
     if any(block.unknown is not None for block in blocks):
         milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
-    columns = _provenance(blocks, message, senders) | {
+    columns = _provenance(blocks, senders) | {
         "channel": _CHANNELS.gather(_joined([_by_column(block, block.channel) for block in blocks])),
         "obis": _obis(blocks, obis),
         "value_milli": milli,
@@ -78,7 +78,7 @@ def assemble_quantities(
     }
     at = pl.Series(_joined([_by_row(block, block.at) for block in blocks])).cast(UTC_US)
     columns |= {"interval_start": at, "read_at": at}
-    return pl.DataFrame({name: columns[name] for name in frame.schema})
+    return pl.DataFrame([columns[name].alias(name) for name in frame.schema])
 
 
 def assemble_intervals(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str]) -> pl.DataFrame:
@@ -156,36 +156,35 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _provenance(blocks: Sequence[Quantities], message: Places, senders: Senders) -> dict[str, pl.Series]:
+def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.Series]:
     columns: dict[str, npt.NDArray[Any]] = {
         "partition": senders.partition,
         "offset": senders.offset,
         "frame": senders.frame,
+        "received_at": senders.received,
+        "meter_id": senders.name,
     }
-    repeated = {
+    by_value = {
         name: pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
         for name, column in columns.items()
     }
-    received = _joined([_by_message(block, senders.received[block.message]) for block in blocks])
-    name = _joined([_by_message(block, senders.name[block.message]) for block in blocks])
-    return repeated | {
-        "topic": _topics(senders.topic, message),
-        "received_at": pl.Series(received).cast(UTC_US),
-        "meter_id": senders.names.gather(name),
+    return by_value | {
+        "topic": _topics(blocks, senders.topic, len(by_value["frame"])),
+        "received_at": by_value["received_at"].cast(UTC_US),
+        "meter_id": senders.names.gather(by_value["meter_id"]),
     }
 
 
-def _topics(topic: pl.Series, message: Places) -> pl.Series:
-    first = str(topic[0])
-    if (topic == first).all():  # the usual batch comes from one topic: a constant is cheaper than a look-up
-        return pl.repeat(first, len(message), dtype=pl.String, eager=True)
-    return topic.gather(message)
+def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Series:
+    if topic.n_unique() == 1:  # the usual batch comes from one topic: a constant is cheaper than a look-up
+        return constant(topic, rows)
+    return topic.gather(_joined([_by_message(block, block.message) for block in blocks]))
 
 
 def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
-    codes = _joined([_by_column(block, block.obis) for block in blocks])
     if not obis:
-        return pl.repeat(None, len(codes), dtype=pl.String, eager=True)
+        return nulls(pl.String(), sum(_rows(block) for block in blocks))
+    codes = _joined([_by_column(block, block.obis) for block in blocks])
     return pl.Series([*obis, None], dtype=pl.String).gather(np.where(codes < 0, len(obis), codes))
 
 
@@ -193,12 +192,16 @@ def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
+def _rows(block: Quantities) -> int:
+    return block.milli.size if block.kept is None else int(block.kept.sum())
+
+
 def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, np.repeat(column, block.milli.shape[1] * block.milli.shape[2]))
+    return _kept(block, repeated(column, block.milli.shape[1] * block.milli.shape[2]))
 
 
 def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, np.repeat(column.reshape(-1), block.milli.shape[2]))
+    return _kept(block, repeated(column.reshape(-1), block.milli.shape[2]))
 
 
 def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

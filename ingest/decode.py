@@ -26,6 +26,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Events, Quantities, Refused
 from ingest.clocks import Micros
+from ingest.columns import micros_of, nulls
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -118,7 +119,7 @@ def decode_frames(
     opened = open_all(apdus, headers, keyring, faults)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
-    received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
+    received = micros_of(frames["received_at"])
     rows = faults.usable()
     rows = rows[~judged.is_copy[rows]]
     arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received, frames["topic"])
@@ -180,7 +181,7 @@ def _decoded(
     opened, key_names = opening
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
-    received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
+    received = micros_of(frames["received_at"])
     received = np.where(received == NO_TIME, kept.own_time, received)
     senders = Senders.of(frames, received, *_names(read, enrolment))
     senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
@@ -206,14 +207,17 @@ def _decoded(
 def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     """System title and invocation counter of each message, null where it has none."""
     headers = opened.headers
+    messages = len(headers.ciphered)
     if not headers.ciphered.any():
-        nothing = len(headers.ciphered)
-        return (
-            pl.repeat(None, nothing, dtype=pl.String, eager=True),
-            pl.repeat(None, nothing, dtype=pl.Int64, eager=True),
-        )
-    titles = titles_to_hex(headers.title).set(pl.Series(headers.title == 0), None)
-    return titles, pl.Series(headers.counter).set(pl.Series(~headers.ciphered), None)
+        return nulls(pl.String(), messages), nulls(pl.Int64(), messages)
+    return (
+        _where_known(titles_to_hex(headers.title), headers.title != 0),
+        _where_known(pl.Series(headers.counter), headers.ciphered),
+    )
+
+
+def _where_known(column: pl.Series, known: Flags) -> pl.Series:
+    return column if known.all() else column.set(pl.Series(~known), None)
 
 
 def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment: Enrolment) -> Flags:

@@ -18,6 +18,10 @@ from ingest.spans import Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
+_DAY_US: Final = 86_400 * _SECOND_US
+_DAYS: Final = 1 << 24
+_FIRST_DAY: Final = -(1 << 23)
+"""Days since 1970 that a clock can name lie within so many of it, on either side."""
 _STEP_US: Final = 900 * _SECOND_US
 """Local midnights of every zone in use since 1970 lie on a quarter of an hour of UTC."""
 _MARKS_A_NUMBER: Final = 16
@@ -53,13 +57,15 @@ def lives_of(blocks: Sequence[Quantities], name: Places, names: pl.Series, enrol
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
-    """HEARD: each meter once, with the newest end of an interval or time of a read."""
+    """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
     newest = np.full(len(lives.names), NO_TIME, np.int64)
     np.maximum.at(newest, lives.name[lives.message], lives.end)
     heard = np.flatnonzero(newest != NO_TIME)
     rows = pl.DataFrame({"meter_id": lives.names.gather(heard), "read_at": pl.Series(newest[heard]).cast(UTC_US)})
-    unique = rows if heard.max(initial=0) < lives.enrolled else rows.group_by("meter_id").agg(pl.col("read_at").max())
-    return unique.sort("meter_id").select(list(HEARD.schema))
+    if heard.max(initial=0) < lives.enrolled:
+        return rows
+    # A meter that is not enrolled stands among the names once a message.
+    return rows.group_by("meter_id", maintain_order=True).agg(pl.col("read_at").max()).select(list(HEARD.schema))
 
 
 def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
@@ -72,17 +78,16 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     span = int(quarter.max()) - first + 1
     group, step = np.divmod(_distinct(_groups(lives, enrolment)[lives.message] * span + (quarter - first)), span)
     zone_code, bucket = np.divmod(group, METER_BUCKETS)
-    at = pl.Series((step + first) * _STEP_US).cast(UTC_US)
-    days = [
-        pl.DataFrame(
-            {
-                "bucket": pl.Series(bucket[zone_code == code]).cast(pl.Int32),
-                "day": at.filter(pl.Series(zone_code == code)).dt.convert_time_zone(zone).dt.date(),
-            }
-        )
-        for code, zone in enumerate(("UTC", *enrolment.zones))
-    ]
-    return pl.concat(days).unique().sort("bucket", "day").select(list(DIRTY_DAYS.schema))
+    at = (step + first) * _STEP_US
+    day = at // _DAY_US
+    for code, zone in enumerate(enrolment.zones, start=1):
+        local = np.flatnonzero(zone_code == code)
+        if len(local):
+            dates = pl.Series(at[local]).cast(UTC_US).dt.convert_time_zone(zone).dt.date()
+            day[local] = dates.to_physical().to_numpy()
+    bucket, since = np.divmod(np.unique(bucket * _DAYS + (day - _FIRST_DAY)), _DAYS)
+    day = (since + _FIRST_DAY).astype(np.int32)
+    return pl.DataFrame({"bucket": bucket.astype(np.int32), "day": pl.Series(day).cast(pl.Date)})
 
 
 def _groups(lives: Lives, enrolment: Enrolment) -> Places:

@@ -5,9 +5,10 @@ batch, or strings that vary) is sorted out message by message after a bound, so 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.layout import STRINGS, Layout, learn, locate
@@ -15,7 +16,11 @@ from ingest.faults import Faults
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.errors import ProtocolError
 
+Words: TypeAlias = npt.NDArray[np.uint64]
+
 _WORD_OCTETS: Final = 8
+_ROWS_AT_ONCE: Final = 1024
+"""Messages compared at once: few enough that what differs stays in the cache."""
 _LAYOUTS_A_LENGTH: Final = 64
 """Layouts of one length that are compared with all remaining messages; a vendor's fleet has a handful."""
 
@@ -83,12 +88,11 @@ def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults)
     return found + _one_by_one(apdus, rows, reading, faults)
 
 
-def _padded(apdus: Spans, rows: Places, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
+def _padded(apdus: Spans, rows: Places, length: int) -> Words:
     """Messages as rows of 64-bit words, zeros behind the last byte."""
-    width = -(-length // _WORD_OCTETS) * _WORD_OCTETS
-    padded = np.zeros((len(rows), max(width, _WORD_OCTETS)), np.uint8)
-    if length:
-        padded[:, :length] = apdus.matrix(rows, length)
+    width = max(-(-length // _WORD_OCTETS), 1) * _WORD_OCTETS
+    padded = apdus.matrix(rows, width)
+    padded[:, length:] = 0
     return padded.view(np.uint64)
 
 
@@ -101,19 +105,18 @@ def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout |
         return None
 
 
-def _differs(
-    layout: Layout, words: np.ndarray[tuple[int, int], np.dtype[np.uint64]], octets: Octets, fixed: frozenset[bytes]
-) -> Flags:
+def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[bytes]) -> Flags:
     """Messages in which a structure byte is another one, or a slot holds what makes it another layout."""
     width = words.shape[1] * _WORD_OCTETS
     reference, mask = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     reference[layout.structure] = layout.octets
     mask[layout.structure] = 0xFF
-    rest = np.zeros(len(words), np.uint64)
-    for column, (wanted, relevant) in enumerate(zip(reference.view(np.uint64), mask.view(np.uint64), strict=True)):
-        if relevant:  # column by column: short rows are slow to reduce
-            rest |= (words[:, column] ^ wanted) & relevant
-    differs: Flags = rest != 0
+    wanted, relevant = reference.view(np.uint64), mask.view(np.uint64)
+    differs = np.empty(len(words), np.bool_)
+    for first in range(0, len(words), _ROWS_AT_ONCE):
+        rest = words[first : first + _ROWS_AT_ONCE] ^ wanted
+        rest &= relevant
+        differs[first : first + _ROWS_AT_ONCE] = np.bitwise_or.reduce(rest, axis=1) != 0
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])

@@ -78,6 +78,8 @@ def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[froze
     by_kind = [
         _departures(kind.meter_type) if kind.meter_type is not None else _NO_QUIRKS for kind in rules.enrolment.kinds
     ]
+    if not any(by_kind):
+        return [(_NO_QUIRKS, rows)]
     odd = np.array([bool(quirks) for quirks in by_kind] + [False], np.bool_)
     meter_row = arrived.meter_row[rows]
     kind = np.where(meter_row >= 0, _gather(rules.enrolment.kind, meter_row, len(by_kind)), len(by_kind))
@@ -198,17 +200,17 @@ class _Work:
         stranger &= _gather(enrolment.title, by_name, 0) != 0
         settled = np.where(by_title >= 0, by_title, by_name)
         lone = np.flatnonzero(settled < 0)
-        texts = texts_of(octets[lone])
         empty = np.zeros(len(message), np.bool_)
-        empty[lone] = (texts.str.len_bytes() == 0).to_numpy()
+        if len(lone):
+            texts = texts_of(octets[lone])
+            empty[lone] = (texts.str.len_bytes() == 0).to_numpy()
+            self.names.append((message[lone], texts))
         at = name.node.at
         faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
         low = ~arrived.ciphered[message] & self._is_keyed(settled)
         faults.record(message[low], RejectReason.DOWNGRADE, 0, "not ciphered, and the meter owes it")
         self.meter_row[message] = settled
-        if len(lone):
-            self.names.append((message[lone], texts))
         keep: Flags = ~(other | stranger | empty | low)
         return keep
 

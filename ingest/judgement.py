@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import replay_table as verdict
+from ingest.columns import constant, nulls
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
@@ -28,8 +29,10 @@ def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
     with_key = np.flatnonzero(opened.key_row != NO_KEY)
     if not len(with_key):
-        return pl.repeat(None, len(opened.key_row), dtype=pl.String, eager=True)
+        return nulls(pl.String(), len(opened.key_row))
     names, used = keyring.key_ids(opened.key_row[with_key])
+    if len(names) == 1 and len(with_key) == len(opened.key_row):
+        return constant(pl.Series(names), len(with_key))
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
     return pl.Series([*names, None], dtype=pl.String).gather(place)
@@ -55,6 +58,8 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
 
 
 def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    if texts.n_unique() == 1:
+        return (str(texts[0]),), np.zeros(len(texts), np.int64)
     names = tuple(texts.unique().sort().to_list())
     places = {name: place for place, name in enumerate(names)}
     return names, texts.replace_strict(places, return_dtype=pl.Int64).to_numpy()

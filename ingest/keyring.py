@@ -9,8 +9,7 @@ from typing import NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from ingest.ciphers import Cipher, Ciphers
 from ingest.key_files import parse_clear
 from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
@@ -31,20 +30,6 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"Keys({self.key_id})"
-
-
-class Cipher:
-    """AES-GCM under an encryption key, and the authentication key beside it. Prints nothing of either."""
-
-    __slots__ = ("ak", "encrypt")
-
-    def __init__(self, pair: memoryview) -> None:
-        half = len(pair) // 2
-        self.encrypt = AESGCM(pair[:half]).encrypt
-        self.ak = bytes(pair[half:])
-
-    def __repr__(self) -> str:
-        return "Cipher()"
 
 
 class _Spans(NamedTuple):
@@ -80,6 +65,7 @@ class Keyring:
     """
 
     __slots__ = (
+        "_ciphers",
         "_has_ak",
         "_kinds",
         "_material",
@@ -94,6 +80,7 @@ class Keyring:
 
     def __init__(self, rows: KeyRows, signers: Mapping[bytes, bytes] = NO_SIGNERS) -> None:
         self.signers = signers
+        self._ciphers = Ciphers()
         half = rows.material.shape[1] // 2
         if half not in (16, 32) or len(rows.material) != len(rows.titles):
             raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
@@ -142,8 +129,8 @@ class Keyring:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all columns, in bytes."""
-        columns = [getattr(self, name) for name in self.__slots__ if name not in ("_spans", "signers")]
+        """Memory of all columns, in bytes; ciphers that were made of them not counted (`ciphers.KEPT_CIPHERS`)."""
+        columns = [getattr(self, name) for name in self.__slots__ if name not in ("_ciphers", "_spans", "signers")]
         spans = [*self._spans.by_title[:3], *self._spans[1:]]
         return sum(column.nbytes for column in (*columns, *spans))
 
@@ -182,15 +169,9 @@ class Keyring:
         ak = pair[half:].tobytes() if self._has_ak[row] else None
         return Keys(pair[:half].tobytes(), ak, self.key_id(row), revoked=bool(self._revoked[row]))
 
-    def ciphers_at(self, rows: npt.NDArray[np.int64]) -> list["Cipher"]:
-        """What opens messages under the keys of these rows, in their order."""
-        if not len(self._material):  # keys of suite 2 alone
-            return [Cipher(memoryview(self._pair(row).tobytes())) for row in rows.tolist()]
-        pairs = memoryview(self._material[np.maximum(self._row[rows], 0)].tobytes())
-        ciphers = [Cipher(pairs[at : at + 32]) for at in range(0, 32 * len(rows), 32)]
-        for place in np.flatnonzero(self._row[rows] < 0).tolist():
-            ciphers[place] = Cipher(memoryview(self._pair(int(rows[place])).tobytes()))
-        return ciphers
+    def ciphers_at(self, rows: npt.NDArray[np.int64]) -> list[Cipher]:
+        """What opens messages under the keys of these rows, in their order; kept for the next batch up to a bound."""
+        return self._ciphers.at(rows.tolist(), lambda row: memoryview(self._pair(row).tobytes()))
 
     def has_authentication_key(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether a tag can be verified with the key of each row."""

@@ -13,7 +13,8 @@ from schemas.errors import ContractError
 MAX_NAME_OCTETS: Final = 64
 """Longest meter id that a message is matched with; logical device names have 16 octets, identifiers up to 32."""
 _WORD_OCTETS: Final = 8
-_PADDING: Final = (0x00, 0x20)
+_ZERO: Final = np.uint8(0x00)
+_SPACE: Final = np.uint8(0x20)
 _SEEDS: Final = 8
 """Two of ten million names share a 64-bit hash once in 400,000 seeds; eight seeds in a row never do."""
 _MIX: Final = np.uint64(0xFF51AFD7ED558CCD)  # of MurmurHash3's finaliser
@@ -59,27 +60,34 @@ class Names(NamedTuple):
         if sent.shape[1] > width:
             too_long = (sent[:, width:] != 0).any(axis=1)
             sent = sent[:, :width]
-        padded = np.zeros((len(sent), width), np.uint8)
+        padded = np.empty((len(sent), width), np.uint8)
         padded[:, : sent.shape[1]] = sent
+        padded[:, sent.shape[1] :] = 0
         words = padded.view(np.uint64)
         found = self.by_hash.find(_hash(words, self.seed))
         if not len(self.words):
             return found
-        same = (found != NOT_FOUND) & (self.words[found] == words).all(axis=1)  # equal hashes are not yet equal names
+        same = found != NOT_FOUND
+        for column in range(words.shape[1]):  # equal hashes are not yet equal names
+            same &= self.words[found, column] == words[:, column]
         return np.where(same if too_long is None else same & ~too_long, found, NOT_FOUND)
 
 
 def _trimmed(octets: Octets) -> Octets:
     """Spaces at the end of a name become zeros; names with leading padding are shifted to their first byte."""
-    last = octets[:, -1]
-    if not np.isin(last, _PADDING).any() and not np.isin(octets[:, 0], _PADDING).any():
+    if not (_is_padding(octets[:, -1]) | _is_padding(octets[:, 0])).any():
         return octets
-    kept = ~np.isin(octets, _PADDING)
+    kept = ~_is_padding(octets)
     stop = np.where(kept.any(axis=1), octets.shape[1] - kept[:, ::-1].argmax(axis=1), 0)
     first = np.where(kept.any(axis=1), kept.argmax(axis=1), 0)
     places = np.arange(octets.shape[1]) + first[:, None]
     shifted = np.take_along_axis(octets, np.minimum(places, octets.shape[1] - 1), axis=1)
     return cast(Octets, np.where(places < stop[:, None], shifted, np.uint8(0)))
+
+
+def _is_padding(octets: Octets) -> Flags:
+    padding: Flags = (octets == _ZERO) | (octets == _SPACE)
+    return padding
 
 
 def _hash(words: Words, seed: np.uint64) -> Words:

@@ -1,30 +1,33 @@
 """Ciphered APDUs of a batch opened: their plaintext, once the tag has verified.
 
-A tag of 12 bytes is verified with the one-shot AES-GCM of the library, which knows tags of 16 only: counter mode is its
-own inverse, so encrypting the ciphertext gives the plaintext, and encrypting that plaintext gives the ciphertext again
-with the full tag, whose first 12 bytes are compared. Two one-shot calls cost a third of one streaming decryption, which
-sets up a context a message. The plaintext of a message is used only after its tag was found right.
+A tag of 12 bytes is verified with the one-shot AES-GCM of the library, which knows tags of 16 only: encrypting the
+plaintext gives the full tag, whose first 12 bytes are compared. The plaintext comes from the key stream, which counter
+mode makes of nothing but key, title and counter: one call of the library a key makes it for all its messages, and one
+exclusive or takes it off the whole batch. So a message costs one AES-GCM call; one streaming decryption, which sets up a
+context a message, costs five. The plaintext of a message is used only after its tag was found right.
 """
 
-import struct
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ingest.ciphers import Cipher
 from ingest.dlms.security import AUTHENTICATED, BROADCAST, ENCRYPTED, SUITE_MASK, TAG_OCTETS
 from ingest.faults import Faults
-from ingest.keyring import Cipher, Keyring
+from ingest.keyring import Keyring
 from ingest.security_headers import KEY_OCTETS, Headers
-from ingest.spans import Flags, Octets, Places, Spans
+from ingest.spans import Flags, Octets, Places, Spans, rows_at
 from schemas.codes import RejectReason
 
 _IV_OCTETS: Final = 12
-_IV: Final = struct.Struct(f"{_IV_OCTETS}s")
+_BLOCK_OCTETS: Final = 16
+_BLOCK: Final = np.dtype(f"V{_BLOCK_OCTETS}")
+_FIRST_COUNTER: Final = 2
+"""Of the key stream: block 1 masks the tag (NIST SP 800-38D, section 7.1)."""
+_BLOCKS_BITS: Final = 32
 _FULL_TAG: Final = 16
 _TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
-_BOTH: Final = AUTHENTICATED | ENCRYPTED
-_NO_TAG: Final = bytes(TAG_OCTETS)
 NO_KEY: Final = -1
 
 
@@ -53,7 +56,9 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     order = np.flatnonzero(~unknown)
     order = order[np.argsort(first[order], kind="stable")]
     rows, first, count = rows[order], first[order], count[order]
-    plain, key_row, tag_ok = _try_keys(_Sealed.of(apdus, headers, rows), first, count, keyring)
+    sealed = _Sealed.of(apdus, headers, rows)
+    opened, key_row, tag_ok = _try_keys(sealed, first, count, keyring)
+    plain = Spans(opened.reshape(-1), sealed.block[:-1] * _BLOCK_OCTETS, sealed.size)
     fitting = key_row >= 0
     faults.record(rows[~fitting], RejectReason.KEY_UNKNOWN, 0, "no key of the length that the suite needs")
     wrong = rows[fitting & ~tag_ok]
@@ -61,16 +66,17 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     revoked = fitting & tag_ok & keyring.is_revoked(np.maximum(key_row, 0))
     faults.record(rows[revoked], RejectReason.KEY_REVOKED, 0, "the key is revoked")
     good = np.flatnonzero(fitting & tag_ok & ~revoked)
-    return _with_plain(apdus, headers, rows, (good, key_row, plain))
+    return _with_plain(apdus, headers, rows[good], (key_row[good], sealed.tag[good], plain.take(good)))
 
 
 class _Sealed(NamedTuple):
     """Ciphered messages of one batch, column by column; places count in these columns."""
 
-    octets: bytes
+    octets: Octets  # of the batch
     begin: Places  # of the content in `octets`
     size: Places
-    iv: bytes  # 12 octets a message
+    block: Places  # the first block of each message where all stand end to end, in blocks of 16 octets; one more entry
+    iv: Octets  # a row of 12 octets a message
     tag: Octets  # 12 columns; zeros where there is none
     control: Places
     other_fields: dict[int, bytes]
@@ -81,21 +87,31 @@ class _Sealed(NamedTuple):
         iv[:, :8] = headers.title[rows].astype(">u8").view(np.uint8).reshape(-1, 8)
         iv[:, 8:] = headers.counter[rows].astype(">u4").view(np.uint8).reshape(-1, 4)
         place_of = {row: place for place, row in enumerate(rows.tolist())} if headers.other_fields else {}
+        size = headers.content_length[rows]
         return cls(
-            apdus.octets.tobytes(),
+            apdus.octets,
             apdus.start[rows] + headers.content_at[rows],
-            headers.content_length[rows],
-            iv.tobytes(),
+            size,
+            np.concatenate([[0], np.cumsum(-(-size // _BLOCK_OCTETS))]),
+            iv,
             _tags(apdus, headers, rows),
             headers.control[rows],
             {place_of[row]: fields for row, fields in headers.other_fields.items() if row in place_of},
         )
 
 
-def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -> tuple[list[bytes], Places, Flags]:
-    """Plaintext, the key row that gave it (`NO_KEY` where none fits), and whether nothing speaks against it."""
+class _Attempt(NamedTuple):
+    """Some of the messages, each with the cipher that is tried on it; those of one cipher stand together."""
+
+    place: Places
+    cipher: Places  # place in `ciphers`
+    ciphers: list[Cipher]
+
+
+def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -> tuple[Octets, Places, Flags]:
+    """Plaintext by block, the key row that gave it (`NO_KEY` where none fits), and whether nothing speaks against it."""
     messages = len(first)
-    plain = [b""] * messages
+    plain = np.zeros((int(sealed.block[-1]), _BLOCK_OCTETS), np.uint8)
     key_row = np.full(messages, NO_KEY, np.int64)
     tag_ok = np.zeros(messages, np.bool_)
     pending = np.arange(messages)
@@ -105,12 +121,9 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
         fits = keyring.fits(tried, np.array(KEY_OCTETS)[sealed.control[pending] & SUITE_MASK])
         fits &= (sealed.control[pending] & AUTHENTICATED == 0) | keyring.has_authentication_key(tried)
         chosen, keys = pending[fits], tried[fits]
-        parts, computed = _open_each(sealed, chosen, keys, keyring)
-        if len(chosen) == messages:
-            plain = parts
-        else:
-            for place, part in zip(chosen.tolist(), parts, strict=True):
-                plain[place] = part
+        distinct, cipher = np.unique(keys, return_inverse=True)
+        trial = _Attempt(chosen, cipher.reshape(-1), keyring.ciphers_at(distinct))
+        computed = _open_each(sealed, trial, plain)
         key_row[chosen] = keys
         tag_ok[chosen] = (computed == sealed.tag[chosen]).all(axis=1)
         attempt += 1
@@ -118,95 +131,104 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
     return plain, key_row, tag_ok
 
 
-def _open_each(sealed: _Sealed, places: Places, key_rows: Places, keyring: Keyring) -> tuple[list[bytes], Octets]:
-    """Plaintext and computed tag of each message under its key."""
-    distinct, key = np.unique(key_rows, return_inverse=True)
-    ciphers, key = keyring.ciphers_at(distinct), key.reshape(-1)
-    controls = np.unique(sealed.control[places]).tolist()
-    if len(controls) == 1 and not sealed.other_fields:
-        plain, tags = _open_alike(sealed, controls[0], (places, key), ciphers)
-        return plain, np.frombuffer(tags, np.uint8).reshape(-1, TAG_OCTETS)
-    plain = [b""] * len(places)
-    computed = np.zeros((len(places), TAG_OCTETS), np.uint8)
-    other = np.isin(places, list(sealed.other_fields))
-    for control in controls:
-        chosen = np.flatnonzero((sealed.control[places] == control) & ~other)
-        parts, tags = _open_alike(sealed, control, (places[chosen], key[chosen]), ciphers)
-        computed[chosen] = np.frombuffer(tags, np.uint8).reshape(-1, TAG_OCTETS)
-        for place, part in zip(chosen.tolist(), parts, strict=True):
-            plain[place] = part
-    for place in np.flatnonzero(other).tolist():
-        row = int(places[place])
-        one, tag = _open_general(sealed, row, ciphers[int(key[place])])
-        plain[place], computed[place] = one, np.frombuffer(tag, np.uint8)
-    return plain, computed
+def _open_each(sealed: _Sealed, trial: _Attempt, plain: Octets) -> Octets:
+    """The computed tag of each message, zeros where it has none; its plaintext is written to `plain`."""
+    computed = np.zeros((len(trial.place), TAG_OCTETS), np.uint8)
+    blocks = sealed.block[trial.place + 1] - sealed.block[trial.place]
+    shape = sealed.control[trial.place] << _BLOCKS_BITS | blocks
+    for each in np.unique(shape).tolist():
+        alike = shape == each
+        part = trial if alike.all() else trial._replace(place=trial.place[alike], cipher=trial.cipher[alike])
+        control, width = each >> _BLOCKS_BITS, each & (1 << _BLOCKS_BITS) - 1
+        contents = _contents(sealed, part, (control, width), plain)
+        if control & AUTHENTICATED:
+            computed[alike] = _computed_tags(sealed, part, control, contents)
+    return computed
 
 
-def _open_alike(
-    sealed: _Sealed, control: int, which: tuple[Places, Places], ciphers: list[Cipher]
-) -> tuple[list[bytes], bytes]:
-    """Messages of one security control: the loop that touches every message, so nothing is done twice in it."""
-    places, key = which
-    ivs = sealed.iv if len(places) * _IV_OCTETS == len(sealed.iv) else _rows_of(sealed.iv, places)
-    begin = sealed.begin[places]
-    columns = (begin.tolist(), (begin + sealed.size[places]).tolist(), key.tolist())
-    openers = [(cipher.encrypt, bytes((control,)) + cipher.ak) for cipher in ciphers]
-    octets = sealed.octets
-    plain: list[bytes] = []
-    tags: list[bytes] = []
-    keep, keep_tag = plain.append, tags.append
-    if control & _BOTH == _BOTH:
-        for (iv,), start, stop, at in zip(_IV.iter_unpack(ivs), *columns, strict=True):
-            encrypt, associated = openers[at]
-            opened = encrypt(iv, octets[start:stop], None)[:-_FULL_TAG]
-            keep(opened)
-            keep_tag(encrypt(iv, opened, associated)[-_FULL_TAG:-_TAG_CUT])
-        return plain, b"".join(tags)
-    for (iv,), start, stop, at in zip(_IV.iter_unpack(ivs), *columns, strict=True):
-        encrypt, associated = openers[at]
-        content = octets[start:stop]
-        keep(encrypt(iv, content, None)[:-_FULL_TAG] if control & ENCRYPTED else content)
-        keep_tag(encrypt(iv, b"", associated + content)[:TAG_OCTETS] if control & AUTHENTICATED else _NO_TAG)
-    return plain, b"".join(tags)
+def _computed_tags(sealed: _Sealed, part: _Attempt, control: int, contents: list[bytes]) -> Octets:
+    """The tags of messages of one security control: the loop that touches every message, so nothing is done twice."""
+    heads = [bytes((control,)) + cipher.ak for cipher in part.ciphers]
+    associated = [heads[at] for at in part.cipher.tolist()]
+    if sealed.other_fields:  # general-ciphering: its header fields are part of what is authenticated
+        fields = (sealed.other_fields.get(place, b"") for place in part.place.tolist())
+        associated = [head + field for head, field in zip(associated, fields, strict=True)]
+    if not control & ENCRYPTED:
+        associated = [head + content for head, content in zip(associated, contents, strict=True)]
+        contents = [b""] * len(contents)
+    encrypt = [cipher.encrypt for cipher in part.ciphers]
+    columns = (part.cipher.tolist(), _texts(sealed.iv[part.place]), contents, associated)
+    tags = [encrypt[at](iv, text, head)[-_FULL_TAG:-_TAG_CUT] for at, iv, text, head in zip(*columns, strict=True)]
+    return np.frombuffer(b"".join(tags), np.uint8).reshape(-1, TAG_OCTETS)
 
 
-def _open_general(sealed: _Sealed, place: int, cipher: Cipher) -> tuple[bytes, bytes]:
-    """One message of general-ciphering, whose header fields are part of what is authenticated."""
-    control, begin = int(sealed.control[place]), int(sealed.begin[place])
-    content = sealed.octets[begin : begin + int(sealed.size[place])]
-    iv = sealed.iv[_IV_OCTETS * place : _IV_OCTETS * (place + 1)]
-    associated = bytes((control,)) + cipher.ak + sealed.other_fields[place]
-    plain = cipher.encrypt(iv, content, None)[:-_FULL_TAG] if control & ENCRYPTED else content
-    if not control & AUTHENTICATED:
-        return plain, _NO_TAG
+def _contents(sealed: _Sealed, part: _Attempt, form: tuple[int, int], plain: Octets) -> list[bytes]:
+    """The content in the clear of messages of one security control and number of blocks, also written to `plain`."""
+    control, width = form
+    if not width:
+        return [b""] * len(part.place)
+    # Behind its content a message has what followed it.
+    opened = rows_at(sealed.octets, sealed.begin[part.place], width * _BLOCK_OCTETS).view(np.uint64)
     if control & ENCRYPTED:
-        return plain, cipher.encrypt(iv, plain, associated)[-_FULL_TAG:-_TAG_CUT]
-    return plain, cipher.encrypt(iv, b"", associated + content)[:TAG_OCTETS]
+        opened ^= np.frombuffer(_key_stream(sealed, part, width), np.uint64).reshape(opened.shape)
+    first = sealed.block[part.place]
+    if len(part.place) == len(sealed.size):
+        plain.reshape(-1)[:] = opened.view(np.uint8).reshape(-1)
+    else:
+        plain.view(_BLOCK)[first[:, None] + np.arange(width), 0] = opened.view(_BLOCK)
+    size = sealed.size[part.place]
+    length = int(size[0])
+    if (size == length).all():
+        texts: list[bytes] = np.ndarray(len(size), f"V{length}", opened, 0, width * _BLOCK_OCTETS).tolist()
+        return texts
+    octets, step = opened.tobytes(), width * _BLOCK_OCTETS
+    return [octets[at * step : at * step + each] for at, each in enumerate(size.tolist())]
 
 
-def _rows_of(ivs: bytes, places: Places) -> bytes:
-    return np.frombuffer(ivs, np.uint8).reshape(-1, _IV_OCTETS)[places].tobytes()
+def _key_stream(sealed: _Sealed, part: _Attempt, width: int) -> bytes:
+    """The key stream of messages of one number of blocks: one call of the library a key, however many they are."""
+    iv = sealed.iv[part.place]
+    counters = np.empty((len(iv), width, 4), np.uint32)
+    counters[:, :, :3] = iv.view(np.uint32)[:, None, :]
+    counters[:, :, 3] = np.arange(_FIRST_COUNTER, _FIRST_COUNTER + width, dtype=">u4").view(np.uint32)
+    octets = counters.reshape(-1).view(np.uint8).data
+    edge = np.flatnonzero(np.diff(part.cipher, prepend=-1))
+    runs = (part.cipher[edge].tolist(), edge.tolist(), [*edge[1:].tolist(), len(iv)])
+    step, stream = width * _BLOCK_OCTETS, []
+    for at, begin, stop in zip(*runs, strict=True):
+        cipher = part.ciphers[at]
+        if cipher.blocks is not None:
+            stream.append(cipher.blocks(octets[begin * step : stop * step]))
+        else:
+            stream += cipher.key_streams(_texts(iv[begin:stop]), step)
+    return b"".join(stream)
 
 
-def _with_plain(apdus: Spans, headers: Headers, rows: Places, found: tuple[Places, Places, list[bytes]]) -> Opened:
-    good, key_row, plain = found
+def _texts(octets: Octets) -> list[bytes]:
+    """Each row as bytes."""
+    texts: list[bytes] = octets.reshape(-1).view(f"V{octets.shape[1]}").tolist()
+    return texts
+
+
+def _with_plain(apdus: Spans, headers: Headers, rows: Places, found: tuple[Places, Octets, Spans]) -> Opened:
+    key_row, tag, plain = found
     messages = len(apdus.start)
     keys = np.full(messages, NO_KEY, np.int64)
-    keys[rows[good]] = key_row[good]
+    keys[rows] = key_row
+    proven = headers.control[rows] & AUTHENTICATED > 0
     authenticated = np.zeros(messages, np.bool_)
-    authenticated[rows[good]] = headers.control[rows[good]] & AUTHENTICATED > 0
+    authenticated[rows] = proven
     digest = np.zeros(messages, np.uint64)
-    proven = np.flatnonzero(authenticated)
-    digest[proven] = _tags(apdus, headers, proven)[:, :8].copy().view(">u8").reshape(-1).astype(np.uint64)
-    opened = plain if len(good) == len(rows) else [plain[place] for place in good.tolist()]
-    if not headers.ciphered.all():
-        cleared = apdus.replaced(rows[good], opened) if len(good) else apdus
-        return Opened(cleared, headers, keys, authenticated, digest)
-    # Everything was ciphered: what could not be opened is a fault, and nobody needs the ciphertext any more.
-    parts = Spans.of_bytes(opened)
-    start, length = np.zeros(messages, np.int64), np.zeros(messages, np.int64)
-    start[rows[good]], length[rows[good]] = parts.start, parts.length
-    return Opened(Spans(parts.octets, start, length), headers, keys, authenticated, digest)
+    digest[rows] = np.where(proven, tag[:, :8].copy().view(">u8").reshape(-1).astype(np.uint64), np.uint64(0))
+    if headers.ciphered.all():
+        # What could not be opened is a fault, and nobody needs the ciphertext any more.
+        octets, start, length = plain.octets, np.zeros(messages, np.int64), np.zeros(messages, np.int64)
+        start[rows] = plain.start
+    else:
+        octets, start, length = np.concatenate([apdus.octets, plain.octets]), apdus.start.copy(), apdus.length.copy()
+        start[rows] = plain.start + len(apdus.octets)
+    length[rows] = plain.length
+    return Opened(Spans(octets, start, length), headers, keys, authenticated, digest)
 
 
 def _tags(apdus: Spans, headers: Headers, rows: Places) -> Octets:
@@ -215,5 +237,5 @@ def _tags(apdus: Spans, headers: Headers, rows: Places) -> Octets:
     if len(sent):
         chosen = rows[sent]
         places = apdus.start[chosen] + headers.tag_places(chosen)
-        tags[sent] = apdus.octets[places[:, None] + np.arange(TAG_OCTETS)]
+        tags[sent] = rows_at(apdus.octets, places, TAG_OCTETS)
     return tags

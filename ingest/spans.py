@@ -4,7 +4,7 @@ Everything that is done to a whole batch at once is done on these columns; a mes
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import polars as pl
 Octets: TypeAlias = npt.NDArray[np.uint8]
 Places: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+_WORD_OCTETS: Final = 8
 
 
 class Spans(NamedTuple):
@@ -45,26 +46,36 @@ class Spans(NamedTuple):
     def at(self, rows: Places, offset: int | Places) -> Octets:
         """The byte at an offset of each of these messages; 0 where the message ends before it."""
         inside = offset < self.length[rows]
-        places = np.where(inside, self.start[rows] + offset, 0)
+        places = self.start[rows] + offset
+        if inside.all():
+            found: Octets = self.octets[places]
+            return found
         if not len(self.octets):
             return np.zeros(len(rows), np.uint8)
-        return np.where(inside, self.octets[places], np.uint8(0))
+        return np.where(inside, self.octets[np.where(inside, places, 0)], np.uint8(0))
 
     def number(self, rows: Places, offset: int | Places, width: int) -> npt.NDArray[np.uint64]:
-        """The unsigned big-endian number of `width` bytes at an offset; bytes past the end count as 0."""
+        """The unsigned big-endian number of `width` bytes, at most 8, at an offset; bytes past the end count as 0."""
+        if not len(rows):
+            return np.zeros(0, np.uint64)
+        places = self.start[rows] + offset
+        inside = offset + width <= self.length[rows]
+        if inside.all() and int(places.max()) + _WORD_OCTETS <= len(self.octets):
+            words = np.ndarray(len(self.octets) - _WORD_OCTETS + 1, ">u8", self.octets, 0, 1)
+            number: npt.NDArray[np.uint64] = words[places].astype(np.uint64) >> np.uint64(8 * (_WORD_OCTETS - width))
+            return number
         value = np.zeros(len(rows), np.uint64)
         for step in range(width):
             value = (value << np.uint64(8)) | self.at(rows, offset + step)
         return value
 
     def matrix(self, rows: Places, width: int) -> Octets:
-        """The first `width` bytes of each of these messages, one message a row. All must be that long."""
-        if not width or not len(rows):
-            return np.zeros((len(rows), width), np.uint8)
-        windows = np.lib.stride_tricks.as_strided(
-            self.octets, (len(self.octets) - width + 1, width), (1, 1), writeable=False
-        )
-        return windows[self.start[rows]]
+        """So many bytes of each of these messages, one message a row; behind its end a row has what follows it."""
+        return rows_at(self.octets, self.start[rows], width)
+
+    def take(self, rows: Places) -> Self:
+        """Those of some of the messages."""
+        return self._replace(start=self.start[rows], length=self.length[rows])
 
     def replaced(self, rows: Places, parts: Iterable[bytes]) -> Self:
         """The same messages, but for these rows, which become the given bytes."""
@@ -73,3 +84,13 @@ class Spans(NamedTuple):
         start[rows] = extra.start + len(self.octets)
         length[rows] = extra.length
         return type(self)(np.concatenate([self.octets, extra.octets]), start, length)
+
+
+def rows_at(octets: Octets, start: Places, width: int) -> Octets:
+    """So many octets from each place on, a row each; zeros behind the last octet."""
+    if not width or not len(start):
+        return np.zeros((len(start), width), np.uint8)
+    if int(start.max()) + width > len(octets):
+        octets = np.concatenate([octets, np.zeros(width, np.uint8)])
+    windows: Octets = np.ndarray((len(octets) - width + 1, width), np.uint8, octets, 0, (1, 1))
+    return windows[start]

@@ -1,0 +1,34 @@
+"""Columns that hold one value in every row, and instants as plain numbers: what a batch needs without an expression."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest.blocks import NO_TIME
+from ingest.clocks import Micros
+
+
+def constant(value: pl.Series, rows: int) -> pl.Series:
+    """The one value of a series, in so many rows."""
+    return value.new_from_index(0, rows)
+
+
+def nulls(dtype: pl.DataType, rows: int) -> pl.Series:
+    """So many nulls."""
+    return constant(pl.Series([None], dtype=dtype), rows)
+
+
+def micros_of(instants: pl.Series) -> Micros:
+    """Microseconds since 1970 UTC of a Datetime("us") column, `NO_TIME` where it is null."""
+    if instants.null_count():
+        return instants.dt.epoch("us").fill_null(NO_TIME).to_numpy()
+    return instants.to_physical().to_numpy()
+
+
+def repeated(column: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
+    """Each entry so many times in turn; a column that holds one value throughout is written in one go."""
+    if len(column) and (column == column[0]).all():
+        return np.full(len(column) * times, column[0])
+    return np.repeat(column, times)
