@@ -12,7 +12,7 @@ import polars as pl
 
 from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import constant, nulls, repeated
+from ingest.columns import constant, nulls
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, EventKind, Origin
@@ -164,19 +164,23 @@ def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.
         "received_at": senders.received,
         "meter_id": senders.name,
     }
-    by_value = {
-        name: pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
-        for name, column in columns.items()
-    }
+    rows = sum(_rows(block) for block in blocks)
+    by_value = {name: _by_value(blocks, column, rows) for name, column in columns.items()}
     return by_value | {
-        "topic": _topics(blocks, senders.topic, len(by_value["frame"])),
+        "topic": _topics(blocks, senders.topic, rows),
         "received_at": by_value["received_at"].cast(UTC_US),
         "meter_id": senders.names.gather(by_value["meter_id"]),
     }
 
 
+def _by_value(blocks: Sequence[Quantities], column: npt.NDArray[Any], rows: int) -> pl.Series:
+    if (column == column[0]).all():  # one partition, frames of their own: nothing to look up
+        return pl.Series(np.full(rows, column[0]))
+    return pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
+
+
 def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Series:
-    if topic.n_unique() == 1:  # the usual batch comes from one topic: a constant is cheaper than a look-up
+    if (topic == topic[0]).all():  # the usual batch comes from one topic
         return constant(topic, rows)
     return topic.gather(_joined([_by_message(block, block.message) for block in blocks]))
 
@@ -197,11 +201,15 @@ def _rows(block: Quantities) -> int:
 
 
 def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, repeated(column, block.milli.shape[1] * block.milli.shape[2]))
+    return _kept(block, np.repeat(column, block.milli.shape[1] * block.milli.shape[2]))
 
 
 def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, repeated(column.reshape(-1), block.milli.shape[2]))
+    return _kept(block, _repeated(column.reshape(-1), block.milli.shape[2]))
+
+
+def _repeated(column: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
+    return column if times == 1 else np.repeat(column, times)
 
 
 def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

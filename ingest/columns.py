@@ -1,9 +1,5 @@
 """Columns that hold one value in every row, and instants as plain numbers: what a batch needs without an expression."""
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from ingest.blocks import NO_TIME
@@ -25,10 +21,3 @@ def micros_of(instants: pl.Series) -> Micros:
     if instants.null_count():
         return instants.dt.epoch("us").fill_null(NO_TIME).to_numpy()
     return instants.to_physical().to_numpy()
-
-
-def repeated(column: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
-    """Each entry so many times in turn; a column that holds one value throughout is written in one go."""
-    if len(column) and (column == column[0]).all():
-        return np.full(len(column) * times, column[0])
-    return np.repeat(column, times)

@@ -11,7 +11,7 @@ from ingest.dlms.layout import Node
 from ingest.event_plans import AlarmSlot, EventPlan
 from ingest.faults import REASON_CODE
 from ingest.plans import Plan
-from ingest.slots import Group, cut_numbers
+from ingest.slots import Group, cut_numbers, slots_of
 from ingest.spans import Flags, Places
 from ingest.times import believed_times
 from schemas.codes import EventKind, Origin, RejectReason
@@ -21,7 +21,7 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
     """Every event of these messages, and the messages whose events happened nobody knows when."""
     events: list[Events] = []
     for slot in plan.events.codes:
-        code = cut_numbers(group.octets, [slot.node])[0][:, 0]
+        code = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
         at = _times(plan, group, slot.clock, newest)
         events.append(_events(group.message, _kinds(plan.events, code), code, Origin.METER, at))
     for each in plan.events.fixed:
@@ -35,7 +35,7 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
 
 def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
     """Messages in which no bit of an alarm register is set: it is a read of zero then, so that no number vanishes."""
-    quiet: Flags = cut_numbers(group.octets, [alarm.node])[0][:, 0] == 0
+    quiet: Flags = cut_numbers(group.octets, slots_of([alarm.node]))[0][:, 0] == 0
     return quiet
 
 
@@ -58,7 +58,7 @@ def _kinds(events: EventPlan, code: npt.NDArray[np.int64]) -> npt.NDArray[np.uin
 
 
 def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
-    register = cut_numbers(group.octets, [slot.node])[0][:, 0]
+    register = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
     events = []
     rest = register.copy()
     for bit, kind in slot.bits.items():

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.dlms.cosem import DATE_TIME_OCTETS
-from ingest.dlms.layout import STRINGS, Layout, learn, locate
+from ingest.dlms.layout import WORD_OCTETS, Layout, learn, locate
 from ingest.faults import Faults
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.errors import ProtocolError
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 
-_WORD_OCTETS: Final = 8
 _ROWS_AT_ONCE: Final = 1024
 """Messages compared at once: few enough that what differs stays in the cache."""
 _LAYOUTS_A_LENGTH: Final = 64
@@ -90,7 +89,7 @@ def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults)
 
 def _padded(apdus: Spans, rows: Places, length: int) -> Words:
     """Messages as rows of 64-bit words, zeros behind the last byte."""
-    width = max(-(-length // _WORD_OCTETS), 1) * _WORD_OCTETS
+    width = max(-(-length // WORD_OCTETS), 1) * WORD_OCTETS
     padded = apdus.matrix(rows, width)
     padded[:, length:] = 0
     return padded.view(np.uint64)
@@ -107,25 +106,19 @@ def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout |
 
 def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[bytes]) -> Flags:
     """Messages in which a structure byte is another one, or a slot holds what makes it another layout."""
-    width = words.shape[1] * _WORD_OCTETS
-    reference, mask = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
-    reference[layout.structure] = layout.octets
-    mask[layout.structure] = 0xFF
-    wanted, relevant = reference.view(np.uint64), mask.view(np.uint64)
     differs = np.empty(len(words), np.bool_)
     for first in range(0, len(words), _ROWS_AT_ONCE):
-        rest = words[first : first + _ROWS_AT_ONCE] ^ wanted
-        rest &= relevant
+        rest = words[first : first + _ROWS_AT_ONCE] ^ layout.wanted
+        rest &= layout.relevant
         differs[first : first + _ROWS_AT_ONCE] = np.bitwise_or.reduce(rest, axis=1) != 0
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
-    for node in layout.located.body.leaves():
-        if node.tag in STRINGS and node.placed:
-            for text in fixed:
-                is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))
-                if is_slot:  # a text that tells lists apart stands where this layout has a name
-                    differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
+    for node in layout.names:
+        for text in fixed:
+            is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))
+            if is_slot:  # a text that tells lists apart stands where this layout has a name
+                differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
     return differs
 
 

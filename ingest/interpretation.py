@@ -13,7 +13,7 @@ from ingest.faults import NO_FAULT, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
 from ingest.learned import Known, Learned
-from ingest.meaning import Meaning, Name, find_name
+from ingest.meaning import Name
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
@@ -138,14 +138,12 @@ class _Work:
         rules, enrolment = self._rules, self._rules.enrolment
         known = rules.learned.of_layout(alike.layout, quirks, rules.types)
         meaning = known.meaning
-        alike = self._named(alike, meaning)
+        alike, known = self._named(alike, known)
         meter_row = self.meter_row[alike.message]
-        unknown = len(enrolment.kinds)
-        kind = np.where(meter_row >= 0, _gather(enrolment.kind, meter_row, unknown), unknown)
-        zone = np.where(meter_row >= 0, _gather(enrolment.zone, meter_row, NOT_ENROLLED), NOT_ENROLLED)
-        for code in np.unique(kind).tolist():
-            chosen = np.flatnonzero(kind == code)
-            of_kind = enrolment.kinds[code] if code < unknown else _UNKNOWN_KIND
+        kind, kinds = self._kinds_of(meter_row)
+        zone = _gather(enrolment.zone, meter_row, NOT_ENROLLED)
+        for code, chosen in _runs(kind):
+            of_kind = kinds[code]
             message = alike.message[chosen]
             meter_type = type_of(meaning, of_kind, rules.types)
             if self._read_otherwise(message, meter_type, quirks, strict):
@@ -172,19 +170,23 @@ class _Work:
         self.read_all(message, quirks | {_TEMPLATES}, self._faults, strict)
         return True
 
-    def _named(self, alike: Alike, meaning: Meaning) -> Alike:
+    def _named(self, alike: Alike, known: Known) -> tuple[Alike, Known]:
         """The messages whose sender is known and is who it says, with `meter_row` and names settled."""
         keep = np.ones(len(alike.message), np.bool_)
-        known = self._arrived.meter_row[alike.message]
-        kinds = self._rules.enrolment.kinds
-        unknown = len(kinds)
-        kind = np.where(known >= 0, _gather(self._rules.enrolment.kind, known, unknown), unknown)
-        for code in np.unique(kind).tolist():
-            of_kind = kinds[code] if code < unknown else _UNKNOWN_KIND
-            name = find_name(meaning, type_of(meaning, of_kind, self._rules.types))
-            chosen = np.flatnonzero(kind == code)
+        kind, kinds = self._kinds_of(self._arrived.meter_row[alike.message])
+        for code, chosen in _runs(kind):
+            meter_type = type_of(known.meaning, kinds[code], self._rules.types)
+            name, known = known.name_for(meter_type)
             keep[chosen] = self._settle(alike, chosen, name)
-        return alike if keep.all() else alike._replace(message=alike.message[keep], octets=alike.octets[keep])
+        if keep.all():
+            return alike, known
+        return alike._replace(message=alike.message[keep], octets=alike.octets[keep]), known
+
+    def _kinds_of(self, meter_row: Places) -> tuple[Places, tuple[MeterKind, ...]]:
+        """The kind of each meter: a place in the second; the last is of those that are not enrolled."""
+        enrolment = self._rules.enrolment
+        unknown = len(enrolment.kinds)
+        return _gather(enrolment.kind, meter_row, unknown), (*enrolment.kinds, _UNKNOWN_KIND)
 
     def _settle(self, alike: Alike, chosen: Places, name: Name | None) -> Flags:
         arrived, enrolment, faults = self._arrived, self._rules.enrolment, self._faults
@@ -240,8 +242,17 @@ class _Work:
         return low
 
 
+def _runs(code: Places) -> list[tuple[int, Places]]:
+    """Each code, ascending, with the places where it stands."""
+    if len(code) and (code == code[0]).all():
+        return [(int(code[0]), np.arange(len(code)))]
+    return [(each, np.flatnonzero(code == each)) for each in np.unique(code).tolist()]
+
+
 def _gather(column: npt.NDArray[Any], rows: Places, default: int) -> npt.NDArray[Any]:
     """Entries of a column by row; the default where there is no row."""
+    if len(column) and (rows >= 0).all():
+        return column[rows]
     if not len(column):
         return np.full(len(rows), default, np.int64)
     return np.where(rows >= 0, column[np.maximum(rows, 0)], np.array(default, column.dtype))

@@ -58,7 +58,7 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
 
 
 def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    if texts.n_unique() == 1:
+    if (texts == texts[0]).all():
         return (str(texts[0]),), np.zeros(len(texts), np.int64)
     names = tuple(texts.unique().sort().to_list())
     places = {name: place for place, name in enumerate(names)}

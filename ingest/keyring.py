@@ -9,6 +9,7 @@ from typing import NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+
 from ingest.ciphers import Cipher, Ciphers
 from ingest.key_files import parse_clear
 from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from ingest.dlms.layout import Layout
 from ingest.enrolment import MeterKind
-from ingest.meaning import Meaning, understand
-from ingest.meter_types import MeterTypes
+from ingest.meaning import Meaning, Name, find_name, understand
+from ingest.meter_types import MeterType, MeterTypes
 from ingest.plans import Plan, make_plan
 from schemas.codes import Channel
 
@@ -30,6 +30,14 @@ class Known(NamedTuple):
     quirks: frozenset[str]
     meaning: Meaning
     plans: dict[_KindKey, Plan]
+    names: dict[str, Name | None]  # by meter type: where the message names its meter
+
+    def name_for(self, meter_type: MeterType) -> tuple[Name | None, "Known"]:
+        """Where messages of this layout name their meter, and this layout with that known."""
+        if meter_type.name in self.names:
+            return self.names[meter_type.name], self
+        name = find_name(self.meaning, meter_type)
+        return name, self._replace(names={**self.names, meter_type.name: name})
 
     def plan_for(self, kind: MeterKind, types: MeterTypes) -> tuple[Plan, "Known"]:
         """The plan for meters of a kind, and this layout with that plan known."""
@@ -65,7 +73,7 @@ class Learned(NamedTuple):
         for known in self.by_shape.get((layout.length, quirks), ()):
             if known.layout is layout:
                 return known
-        return Known(layout, quirks, understand(layout, types), {})
+        return Known(layout, quirks, understand(layout, types), {}, {})
 
     def with_used(self, used: Iterable[Known]) -> "Learned":
         """The same, these layouts first, the least recently used beyond the bounds forgotten."""

@@ -4,9 +4,14 @@ A plan depends on structure bytes alone, never on what a slot holds. Every numbe
 of the profile, or counted in a refusal: none vanishes.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from ingest.blocks import CHANNEL_CODE
 from ingest.channels import quantity_of
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import SIGNED, UNSIGNED, Node
@@ -15,6 +20,8 @@ from ingest.event_plans import EventPlan, plan_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
+from ingest.slots import Slots, slots_of
+from ingest.spans import Flags, Places
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
@@ -39,6 +46,32 @@ class Cell(NamedTuple):
     milli: int | None = None
 
 
+class Cells(NamedTuple):
+    """The values of a message, and what cutting them takes."""
+
+    each: tuple[Cell, ...]
+    cut: Places  # places of those that are cut from the bytes
+    slots: Slots  # of those
+    power: Places  # of those
+    channel: npt.NDArray[np.uint8]
+    constant: Places  # by cell: its value where it is not cut and not null
+    null: Flags
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> "Cells":
+        """These cells, in order."""
+        cut = [place for place, cell in enumerate(cells) if cell.power is not None]
+        return cls(
+            tuple(cells),
+            np.array(cut, np.int64),
+            slots_of([cells[place].node for place in cut]),
+            np.array([cells[place].power for place in cut], np.int64),
+            np.array([CHANNEL_CODE[cell.channel] for cell in cells], np.uint8),
+            np.array([cell.milli or 0 for cell in cells], np.int64),
+            np.array([cell.power is None and cell.milli is None for cell in cells], np.bool_),
+        )
+
+
 class Refusal(NamedTuple):
     """Values of every message of the layout that cannot become rows."""
 
@@ -53,7 +86,7 @@ class Plan(NamedTuple):
 
     date_time_at: int | None
     clock: Node | None
-    cells: tuple[Cell, ...]
+    cells: Cells
     profile: Profile | None
     events: EventPlan
     refusals: tuple[Refusal, ...]
@@ -74,7 +107,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     return Plan(
         meaning.layout.located.date_time_at,
         _clock(meaning, named, meter_type),
-        tuple(each for each in read if isinstance(each, Cell)),
+        Cells.of([each for each in read if isinstance(each, Cell)]),
         profile if isinstance(profile, Profile) else None,
         events,
         _merged(refusals),

@@ -9,7 +9,7 @@ from ingest.dlms.layout import DELTAS, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.meaning import Rows
 from ingest.meter_types import MeterType
-from ingest.slots import Grid, grid_of
+from ingest.slots import Grid, Slots, grid_of, slots_of
 from schemas.codes import Channel
 
 _CLOCK_AND_STATUS: Final = 2
@@ -33,6 +33,8 @@ class Profile(NamedTuple):
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
     value_grid: Grid | None
+    status_slots: Slots  # of those that are sent, in order
+    value_slots: Slots
 
     @property
     def clocked(self) -> tuple[int, ...]:
@@ -81,6 +83,8 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         grid_of([row[:1] for row in padded]),
         grid_of([row[1:_CLOCK_AND_STATUS] for row in padded]),
         None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),
+        slots_of([row[1] for row in padded if row[1] is not None]),
+        slots_of([node for row in values for node in row if node is not None]),
     )
 
 

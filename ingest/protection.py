@@ -3,8 +3,8 @@
 A tag of 12 bytes is verified with the one-shot AES-GCM of the library, which knows tags of 16 only: encrypting the
 plaintext gives the full tag, whose first 12 bytes are compared. The plaintext comes from the key stream, which counter
 mode makes of nothing but key, title and counter: one call of the library a key makes it for all its messages, and one
-exclusive or takes it off the whole batch. So a message costs one AES-GCM call; one streaming decryption, which sets up a
-context a message, costs five. The plaintext of a message is used only after its tag was found right.
+exclusive or takes it off the whole batch. So a message costs one AES-GCM call; a streaming decryption, which sets up
+a context a message, costs as much as five. The plaintext of a message is used only after its tag was found right.
 """
 
 from typing import Final, NamedTuple
@@ -49,6 +49,9 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     """
     rows = faults.usable()
     rows = rows[headers.ciphered[rows]]
+    if not len(rows):
+        nobody = np.zeros(len(apdus.start), np.bool_)
+        return Opened(apdus, headers, np.full(len(nobody), NO_KEY, np.int64), nobody, nobody.astype(np.uint64))
     first, count = keyring.spans(headers.title[rows], headers.control[rows] & BROADCAST > 0)
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
@@ -109,7 +112,7 @@ class _Attempt(NamedTuple):
 
 
 def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -> tuple[Octets, Places, Flags]:
-    """Plaintext by block, the key row that gave it (`NO_KEY` where none fits), and whether nothing speaks against it."""
+    """Plaintext by block, the key row that gave it (`NO_KEY` where none fits), whether nothing speaks against it."""
     messages = len(first)
     plain = np.zeros((int(sealed.block[-1]), _BLOCK_OCTETS), np.uint8)
     key_row = np.full(messages, NO_KEY, np.int64)

@@ -1,13 +1,12 @@
 """Everything that a plan finds in its messages: reads here, rows of profiles and events beside."""
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
-from ingest.blocks import CHANNEL_CODE, NO_TIME, Cut, Quantities, Refused, Texts
+from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts
 from ingest.event_cut import cut_events, quiet_alarms, untimed
 from ingest.faults import REASON_CODE
-from ingest.plans import Cell, Plan
+from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
 from ingest.scaling import to_milli
 from ingest.slots import Group, cut_numbers
@@ -28,63 +27,62 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         refused += profile.refused
         newest = profile.newest
     times = believed_times(plan, group, plan.clock, newest)
-    if plan.cells:
+    if plan.cells.each:
         block, inexact = cut_reads(plan.cells, group, times, texts)
         reads.append(block)
         refused += inexact
     for alarm in plan.events.alarms:
         quiet = quiet_alarms(alarm, group)
         zero = Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0)
-        reads.append(cut_reads((zero,), group, times, texts)[0].take(quiet))
+        reads.append(cut_reads(Cells.of([zero]), group, times, texts)[0].take(quiet))
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
     return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own)
 
 
-def cut_reads(cells: Sequence[Cell], group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:
+def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:
     """The reads of these cells, and how many of each message are no whole thousandths."""
-    shape = (len(group.message), len(cells))
-    milli = np.zeros(shape, np.int64)
-    inexact: Flags | None = None
-    cut = [place for place, cell in enumerate(cells) if cell.power is not None]
-    numbers, beyond = cut_numbers(group.octets, [cells[place].node for place in cut])
-    powers = np.array([cells[place].power for place in cut], np.int64)
-    for power in np.unique(powers).tolist():
-        columns = np.flatnonzero(powers == power)
-        places = np.array(cut)[columns]
-        milli[:, places], wrong = to_milli(numbers[:, columns], power)
-        if wrong is not None:
-            inexact = np.zeros(shape, np.bool_) if inexact is None else inexact
-            inexact[:, places] = wrong
-    if beyond is not None:
-        inexact = np.zeros(shape, np.bool_) if inexact is None else inexact
-        inexact[:, cut] |= beyond
-    for place, cell in enumerate(cells):
-        if cell.power is None:
-            milli[:, place] = cell.milli or 0
+    milli, inexact = _millis(cells, group)
     block = Quantities(
         group.message,
         times.at[:, None],
         times.status[:, None],
         np.zeros(len(group.message), np.int32),
         milli[:, None, :],
-        np.array([CHANNEL_CODE[cell.channel] for cell in cells], np.uint8),
-        np.array([texts.code(cell.obis) for cell in cells], np.int32),
-        _unknown(cells, shape),
+        cells.channel,
+        np.array([texts.code(cell.obis) for cell in cells.each], np.int32),
+        np.broadcast_to(cells.null, milli.shape)[:, None, :] if cells.null.any() else None,
         None if inexact is None else ~inexact[:, None, :],
     )
     if inexact is None:
         return block, []
-    at, detail = cells[0].node.at, "not a whole number of thousandths in 63 bits"
+    at, detail = cells.each[0].node.at, "not a whole number of thousandths in 63 bits"
     wrong_values = inexact.sum(axis=1)
     rows = np.flatnonzero(wrong_values)
     reason = REASON_CODE[RejectReason.SCALING]
     return block, [Refused(group.message[rows], reason, at, wrong_values[rows], detail)]
 
 
-def _unknown(cells: Sequence[Cell], shape: tuple[int, int]) -> Flags | None:
-    nulls = np.array([cell.power is None and cell.milli is None for cell in cells])
-    return np.broadcast_to(nulls, shape)[:, None, :] if nulls.any() else None
+def _millis(cells: Cells, group: Group) -> tuple[npt.NDArray[np.int64], Flags | None]:
+    """Thousandths by message and cell, and where they are not exact: None where they are everywhere."""
+    numbers, beyond = cut_numbers(group.octets, cells.slots)
+    powers = np.unique(cells.power).tolist()
+    if len(powers) == 1 and len(cells.cut) == len(cells.each):
+        milli, wrong = to_milli(numbers, powers[0])
+        if beyond is None:
+            return milli, wrong
+        return milli, beyond if wrong is None else beyond | wrong
+    milli = np.tile(cells.constant, (len(group.message), 1))
+    inexact = np.zeros(milli.shape, np.bool_)
+    for power in powers:
+        columns = np.flatnonzero(cells.power == power)
+        places = cells.cut[columns]
+        milli[:, places], wrong = to_milli(numbers[:, columns], power)
+        if wrong is not None:
+            inexact[:, places] = wrong
+    if beyond is not None:
+        inexact[:, cells.cut] |= beyond
+    return milli, inexact if inexact.any() else None
 
 
 def _refused(reason: RejectReason, at: int, detail: str, group: Group, values: int) -> Refused:

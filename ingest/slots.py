@@ -70,43 +70,75 @@ def cut_grid(octets: Octets, grid: Grid) -> tuple[npt.NDArray[np.int64], Flags |
     return _to_int64(view)
 
 
-def cut_numbers(octets: Octets, nodes: Sequence[Node]) -> tuple[npt.NDArray[np.int64], Flags | None]:
-    """The numbers in these slots by message and node; and which exceed 63 bits, None where none does."""
-    numbers = np.zeros((len(octets), len(nodes)), np.int64)
-    beyond: Flags | None = None
+class Slots(NamedTuple):
+    """Where a list of numbers lies: runs of one type at even distances, and those that are the learned message's."""
+
+    numbers: int
+    runs: tuple[tuple[int, Grid], ...]  # place of the first, and a grid of one row
+    constants: tuple[tuple[int, int], ...]  # place and value
+
+
+def slots_of(nodes: Sequence[Node]) -> Slots:
+    """The slots of these numbers."""
+    runs: list[tuple[int, Grid]] = []
+    constants: list[tuple[int, int]] = []
     for place, node in enumerate(nodes):
-        over: Flags | bool | None
-        if node.placed:
-            cut, over = _to_int64(_view(octets, node.at, (len(octets),), (), dtype_of(node)))
-            numbers[:, place] = cut
+        if not node.placed:
+            constants.append((place, node.value if isinstance(node.value, int) else 0))
+            continue
+        first, run = runs[-1] if runs else (0, None)
+        step = 0 if run is None else node.at - (run.at + (run.columns - 1) * run.column_step)
+        follows = run is not None and first + run.columns == place and dtype_of(node) == run.dtype
+        if run is not None and follows and (run.columns == 1 or step == run.column_step):
+            runs[-1] = (first, run._replace(columns=run.columns + 1, column_step=step))
         else:
-            value = node.value if isinstance(node.value, int) else 0
-            numbers[:, place] = min(value, _INT64_MAX)
-            over = True if value > _INT64_MAX else None
+            runs.append((place, Grid(node.at, 1, 0, 1, 0, dtype_of(node))))
+    return Slots(len(nodes), tuple(runs), tuple(constants))
+
+
+def cut_numbers(octets: Octets, slots: Slots) -> tuple[npt.NDArray[np.int64], Flags | None]:
+    """The numbers in these slots by message and place; and which exceed 63 bits, None where none does."""
+    if len(slots.runs) == 1 and not slots.constants:
+        whole, over = cut_grid(octets, slots.runs[0][1])
+        return whole[:, 0, :], None if over is None else over[:, 0, :]
+    numbers = np.zeros((len(octets), slots.numbers), np.int64)
+    beyond = np.zeros(numbers.shape, np.bool_)
+    for place, run in slots.runs:
+        columns = slice(place, place + run.columns)
+        cut, over = cut_grid(octets, run)
+        numbers[:, columns] = cut[:, 0, :]
         if over is not None:
-            beyond = np.zeros(numbers.shape, np.bool_) if beyond is None else beyond
-            beyond[:, place] = over
-    return numbers, beyond
+            beyond[:, columns] = over[:, 0, :]
+    for place, value in slots.constants:
+        numbers[:, place], beyond[:, place] = min(value, _INT64_MAX), value > _INT64_MAX
+    return numbers, beyond if beyond.any() else None
 
 
 def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
     """The date-times of one column of a grid, by message and row."""
-    words = _view(
-        group.octets, grid.at, (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4), ">u4"
-    ).astype(np.uint32)
-    zones = Zones(np.repeat(group.zones.code, grid.rows), group.zones.names)
-    clocks = read_clocks(words.reshape(-1, _DATE_TIME_WORDS), zones, inverted=inverted)
-    return Clocks._make(column.reshape(len(group.octets), grid.rows) for column in clocks)
+    shape, steps = (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4)
+    return _clocks_of(_view(group.octets, grid.at, shape, steps, ">u4"), group.zones, inverted=inverted)
 
 
 def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     """The date-time in one slot, by message."""
     if node.placed:
-        words = _view(group.octets, node.at, (len(group.octets), _DATE_TIME_WORDS), (4,), ">u4").astype(np.uint32)
+        words = _view(group.octets, node.at, (len(group.octets), 1, _DATE_TIME_WORDS), (0, 4), ">u4")
     else:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
-        words = np.tile(np.frombuffer(octets, ">u4").astype(np.uint32), (len(group.octets), 1))
-    return read_clocks(words, group.zones, inverted=inverted)
+        words = np.broadcast_to(np.frombuffer(octets, ">u4"), (len(group.octets), 1, _DATE_TIME_WORDS))
+    return Clocks._make(column[:, 0] for column in _clocks_of(words, group.zones, inverted=inverted))
+
+
+def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
+    """Date-times by message and row. Where all messages say the same, as a fleet's that push on the hour, read once."""
+    messages, rows, _ = words.shape
+    raw = words.view(words.dtype.newbyteorder("="))
+    alike = messages > 1 and (raw == raw[:1]).all() and (zones.code == zones.code[0]).all()
+    first = slice(0, 1) if alike else slice(None)
+    sent = words[first].astype(np.uint32).reshape(-1, _DATE_TIME_WORDS)
+    clocks = read_clocks(sent, Zones(np.repeat(zones.code[first], rows), zones.names), inverted=inverted)
+    return Clocks._make(np.broadcast_to(column.reshape(-1, rows), (messages, rows)) for column in clocks)
 
 
 def cut_text_octets(octets: Octets, node: Node) -> Octets:

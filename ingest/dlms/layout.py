@@ -26,6 +26,7 @@ DELTAS: Final = frozenset(
 )
 STRINGS: Final = frozenset((Tag.OCTET_STRING, Tag.VISIBLE_STRING))
 LOGICAL_NAME_OCTETS: Final = 6
+WORD_OCTETS: Final = 8
 _MAX_GROUP_A: Final = 15  # Blue Book 7.3: groups of media; text of six letters begins above it
 _INVOKE_ID: Final = (1, 5)
 
@@ -91,6 +92,9 @@ class Layout(NamedTuple):
     structure: npt.NDArray[np.int64]  # ascending places of the structure bytes
     octets: npt.NDArray[np.uint8]  # what stands there
     located: Located  # the message from which it was learned
+    wanted: npt.NDArray[np.uint64]  # the same as words of a padded message, zeros elsewhere
+    relevant: npt.NDArray[np.uint64]  # the bits of those words that are structure
+    names: tuple[Node, ...]  # strings of a length of `fixed` that are slots: with another text it is another layout
 
 
 def locate(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Located:
@@ -129,7 +133,17 @@ def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
         free[at:stop] = True
     octets = np.frombuffer(apdu, np.uint8)
     structure = np.flatnonzero(~free)
-    return Layout(len(apdu), structure, octets[structure], located)
+    width = max(-(-len(apdu) // WORD_OCTETS), 1) * WORD_OCTETS
+    wanted, relevant = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
+    wanted[structure], relevant[structure] = octets[structure], 0xFF
+    lengths = {len(text) for text in fixed}
+    names = tuple(
+        node
+        for node in located.body.leaves()
+        if node.tag in STRINGS and node.placed and node.stop - node.at in lengths
+    )
+    words = (wanted.view(np.uint64), relevant.view(np.uint64))
+    return Layout(len(apdu), structure, octets[structure], located, *words, names)
 
 
 def _placed(data: Data, place: Place, nodes: dict[int, Node]) -> Node:
