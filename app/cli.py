@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 import typer.exceptions
 
+from app.allocator import keep_freed_memory
 from app.commands import REGISTER
 from schemas.errors import AmiError, ContractError
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; those of the process where None.
     """
+    keep_freed_memory()
     try:
         code = ami(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except typer.exceptions.TyperException as error:

@@ -34,6 +34,7 @@ from gurux_dlms import GXByteBuffer, GXReplyData
 from gurux_dlms.enums import InterfaceType, Security
 from gurux_dlms.secure import GXDLMSSecureClient
 
+from app.allocator import keep_freed_memory
 from ingest.blocks import Texts
 from ingest.clocks import Zones
 from ingest.decode import decode_frames
@@ -308,6 +309,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--largest", type=int, default=1_000_000)
     chosen = options.parse_args()
+    keep_freed_memory()  # as the command does
     plain = hourly_batch(chosen.messages, ciphered=False)
     sealed = hourly_batch(chosen.messages, ciphered=True)
     found = compare("plain", plain, {"dlms-cosem": dlms_cosem_plain, "gurux-dlms": gurux}, chosen.rounds)
