@@ -70,7 +70,7 @@ def assemble_quantities(
     if any(block.unknown is not None for block in blocks):
         milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
     columns = _provenance(blocks, senders) | {
-        "channel": _CHANNELS.gather(_joined([_by_column(block, block.channel) for block in blocks])),
+        "channel": _gathered(_CHANNELS, _joined([_by_column(block, block.channel) for block in blocks])),
         "obis": _obis(blocks, obis),
         "value_milli": milli,
         "status": pl.Series(_joined([_by_row(block, block.status) for block in blocks])),
@@ -169,7 +169,7 @@ def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.
     return by_value | {
         "topic": _topics(blocks, senders.topic, rows),
         "received_at": by_value["received_at"].cast(UTC_US),
-        "meter_id": senders.names.gather(by_value["meter_id"]),
+        "meter_id": senders.names.gather(by_value["meter_id"].cast(pl.UInt32)),
     }
 
 
@@ -189,7 +189,11 @@ def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
     if not obis:
         return nulls(pl.String(), sum(_rows(block) for block in blocks))
     codes = _joined([_by_column(block, block.obis) for block in blocks])
-    return pl.Series([*obis, None], dtype=pl.String).gather(np.where(codes < 0, len(obis), codes))
+    return _gathered(pl.Series([*obis, None], dtype=pl.String), codes % (len(obis) + 1))  # -1 is the last
+
+
+def _gathered(values: pl.Series, places: npt.NDArray[np.integer]) -> pl.Series:
+    return values.gather(pl.Series(places).cast(pl.UInt32))  # the type that polars gathers by
 
 
 def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
