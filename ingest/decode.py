@@ -65,7 +65,7 @@ class Decoded(NamedTuple):
     """Everything that a batch of messages yields.
 
     `messages`: RAW_FRAMES as they came, with `system_title` (hex) and `counter` where a message has them.
-    `seen`: REPLAY_WINDOWS rows of the counters that this batch added. `windows`: the windows after it. `learned`: the
+    `seen`: REPLAY_WINDOWS rows of what this batch added to the windows. `windows`: the windows after it. `learned`: the
     layouts met so far, for the next batch.
     """
 
@@ -198,7 +198,7 @@ def _decoded(
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
         frames.with_columns(system_title=titles, counter=counters),
-        _seen(frames, judged.seen, (titles, key_names, counters), (opened, received)),
+        _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
     )
 
@@ -242,12 +242,13 @@ def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, pl.Series]:
 
 def _seen(
     frames: pl.DataFrame,
-    rows: Places,
-    names: tuple[pl.Series, pl.Series, pl.Series],
+    judged: Judged,
+    names: tuple[pl.Series, pl.Series],
     arrived: tuple[Opened, Micros],
 ) -> pl.DataFrame:
-    titles, key_names, counters = names
+    titles, key_names = names
     opened, received = arrived
+    rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
     saved = received[rows]
@@ -257,7 +258,7 @@ def _seen(
         "offset",
         system_title=titles.gather(rows),
         key_id=key_names.gather(rows),
-        counter=counters.gather(rows),
+        counter=pl.Series(judged.counter),
         digest=pl.Series(opened.digest[rows]),
         saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
     )

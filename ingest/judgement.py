@@ -10,17 +10,22 @@ from ingest import replay_table as verdict
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
-from ingest.replay import Streams, Windows
+from ingest.replay import Streams, Windows, marked_reused
 from ingest.spans import Flags, Places
 from schemas.codes import RejectReason
 
 
 class Judged(NamedTuple):
-    """Verdicts of the replay windows by message."""
+    """Verdicts of the replay windows by message.
+
+    `seen`: messages that moved their window, with what REPLAY_WINDOWS keeps of each in `counter`: its counter, or that
+    it was used twice (`replay.marked_reused`).
+    """
 
     is_copy: Flags
     is_late: Flags
     seen: Places
+    counter: npt.NDArray[np.int64]
     windows: Windows
 
 
@@ -40,7 +45,7 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
-        return Judged(is_copy, is_late, rows, windows)
+        return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)
     lanes, lane = _numbered(frames["topic"].gather(rows))
     names, key = _numbered(key_names.gather(rows))
     headers = opened.headers
@@ -48,10 +53,14 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     verdicts, after = windows.judge(streams)
     faults.record(rows[verdicts == verdict.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
     faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
+    held = rows[verdicts == verdict.QUARANTINED]
+    faults.record(held, RejectReason.QUARANTINED, 0, "a counter of this key was used twice: the key proves nothing")
     is_copy[rows[verdicts == verdict.COPY]] = True
     is_late[rows[verdicts == verdict.LATE]] = True
-    seen = rows[(verdicts == verdict.FRESH) | (verdicts == verdict.LATE)]
-    return Judged(is_copy, is_late, seen, after)
+    moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))
+    seen = rows[moved]
+    counter = np.where(verdicts[moved] == verdict.REUSE, marked_reused(headers.counter[seen]), headers.counter[seen])
+    return Judged(is_copy, is_late, seen, counter, after)
 
 
 def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:

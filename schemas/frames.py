@@ -303,7 +303,7 @@ REPLAY_WINDOWS: Final = Frame(
             "offset": pl.Int64(),  # of the message that carried the counter
             "system_title": pl.String(),  # hex, lower case
             "key_id": pl.String(),
-            "counter": pl.Int64(),  # a verified invocation counter
+            "counter": pl.Int64(),  # a verified invocation counter; -1 - counter where it was used twice: quarantine
             "digest": pl.UInt64(),  # tells a copy of the message from another one of the same counter
             "saved_at": UTC_US,
         }

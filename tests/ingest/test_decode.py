@@ -284,13 +284,13 @@ def test_a_copy_is_counted_a_reuse_and_a_replay_are_alarmed_and_a_late_reading_i
     first = decode(sealed(apdu, 100))
     again = decode(
         sealed(apdu, 100),
-        sealed(notification(interval_rows(usual_rows(values=(1, 1)))), 100),
         sealed(apdu, 99),
         sealed(event("0.0.96.11.0.255", u32(1)), 98),
         sealed(apdu, 3),
+        sealed(notification(interval_rows(usual_rows(values=(1, 1)))), 100),
         windows=first.windows,
     )
-    assert reasons(again) == ["nonce_reuse", "replay", "replay"]
+    assert reasons(again) == ["replay", "replay", "nonce_reuse"]
     assert again.counts[:4] == (5, 1, 3, 1)
     assert again.rejects["key_id"].to_list() == ["guek/1"] * 3
 
