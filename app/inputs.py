@@ -51,6 +51,19 @@ def configured_keyring(keys: Keys) -> Keyring:
     return Keyring(load_book(Path(keys.file), kek))
 
 
+def parse_sender(text: str | None) -> bytes | None:
+    """The system title of `--sender`.
+
+    Raises:
+        ContractError: Not 16 hexadecimal digits.
+    """
+    if text is None:
+        return None
+    if len(text) != 16 or not set(text) <= set("0123456789abcdefABCDEF"):
+        raise ContractError(f"--sender {text}: a system title has 16 hexadecimal digits")
+    return bytes.fromhex(text)
+
+
 def load_types(file: Path | None) -> MeterTypes:
     """The built-in meter types, and those of a file beside and before them."""
     if file is None:

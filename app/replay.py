@@ -57,7 +57,8 @@ def replay_rejects(
         policy: For those that still fail.
         at: When they count as resolved.
     """
-    messages = rejects.select(RAW_FRAMES.schema.names()).unique(PLACE, keep="first").sort(PLACE)
+    known = rejects.select(*RAW_FRAMES.schema.names(), sender="system_title")
+    messages = known.unique(PLACE, keep="first").sort(PLACE)
     decoded = _decode(store, registry, messages)
     failing = decoded.rejects.select(PLACE).unique().sort(PLACE)
     stopped_at = None

@@ -11,6 +11,7 @@ key has made. Messages that were encrypted without a tag move no window.
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ingest.arrival import receive
@@ -38,7 +39,8 @@ from ingest.protection import Opened, open_all
 from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
 from ingest.spans import Flags, Places, Spans
-from ingest.titles import titles_to_hex
+from ingest.titles import titles_from_hex, titles_to_hex
+from ingest.wrapped_keys import open_wrapped
 from schemas.codes import RejectReason
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 
@@ -93,7 +95,8 @@ def decode_frames(
     """Rows of every message, or why it has none.
 
     Args:
-        frames: RAW_FRAMES, in order of arrival.
+        frames: RAW_FRAMES, in order of arrival. A further column `sender` (hex, may be null) is the system title that
+            the link knows: APDUs ciphered by service carry none.
         keyring: Meter keys.
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
@@ -112,10 +115,12 @@ def decode_frames(
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
     apdus, signer = receive(payloads, rules, faults)
-    headers = read_headers(apdus, faults, signer)
+    headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
     check_policy(headers, by_title, enrolment, keyring, faults)
     opened = open_all(apdus, headers, keyring, faults)
+    if headers.wrapped:
+        opened = open_wrapped(apdus, headers, keyring, opened, faults)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
@@ -125,6 +130,10 @@ def decode_frames(
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
     return _decoded(frames, (opened, key_names), judged, read, (kept, faults, enrolment))
+
+
+def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:
+    return titles_from_hex(frames["sender"].fill_null("0" * 16)) if "sender" in frames.columns else None
 
 
 class _Kept(NamedTuple):
@@ -197,7 +206,7 @@ def _decoded(
         dirty_days(lives, enrolment),
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
-        frames.with_columns(system_title=titles, counter=counters),
+        frames.drop("sender", strict=False).with_columns(system_title=titles, counter=counters),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
     )

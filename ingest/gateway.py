@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import polars as pl
 
-from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from schemas.errors import TransientError
@@ -207,9 +207,13 @@ class Gateway:
         port = self._transport.get_extra_info("sockname")[1]
         return _kernel_drops(port)
 
-    def take(self, message: bytes, peer: str, *, over_udp: bool) -> None:
-        """Take a message over: from here on it is held until Kafka has it."""
+    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> None:
+        """Take a message over: from here on it is held until Kafka has it.
+
+        `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
+        """
         topic = lane_of(message, over_udp=over_udp)
+        message = with_sender(message, title)
         self.counts.messages[topic] += 1
         self.counts.octets += len(message)
         self._held += len(message)
@@ -254,6 +258,7 @@ class Gateway:
     async def _read(self, reader: asyncio.StreamReader, cutter: StreamCutter, peer: str) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        title = b""  # of the connection's latest message that carries one
         while not cutter.lost_step:
             await self._room.wait()
             limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
@@ -266,7 +271,8 @@ class Gateway:
             if messages:
                 begun = loop.time()
             for message in messages:
-                self.take(message, peer, over_udp=False)
+                title = title_of(message) or title
+                self.take(message, peer, over_udp=False, title=title)
         self.counts.cut_short += 1
 
 

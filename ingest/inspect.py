@@ -1,5 +1,6 @@
 """Explain messages: what `ami inspect` prints, one object a message, without replay or enrolment policy."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,10 @@ class KeySource(Protocol):
         """Keys that may have protected a message of that sender, newest first; none where it is not known."""
         ...
 
+    def masters(self, system_title: bytes) -> Sequence[bytes]:
+        """Master keys of that sender, newest first: keys come wrapped under them."""
+        ...
+
     @property
     def signers(self) -> Mapping[bytes, bytes]:
         """Public key by system title of those that sign."""
@@ -54,6 +59,7 @@ class _Known(NamedTuple):
     keys: KeySource | None
     quirk_sets: Sequence[frozenset[str]]
     templates: Sequence[Template] = ()
+    sender: bytes | None = None
 
 
 def inspect_bytes(
@@ -63,6 +69,7 @@ def inspect_bytes(
     hex_lines: bool,
     keyring: KeySource | None = None,
     types: MeterTypes | None = None,
+    sender: bytes | None = None,
 ) -> list[dict[str, Json]]:
     """The messages of one file, explained in input order.
 
@@ -73,6 +80,7 @@ def inspect_bytes(
         keyring: Keys by system title; without a key an object holds the header and an error `key_unknown`.
         types: Meter types whose quirks are tried, in their order, where the strict reading fails: no message names its
             type. The quirks that helped are in `quirks`. Their templates name the values of compact data.
+        sender: System title that the link knows, for APDUs ciphered by service, which carry none.
 
     Returns:
         An object for each message, or for each line that cannot be one: `file`, `frame` (ordinal from 0), `frames`,
@@ -80,7 +88,7 @@ def inspect_bytes(
         was verified), `date_time` (ISO 8601 UTC), `clock_status`, `quirks`, and `data` with `values`, or `error`
         {`reason`, `at`: byte of the message}. What the message does not hold is null.
     """
-    known = _Known(keyring, _quirk_sets(types), _templates(types))
+    known = _Known(keyring, _quirk_sets(types), _templates(types), sender)
     messages = _hex_messages(data) if hex_lines else iter(split_messages(data))
     return [{"file": file, "frame": frame, **_inspected(message, known)} for frame, message in enumerate(messages)]
 
@@ -175,9 +183,10 @@ def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -
 def _decoded(apdu: bytes, explained: dict[str, Json], known: _Known) -> apdus.Apdu:
     if not is_ciphered(apdu):
         return _decode(apdu, known.quirk_sets)
-    header = read_header(apdu)
+    header = read_header(apdu, known.sender)
     _explain_header(header, explained)
-    decoded = _open(apdu, header, _keys_of(header, known.keys), known.quirk_sets)
+    candidates = _keys_of(header, known.keys)
+    decoded = _open(apdu, header, candidates, known)
     explained["authenticated"] = explained["authenticated"] or header.authenticated
     return decoded
 
@@ -233,22 +242,28 @@ def _keys_of(header: SecurityHeader, keys: KeySource | None) -> Sequence[KeyPair
     return keys.candidates(header.system_title, broadcast=header.broadcast)
 
 
-def _open(
-    apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], quirk_sets: Sequence[frozenset[str]]
-) -> apdus.Apdu:
+def _open(apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], known: _Known) -> apdus.Apdu:
     # During a rotation two keys are valid. Without a tag only the content can tell which of them was meant.
     failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no key for this system title")
-    for pair in candidates:
+    masters: Sequence[bytes | None] = (None,)
+    if header.brings_key and known.keys is not None and header.system_title is not None:
+        masters = known.keys.masters(header.system_title) or masters
+    for pair, master in itertools.product(candidates, masters):
         try:
-            plain = unprotect(apdu, header, pair.ek, pair.ak)
+            plain = unprotect(apdu, header, pair.ek, pair.ak, master)
         except ProtocolError as error:
-            failure = error
+            failure = _likelier(failure, error)
             continue
         try:
-            return _decode(plain, quirk_sets)
+            return _decode(plain, known.quirk_sets)
         except ProtocolError as error:
             failure = ProtocolError(error.reason, header.content_at + error.at, error.detail)
     raise failure
+
+
+def _likelier(one: ProtocolError, other: ProtocolError) -> ProtocolError:
+    """That a tag does not verify says more than that another key has another length."""
+    return one if one.reason is RejectReason.TAG_MISMATCH else other
 
 
 def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:

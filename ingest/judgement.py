@@ -32,12 +32,13 @@ class Judged(NamedTuple):
 def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
     with_key = np.flatnonzero(opened.key_row != NO_KEY)
-    if not len(with_key):
+    if not len(with_key) and not opened.brought:
         return pl.repeat(None, len(opened.key_row), dtype=pl.String, eager=True)
     names, used = keyring.key_ids(opened.key_row[with_key])
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
-    return pl.Series([*names, None], dtype=pl.String).gather(place)
+    named = pl.Series([*names, None], dtype=pl.String).gather(place)
+    return named.scatter(list(opened.brought), list(opened.brought.values())) if opened.brought else named
 
 
 def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> Judged:

@@ -21,7 +21,8 @@ from schemas.errors import ContractError
 
 CLEAR_COLUMNS: Final = ("system_title", "ek", "ak")
 WRAPPED_COLUMNS: Final = ("system_title", "kind", "version", "status", "ek_wrapped", "ak_wrapped")
-KIND_ORDER: Final = pl.col("kind").replace_strict({name: kind for kind, name in enumerate(KIND_NAMES)})
+_KIND_CODES: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
+KIND_ORDER: Final = pl.col("kind").replace_strict(_KIND_CODES)
 _TITLE_OCTETS: Final = 8
 _KEY_OCTETS: Final = (16, 32)
 _KEY_WANTED: Final = "16 or 32 octets in hex"
@@ -50,7 +51,7 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
     """The rows of a wrapped key file, unwrapped under the KEK.
 
     Args:
-        text: `system_title,kind,version,status,ek_wrapped,ak_wrapped`; kind `guek` or `gbek`, status `active` or
+        text: `system_title,kind,version,status,ek_wrapped,ak_wrapped`; kind `guek`, `gbek` or `kek`, status `active` or
             `revoked`; wrapped keys in hex, 8 octets longer than the keys.
         kek: Key-encrypting key.
 
@@ -160,7 +161,7 @@ def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None, before: in
         _fill(material[:, at : at + half], rows[column], kek, before)
     return KeyRows(
         titles,
-        (rows["kind"] == KIND_NAMES[1]).to_numpy().astype(np.uint8),
+        rows["kind"].replace_strict(_KIND_CODES, return_dtype=pl.UInt8).to_numpy(),
         rows["version"].cast(pl.UInt16).to_numpy(),
         (rows["status"] == "revoked").to_numpy(),
         has_ak,
@@ -170,7 +171,7 @@ def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None, before: in
 
 
 def _check_names(rows: pl.DataFrame, before: int) -> None:
-    _check(rows, "kind", KIND_NAMES, "guek or gbek", before)
+    _check(rows, "kind", KIND_NAMES, ", ".join(KIND_NAMES), before)
     _check(rows, "version", _VERSIONS, "1 to 9999", before)
     _check(rows, "status", ("active", "revoked"), "active or revoked", before)
 

@@ -11,8 +11,10 @@ Titles: TypeAlias = npt.NDArray[np.uint64]
 
 UNICAST: Final = 0
 BROADCAST: Final = 1
-KIND_NAMES: Final = ("guek", "gbek")
-"""Global unicast and global broadcast encryption key; the authentication key (GAK) lies beside either."""
+MASTER: Final = 2
+KIND_NAMES: Final = ("guek", "gbek", "kek")
+"""Global unicast and global broadcast encryption key, beside either the authentication key (GAK); and the meter's
+master key, under which keys come wrapped in messages of general-ciphering."""
 GROUP_TITLE: Final = 0
 """System title 00 x 8 of a broadcast key: the group's key for every meter that has none of its own."""
 
@@ -21,7 +23,7 @@ class KeyRows(NamedTuple):
     """Columns of keys, one row a key. Not for printing: `Keyring` takes them at once."""
 
     titles: Titles  # the 8 octets as one big-endian number
-    kinds: Octets  # UNICAST, BROADCAST
+    kinds: Octets  # UNICAST, BROADCAST, MASTER
     versions: npt.NDArray[np.uint16]  # 1, 2 ...; a higher one is newer
     revoked: npt.NDArray[np.bool_]
     has_ak: npt.NDArray[np.bool_]

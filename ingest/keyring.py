@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ingest.key_files import parse_clear
-from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles
+from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, MASTER, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
 from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
@@ -48,20 +48,22 @@ class Cipher:
 
 
 class _Spans(NamedTuple):
-    """Where the keys of each title stand: unicast keys first, then broadcast keys."""
+    """Where the keys of each title stand: unicast keys first, then broadcast keys, then master keys."""
 
     by_title: Lookup
     first: npt.NDArray[np.int32]
-    split: npt.NDArray[np.int32]
-    stop: npt.NDArray[np.int32]
+    split: npt.NDArray[np.int32]  # first broadcast key
+    stop: npt.NDArray[np.int32]  # first master key
+    end: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, titles: Titles, kinds: Octets) -> "_Spans":
         first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]]) if len(titles) else np.zeros(0, np.int64)
-        stop = np.r_[first[1:], len(titles)] if len(titles) else first
-        broadcast = np.concatenate([[0], np.cumsum(kinds == BROADCAST)])
-        split = stop - (broadcast[stop] - broadcast[first])
-        return cls(Lookup.of(titles[first]), *(column.astype(np.int32) for column in (first, split, stop)))
+        end = np.r_[first[1:], len(titles)] if len(titles) else first
+        broadcast, master = (np.concatenate([[0], np.cumsum(kinds == kind)]) for kind in (BROADCAST, MASTER))
+        stop = end - (master[end] - master[first])
+        split = stop - (broadcast[end] - broadcast[first])
+        return cls(Lookup.of(titles[first]), *(column.astype(np.int32) for column in (first, split, stop, end)))
 
     def of_kind(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
         """First row and number of rows of each title's keys of that kind."""
@@ -151,6 +153,13 @@ class Keyring:
         """Whether each system title has a key of any kind."""
         return self._spans.by_title.find(titles) >= 0
 
+    def masters(self, system_title: bytes) -> tuple[bytes, ...]:
+        """The meter's master keys that are not revoked, newest first."""
+        found = self._spans.by_title.find(_as_number(system_title))
+        at = int(found[0])
+        rows = range(int(self._spans.stop[at]), int(self._spans.end[at])) if at >= 0 else range(0)
+        return tuple(self.keys_at(row).ek for row in rows if not self._revoked[row])
+
     def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
         """The newest key of the meter that is not revoked, else its newest, else None."""
         found = self.candidates(system_title, broadcast=broadcast)
@@ -158,8 +167,7 @@ class Keyring:
 
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> tuple[Keys, ...]:
         """Every key of the meter that may have protected a message, newest first, revoked ones included."""
-        title = np.frombuffer(system_title, ">u8").astype(np.uint64)
-        first, count = self.spans(title, np.array([broadcast]))
+        first, count = self.spans(_as_number(system_title), np.array([broadcast]))
         return tuple(self.keys_at(int(first[0]) + step) for step in range(int(count[0])))
 
     def spans(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
@@ -217,6 +225,10 @@ class Keyring:
     def _pair(self, row: int) -> Octets:
         at = int(self._row[row])
         return cast(Octets, self._wide[-at - 1] if at < 0 else self._material[at])
+
+
+def _as_number(system_title: bytes) -> Titles:
+    return np.frombuffer(system_title, ">u8").astype(np.uint64)
 
 
 def _is_sorted(rows: KeyRows) -> bool:

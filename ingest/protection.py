@@ -7,12 +7,14 @@ sets up a context a message. The plaintext of a message is used only after its t
 """
 
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ingest.dlms.security import AUTHENTICATED, BROADCAST, ENCRYPTED, SUITE_MASK, TAG_OCTETS
+from ingest.dlms.security import AUTHENTICATED, ENCRYPTED, SUITE_MASK, TAG_OCTETS
 from ingest.faults import Faults
 from ingest.keyring import Cipher, Keyring
 from ingest.security_headers import KEY_OCTETS, Headers
@@ -26,6 +28,7 @@ _TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
 _BOTH: Final = AUTHENTICATED | ENCRYPTED
 _NO_TAG: Final = bytes(TAG_OCTETS)
 NO_KEY: Final = -1
+NO_BROUGHT: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class Opened(NamedTuple):
@@ -36,6 +39,7 @@ class Opened(NamedTuple):
     key_row: Places  # row of the keyring that opened it, `NO_KEY` for plain ones
     authenticated: Flags  # its tag has verified
     digest: npt.NDArray[np.uint64]  # first 8 bytes of the tag: tells a copy from a reused counter
+    brought: Mapping[int, str] = NO_BROUGHT  # names of keys that came wrapped in their message
 
 
 def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -> Opened:
@@ -46,7 +50,9 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     """
     rows = faults.usable()
     rows = rows[headers.ciphered[rows]]
-    first, count = keyring.spans(headers.title[rows], headers.control[rows] & BROADCAST > 0)
+    if headers.wrapped:
+        rows = rows[~np.isin(rows, list(headers.wrapped))]
+    first, count = keyring.spans(headers.title[rows], headers.broadcast[rows])
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
     # Messages of one key stand together: its tables are at hand then.

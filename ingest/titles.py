@@ -7,12 +7,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-_HEX_DIGITS: Final = 16
+TITLE_OCTETS: Final = 8
+_HEX_DIGITS: Final = 2 * TITLE_OCTETS
 
 
 def titles_to_hex(titles: npt.NDArray[np.uint64]) -> pl.Series:
     """Each title as 16 hexadecimal digits."""
-    return octets_to_hex(titles.astype(">u8").view(np.uint8).reshape(-1, _HEX_DIGITS // 2))
+    return octets_to_hex(titles.astype(">u8").view(np.uint8).reshape(-1, TITLE_OCTETS))
 
 
 def octets_to_hex(octets: npt.NDArray[np.uint8]) -> pl.Series:
