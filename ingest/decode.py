@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.arrival import receive
+from ingest.arrival import read_p1_telegrams, receive
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -121,6 +121,8 @@ def decode_frames(
     opened = open_all(apdus, headers, keyring, faults)
     if headers.wrapped:
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
+    texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
+    opened = opened._replace(apdus=texts)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()

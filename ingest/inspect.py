@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ingest.dlms import apdu as apdus
+from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import as_notification, is_alarm_telegram
 from ingest.dlms.cosem import channel_of, obis_text
 from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
-from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
+from ingest.dlms.security import SecurityHeader, has_doubled_title, is_ciphered, read_header, undoubled, unprotect
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
-from ingest.meter_types import ALARM_TELEGRAM, MeterTypes
+from ingest.meter_types import ALARM_TELEGRAM, AXDR_QUIRKS, DOUBLED_TITLE, P1_TELEGRAM, MeterTypes
 from ingest.templates import Template, is_compact_data, read_buffer
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
@@ -114,7 +115,7 @@ def _inspected(message: RawMessage, known: _Known) -> dict[str, Json]:
         "quirks": [],
     }
     try:
-        if is_alarm_telegram(message.payload) and any(ALARM_TELEGRAM in quirks for quirks in known.quirk_sets):
+        if is_alarm_telegram(message.payload) and _any_has(ALARM_TELEGRAM, known.quirk_sets):
             _explain_values(apdus.decode_apdu(as_notification(message.payload)), explained, ())
             explained["apdu"], explained["quirks"] = None, [ALARM_TELEGRAM]
             return explained
@@ -153,6 +154,8 @@ def to_json(data: Data) -> Json:
 
 def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> None:
     explained["link"] = link.link
+    if has_doubled_title(link.apdu) and _any_has(DOUBLED_TITLE, known.quirk_sets):
+        link = _undoubled(link)
     explained["quirks"] = _names(link.quirks)
     try:
         explained["apdu"] = APDU_NAMES.get(link.apdu[0]) if link.apdu else None
@@ -165,6 +168,19 @@ def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> No
         raise ProtocolError(error.reason, link.locate(error.at), error.detail) from error
     _explain_values(decoded, explained, known.templates)
     explained["quirks"] = _names((*link.quirks, *decoded.quirks))
+    if P1_TELEGRAM in decoded.quirks:
+        explained["apdu"] = None
+
+
+def _any_has(quirk: str, quirk_sets: Sequence[frozenset[str]]) -> bool:
+    return any(quirk in quirks for quirks in quirk_sets)
+
+
+def _undoubled(link: LinkMessage) -> LinkMessage:
+    """The message without the second length, every other byte where it stood."""
+    (place, octets), *others = link.pieces
+    pieces = ((place, 1), (place + 2, octets - 2), *others) if octets > 1 else link.pieces
+    return link._replace(apdu=undoubled(link.apdu), pieces=pieces, quirks=(*link.quirks, DOUBLED_TITLE))
 
 
 def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -> tuple[bytes, int]:
@@ -267,6 +283,9 @@ def _likelier(one: ProtocolError, other: ProtocolError) -> ProtocolError:
 
 
 def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
+    if p1_telegram.is_p1_telegram(apdu) and _any_has(P1_TELEGRAM, quirk_sets):
+        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu))
+        return telegram._replace(quirks=(P1_TELEGRAM,))
     try:
         return apdus.decode_apdu(apdu)
     except ProtocolError as error:
@@ -276,7 +295,7 @@ def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
             decoded = apdus.decode_apdu(apdu, quirks)
         except ProtocolError:
             continue
-        return decoded._replace(quirks=(*decoded.quirks, *sorted(quirks)))
+        return decoded._replace(quirks=(*decoded.quirks, *sorted(quirks & AXDR_QUIRKS)))
     raise strict
 
 
