@@ -5,7 +5,7 @@ Both are read as columns. A message of an error names the line and the field, ne
 
 import binascii
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
 
 import numpy as np
@@ -69,14 +69,16 @@ def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes) -> KeyRows:
     Raises:
         ContractError: As `parse_wrapped`; lines are counted in the file.
     """
+    return join_rows(_parts(parts, kek))
+
+
+def _parts(parts: Iterable[bytes], kek: bytes) -> Iterator[KeyRows]:
     header = ",".join(WRAPPED_COLUMNS).encode() + b"\n"
-    read: list[KeyRows] = []
     lines = 0
     for number, part in enumerate(parts):
         rows = _read(header + part if number else part, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
-        read.append(_columns(rows, "ek_wrapped", "ak_wrapped", kek, lines))
+        yield _columns(rows, "ek_wrapped", "ak_wrapped", kek, lines)
         lines += rows.height
-    return join_rows(read)
 
 
 def parse_statuses(text: str) -> pl.DataFrame:

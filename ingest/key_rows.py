@@ -1,7 +1,7 @@
 """Rows of keys on their way between files and the keyring: columns, never printed."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -46,20 +46,25 @@ NO_KEYS: Final = KeyRows(
 """An empty book."""
 
 
-def join_rows(parts: Sequence[KeyRows]) -> KeyRows:
-    """The rows of all parts, in order; narrow keys are laid out like wide ones where there are both."""
-    if not parts:
+def join_rows(parts: Iterable[KeyRows]) -> KeyRows:
+    """The rows of all parts, in order; narrow keys are laid out like wide ones where there are both.
+
+    A part is let go of as its columns are joined: millions of keys are in memory once, and one column of them twice.
+    """
+    columns: list[list[npt.NDArray[Any]]] = [[] for _ in KeyRows._fields]
+    for part in parts:
+        for column, values in zip(columns, part, strict=True):
+            column.append(values)
+        del part, values
+    if not columns[0]:
         return NO_KEYS
-    width = max(part.material.shape[1] for part in parts)
-    return KeyRows(
-        np.concatenate([part.titles for part in parts]),
-        np.concatenate([part.kinds for part in parts]),
-        np.concatenate([part.versions for part in parts]),
-        np.concatenate([part.revoked for part in parts]),
-        np.concatenate([part.has_ak for part in parts]),
-        np.concatenate([part.sizes for part in parts]),
-        np.concatenate([_widened(part.material, width) for part in parts]),
-    )
+    width = max(material.shape[1] for material in columns[-1])
+    columns[-1] = [_widened(columns[-1].pop(0), width) for _ in range(len(columns[-1]))]
+    joined = []
+    for column in columns:
+        joined.append(np.concatenate(column))
+        column.clear()
+    return KeyRows._make(joined)
 
 
 def _widened(material: Octets, width: int) -> Octets:
