@@ -14,6 +14,7 @@ from ingest.faults import Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
+from ingest.places import Part, Parts
 from ingest.spans import Flags, Places, Spans
 from ingest.titles import TITLE_OCTETS
 from schemas.codes import RejectReason
@@ -30,7 +31,7 @@ class Received(NamedTuple):
     signer: npt.NDArray[np.uint64]
 
 
-def receive(messages: Spans, rules: Rules, faults: Faults) -> Received:
+def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Received:
     """The APDU of every message; signatures are verified and taken off.
 
     A signature that does not verify is a fault (`signature_mismatch`), and one whose public key is not held
@@ -38,9 +39,12 @@ def receive(messages: Spans, rules: Rules, faults: Faults) -> Received:
     """
     telegrams = _alarm_telegrams(messages, rules)
     apdus = unwrap_all(messages, faults, other=telegrams)
+    parts.note(faults, Part.MESSAGE)
     if len(telegrams):
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
-    return _verified(_undoubled(apdus, rules), rules, faults)
+    verified = _verified(_undoubled(apdus, rules), rules, faults)
+    parts.note(faults, Part.SIGNED_APDU)
+    return verified
 
 
 def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Spans:

@@ -35,6 +35,7 @@ from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.meter_types import BUILT_IN, MeterTypes
+from ingest.places import Located, Part, Parts
 from ingest.protection import Opened, open_all
 from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
@@ -114,14 +115,17 @@ def decode_frames(
     rules = Rules(types, enrolment, keyring, (learned or Learned.nothing()).of_types(types))
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
-    apdus, signer = receive(payloads, rules, faults)
+    parts = Parts(frames.height)
+    apdus, signer = receive(payloads, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
     check_policy(headers, by_title, enrolment, keyring, faults)
     opened = open_all(apdus, headers, keyring, faults)
     if headers.wrapped:
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
+    parts.note(faults, Part.APDU)
     texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
+    located = Located(payloads, headers, parts, (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT))
     opened = opened._replace(apdus=texts)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
@@ -131,7 +135,8 @@ def decode_frames(
     arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received, frames["topic"])
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
-    return _decoded(frames, (opened, key_names), judged, read, (kept, faults, enrolment))
+    parts.note(faults, Part.BODY)
+    return _decoded(frames, (opened, key_names, located), judged, read, (kept, faults, enrolment))
 
 
 def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:
@@ -183,12 +188,12 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
 
 def _decoded(
     frames: pl.DataFrame,
-    opening: tuple[Opened, pl.Series],
+    opening: tuple[Opened, pl.Series, Located],
     judged: Judged,
     read: Interpreted,
     settled: tuple[_Kept, Faults, Enrolment],
 ) -> Decoded:
-    opened, key_names = opening
+    opened, key_names, located = opening
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
     received = frames["received_at"].dt.epoch("us").fill_null(NO_TIME).to_numpy()
@@ -203,7 +208,7 @@ def _decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
         assemble_events(kept.events, senders),
-        assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
+        assemble_rejects(Undecoded(faults, kept.refused, titles, key_names, located), frames),
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,

@@ -17,7 +17,6 @@ from ingest.lookup import Lookup
 from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
 
-
 Rows: TypeAlias = npt.NDArray[np.int32]
 
 

@@ -5,7 +5,11 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ingest.decode import Decoded, decode_frames
 from ingest.inspect import inspect_bytes
@@ -32,7 +36,7 @@ def of_record(value: bytes, registry: pl.DataFrame = PLAIN, ring: Keyring | None
     """What the value of one Kafka message decodes to."""
     raw = frames_of_records(Records("ami.frames.v1", 0, [0], [int(AT.timestamp() * 1000)], [value]))
     raw = raw.with_columns(sender=pl.lit(sender["sender"])) if sender else raw
-    return decode_frames(raw, ring or Keyring.from_csv(KEYS), Windows.empty(), registry)
+    return decode_frames(raw, Keyring.from_csv(KEYS) if ring is None else ring, Windows.empty(), registry)
 
 
 def rows_of(decoded: Decoded) -> list[tuple]:
@@ -49,41 +53,50 @@ def energy_of(said: dict) -> object:
     return next(each["value"] for each in said["values"] if each["obis"] == "1-0:1.8.0.255")
 
 
+def links(apdu: bytes) -> dict[str, bytes]:
+    """The APDU by every link."""
+    short = [hand.wrapper(block) for block in hand.blocks(apdu, 20)]
+    return {
+        "wrapper": hand.wrapper(apdu),
+        "wrapper of odd ports": hand.wrapper(apdu, 0x67, 0x66),
+        **{
+            f"HDLC, client in {len(client)}, server in {len(server)} octets": b"".join(
+                hand.hdlc_segments(apdu, 500, client=client, server=server)
+            )
+            for client, server in itertools.product(GROUPS, GROUPS)
+        },
+        **{f"HDLC in segments of {room}": b"".join(hand.hdlc_segments(apdu, room)) for room in (5, 20, 33, 70)},
+        "HDLC, control 03": hand.hdlc(b"\xe6\xe7\x00" + apdu, control=3),
+        "HDLC, control 10": hand.hdlc(b"\xe6\xe7\x00" + apdu, control=0x10),
+        "HDLC, LLC of the client": hand.hdlc(b"\xe6\xe6\x00" + apdu),
+        "HDLC, segments that share a flag": b"\x7e"
+        + b"\x7e".join(frame[1:-1] for frame in hand.hdlc_segments(apdu, 40))
+        + b"\x7e",
+        "HDLC, a flag inside": hand.hdlc(b"\xe6\xe7\x00" + apdu[:1] + b"\x7e\x7e\x7e\x7e" + apdu[5:]),
+        "M-Bus, one telegram": hand.mbus(apdu)[0],
+        **{f"M-Bus, telegrams of {room}": b"".join(hand.mbus(apdu, room)) for room in (10, 40)},
+        "LLC of the server": b"\xe6\xe7\x00" + apdu,
+        "LLC of the client": b"\xe6\xe6\x00" + apdu,
+        "APDU alone": apdu,
+        "blocks in WPDUs": b"".join(short),
+        "blocks out of order": b"".join((*short[3:], *short[2::-1])),
+        "blocks, some twice": b"".join((short[0], *short[:3], short[1], *short[3:])),
+        "a block a frame, LLC in the first": b"".join(
+            hand.hdlc((b"" if number else b"\xe6\xe7\x00") + block)
+            for number, block in enumerate(hand.blocks(apdu, 30))
+        ),
+        "blocks, each in HDLC segments": b"".join(
+            frame for block in hand.blocks(apdu, 30) for frame in hand.hdlc_segments(block, 9)
+        ),
+        "blocks in M-Bus telegrams": b"".join(hand.mbus(block)[0] for block in hand.blocks(apdu, 30)),
+    }
+
+
 SHORT_BLOCKS = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
-LINKS: dict[str, bytes] = {
-    "wrapper": hand.wrapper(hand.PUSH),
-    "wrapper of odd ports": hand.wrapper(hand.PUSH, 0x67, 0x66),
-    **{
-        f"HDLC, client in {len(client)}, server in {len(server)} octets": b"".join(
-            hand.hdlc_segments(hand.PUSH, 500, client=client, server=server)
-        )
-        for client, server in itertools.product(GROUPS, GROUPS)
-    },
-    **{f"HDLC in segments of {room}": b"".join(hand.hdlc_segments(hand.PUSH, room)) for room in (5, 20, 33, 70)},
-    "HDLC, control 03": hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH, control=3),
-    "HDLC, control 10": hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH, control=0x10),
-    "HDLC, LLC of the client": hand.hdlc(b"\xe6\xe6\x00" + hand.PUSH),
-    "HDLC, segments that share a flag": b"\x7e"
-    + b"\x7e".join(frame[1:-1] for frame in hand.hdlc_segments(hand.PUSH, 40))
-    + b"\x7e",
-    "HDLC, a flag inside": hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH[:1] + b"\x7e\x7e\x7e\x7e" + hand.PUSH[5:]),
-    "M-Bus, one telegram": hand.mbus(hand.PUSH)[0],
-    **{f"M-Bus, telegrams of {room}": b"".join(hand.mbus(hand.PUSH, room)) for room in (10, 40)},
-    "LLC of the server": b"\xe6\xe7\x00" + hand.PUSH,
-    "LLC of the client": b"\xe6\xe6\x00" + hand.PUSH,
-    "APDU alone": hand.PUSH,
-    "blocks in WPDUs": b"".join(SHORT_BLOCKS),
-    "blocks out of order": b"".join((*SHORT_BLOCKS[3:], *SHORT_BLOCKS[2::-1])),
-    "blocks, some twice": b"".join((SHORT_BLOCKS[0], *SHORT_BLOCKS[:3], SHORT_BLOCKS[1], *SHORT_BLOCKS[3:])),
-    "a block a frame, LLC in the first": b"".join(
-        hand.hdlc((b"" if number else b"\xe6\xe7\x00") + block)
-        for number, block in enumerate(hand.blocks(hand.PUSH, 30))
-    ),
-    "blocks, each in HDLC segments": b"".join(
-        frame for block in hand.blocks(hand.PUSH, 30) for frame in hand.hdlc_segments(block, 9)
-    ),
-    "blocks in M-Bus telegrams": b"".join(hand.mbus(block)[0] for block in hand.blocks(hand.PUSH, 30)),
-}
+LINKS = links(hand.PUSH)
+VALUE_AT = len(hand.PUSH) - 11
+BROKEN = links(hand.PUSH[:VALUE_AT] + b"\x07" + hand.PUSH[VALUE_AT + 1 :])
+"""The tag of the value is one that A-XDR does not know."""
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -108,6 +121,48 @@ def test_a_link_cut_short_anywhere_is_a_reject_with_its_bytes_and_takes_nothing_
     if "alone" not in name and not name.startswith("LLC"):  # these have no length of their own
         decoded = of_record(value + good)
         assert [milli for *_, milli in rows_of(decoded)] == [hand.VALUE * 1000, 1000]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_reject_names_the_byte_of_its_own_payload_as_inspect_does(name: str) -> None:
+    decoded = of_record(BROKEN[name])
+    (said,) = inspected(BROKEN[name])
+    assert decoded.rejects.select("reason", "at").rows() == [("axdr_tag", said["error"]["at"])]
+    assert decoded.rejects["payload"][0][said["error"]["at"]] == 7
+
+
+@pytest.mark.parametrize("name", ["glo", "by service", "general-ciphering", "signed", "refused values"])
+def test_a_reject_of_what_was_sealed_names_the_octet_that_holds_the_byte(name: str) -> None:
+    bad = hand.PUSH[:VALUE_AT] + b"\x07" + hand.PUSH[VALUE_AT + 1 :]
+    sealed = {
+        "glo": hand.general(bad),
+        "by service": hand.by_service(0xCA, bad),
+        "general-ciphering": hand.general_ciphering(bad, b"\x00"),
+        "signed": bad,
+        "refused values": hand.general(hand.PUSH[:-4] + b"\x0f\xf6\x16\x1e"),  # scaler -10: no whole thousandths
+    }[name]
+    if name == "signed":
+        key = ec.derive_private_key(7, ec.SECP256R1())
+        fields = b"\x01\x07\x08" + TITLE + b"\x00\x00\x00" + hand.sized(sealed)
+        r, s = decode_dss_signature(key.sign(fields, ec.ECDSA(SHA256())))
+        sealed = b"\xdf" + fields + hand.sized(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+        public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint).hex()
+        known = Keyring.from_csv(f"system_title,ek,ak,public_key\n{TITLE.hex()},,,{public}\n")
+    else:
+        known = Keyring.from_csv(KEYS)
+    behind = 11 if name in ("glo", "by service", "general-ciphering") else 0
+    for value in (hand.wrapper(sealed), b"".join(hand.hdlc_segments(sealed, 50))):
+        decoded = of_record(value, meters(), known, sender=TITLE.hex())
+        (at,) = decoded.rejects["at"]
+        if name == "refused values":
+            assert reasons(decoded) == ["scaling"] and at > 8
+            continue
+        (said,) = inspected(value, known, sender=TITLE)
+        assert said["error"] == {"reason": "axdr_tag", "at": at}
+        if name == "signed":
+            assert value[at] == 7
+        elif value.startswith(b"\x00\x01"):
+            assert at == len(value) - 12 - behind
 
 
 @pytest.mark.parametrize(("value", "reason"), [
