@@ -29,6 +29,12 @@ def test_blocks_of_two_transfers_in_any_order_are_two_messages(sent: list[bytes]
     assert decode(whole[0], registry=PLAIN).reads["value_milli"].to_list() == [hand.VALUE * 1000]
 
 
+def test_a_message_goes_on_with_its_last_block() -> None:
+    held = HeldBlocks(10, 100_000)
+    assert fed(held, *BLOCKS[:-1]) == [] and fed(held, BLOCKS[-1]) == [Given(b"".join(BLOCKS), "a")]
+    assert held.finish() == []
+
+
 def test_what_is_no_block_goes_on_at_once_and_what_is_late_as_it_is() -> None:
     held = HeldBlocks(10, 100_000)
     plain = hand.wrapper(hand.PUSH)
