@@ -1,7 +1,7 @@
 """Everything that a meter may push, written by hand, through both doors: `decode_frames` and `ami inspect`."""
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -382,6 +382,30 @@ def test_each_other_tag_is_shown_by_inspect_and_takes_no_number_along(kind: str)
     (said,) = inspected(sent)
     assert said["values"][-1]["value"] == expected
     assert rows_of(of_record(sent))[:1] == ROW
+
+
+def test_a_profile_s_null_short_and_delta_rows_are_resolved_over_a_change_of_the_clock() -> None:
+    def row(*cells: str) -> bytes:
+        return bytes((0x02, len(cells))) + b"".join(bytes.fromhex(cell) for cell in cells)
+
+    first = "090C 07EA0A1907 02 2D 00 00 FF88 80".replace(" ", "")  # 02:45 summer time, 00:45 UTC; the hour repeats
+    rows = [
+        row(first, "1100", "0600000064", "12FFFE", "10FFFF"),
+        row("00", "00", "1C05", "1F03", "1D8000"),  # deltas: +5; +3 wraps in 16 bits; -32768 wraps
+        row("00", "1100", "00", "120007"),  # the last column left out
+        row("00", "00", "21FFFFFFFF", "00", "100001"),  # an unsigned delta only adds, and wraps
+    ]
+    names = b"\x09\x10" + NAME.encode() + bytes.fromhex("09060100630100FF")
+    push = hand.PUSH[:5] + b"\x00\x02\x03" + names + b"\x01\x04" + b"".join(rows)
+    channels = ["energy_delivered", "energy_received", "power_delivered"]
+    decoded = decode(hand.wrapper(hand.general(push)), registry=meters(enrolled(channels=channels)))
+    assert decoded.rejects.is_empty()
+    found = decoded.intervals.select("interval_start", pl.col("value_milli")).rows()
+    start = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    wanted = [[100, 0xFFFE, -1], [105, 1, 32767], [105, 7, 32767], [104, 7, 1]]
+    assert found == [
+        (start + timedelta(minutes=15 * at), value * 1000) for at, values in enumerate(wanted) for value in values
+    ]
 
 
 def test_a_built_in_type_reads_everything_strictly() -> None:
