@@ -3,6 +3,7 @@
 0: done. 1: the work itself failed. 2: unusable arguments, files or configuration; nothing was written.
 """
 
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of the process where None.
     """
     keep_freed_memory()
+    _leave_no_core()
     try:
         code = ami(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except typer.exceptions.TyperException as error:
@@ -52,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 1)
     return code if isinstance(code, int) else 0
+
+
+def _leave_no_core() -> None:
+    """A process that dies leaves no file of its memory: meter keys lie in it.
+
+    One byte is less than any core has, and the one limit that a program which collects cores heeds as well (core(5)).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (1 if hard else 0, hard))
 
 
 def _fail(message: str, code: int) -> int:

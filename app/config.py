@@ -77,9 +77,13 @@ class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Meter keys: wrapped at rest; the key that wraps them comes from a file, the environment or a command."""
+    """Meter keys: wrapped at rest; the key that wraps them comes from a file, the environment or a command.
+
+    `public_file`: public keys of meters that sign (`system_title,public_key`), which are no secret.
+    """
 
     file: str | None = None
+    public_file: str | None = None
     kek_file: str | None = None
     kek_env: str | None = None
     kek_command: list[str] | None = None

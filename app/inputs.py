@@ -1,6 +1,6 @@
 """What verbs take from files: frames, keys, meters and meter types, each read whole and checked before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from app.registry import parse_meters
 from ingest import meter_types, sources
 from ingest.keyring import Keyring
 from ingest.meter_types import MeterTypes
+from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
 from schemas.frames import METERS, RAW_FRAMES, UTC_US
 
@@ -48,7 +49,30 @@ def configured_keyring(keys: Keys) -> Keyring:
     if keys.file is None or all(source is None for source in sources):
         return load_keyring(None if keys.file is None else Path(keys.file))
     kek = load_kek(None if keys.kek_file is None else Path(keys.kek_file), keys.kek_env, keys.kek_command)
-    return Keyring(load_book(Path(keys.file), kek))
+    return Keyring(load_book(Path(keys.file), kek), _signers(keys))
+
+
+def _signers(keys: Keys) -> Mapping[bytes, bytes]:
+    if keys.public_file is None:
+        return NO_SIGNERS
+    file = Path(keys.public_file)
+    try:
+        return parse_signers(read_text(file))
+    except ContractError as error:
+        raise ContractError(_named(file, error)) from error
+
+
+def parse_sender(text: str | None) -> bytes | None:
+    """The system title of `--sender`.
+
+    Raises:
+        ContractError: Not 16 hexadecimal digits.
+    """
+    if text is None:
+        return None
+    if len(text) != 16 or not set(text) <= set("0123456789abcdefABCDEF"):
+        raise ContractError(f"--sender {text}: a system title has 16 hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def load_types(file: Path | None) -> MeterTypes:

@@ -19,6 +19,7 @@ SECURITY_REASONS = frozenset(
     for reason in (
         RejectReason.DOWNGRADE, RejectReason.IDENTITY, RejectReason.KEY_UNKNOWN, RejectReason.KEY_REVOKED,
         RejectReason.TAG_MISMATCH, RejectReason.SIGNATURE_MISMATCH, RejectReason.REPLAY, RejectReason.NONCE_REUSE,
+        RejectReason.QUARANTINED,
     )
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from schemas.frames import RAW_FRAMES, REJECTS
 from storage.store import ReadingStore
 
 PLACE: Final = ("topic", "partition", "offset", "frame")
-NEVER: Final = (RejectReason.REPLAY, RejectReason.NONCE_REUSE)
+NEVER: Final = (RejectReason.REPLAY, RejectReason.NONCE_REUSE, RejectReason.QUARANTINED)
 """Rejected for what was seen before them: read again without it they would pass, which is what an attacker wants."""
 REPLAYABLE: Final = tuple(reason.value for reason in RejectReason if reason not in NEVER)
 
@@ -57,7 +57,8 @@ def replay_rejects(
         policy: For those that still fail.
         at: When they count as resolved.
     """
-    messages = rejects.select(RAW_FRAMES.schema.names()).unique(PLACE, keep="first").sort(PLACE)
+    known = rejects.select(*RAW_FRAMES.schema.names(), sender="system_title")
+    messages = known.unique(PLACE, keep="first").sort(PLACE)
     decoded = _decode(store, registry, messages)
     failing = decoded.rejects.select(PLACE).unique().sort(PLACE)
     stopped_at = None

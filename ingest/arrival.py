@@ -1,20 +1,27 @@
 """Messages of a batch to APDUs, with what only a meter's type or a sender's public key can add to the link layer."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
+from ingest.dlms.security import has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import GENERAL_SIGNING
 from ingest.faults import Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
-from ingest.meter_types import ALARM_TELEGRAM
-from ingest.spans import Places, Spans
+from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
+from ingest.places import Part, Parts
+from ingest.spans import Flags, Places, Spans
+from ingest.titles import TITLE_OCTETS
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
+
+_SLASH: Final = 0x2F
+_DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
 
 
 class Received(NamedTuple):
@@ -24,7 +31,7 @@ class Received(NamedTuple):
     signer: npt.NDArray[np.uint64]
 
 
-def receive(messages: Spans, rules: Rules, faults: Faults) -> Received:
+def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Received:
     """The APDU of every message; signatures are verified and taken off.
 
     A signature that does not verify is a fault (`signature_mismatch`), and one whose public key is not held
@@ -32,9 +39,56 @@ def receive(messages: Spans, rules: Rules, faults: Faults) -> Received:
     """
     telegrams = _alarm_telegrams(messages, rules)
     apdus = unwrap_all(messages, faults, other=telegrams)
+    parts.note(faults, Part.MESSAGE)
     if len(telegrams):
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
-    return _verified(apdus, rules, faults)
+    verified = _verified(_undoubled(apdus, rules), rules, faults)
+    parts.note(faults, Part.SIGNED_APDU)
+    return verified
+
+
+def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Spans:
+    """APDUs in the clear; a P1 telegram among them is the push that says the same, where its meter's type has the
+    switch.
+
+    Args:
+        apdus: In the clear.
+        opened: Those that were ciphered.
+        meter_row: By system title.
+        rules: For the meters' types.
+        faults: Receives telegrams that are none.
+    """
+    rows = faults.usable()
+    rows = rows[opened[rows] & (apdus.at(rows, 0) == _SLASH)]
+    rows = rows[_has_switch(P1_TELEGRAM, meter_row[rows], rules)] if len(rows) else rows
+    read: list[bytes] = []
+    for row in rows.tolist():
+        try:
+            read.append(p1_telegram.as_notification(apdus.message(row)))
+        except ProtocolError as error:
+            faults.record_error(row, error)
+            read.append(b"")
+    return apdus.replaced(rows, read) if len(rows) else apdus
+
+
+def _undoubled(apdus: Spans, rules: Rules) -> Spans:
+    rows = np.flatnonzero((apdus.length > _DOUBLED_HEAD) & (apdus.number(np.arange(len(apdus.start)), 1, 2) == 0x0908))
+    rows = rows[[has_doubled_title(apdus.message(row)) for row in rows.tolist()]] if len(rows) else rows
+    if len(rows):
+        meter_row = rules.enrolment.rows_of_titles(apdus.number(rows, 3, TITLE_OCTETS))
+        rows = rows[_has_switch(DOUBLED_TITLE, meter_row, rules)]
+    return apdus.replaced(rows, [undoubled(apdus.message(row)) for row in rows.tolist()]) if len(rows) else apdus
+
+
+def _has_switch(quirk: str, meter_row: Places, rules: Rules) -> Flags:
+    """Whether the type of each meter, the default for one that METERS lacks, has a quirk."""
+    enrolment, default = rules.enrolment, rules.types.default
+    switched = [quirk in (kind.meter_type or default).quirks for kind in enrolment.kinds]
+    kind = np.full(len(meter_row), len(enrolment.kinds), np.int64)
+    known = meter_row >= 0
+    kind[known] = enrolment.kind[meter_row[known]]
+    flags: Flags = np.array([*switched, quirk in default.quirks], np.bool_)[kind]
+    return flags
 
 
 def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
@@ -42,14 +96,8 @@ def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
     rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]] if len(rows) else rows
     if not len(rows):
         return rows
-    enrolment = rules.enrolment
-    meter_row = enrolment.names.find(messages.matrix(rows, EQUIPMENT_ID_OCTETS))
-    switched = [ALARM_TELEGRAM in (kind.meter_type or rules.types.default).quirks for kind in enrolment.kinds]
-    switched.append(ALARM_TELEGRAM in rules.types.default.quirks)
-    kind = np.full(len(rows), len(enrolment.kinds), np.int64)
-    known = meter_row >= 0
-    kind[known] = enrolment.kind[meter_row[known]]
-    return rows[np.array(switched, np.bool_)[kind]]
+    meter_row = rules.enrolment.names.find(messages.matrix(rows, EQUIPMENT_ID_OCTETS))
+    return rows[_has_switch(ALARM_TELEGRAM, meter_row, rules)]
 
 
 def _verified(apdus: Spans, rules: Rules, faults: Faults) -> Received:

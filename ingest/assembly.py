@@ -14,6 +14,7 @@ from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.columns import constant, nulls
 from ingest.faults import NO_FAULT, REASONS, Faults
+from ingest.places import Located
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, EventKind, Origin
 from schemas.frames import (
@@ -122,22 +123,26 @@ class Undecoded(NamedTuple):
     refused: Sequence[Refused]
     system_title: pl.Series
     key_id: pl.Series
+    located: Located
 
 
 def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame:
-    """REJECTS: a row a message with a fault, and a row a reason for parts of messages that could not become rows."""
+    """REJECTS: a row a message with a fault, and a row a reason for parts of messages that could not become rows.
+
+    `at` is a byte of the payload, 0 where the message as a whole is at fault.
+    """
     faults = undecoded.faults
     faulty = np.flatnonzero(faults.reason != NO_FAULT)
     if not len(faulty) and not undecoded.refused:
         return REJECTS.empty()
     message = [faulty.astype(np.int64)]
     reason = [faults.reason[faulty].astype(np.int64)]
-    at = [faults.at[faulty].astype(np.int64)]
+    at = [undecoded.located.of_faults(faulty, faults)]
     details = [faults.detail.get(row, "") for row in faulty.tolist()]
     for part in undecoded.refused:
         message.append(part.message)
         reason.append(np.full(len(part.message), part.reason, np.int64))
-        at.append(np.full(len(part.message), part.at, np.int64))
+        at.append(undecoded.located.of_bodies(part.message, part.at))
         details += [f"{values} values: {part.detail}" for values in part.values.tolist()]
     rows = np.concatenate(message)
     return (

@@ -11,9 +11,10 @@ key has made. Messages that were encrypted without a tag move no window.
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from ingest.arrival import receive
+from ingest.arrival import read_p1_telegrams, receive
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -35,11 +36,13 @@ from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.meter_types import BUILT_IN, MeterTypes
+from ingest.places import Located, Part, Parts
 from ingest.protection import Opened, open_all
 from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
 from ingest.spans import Flags, Places, Spans
-from ingest.titles import titles_to_hex
+from ingest.titles import titles_from_hex, titles_to_hex
+from ingest.wrapped_keys import open_wrapped
 from schemas.codes import RejectReason
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 
@@ -66,7 +69,7 @@ class Decoded(NamedTuple):
     """Everything that a batch of messages yields.
 
     `messages`: RAW_FRAMES as they came, with `system_title` (hex) and `counter` where a message has them.
-    `seen`: REPLAY_WINDOWS rows of the counters that this batch added. `windows`: the windows after it. `learned`: the
+    `seen`: REPLAY_WINDOWS rows of what this batch added to the windows. `windows`: the windows after it. `learned`: the
     layouts met so far, for the next batch.
     """
 
@@ -94,7 +97,8 @@ def decode_frames(
     """Rows of every message, or why it has none.
 
     Args:
-        frames: RAW_FRAMES, in order of arrival.
+        frames: RAW_FRAMES, in order of arrival. A further column `sender` (hex, may be null) is the system title that
+            the link knows: APDUs ciphered by service carry none.
         keyring: Meter keys.
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
@@ -112,11 +116,18 @@ def decode_frames(
     rules = Rules(types, enrolment, keyring, (learned or Learned.nothing()).of_types(types))
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
-    apdus, signer = receive(payloads, rules, faults)
-    headers = read_headers(apdus, faults, signer)
+    parts = Parts(frames.height)
+    apdus, signer = receive(payloads, rules, faults, parts)
+    headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
     check_policy(headers, by_title, enrolment, keyring, faults)
     opened = open_all(apdus, headers, keyring, faults)
+    if headers.wrapped:
+        opened = open_wrapped(apdus, headers, keyring, opened, faults)
+    parts.note(faults, Part.APDU)
+    texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
+    located = Located(payloads, headers, parts, (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT))
+    opened = opened._replace(apdus=texts)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])
@@ -125,7 +136,12 @@ def decode_frames(
     arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received, frames["topic"])
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
-    return _decoded(frames, (opened, key_names), judged, read, (kept, faults, enrolment))
+    parts.note(faults, Part.BODY)
+    return _decoded(frames, (opened, key_names, located), judged, read, (kept, faults, enrolment))
+
+
+def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:
+    return titles_from_hex(frames["sender"].fill_null("0" * 16)) if "sender" in frames.columns else None
 
 
 class _Kept(NamedTuple):
@@ -173,12 +189,12 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
 
 def _decoded(
     frames: pl.DataFrame,
-    opening: tuple[Opened, pl.Series],
+    opening: tuple[Opened, pl.Series, Located],
     judged: Judged,
     read: Interpreted,
     settled: tuple[_Kept, Faults, Enrolment],
 ) -> Decoded:
-    opened, key_names = opening
+    opened, key_names, located = opening
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
     received = micros_of(frames["received_at"])
@@ -193,13 +209,13 @@ def _decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
         assemble_events(kept.events, senders),
-        assemble_rejects(Undecoded(faults, kept.refused, titles, key_names), frames),
+        assemble_rejects(Undecoded(faults, kept.refused, titles, key_names, located), frames),
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
-        frames.with_columns(system_title=titles, counter=counters),
-        _seen(frames, judged.seen, (titles, key_names, counters), (opened, received)),
+        frames.drop("sender", strict=False).with_columns(system_title=titles, counter=counters),
+        _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
     )
 
@@ -246,12 +262,13 @@ def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, pl.Series]:
 
 def _seen(
     frames: pl.DataFrame,
-    rows: Places,
-    names: tuple[pl.Series, pl.Series, pl.Series],
+    judged: Judged,
+    names: tuple[pl.Series, pl.Series],
     arrived: tuple[Opened, Micros],
 ) -> pl.DataFrame:
-    titles, key_names, counters = names
+    titles, key_names = names
     opened, received = arrived
+    rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
     saved = received[rows]
@@ -261,7 +278,7 @@ def _seen(
         "offset",
         system_title=titles.gather(rows),
         key_id=key_names.gather(rows),
-        counter=counters.gather(rows),
+        counter=pl.Series(judged.counter),
         digest=pl.Series(opened.digest[rows]),
         saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
     )

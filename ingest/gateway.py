@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 import msgspec
 import polars as pl
 
-from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
+from ingest.datagrams import Given, HeldBlocks
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from schemas.errors import TransientError
@@ -160,6 +161,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
         self._transport: asyncio.DatagramTransport | None = None
+        self._datagrams: _Datagrams | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = DLMS_PORT) -> int:
         """Both protocols are listened to on the port, which is returned (of 0, the one that was free).
@@ -172,7 +174,7 @@ class Gateway:
         self._server = await asyncio.start_server(self._connected, host, port, limit=_READ_OCTETS, backlog=1024)
         chosen: int = self._server.sockets[0].getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), (host, chosen))
+        self._transport, self._datagrams = await loop.create_datagram_endpoint(lambda: _Datagrams(self), (host, chosen))
         udp: socket.socket = self._transport.get_extra_info("socket")
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes.values()]
@@ -184,6 +186,8 @@ class Gateway:
             self._server.close()
         if self._transport is not None:
             self._transport.close()
+        if self._datagrams is not None:
+            self._datagrams.finish()
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
@@ -207,9 +211,13 @@ class Gateway:
         port = self._transport.get_extra_info("sockname")[1]
         return _kernel_drops(port)
 
-    def take(self, message: bytes, peer: str, *, over_udp: bool) -> None:
-        """Take a message over: from here on it is held until Kafka has it."""
+    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> None:
+        """Take a message over: from here on it is held until Kafka has it.
+
+        `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
+        """
         topic = lane_of(message, over_udp=over_udp)
+        message = with_sender(message, title)
         self.counts.messages[topic] += 1
         self.counts.octets += len(message)
         self._held += len(message)
@@ -254,6 +262,7 @@ class Gateway:
     async def _read(self, reader: asyncio.StreamReader, cutter: StreamCutter, peer: str) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        title = b""  # of the connection's latest message that carries one
         while not cutter.lost_step:
             await self._room.wait()
             limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
@@ -266,22 +275,42 @@ class Gateway:
             if messages:
                 begun = loop.time()
             for message in messages:
-                self.take(message, peer, over_udp=False)
+                title = title_of(message) or title
+                self.take(message, peer, over_udp=False, title=title)
         self.counts.cut_short += 1
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Each datagram is one piece: it cannot be continued by another."""
+    """Each datagram is one piece: it cannot be continued by another, but by further blocks of one APDU."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._blocks = HeldBlocks(gateway.limits.message_s, gateway.limits.message_octets)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Take it, or count it as lost: a datagram cannot be made to wait."""
-        if self._gateway.has_room():
-            self._gateway.take(data, str(addr[0]), over_udp=True)
-        else:
+        if not self._gateway.has_room():
             self._gateway.counts.udp_lost += 1
+            return
+        self._give(self._blocks.feed(data, str(addr[0]), self._loop.time()))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._gateway.limits.message_s, self._expire)
+
+    def finish(self) -> None:
+        """What is held goes on as it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._give(self._blocks.finish())
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._give(self._blocks.expire(self._loop.time()))
+
+    def _give(self, given: list[Given]) -> None:
+        for message, peer in given:
+            self._gateway.take(message, peer, over_udp=True)
 
 
 def _kernel_drops(port: int) -> int:

@@ -1,20 +1,22 @@
 """Explain messages: what `ami inspect` prints, one object a message, without replay or enrolment policy."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ingest.dlms import apdu as apdus
+from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import as_notification, is_alarm_telegram
 from ingest.dlms.cosem import channel_of, obis_text
 from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
 from ingest.dlms.push import PushValue, apdu_values
-from ingest.dlms.security import SecurityHeader, is_ciphered, read_header, unprotect
+from ingest.dlms.security import SecurityHeader, has_doubled_title, is_ciphered, read_header, undoubled, unprotect
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
-from ingest.meter_types import ALARM_TELEGRAM, MeterTypes
+from ingest.meter_types import ALARM_TELEGRAM, AXDR_QUIRKS, DOUBLED_TITLE, P1_TELEGRAM, MeterTypes
 from ingest.templates import Template, is_compact_data, read_buffer
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
@@ -42,6 +44,10 @@ class KeySource(Protocol):
         """Keys that may have protected a message of that sender, newest first; none where it is not known."""
         ...
 
+    def masters(self, system_title: bytes) -> Sequence[bytes]:
+        """Master keys of that sender, newest first: keys come wrapped under them."""
+        ...
+
     @property
     def signers(self) -> Mapping[bytes, bytes]:
         """Public key by system title of those that sign."""
@@ -54,6 +60,7 @@ class _Known(NamedTuple):
     keys: KeySource | None
     quirk_sets: Sequence[frozenset[str]]
     templates: Sequence[Template] = ()
+    sender: bytes | None = None
 
 
 def inspect_bytes(
@@ -63,6 +70,7 @@ def inspect_bytes(
     hex_lines: bool,
     keyring: KeySource | None = None,
     types: MeterTypes | None = None,
+    sender: bytes | None = None,
 ) -> list[dict[str, Json]]:
     """The messages of one file, explained in input order.
 
@@ -73,6 +81,7 @@ def inspect_bytes(
         keyring: Keys by system title; without a key an object holds the header and an error `key_unknown`.
         types: Meter types whose quirks are tried, in their order, where the strict reading fails: no message names its
             type. The quirks that helped are in `quirks`. Their templates name the values of compact data.
+        sender: System title that the link knows, for APDUs ciphered by service, which carry none.
 
     Returns:
         An object for each message, or for each line that cannot be one: `file`, `frame` (ordinal from 0), `frames`,
@@ -80,7 +89,7 @@ def inspect_bytes(
         was verified), `date_time` (ISO 8601 UTC), `clock_status`, `quirks`, and `data` with `values`, or `error`
         {`reason`, `at`: byte of the message}. What the message does not hold is null.
     """
-    known = _Known(keyring, _quirk_sets(types), _templates(types))
+    known = _Known(keyring, _quirk_sets(types), _templates(types), sender)
     messages = _hex_messages(data) if hex_lines else iter(split_messages(data))
     return [{"file": file, "frame": frame, **_inspected(message, known)} for frame, message in enumerate(messages)]
 
@@ -106,7 +115,7 @@ def _inspected(message: RawMessage, known: _Known) -> dict[str, Json]:
         "quirks": [],
     }
     try:
-        if is_alarm_telegram(message.payload) and any(ALARM_TELEGRAM in quirks for quirks in known.quirk_sets):
+        if is_alarm_telegram(message.payload) and _any_has(ALARM_TELEGRAM, known.quirk_sets):
             _explain_values(apdus.decode_apdu(as_notification(message.payload)), explained, ())
             explained["apdu"], explained["quirks"] = None, [ALARM_TELEGRAM]
             return explained
@@ -145,6 +154,8 @@ def to_json(data: Data) -> Json:
 
 def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> None:
     explained["link"] = link.link
+    if has_doubled_title(link.apdu) and _any_has(DOUBLED_TITLE, known.quirk_sets):
+        link = _undoubled(link)
     explained["quirks"] = _names(link.quirks)
     try:
         explained["apdu"] = APDU_NAMES.get(link.apdu[0]) if link.apdu else None
@@ -157,6 +168,19 @@ def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> No
         raise ProtocolError(error.reason, link.locate(error.at), error.detail) from error
     _explain_values(decoded, explained, known.templates)
     explained["quirks"] = _names((*link.quirks, *decoded.quirks))
+    if P1_TELEGRAM in decoded.quirks:
+        explained["apdu"] = None
+
+
+def _any_has(quirk: str, quirk_sets: Sequence[frozenset[str]]) -> bool:
+    return any(quirk in quirks for quirks in quirk_sets)
+
+
+def _undoubled(link: LinkMessage) -> LinkMessage:
+    """The message without the second length, every other byte where it stood."""
+    (place, octets), *others = link.pieces
+    pieces = ((place, 1), (place + 2, octets - 2), *others) if octets > 1 else link.pieces
+    return link._replace(apdu=undoubled(link.apdu), pieces=pieces, quirks=(*link.quirks, DOUBLED_TITLE))
 
 
 def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -> tuple[bytes, int]:
@@ -175,9 +199,10 @@ def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -
 def _decoded(apdu: bytes, explained: dict[str, Json], known: _Known) -> apdus.Apdu:
     if not is_ciphered(apdu):
         return _decode(apdu, known.quirk_sets)
-    header = read_header(apdu)
+    header = read_header(apdu, known.sender)
     _explain_header(header, explained)
-    decoded = _open(apdu, header, _keys_of(header, known.keys), known.quirk_sets)
+    candidates = _keys_of(header, known.keys)
+    decoded = _open(apdu, header, candidates, known)
     explained["authenticated"] = explained["authenticated"] or header.authenticated
     return decoded
 
@@ -233,25 +258,34 @@ def _keys_of(header: SecurityHeader, keys: KeySource | None) -> Sequence[KeyPair
     return keys.candidates(header.system_title, broadcast=header.broadcast)
 
 
-def _open(
-    apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], quirk_sets: Sequence[frozenset[str]]
-) -> apdus.Apdu:
+def _open(apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], known: _Known) -> apdus.Apdu:
     # During a rotation two keys are valid. Without a tag only the content can tell which of them was meant.
     failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no key for this system title")
-    for pair in candidates:
+    masters: Sequence[bytes | None] = (None,)
+    if header.brings_key and known.keys is not None and header.system_title is not None:
+        masters = known.keys.masters(header.system_title) or masters
+    for pair, master in itertools.product(candidates, masters):
         try:
-            plain = unprotect(apdu, header, pair.ek, pair.ak)
+            plain = unprotect(apdu, header, pair.ek, pair.ak, master)
         except ProtocolError as error:
-            failure = error
+            failure = _likelier(failure, error)
             continue
         try:
-            return _decode(plain, quirk_sets)
+            return _decode(plain, known.quirk_sets)
         except ProtocolError as error:
             failure = ProtocolError(error.reason, header.content_at + error.at, error.detail)
     raise failure
 
 
+def _likelier(one: ProtocolError, other: ProtocolError) -> ProtocolError:
+    """That a tag does not verify says more than that another key has another length."""
+    return one if one.reason is RejectReason.TAG_MISMATCH else other
+
+
 def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
+    if p1_telegram.is_p1_telegram(apdu) and _any_has(P1_TELEGRAM, quirk_sets):
+        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu))
+        return telegram._replace(quirks=(P1_TELEGRAM,))
     try:
         return apdus.decode_apdu(apdu)
     except ProtocolError as error:
@@ -261,7 +295,7 @@ def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
             decoded = apdus.decode_apdu(apdu, quirks)
         except ProtocolError:
             continue
-        return decoded._replace(quirks=(*decoded.quirks, *sorted(quirks)))
+        return decoded._replace(quirks=(*decoded.quirks, *sorted(quirks & AXDR_QUIRKS)))
     raise strict
 
 

@@ -23,6 +23,8 @@ from schemas.codes import RejectReason
 
 _UNKNOWN_KIND = MeterKind(None, (), None)
 _NO_QUIRKS: frozenset[str] = frozenset()
+_SPACE, _DELETE = 0x20, 0x7F
+"""Text is printable from here to there."""
 _TEMPLATES = "templates"
 """Read like a quirk: values of compact data have no places of their own, so nothing of such a message is placed."""
 
@@ -177,6 +179,11 @@ class _Work:
         for code, chosen in _runs(kind):
             meter_type = type_of(known.meaning, kinds[code], self._rules.types)
             name, known = known.name_for(meter_type)
+            while name is not None and name.may_be_clock:
+                first = alike.octets[chosen, name.node.at]
+                is_text = (first >= _SPACE) & (first < _DELETE)
+                keep[chosen[is_text]] = self._settle(alike, chosen[is_text], name)
+                chosen, name = chosen[~is_text], name.instead
             keep[chosen] = self._settle(alike, chosen, name)
         if keep.all():
             return alike, known

@@ -11,31 +11,37 @@ from ingest.columns import constant, nulls
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
-from ingest.replay import Streams, Windows
+from ingest.replay import Streams, Windows, marked_reused
 from ingest.spans import Flags, Places
 from schemas.codes import RejectReason
 
 
 class Judged(NamedTuple):
-    """Verdicts of the replay windows by message."""
+    """Verdicts of the replay windows by message.
+
+    `seen`: messages that moved their window, with what REPLAY_WINDOWS keeps of each in `counter`: its counter, or that
+    it was used twice (`replay.marked_reused`).
+    """
 
     is_copy: Flags
     is_late: Flags
     seen: Places
+    counter: npt.NDArray[np.int64]
     windows: Windows
 
 
 def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
     with_key = np.flatnonzero(opened.key_row != NO_KEY)
-    if not len(with_key):
+    if not len(with_key) and not opened.brought:
         return nulls(pl.String(), len(opened.key_row))
     names, used = keyring.key_ids(opened.key_row[with_key])
     if len(names) == 1 and len(with_key) == len(opened.key_row):
         return constant(pl.Series(names), len(with_key))
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
-    return pl.Series([*names, None], dtype=pl.String).gather(place)
+    named = pl.Series([*names, None], dtype=pl.String).gather(place)
+    return named.scatter(list(opened.brought), list(opened.brought.values())) if opened.brought else named
 
 
 def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> Judged:
@@ -43,7 +49,7 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
-        return Judged(is_copy, is_late, rows, windows)
+        return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)
     lanes, lane = _numbered(frames["topic"].gather(rows))
     names, key = _numbered(key_names.gather(rows))
     headers = opened.headers
@@ -51,10 +57,14 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     verdicts, after = windows.judge(streams)
     faults.record(rows[verdicts == verdict.REUSE], RejectReason.NONCE_REUSE, 0, "the counter was used for other bytes")
     faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
+    held = rows[verdicts == verdict.QUARANTINED]
+    faults.record(held, RejectReason.QUARANTINED, 0, "a counter of this key was used twice: the key proves nothing")
     is_copy[rows[verdicts == verdict.COPY]] = True
     is_late[rows[verdicts == verdict.LATE]] = True
-    seen = rows[(verdicts == verdict.FRESH) | (verdicts == verdict.LATE)]
-    return Judged(is_copy, is_late, seen, after)
+    moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))
+    seen = rows[moved]
+    counter = np.where(verdicts[moved] == verdict.REUSE, marked_reused(headers.counter[seen]), headers.counter[seen])
+    return Judged(is_copy, is_late, seen, counter, after)
 
 
 def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:

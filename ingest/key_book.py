@@ -4,18 +4,17 @@ A rotation keeps two versions valid: messages under either open until the old on
 invocation counters, which start again with a new key.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from ingest.key_rows import KIND_NAMES, KeyRows, join_rows
+from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows, Titles, join_rows
 from ingest.titles import titles_to_hex
 from schemas.errors import ContractError
 
 _LAST_VERSION: Final = 9999
-_Holder: TypeAlias = tuple[int, int]
-"""System title and kind."""
 
 
 def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
@@ -24,10 +23,9 @@ def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
     Raises:
         ContractError: A system title has a key already: that is a rotation. Names the first.
     """
-    known = set(_holders(book))
-    again = [holder for holder in _holders(new) if holder in known]
-    if again:
-        raise ContractError(f"keys: system title {again[0][0]:016x} has a key already; rotate it")
+    again = _newest(book, new) > 0
+    if again.any():
+        raise ContractError(f"keys: system title {_first(new, again):016x} has a key already; rotate it")
     return join_rows([book, new._replace(versions=np.ones(len(new.titles), np.uint16))])
 
 
@@ -37,30 +35,65 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     Raises:
         ContractError: A system title has no key yet: that is an import; or no version is left. Names the first.
     """
-    newest = newest_versions(book)
-    versions = np.zeros(len(new.titles), np.uint16)
-    for row, holder in enumerate(_holders(new)):
-        if holder not in newest:
-            raise ContractError(f"keys: system title {holder[0]:016x} has no key yet; import it")
-        if newest[holder] == _LAST_VERSION:
-            raise ContractError(f"keys: system title {holder[0]:016x}: no version after {_LAST_VERSION}")
-        versions[row] = newest[holder] + 1
-    old = revoke_keys(book, set(_holders(new))) if revoking_old else book
-    return join_rows([old, new._replace(versions=versions)])
+    newest = _newest(book, new)
+    if (newest == 0).any():
+        raise ContractError(f"keys: system title {_first(new, newest == 0):016x} has no key yet; import it")
+    if (newest == _LAST_VERSION).any():
+        full = _first(new, newest == _LAST_VERSION)
+        raise ContractError(f"keys: system title {full:016x}: no version after {_LAST_VERSION}")
+    renewed = join_rows([book, new._replace(versions=(newest + 1).astype(np.uint16))])
+    if revoking_old:
+        for kind in KIND_NAMES:
+            renewed = revoke_keys(renewed, new.titles[new.kinds == _code(kind)], kind)
+    return renewed
 
 
-def revoke_keys(book: KeyRows, holders: set[_Holder], versions_below: int = _LAST_VERSION + 1) -> KeyRows:
-    """The book in which all keys of these holders below a version are revoked: refused from now on."""
-    named = np.array([holder in holders for holder in _holders(book)], np.bool_)
-    return book._replace(revoked=book.revoked | (named & (book.versions < versions_below)))
+def revoke_keys(book: KeyRows, titles: Titles, kind: str, *, newest_too: bool = False) -> KeyRows:
+    """The book in which the older keys of these meters are revoked: refused from now on.
+
+    Args:
+        book: The book.
+        titles: System titles, each of which must have a key of that kind.
+        kind: `guek` or `gbek`.
+        newest_too: Revoke the newest version as well: the key is lost, and nothing of the meter opens any more.
+
+    Raises:
+        ContractError: A system title has no key of that kind. Names the first.
+    """
+    named = NO_KEYS._replace(titles=titles, kinds=np.full(len(titles), _code(kind), np.uint8))
+    unknown = _newest(book, named) == 0
+    if unknown.any():
+        raise ContractError(f"keys: system title {_first(named, unknown):016x} has no key of kind {kind}")
+    chosen = (book.kinds == _code(kind)) & np.isin(book.titles, titles)
+    if not newest_too:
+        chosen[chosen] = book.versions[chosen] < _newest(book, _rows_at(book, chosen))
+    return book._replace(revoked=book.revoked | chosen)
 
 
-def newest_versions(book: KeyRows) -> dict[_Holder, int]:
-    """The highest version of each holder."""
-    newest: dict[_Holder, int] = {}
-    for holder, version in zip(_holders(book), book.versions.tolist(), strict=True):
-        newest[holder] = max(version, newest.get(holder, 0))
+def _newest(book: KeyRows, wanted: KeyRows) -> npt.NDArray[np.int64]:
+    """The highest version that the book has of each wanted title and kind, 0 where it has none."""
+    newest = np.zeros(len(wanted.titles), np.int64)
+    for kind in range(len(KIND_NAMES)):
+        ours, theirs = np.flatnonzero(book.kinds == kind), np.flatnonzero(wanted.kinds == kind)
+        order = ours[np.lexsort((book.versions[ours], book.titles[ours]))]
+        titles = book.titles[order]
+        last = np.searchsorted(titles, wanted.titles[theirs], "right") - 1
+        at = np.maximum(last, 0)
+        known = (last >= 0) & (titles[at] == wanted.titles[theirs]) if len(titles) else np.zeros(len(theirs), np.bool_)
+        newest[theirs[known]] = book.versions[order[at[known]]]
     return newest
+
+
+def _rows_at(book: KeyRows, chosen: npt.NDArray[np.bool_]) -> KeyRows:
+    return KeyRows._make(column[chosen] for column in book)
+
+
+def _code(kind: str) -> int:
+    return KIND_NAMES.index(kind)
+
+
+def _first(rows: KeyRows, flags: npt.NDArray[np.bool_]) -> int:
+    return int(rows.titles[int(flags.argmax())])
 
 
 def list_keys(book: KeyRows) -> pl.DataFrame:
@@ -68,9 +101,9 @@ def list_keys(book: KeyRows) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "system_title": titles_to_hex(book.titles),
-            "kind": pl.Series([KIND_NAMES[kind] for kind in book.kinds.tolist()], dtype=pl.String),
+            "kind": pl.Series(KIND_NAMES, dtype=pl.String).gather(book.kinds),
             "version": pl.Series(book.versions.astype(np.int64)),
-            "status": pl.Series(np.where(book.revoked, "revoked", "active").tolist(), dtype=pl.String),
+            "status": pl.Series(["active", "revoked"], dtype=pl.String).gather(book.revoked.astype(np.uint8)),
             "octets": pl.Series(book.sizes.astype(np.int64)),
             "authenticates": pl.Series(book.has_ak),
         }
@@ -79,8 +112,4 @@ def list_keys(book: KeyRows) -> pl.DataFrame:
 
 def of_kind(rows: KeyRows, kind: str) -> KeyRows:
     """The same keys as unicast (`guek`) or broadcast (`gbek`) keys."""
-    return rows._replace(kinds=np.full(len(rows.titles), KIND_NAMES.index(kind), np.uint8))
-
-
-def _holders(rows: KeyRows) -> list[_Holder]:
-    return list(zip(rows.titles.tolist(), rows.kinds.tolist(), strict=True))
+    return rows._replace(kinds=np.full(len(rows.titles), _code(kind), np.uint8))

@@ -3,9 +3,10 @@
 Both are read as columns. A message of an error names the line and the field, never what stands there.
 """
 
+import binascii
 import io
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,19 @@ import polars as pl
 from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
 from ingest.key_wrap import unwrap_keys, wrap_keys
 from ingest.signers import PUBLIC_KEY
+from ingest.spans import Spans
+from ingest.titles import octets_to_hex, titles_to_hex
 from schemas.errors import ContractError
 
 CLEAR_COLUMNS: Final = ("system_title", "ek", "ak")
 WRAPPED_COLUMNS: Final = ("system_title", "kind", "version", "status", "ek_wrapped", "ak_wrapped")
-KIND_ORDER: Final = pl.col("kind").replace_strict({name: kind for kind, name in enumerate(KIND_NAMES)})
-_TITLE_HEX: Final = "^[0-9a-fA-F]{16}$"
-_KEY_HEX: Final = {16: "^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})$", 24: "^([0-9a-fA-F]{48}|[0-9a-fA-F]{80})$"}
+_KIND_CODES: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
+KIND_ORDER: Final = pl.col("kind").replace_strict(_KIND_CODES)
+_TITLE_OCTETS: Final = 8
+_KEY_OCTETS: Final = (16, 32)
+_KEY_WANTED: Final = "16 or 32 octets in hex"
+_HEX_ALONE: Final = "^[0-9a-fA-F]*$"
+_VERSIONS: Final = tuple(map(str, range(1, 10_000)))
 
 
 def parse_clear(text: str) -> KeyRows:
@@ -31,7 +38,7 @@ def parse_clear(text: str) -> KeyRows:
     Raises:
         ContractError: An unknown or absent column, or a field that is not hex of the right length.
     """
-    rows = _read(text, (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
+    rows = _read(text.encode(), (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
     if PUBLIC_KEY in rows.columns:
         rows = rows.filter(pl.col("ek").is_not_null() | pl.col(PUBLIC_KEY).is_null())
     if "ak" not in rows.columns:
@@ -44,30 +51,34 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
     """The rows of a wrapped key file, unwrapped under the KEK.
 
     Args:
-        text: `system_title,kind,version,status,ek_wrapped,ak_wrapped`; kind `guek` or `gbek`, status `active` or
+        text: `system_title,kind,version,status,ek_wrapped,ak_wrapped`; kind `guek`, `gbek` or `kek`, status `active` or
             `revoked`; wrapped keys in hex, 8 octets longer than the keys.
         kek: Key-encrypting key.
 
     Raises:
         ContractError: A bad field, or a key that was not wrapped under this KEK.
     """
-    return _columns(_read(text, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS), "ek_wrapped", "ak_wrapped", kek)
+    return parse_wrapped_parts((text.encode(),), kek)
 
 
-def parse_wrapped_parts(lines: Iterable[bytes], kek: bytes) -> KeyRows:
+def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes) -> KeyRows:
     """The rows of a wrapped key file that comes in parts, each of whole lines, the header in the first.
 
     Ten million keys are then never in memory as text, nor twice as numbers but once.
 
     Raises:
-        ContractError: As `parse_wrapped`; lines are counted within their part.
+        ContractError: As `parse_wrapped`; lines are counted in the file.
     """
-    header = ",".join(WRAPPED_COLUMNS) + "\n"
-    parts = []
-    for number, part in enumerate(lines):
-        text = part.decode("utf-8", "replace")
-        parts.append(parse_wrapped(text if not number else header + text, kek))
-    return join_rows(parts)
+    return join_rows(_parts(parts, kek))
+
+
+def _parts(parts: Iterable[bytes], kek: bytes) -> Iterator[KeyRows]:
+    header = ",".join(WRAPPED_COLUMNS).encode() + b"\n"
+    lines = 0
+    for number, part in enumerate(parts):
+        rows = _read(header + part if number else part, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+        yield _columns(rows, "ek_wrapped", "ak_wrapped", kek, lines)
+        lines += rows.height
 
 
 def parse_statuses(text: str) -> pl.DataFrame:
@@ -76,9 +87,23 @@ def parse_statuses(text: str) -> pl.DataFrame:
     Raises:
         ContractError: Not such a file.
     """
-    rows = _read(text, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
-    _check_names(rows)
+    rows = _read(text.encode(), WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+    _check_names(rows, 0)
+    _titles(rows, 0)
     return rows.select("system_title", "kind", pl.col("version").cast(pl.Int64), "status")
+
+
+def parse_titles(text: str) -> npt.NDArray[np.uint64]:
+    """The system titles of a table with a column `system_title`, whatever else it holds.
+
+    Raises:
+        ContractError: No such column, or a field that is no system title.
+    """
+    try:
+        rows = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False, null_values="", columns=["system_title"])
+    except pl.exceptions.PolarsError:
+        raise ContractError("titles: not a table with a column 'system_title'") from None
+    return _titles(rows, 0)
 
 
 def render_wrapped(rows: KeyRows, kek: bytes) -> str:
@@ -86,10 +111,10 @@ def render_wrapped(rows: KeyRows, kek: bytes) -> str:
     half = rows.material.shape[1] // 2
     fields = pl.DataFrame(
         {
-            "system_title": pl.Series([f"{title:016x}" for title in rows.titles.tolist()], dtype=pl.String),
-            "kind": pl.Series([KIND_NAMES[kind] for kind in rows.kinds.tolist()], dtype=pl.String),
+            "system_title": titles_to_hex(rows.titles),
+            "kind": pl.Series(KIND_NAMES, dtype=pl.String).gather(rows.kinds),
             "version": pl.Series(rows.versions.astype(np.int64)),
-            "status": pl.Series(np.where(rows.revoked, "revoked", "active").tolist(), dtype=pl.String),
+            "status": pl.Series(["active", "revoked"], dtype=pl.String).gather(rows.revoked.astype(np.uint8)),
             "ek_wrapped": _wrapped(rows.material[:, :half], rows.sizes, kek),
             "ak_wrapped": _wrapped(rows.material[:, half:], np.where(rows.has_ak, rows.sizes, 0), kek),
         }
@@ -98,18 +123,18 @@ def render_wrapped(rows: KeyRows, kek: bytes) -> str:
 
 
 def _wrapped(keys: Octets, sizes: Octets | npt.NDArray[np.int64], kek: bytes) -> pl.Series:
-    texts = np.full(len(keys), None, dtype=object)
-    for size in (16, 32):
-        chosen = sizes == size
-        if chosen.any():
-            wrapped = wrap_keys(keys[chosen, :size], kek)
-            texts[chosen] = [row.tobytes().hex() for row in wrapped]
-    return pl.Series(texts.tolist(), dtype=pl.String)
+    texts = pl.repeat(None, len(keys), dtype=pl.String, eager=True)
+    for size in _KEY_OCTETS:
+        rows = np.flatnonzero(sizes == size)
+        if len(rows):
+            wrapped = octets_to_hex(wrap_keys(keys[rows, :size], kek))
+            texts = wrapped if len(rows) == len(keys) else texts.scatter(rows, wrapped)
+    return texts
 
 
-def _read(text: str, columns: tuple[str, ...], required: tuple[str, ...]) -> pl.DataFrame:
+def _read(text: bytes, columns: tuple[str, ...], required: tuple[str, ...]) -> pl.DataFrame:
     try:
-        rows = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False, null_values="")
+        rows = pl.read_csv(io.BytesIO(text), infer_schema=False, null_values="")
     except pl.exceptions.PolarsError:
         # from None: the parser's own message quotes the line, and the line holds a key
         raise ContractError(f"keys: not a table with the columns {','.join(columns)}") from None
@@ -122,54 +147,89 @@ def _read(text: str, columns: tuple[str, ...], required: tuple[str, ...]) -> pl.
     return rows
 
 
-def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None) -> KeyRows:
+def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None, before: int = 0) -> KeyRows:
+    """The rows as columns; `before`: rows of the file that stand above these."""
     longer = 0 if kek is None else 8
-    key_hex = _KEY_HEX[16 + longer]
-    _check_names(rows)
-    _check(rows, ek, pl.col(ek).str.contains(key_hex), "16 or 32 octets in hex")
-    same_size = pl.col(ak).str.len_bytes() == pl.col(ek).str.len_bytes()
-    _check(rows, ak, pl.col(ak).is_null() | (pl.col(ak).str.contains(key_hex) & same_size), "as long as the other")
-    titles = _octets(rows["system_title"], 8).view(">u8").reshape(-1).astype(np.uint64)
-    sizes = (rows[ek].str.len_bytes().to_numpy() // 2 - longer).astype(np.uint8)
+    _check_names(rows, before)
+    titles = _titles(rows, before)
+    sizes = _sizes(rows, ek, longer, before)
+    has_ak = rows[ak].is_not_null().to_numpy()
+    other = rows[ak].str.len_bytes().fill_null(0).to_numpy() != np.where(has_ak, 2 * (sizes + longer), 0)
+    if other.any():
+        _refuse(int(other.argmax()), ak, "as long as the other", before)
     half = int(sizes.max(initial=16))
     material = np.zeros((rows.height, 2 * half), np.uint8)
     for column, at in ((ek, 0), (ak, half)):
-        _fill(material[:, at : at + half], rows[column], kek)
+        _fill(material[:, at : at + half], rows[column], kek, before)
     return KeyRows(
         titles,
-        (rows["kind"] == KIND_NAMES[1]).to_numpy().astype(np.uint8),
+        rows["kind"].replace_strict(_KIND_CODES, return_dtype=pl.UInt8).to_numpy(),
         rows["version"].cast(pl.UInt16).to_numpy(),
         (rows["status"] == "revoked").to_numpy(),
-        rows[ak].is_not_null().to_numpy(),
-        sizes,
+        has_ak,
+        sizes.astype(np.uint8),
         material,
     )
 
 
-def _check_names(rows: pl.DataFrame) -> None:
-    _check(rows, "system_title", pl.col("system_title").str.contains(_TITLE_HEX), "16 hex digits")
-    _check(rows, "kind", pl.col("kind").is_in(KIND_NAMES), "guek or gbek")
-    _check(rows, "version", pl.col("version").str.contains("^[1-9][0-9]{0,3}$"), "1 to 9999")
-    _check(rows, "status", pl.col("status").is_in(["active", "revoked"]), "active or revoked")
+def _check_names(rows: pl.DataFrame, before: int) -> None:
+    _check(rows, "kind", KIND_NAMES, ", ".join(KIND_NAMES), before)
+    _check(rows, "version", _VERSIONS, "1 to 9999", before)
+    _check(rows, "status", ("active", "revoked"), "active or revoked", before)
 
 
-def _fill(target: Octets, texts: pl.Series, kek: bytes | None) -> None:
+def _check(rows: pl.DataFrame, name: str, known: Iterable[str], wanted: str, before: int) -> None:
+    """The few texts of such a column are looked at once each; the line is looked for only where one is wrong."""
+    unknown = set(rows[name].unique().to_list()).difference(known)
+    if unknown:
+        bad = rows[name].is_in(list(unknown), nulls_equal=True)
+        _refuse(bad.arg_max() or 0, name, wanted, before)
+
+
+def _titles(rows: pl.DataFrame, before: int) -> npt.NDArray[np.uint64]:
+    texts = rows["system_title"]
+    wrong = (texts.str.len_bytes().fill_null(0) != 2 * _TITLE_OCTETS).to_numpy()
+    if wrong.any():
+        _refuse(int(wrong.argmax()), "system_title", "16 hex digits", before)
+    octets = _octets(texts, _TITLE_OCTETS, "16 hex digits", np.arange(before, before + rows.height))
+    return octets.view(">u8").reshape(-1).astype(np.uint64)
+
+
+def _sizes(rows: pl.DataFrame, name: str, longer: int, before: int) -> npt.NDArray[np.int64]:
+    """Octets of each key, by the length of its text."""
+    octets = rows[name].str.len_bytes().fill_null(0).to_numpy().astype(np.int64) - 2 * longer
+    wrong = ~np.isin(octets, [2 * size for size in _KEY_OCTETS])
+    if wrong.any():
+        _refuse(int(wrong.argmax()), name, _KEY_WANTED, before)
+    return octets // 2
+
+
+def _fill(target: Octets, texts: pl.Series, kek: bytes | None, before: int) -> None:
     lengths = texts.str.len_bytes().fill_null(0).to_numpy() // 2
     longer = 0 if kek is None else 8
-    for size in (16, 32):
-        chosen = lengths == size + longer
-        if chosen.any():
-            octets = _octets(texts.filter(pl.Series(chosen)), size + longer)
-            target[chosen, :size] = octets if kek is None else unwrap_keys(octets, kek)
+    for size in _KEY_OCTETS:
+        rows = np.flatnonzero(lengths == size + longer)
+        if not len(rows):
+            continue
+        whole = len(rows) == len(texts)
+        octets = _octets(texts if whole else texts.gather(rows), size + longer, _KEY_WANTED, rows + before)
+        keys = octets if kek is None else unwrap_keys(octets, kek, rows + before + 2)
+        if whole:
+            target[:, :size] = keys
+        else:
+            target[rows, :size] = keys
 
 
-def _octets(texts: pl.Series, size: int) -> Octets:
-    """Hex texts of one length as a matrix."""
-    joined = texts.str.to_lowercase().str.join("").item() if len(texts) else ""
-    return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(len(texts), size)
+def _octets(texts: pl.Series, size: int, wanted: str, rows: npt.NDArray[np.int64]) -> Octets:
+    """Hex texts of one length as a matrix; `rows` of the file, for the error."""
+    digits = Spans.of_column(texts.cast(pl.Binary)).octets[: 2 * size * len(texts)]
+    try:
+        octets = binascii.unhexlify(digits.data)
+    except binascii.Error:
+        bad = ~texts.str.contains(_HEX_ALONE)
+        _refuse(int(rows[bad.arg_max() or 0]), texts.name, wanted, 0)
+    return np.frombuffer(octets, np.uint8).reshape(len(texts), size)
 
 
-def _check(rows: pl.DataFrame, name: str, good: pl.Expr, wanted: str) -> None:
-    bad = ~rows.select(good.fill_null(False)).to_series()
-    if bad.any():
-        raise ContractError(f"keys: line {(bad.arg_max() or 0) + 2}, field {name!r}: not {wanted}")
+def _refuse(row: int, name: str, wanted: str, before: int) -> NoReturn:
+    raise ContractError(f"keys: line {before + row + 2}, field {name!r}: not {wanted}") from None

@@ -1,7 +1,7 @@
 """Rows of keys on their way between files and the keyring: columns, never printed."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,10 @@ Titles: TypeAlias = npt.NDArray[np.uint64]
 
 UNICAST: Final = 0
 BROADCAST: Final = 1
-KIND_NAMES: Final = ("guek", "gbek")
-"""Global unicast and global broadcast encryption key; the authentication key (GAK) lies beside either."""
+MASTER: Final = 2
+KIND_NAMES: Final = ("guek", "gbek", "kek")
+"""Global unicast and global broadcast encryption key, beside either the authentication key (GAK); and the meter's
+master key, under which keys come wrapped in messages of general-ciphering."""
 GROUP_TITLE: Final = 0
 """System title 00 x 8 of a broadcast key: the group's key for every meter that has none of its own."""
 
@@ -21,7 +23,7 @@ class KeyRows(NamedTuple):
     """Columns of keys, one row a key. Not for printing: `Keyring` takes them at once."""
 
     titles: Titles  # the 8 octets as one big-endian number
-    kinds: Octets  # UNICAST, BROADCAST
+    kinds: Octets  # UNICAST, BROADCAST, MASTER
     versions: npt.NDArray[np.uint16]  # 1, 2 ...; a higher one is newer
     revoked: npt.NDArray[np.bool_]
     has_ak: npt.NDArray[np.bool_]
@@ -44,20 +46,25 @@ NO_KEYS: Final = KeyRows(
 """An empty book."""
 
 
-def join_rows(parts: Sequence[KeyRows]) -> KeyRows:
-    """The rows of all parts, in order; narrow keys are laid out like wide ones where there are both."""
-    if not parts:
+def join_rows(parts: Iterable[KeyRows]) -> KeyRows:
+    """The rows of all parts, in order; narrow keys are laid out like wide ones where there are both.
+
+    A part is let go of as its columns are joined: millions of keys are in memory once, and one column of them twice.
+    """
+    columns: list[list[npt.NDArray[Any]]] = [[] for _ in KeyRows._fields]
+    for part in parts:
+        for column, values in zip(columns, part, strict=True):
+            column.append(values)
+        del part, values
+    if not columns[0]:
         return NO_KEYS
-    width = max(part.material.shape[1] for part in parts)
-    return KeyRows(
-        np.concatenate([part.titles for part in parts]),
-        np.concatenate([part.kinds for part in parts]),
-        np.concatenate([part.versions for part in parts]),
-        np.concatenate([part.revoked for part in parts]),
-        np.concatenate([part.has_ak for part in parts]),
-        np.concatenate([part.sizes for part in parts]),
-        np.concatenate([_widened(part.material, width) for part in parts]),
-    )
+    width = max(material.shape[1] for material in columns[-1])
+    columns[-1] = [_widened(columns[-1].pop(0), width) for _ in range(len(columns[-1]))]
+    joined = []
+    for column in columns:
+        joined.append(np.concatenate(column))
+        column.clear()
+    return KeyRows._make(joined)
 
 
 def _widened(material: Octets, width: int) -> Octets:

@@ -5,17 +5,19 @@ that shows locals shows key ids.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.ciphers import Cipher, Ciphers
 from ingest.key_files import parse_clear
-from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, KeyRows, Octets, Titles
+from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, MASTER, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
 from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
+
+Rows: TypeAlias = npt.NDArray[np.int32]
 
 
 class Keys:
@@ -34,20 +36,23 @@ class Keys:
 
 
 class _Spans(NamedTuple):
-    """Where the keys of each title stand: unicast keys first, then broadcast keys."""
+    """Where the keys of each title stand: unicast keys first, then broadcast keys, then master keys."""
 
     by_title: Lookup
     first: npt.NDArray[np.int32]
-    split: npt.NDArray[np.int32]
-    stop: npt.NDArray[np.int32]
+    split: npt.NDArray[np.int32]  # first broadcast key
+    stop: npt.NDArray[np.int32]  # first master key
+    end: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, titles: Titles, kinds: Octets) -> "_Spans":
-        first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]]) if len(titles) else np.zeros(0, np.int64)
-        stop = np.r_[first[1:], len(titles)] if len(titles) else first
-        broadcast = np.concatenate([[0], np.cumsum(kinds == BROADCAST)])
-        split = stop - (broadcast[stop] - broadcast[first])
-        return cls(Lookup.of(titles[first]), *(column.astype(np.int32) for column in (first, split, stop)))
+        first = np.zeros(0, np.int32)
+        if len(titles):
+            first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]]).astype(np.int32)
+        end = np.append(first[1:], np.int32(len(titles))) if len(titles) else first
+        stop = end - _counted(kinds == MASTER, first, end)
+        split = stop - _counted(kinds == BROADCAST, first, end)
+        return cls(Lookup.of(titles[first]), first, split, stop, end)
 
     def of_kind(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
         """First row and number of rows of each title's keys of that kind."""
@@ -59,10 +64,19 @@ class _Spans(NamedTuple):
         return begin, np.where(found >= 0, after - begin, 0)
 
 
+def _counted(flags: npt.NDArray[np.bool_], first: Rows, end: Rows) -> Rows:
+    """How many of the flags are set in each [first, end)."""
+    if not flags.any():
+        return np.zeros(len(first), np.int32)
+    before = np.concatenate([[0], np.cumsum(flags, dtype=np.int32)]).astype(np.int32)
+    return before[end] - before[first]
+
+
 class Keyring:
     """Keys by (system title, kind), newest version first.
 
-    A 16-byte pair takes 45 bytes; ten million meters stay below half a gigabyte.
+    A 16-byte pair takes 84 bytes, its index included; loading ten million meters takes 1.2 GB at most, the
+    interpreter included (`benchmarks/keys.py`).
     """
 
     __slots__ = (
@@ -139,6 +153,13 @@ class Keyring:
         """Whether each system title has a key of any kind."""
         return self._spans.by_title.find(titles) >= 0
 
+    def masters(self, system_title: bytes) -> tuple[bytes, ...]:
+        """The meter's master keys that are not revoked, newest first."""
+        found = self._spans.by_title.find(_as_number(system_title))
+        at = int(found[0])
+        rows = range(int(self._spans.stop[at]), int(self._spans.end[at])) if at >= 0 else range(0)
+        return tuple(self.keys_at(row).ek for row in rows if not self._revoked[row])
+
     def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
         """The newest key of the meter that is not revoked, else its newest, else None."""
         found = self.candidates(system_title, broadcast=broadcast)
@@ -146,8 +167,7 @@ class Keyring:
 
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> tuple[Keys, ...]:
         """Every key of the meter that may have protected a message, newest first, revoked ones included."""
-        title = np.frombuffer(system_title, ">u8").astype(np.uint64)
-        first, count = self.spans(title, np.array([broadcast]))
+        first, count = self.spans(_as_number(system_title), np.array([broadcast]))
         return tuple(self.keys_at(int(first[0]) + step) for step in range(int(count[0])))
 
     def spans(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
@@ -199,6 +219,10 @@ class Keyring:
     def _pair(self, row: int) -> Octets:
         at = int(self._row[row])
         return cast(Octets, self._wide[-at - 1] if at < 0 else self._material[at])
+
+
+def _as_number(system_title: bytes) -> Titles:
+    return np.frombuffer(system_title, ">u8").astype(np.uint64)
 
 
 def _is_sorted(rows: KeyRows) -> bool:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
-from ingest.dlms.security import CIPHERED, read_header
+from ingest.dlms.security import CIPHERED, SERVICE_CIPHERED, read_header, with_title
 from schemas.errors import ProtocolError
 
 FRAMES_TOPIC: Final = "ami.frames.v1"
@@ -17,6 +17,7 @@ _EVENT_TAGS: Final = frozenset((0xC2, 0xCA, 0xD2))
 _DATA_NOTIFICATION: Final = 0x0F
 _STRUCTURE: Final = 0x02
 _OCTET_STRING: Final = 0x09
+_MAX_APDU_OCTETS: Final = 0xFFFF
 _TITLE_AT: Final = slice(2, 10)
 
 
@@ -34,6 +35,25 @@ def key_of(message: bytes, peer: str) -> bytes:
     """
     apdu = apdu_of(message)
     return _system_title(apdu) or _device_name(apdu) or peer.encode()
+
+
+def title_of(message: bytes) -> bytes:
+    """The system title that a ciphered message carries, as it stands there; nothing where it carries none."""
+    return bytes.fromhex(_system_title(apdu_of(message)).decode("ascii"))
+
+
+def with_sender(message: bytes, title: bytes) -> bytes:
+    """The wrapper PDU with the sender's system title in it, where only the link knew it (`security.with_title`).
+
+    Everything else, and what would grow beyond a wrapper PDU, comes back as it is.
+    """
+    apdu = message[WPDU_HEAD_OCTETS:]
+    if not title or not message.startswith(b"\x00\x01") or apdu[:1] not in _BY_SERVICE:
+        return message
+    named = with_title(apdu, title)
+    if len(named) > _MAX_APDU_OCTETS or int.from_bytes(message[6:8], "big") != len(apdu):
+        return message
+    return message[:6] + len(named).to_bytes(2, "big") + named
 
 
 def apdu_of(message: bytes) -> bytes:
@@ -70,4 +90,5 @@ def _device_name(apdu: bytes) -> bytes:
     return apdu[body + 4 : body + 4 + head[3]]
 
 
+_BY_SERVICE: Final = frozenset(bytes((tag,)) for tag in SERVICE_CIPHERED)
 _EVENT_TAG_OCTETS: Final = frozenset(bytes((tag,)) for tag in _EVENT_TAGS)

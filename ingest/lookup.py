@@ -15,6 +15,7 @@ NOT_FOUND: Final = -1
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, odd: neighbours (serial numbers) land far apart (Knuth, multiplicative hashing)."""
 _WORD_BITS: Final = 64
+_CHUNK: Final = 1 << 20
 
 
 class Lookup(NamedTuple):
@@ -31,12 +32,16 @@ class Lookup(NamedTuple):
         bits = max(1, len(numbers).bit_length())
         shift = np.uint64(_WORD_BITS - bits)
         spread = numbers * _SPREAD
-        order = np.argsort(spread)
+        order = np.argsort(spread).astype(np.int32)
         ordered = spread[order]
-        counts = np.bincount((ordered >> shift).astype(np.int64), minlength=1 << bits)
+        del spread
         begin = np.zeros((1 << bits) + 1, np.int32)
-        np.cumsum(counts, out=begin[1:])
-        return cls(ordered, order.astype(np.int32), begin, shift)
+        for first in range(0, len(ordered), _CHUNK):  # in pieces, so that millions take no room beside the index
+            prefix = (ordered[first : first + _CHUNK] >> shift).astype(np.int64)
+            counts = np.bincount(prefix - prefix[0])
+            begin[1 + prefix[0] : 1 + prefix[0] + len(counts)] += counts.astype(np.int32)
+        np.cumsum(begin, out=begin)
+        return cls(ordered, order, begin, shift)
 
     def find(self, wanted: Numbers) -> npt.NDArray[np.int64]:
         """Place of each wanted number, `NOT_FOUND` where it is not among them."""

@@ -15,15 +15,26 @@ _DEVICE_NAME_CDE: Final = b"\x2a\x00\x00"
 _DEVICE_ID_CD: Final = b"\x60\x01"
 _MODEL_E: Final = 7
 """0.x.96.1.7: the meter's type or model in Nordic lists, no serial number."""
+_MAX_NAMES: Final = 4
+"""Strings of an event that are looked at for its meter's name: real ones have one or two."""
 _DEVICE_NAME_OCTETS: Final = (16, 17)
 """A logical device name has 16 octets; the equipment identifier of DSMR meters, sent in its place, 17."""
 
 
 class Name(NamedTuple):
-    """Where a message names its meter. `is_device_name`: it can only be the meter's own, not the serial of a part."""
+    """Where a message names its meter. `is_device_name`: it can only be the meter's own, not the serial of a part.
+
+    `instead`: where it does if what stands here is a clock.
+    """
 
     node: Node
     is_device_name: bool
+    instead: "Name | None" = None
+
+    @property
+    def may_be_clock(self) -> bool:
+        """The string has the length of a date-time: its first octet tells, year 07xx or FFxx is no text."""
+        return self.node.is_clock
 
 
 class Value(NamedTuple):
@@ -107,7 +118,11 @@ def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
         return Name(first, True)
     named = [value for value in meaning.values if value.obis is not None and value.node.tag in STRINGS]
     if meaning.event_name is not None:
-        return Name(named[0].node, True) if named else None
+        # A string of twelve octets is a clock or a name (`Name.may_be_clock`); one of another length is no clock.
+        name: Name | None = None
+        for value in sorted(named, key=lambda value: value.node.is_clock)[:_MAX_NAMES][::-1]:
+            name = Name(value.node, True, name)
+        return name
     by_type = frozenset(parse_obis(name) for name in meter_type.names)
     rules: tuple[tuple[Callable[[bytes], bool], bool], ...] = (
         (_is_device_name, True),

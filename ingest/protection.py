@@ -7,13 +7,15 @@ exclusive or takes it off the whole batch. So a message costs one AES-GCM call; 
 a context a message, costs as much as five. The plaintext of a message is used only after its tag was found right.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.ciphers import Cipher
-from ingest.dlms.security import AUTHENTICATED, BROADCAST, ENCRYPTED, SUITE_MASK, TAG_OCTETS
+from ingest.dlms.security import AUTHENTICATED, ENCRYPTED, SUITE_MASK, TAG_OCTETS
 from ingest.faults import Faults
 from ingest.keyring import Keyring
 from ingest.security_headers import KEY_OCTETS, Headers
@@ -29,6 +31,7 @@ _BLOCKS_BITS: Final = 32
 _FULL_TAG: Final = 16
 _TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
 NO_KEY: Final = -1
+NO_BROUGHT: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class Opened(NamedTuple):
@@ -39,6 +42,7 @@ class Opened(NamedTuple):
     key_row: Places  # row of the keyring that opened it, `NO_KEY` for plain ones
     authenticated: Flags  # its tag has verified
     digest: npt.NDArray[np.uint64]  # first 8 bytes of the tag: tells a copy from a reused counter
+    brought: Mapping[int, str] = NO_BROUGHT  # names of keys that came wrapped in their message
 
 
 def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -> Opened:
@@ -49,10 +53,12 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     """
     rows = faults.usable()
     rows = rows[headers.ciphered[rows]]
+    if headers.wrapped:
+        rows = rows[~np.isin(rows, list(headers.wrapped))]
     if not len(rows):
         nobody = np.zeros(len(apdus.start), np.bool_)
         return Opened(apdus, headers, np.full(len(nobody), NO_KEY, np.int64), nobody, nobody.astype(np.uint64))
-    first, count = keyring.spans(headers.title[rows], headers.control[rows] & BROADCAST > 0)
+    first, count = keyring.spans(headers.title[rows], headers.broadcast[rows])
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
     # Messages of one key stand together: its tables are at hand then.

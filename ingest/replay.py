@@ -7,6 +7,11 @@ Only counters of messages whose tag has verified are judged and recorded: a forg
 `replay` and `nonce_reuse` are never said of bytes that anyone could have sent. What tells a copy from a reused counter
 is the message's own tag: it is a MAC of the protected bytes, so two verified messages with one counter and one tag are
 one message.
+
+Two verified messages with one counter and two tags mean that a nonce was used twice: what was sealed under it can be
+laid open, and the key that authenticates be computed from it. From then on the key proves nothing: the stream is in
+quarantine, all it brings but copies is refused, and its window stands still. Only a new key ends that (a stream of its
+own), or whoever revokes this one.
 """
 
 from typing import Final, NamedTuple
@@ -16,6 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.replay_table import (
+    NOT_REUSED,
     WINDOW,
     Numbers,
     StreamKeys,
@@ -34,7 +40,8 @@ SCHEMA: Final = pl.Schema(
         "digest": pl.UInt64(),
     }
 )
-"""`Windows.to_frame`: one row a counter that was seen and still lies in its window; columns of REPLAY_WINDOWS."""
+"""`Windows.to_frame`: one row a counter that was seen and still lies in its window, and one a reused counter, negative
+as `marked_reused` writes it; columns of REPLAY_WINDOWS."""
 
 _COMPACT_SHARE: Final = 4
 _COMPACT_FLOOR: Final = 4096
@@ -84,7 +91,8 @@ class Windows:
             streams: Messages whose tags have verified, in order of arrival.
 
         Returns:
-            FRESH, LATE, COPY, REUSE or REPLAY a message; FRESH and LATE ones are recorded.
+            FRESH, LATE, COPY, REUSE, REPLAY or QUARANTINED a message; FRESH and LATE ones are recorded, and that there
+            was a REUSE.
         """
         if not len(streams.title):
             return np.zeros(0, np.int8), self
@@ -106,13 +114,17 @@ class Windows:
         rows, slots = np.nonzero(table.seen)
         highest = table.highest[rows]
         counter = highest - (highest - slots) % WINDOW
+        reused = np.flatnonzero(table.reused != NOT_REUSED)
+        counter = np.concatenate([counter, marked_reused(table.reused[reused])])
+        digest = np.concatenate([table.digest[rows, slots], table.second[reused]])
+        rows = np.concatenate([rows, reused])
         contexts = table.keys.context[rows].tolist()
         columns = {
             "topic": pl.Series([names[context][1] for context in contexts], dtype=pl.String),
             "system_title": titles_to_hex(table.keys.title[rows]),
             "key_id": pl.Series([names[context][0] for context in contexts], dtype=pl.String),
             "counter": counter,
-            "digest": table.digest[rows, slots],
+            "digest": digest,
         }
         return pl.DataFrame(columns, schema=SCHEMA).sort("topic", "system_title", "key_id", "counter")
 
@@ -121,7 +133,7 @@ class Windows:
         """The windows that `to_frame` wrote, or those of REPLAY_WINDOWS: verified counters in any order.
 
         Rebuilt from all counters ever seen it is the same value as the one that saw them arrive: what has left its
-        window leaves it again.
+        window leaves it again, and a reused counter keeps its stream in quarantine.
 
         Raises:
             ContractError: A column of `SCHEMA` is absent.
@@ -142,7 +154,22 @@ class Windows:
             key_names,
             lane_names,
         )
-        return cls().judge(streams)[1]
+        is_mark = streams.counter < 0
+        windows = cls().judge(_taken(streams, ~is_mark))[1]
+        return windows._quarantine(_taken(streams, is_mark)) if is_mark.any() else windows
+
+    def _quarantine(self, marks: Streams) -> "Windows":
+        """The windows in which these streams are in quarantine; `marks.counter` as `marked_reused` writes it."""
+        after = Windows()
+        after._contexts = dict(self._contexts)
+        keys, member = _stream_keys(marks, after._contexts).sorted_unique()
+        table = self._lookup(keys)
+        first = np.flatnonzero(np.r_[True, np.diff(np.sort(member)) > 0])
+        chosen = np.argsort(member, kind="stable")[first]
+        table.reused[member[chosen]] = marked_reused(marks.counter[chosen])
+        table.second[member[chosen]] = marks.digest[chosen]
+        after._base = self._base.merged(self._recent).merged(table)
+        return after
 
     def _lookup(self, keys: StreamKeys) -> WindowTable:
         """A table of its own for these streams, filled from what is known."""
@@ -150,10 +177,23 @@ class Windows:
         for known in (self._base, self._recent):
             at = known.keys.places(keys)
             found = np.flatnonzero(at >= 0)
-            table.highest[found] = known.highest[at[found]]
-            table.seen[found] = known.seen[at[found]]
-            table.digest[found] = known.digest[at[found]]
+            table.adopt(found, known, at[found])
         return table
+
+
+def marked_reused(counter: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A reused counter as REPLAY_WINDOWS holds it, below zero and one to one; of such a mark the counter again."""
+    return -1 - counter
+
+
+def _taken(streams: Streams, rows: npt.NDArray[np.bool_]) -> Streams:
+    return streams._replace(
+        title=streams.title[rows],
+        key_id=streams.key_id[rows],
+        lane=streams.lane[rows],
+        counter=streams.counter[rows],
+        digest=streams.digest[rows],
+    )
 
 
 def _codes(column: pl.Series, names: tuple[str, ...]) -> npt.NDArray[np.int64]:

@@ -15,8 +15,10 @@ LATE: Final = 1
 COPY: Final = 2
 REUSE: Final = 3
 REPLAY: Final = 4
+QUARANTINED: Final = 5
 """What a counter is: newer than all; below the highest, within the window and unseen; seen with the same digest; seen
-with another; below the window."""
+with another; below the window; anything but a copy once a counter of the stream was seen with two digests."""
+NOT_REUSED: Final = -1
 
 
 class StreamKeys(NamedTuple):
@@ -53,12 +55,18 @@ class StreamKeys(NamedTuple):
 
 
 class WindowTable(NamedTuple):
-    """Windows of ascending streams. Slot `counter % WINDOW` holds a counter's digest."""
+    """Windows of ascending streams. Slot `counter % WINDOW` holds a counter's digest.
+
+    `reused` is the counter that was seen with a second digest, `NOT_REUSED` where none was: such a stream is in
+    quarantine, its window stands still.
+    """
 
     keys: StreamKeys
     highest: npt.NDArray[np.int64]
     seen: npt.NDArray[np.bool_]
     digest: Numbers
+    reused: npt.NDArray[np.int64]
+    second: Numbers  # the other digest of `reused`
 
     @classmethod
     def new(cls, keys: StreamKeys) -> Self:
@@ -68,6 +76,8 @@ class WindowTable(NamedTuple):
             np.full(rows, -1, np.int64),
             np.zeros((rows, WINDOW), np.bool_),
             np.zeros((rows, WINDOW), np.uint64),
+            np.full(rows, NOT_REUSED, np.int64),
+            np.zeros(rows, np.uint64),
         )
 
     @classmethod
@@ -75,19 +85,27 @@ class WindowTable(NamedTuple):
         return cls.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
 
     def take(self, rows: npt.NDArray[np.int64]) -> "WindowTable":
-        return WindowTable(self.keys.take(rows), self.highest[rows], self.seen[rows], self.digest[rows])
+        return WindowTable(
+            self.keys.take(rows),
+            self.highest[rows],
+            self.seen[rows],
+            self.digest[rows],
+            self.reused[rows],
+            self.second[rows],
+        )
+
+    def adopt(self, rows: npt.NDArray[np.int64], other: "WindowTable", at: npt.NDArray[np.int64]) -> None:
+        """These windows become those of the other table, in place."""
+        for ours, theirs in zip(self[1:], other[1:], strict=True):
+            ours[rows] = theirs[at]
 
     def merged(self, newer: "WindowTable") -> "WindowTable":
         """Both, the newer one's windows in place of ours."""
         ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
         title = np.concatenate([ours.keys.title, newer.keys.title])
         context = np.concatenate([ours.keys.context, newer.keys.context])
-        joined = WindowTable(
-            StreamKeys(title, context),
-            np.concatenate([ours.highest, newer.highest]),
-            np.concatenate([ours.seen, newer.seen]),
-            np.concatenate([ours.digest, newer.digest]),
-        )
+        columns = (np.concatenate(pair) for pair in zip(ours[1:], newer[1:], strict=True))
+        joined = WindowTable(StreamKeys(title, context), *columns)
         return joined.take(np.lexsort((context, title)))
 
 
@@ -108,7 +126,7 @@ def judge_counters(
     stream, number = member[order], counter[order]
     first = np.r_[True, stream[1:] != stream[:-1]]
     before = np.where(first, table.highest[stream], np.r_[np.int64(-1), number[:-1]])
-    falls = np.zeros(len(table.highest), np.bool_)
+    falls = table.reused != NOT_REUSED
     falls[stream[number <= before]] = True
     verdicts = np.full(len(member), FRESH, np.int8)
     rising, falling = order[~falls[stream]], order[falls[stream]]
@@ -123,14 +141,22 @@ def judge_counters(
 def _judge_stream(table: WindowTable, stream: int, counters: list[int], digests: list[int]) -> list[int]:
     highest = int(table.highest[stream])
     seen, known = table.seen[stream].tolist(), table.digest[stream].tolist()
+    quarantined = bool(table.reused[stream] != NOT_REUSED)
     verdicts = []
     for counter, digest in zip(counters, digests, strict=True):
         slot = counter % WINDOW
+        is_known = highest - WINDOW < counter <= highest and seen[slot]
+        if is_known and known[slot] == digest:
+            verdicts.append(COPY)
+            continue
+        if quarantined or is_known:
+            verdicts.append(QUARANTINED if quarantined else REUSE)
+            if not quarantined:
+                quarantined = True
+                table.reused[stream], table.second[stream] = counter, digest
+            continue
         if counter <= highest - WINDOW:
             verdicts.append(REPLAY)
-            continue
-        if counter <= highest and seen[slot]:
-            verdicts.append(COPY if known[slot] == digest else REUSE)
             continue
         verdicts.append(LATE if counter <= highest else FRESH)
         for dropped in range(highest + 1, min(counter, highest + WINDOW) + 1):

@@ -3,18 +3,20 @@
 General-glo-ciphering, the usual form, is read by columns; every other form by the codec, one by one.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.dlms.security import (
     AUTHENTICATED,
+    BROADCAST,
     CIPHERED,
     COMPRESSED,
     SUITE_MASK,
     SYSTEM_TITLE_OCTETS,
     TAG_OCTETS,
+    SecurityHeader,
     read_header,
 )
 from ingest.dlms.tags import GENERAL_GLO
@@ -30,8 +32,8 @@ HEAD_OCTETS: Final = 5
 KEY_OCTETS: Final = (16, 16, 32)
 """Of an encryption key, by suite."""
 _LENGTH_AT: Final = 2 + SYSTEM_TITLE_OCTETS
-_WRAPPED_KEY: Final = b"\x01"
 _AGREED_KEY: Final = b"\x02"
+Titles: TypeAlias = npt.NDArray[np.uint64]
 _IS_CIPHERED: Final = np.isin(np.arange(256), list(CIPHERED))
 
 
@@ -45,6 +47,8 @@ class Headers(NamedTuple):
     content_at: Places  # in the APDU, behind the counter
     content_length: Places  # without the tag
     other_fields: dict[int, bytes]  # of general-ciphering: part of the associated data
+    broadcast: Flags  # the key is the broadcast one
+    wrapped: dict[int, SecurityHeader]  # of general-ciphering that brings its own key, wrapped
 
     def tag_places(self, rows: Places) -> Places:
         """Where the tags of these messages stand in their APDUs."""
@@ -52,13 +56,15 @@ class Headers(NamedTuple):
         return places
 
 
-def read_headers(apdus: Spans, faults: Faults, signer: npt.NDArray[np.uint64] | None = None) -> Headers:
+def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sender: Titles | None = None) -> Headers:
     """The security headers of all APDUs; what cannot be one is a fault.
 
     Args:
         apdus: As they came, signatures verified and taken off.
         faults: Receives what cannot be a header.
         signer: System title of who signed each, 0 where nobody did: the sender of an APDU without a title of its own.
+        sender: System title that the link knows, 0 where it knows none: the sender of a ciphered APDU that neither
+            names nor is signed by one. Whether it is true the tag says.
     """
     messages = len(apdus.start)
     tag = apdus.at(np.arange(messages), 0)
@@ -72,11 +78,16 @@ def read_headers(apdus: Spans, faults: Faults, signer: npt.NDArray[np.uint64] | 
         content_at,
         content_length,
         {},
+        np.zeros(messages, np.bool_),
+        {},
     )
     rows = np.flatnonzero(ciphered)
     usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
     for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
         _read_each(apdus, row, headers, faults)
+    if sender is not None:
+        lacking = rows[headers.title[rows] == 0]
+        headers.title[lacking] = sender[lacking]
     return headers
 
 
@@ -111,6 +122,7 @@ def _read_usual(apdus: Spans, rows: Places, headers: Headers) -> Places:
     chosen: Places = rows[usual]
     headers.title[chosen] = apdus.number(chosen, 2, SYSTEM_TITLE_OCTETS)
     headers.control[chosen] = control[usual]
+    headers.broadcast[chosen] = control[usual] & BROADCAST > 0
     headers.counter[chosen] = apdus.number(chosen, content[usual] + 1, 4)
     headers.content_at[chosen] = content[usual] + HEAD_OCTETS
     headers.content_length[chosen] = (length - overhead)[usual]
@@ -123,8 +135,6 @@ def _read_each(apdus: Spans, row: int, headers: Headers, faults: Faults) -> None
         header = read_header(apdu)
         if header.key_info[:1] == _AGREED_KEY:
             raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, 0, "a key by agreement")
-        if header.key_info[:1] == _WRAPPED_KEY:
-            raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "a wrapped key, its key-encrypting key is not held")
     except ProtocolError as error:
         faults.record_error(row, error)
         return
@@ -134,5 +144,8 @@ def _read_each(apdus: Spans, row: int, headers: Headers, faults: Faults) -> None
     headers.counter[row] = header.counter
     headers.content_at[row] = header.content_at
     headers.content_length[row] = header.content_stop - header.content_at
+    headers.broadcast[row] = header.broadcast
     if header.other_fields:
         headers.other_fields[row] = header.other_fields
+    if header.brings_key:
+        headers.wrapped[row] = header

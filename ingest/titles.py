@@ -7,14 +7,21 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-_HEX_DIGITS: Final = 16
+TITLE_OCTETS: Final = 8
+_HEX_DIGITS: Final = 2 * TITLE_OCTETS
 
 
 def titles_to_hex(titles: npt.NDArray[np.uint64]) -> pl.Series:
     """Each title as 16 hexadecimal digits."""
-    digits = titles.astype(">u8").tobytes().hex().encode("ascii")
-    offsets = np.arange(len(titles) + 1, dtype=np.int64) * _HEX_DIGITS
-    array = pa.LargeStringArray.from_buffers(len(titles), pa.py_buffer(offsets), pa.py_buffer(digits))
+    return octets_to_hex(titles.astype(">u8").view(np.uint8).reshape(-1, TITLE_OCTETS))
+
+
+def octets_to_hex(octets: npt.NDArray[np.uint8]) -> pl.Series:
+    """Each row of octets as hexadecimal digits."""
+    rows, width = octets.shape
+    digits = octets.tobytes().hex().encode("ascii")
+    offsets = np.arange(rows + 1, dtype=np.int64) * 2 * width
+    array = pa.LargeStringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(digits))
     return pl.Series(pl.from_arrow(array), dtype=pl.String)
 
 

@@ -275,6 +275,7 @@ class RejectReason(StrEnum):
     SIGNATURE_MISMATCH = "signature_mismatch"
     REPLAY = "replay"
     NONCE_REUSE = "nonce_reuse"
+    QUARANTINED = "quarantined"
     LAYOUT_UNKNOWN = "layout_unknown"
     POISON = "poison"
 

@@ -116,7 +116,7 @@ EVENTS: Final = Frame(
             **_PROVENANCE,
             "meter_id": pl.String(),
             "event": EVENT,
-            "code": pl.Int32(),  # as sent
+            "code": pl.Int32(),  # as sent; a register of 32 bits as these bits, so that bit 31 is the sign
             "origin": ORIGIN,
             "occurred_at": UTC_US,  # by the reporter's clock, believed or not by the outage room
             "sequence": pl.Int64(),  # reboot or event counter
@@ -135,7 +135,7 @@ REJECTS: Final = Frame(
             "payload": pl.Binary(),  # the bytes as they came
             "reason": REASON,
             "detail": pl.String(),  # never a byte of the payload, never a key
-            "at": pl.Int32(),  # byte where decoding stopped
+            "at": pl.Int32(),  # byte of `payload` where decoding stopped; 0 also for the whole message
             "system_title": pl.String(),  # hex, lower case
             "key_id": pl.String(),  # names a key, never holds one
             "code_version": pl.String(),  # version of the decoder, to know what to replay
@@ -310,7 +310,7 @@ REPLAY_WINDOWS: Final = Frame(
             "offset": pl.Int64(),  # of the message that carried the counter
             "system_title": pl.String(),  # hex, lower case
             "key_id": pl.String(),
-            "counter": pl.Int64(),  # a verified invocation counter
+            "counter": pl.Int64(),  # a verified invocation counter; -1 - counter where it was used twice: quarantine
             "digest": pl.UInt64(),  # tells a copy of the message from another one of the same counter
             "saved_at": UTC_US,
         }

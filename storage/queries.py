@@ -160,14 +160,17 @@ def select_open_rejects(reasons: tuple[str, ...], limit: int) -> Query:
 
 
 def select_windows(topic: str, partition: int, offset: int) -> Query:
-    """The newest 64 counters of each (system title, key) in messages before `offset`, the next one to be read."""
+    """The newest 64 counters of each (system title, key) in messages before `offset`, the next one to be read.
+
+    And what says that one was used twice (negative, see REPLAY_WINDOWS), however long ago.
+    """
     table = table_of("replay_windows")
     names = ", ".join(f"`{name}`" for name in table.columns())
     sql = (
         f"SELECT {names} FROM (SELECT {names} FROM replay_windows FINAL"
         " WHERE topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` < {offset:Int64}"
         " ORDER BY system_title, key_id, counter DESC, `offset` LIMIT 1 BY system_title, key_id, counter)"
-        f" ORDER BY system_title, key_id, counter DESC LIMIT {WINDOW} BY system_title, key_id"
+        f" ORDER BY system_title, key_id, counter DESC LIMIT {WINDOW} BY system_title, key_id, counter < 0"
     )
     return Query(sql, {"topic": topic, "partition": partition, "offset": offset}, table.frame.schema)
 

@@ -93,7 +93,8 @@ class ReadingStore(Protocol):
     def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
         """Counters (`REPLAY_WINDOWS`) that still lie in their window as of `offset`, the next one to be read.
 
-        The highest of each (system title, key) and those less than 64 below it, of messages before `offset` only.
+        The highest of each (system title, key) and those less than 64 below it, of messages before `offset` only; and
+        the marks of those that were used twice.
         """
         ...
 
@@ -199,7 +200,7 @@ class SqlStore:
         """See `ReadingStore.load_windows`."""
         seen = self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
         highest = pl.col("counter").max().over("system_title", "key_id")
-        return seen.filter(pl.col("counter") > highest - queries.WINDOW)
+        return seen.filter((pl.col("counter") > highest - queries.WINDOW) | (pl.col("counter") < 0))
 
     def close(self) -> None:
         """See `ReadingStore.close`."""

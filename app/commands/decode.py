@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import polars as pl
 import typer
 
 from app.files import write_outputs
-from app.inputs import load_frames, load_keyring, load_meters, load_types
-from app.options import Files, Json, KeysFile, MetersFile, Out, TypesFile
+from app.inputs import load_frames, load_keyring, load_meters, load_types, parse_sender
+from app.options import Files, Json, KeysFile, MetersFile, Out, Sender, TypesFile
 from app.summary import counts, progress, say, timed
 from ingest.decode import Decoded, decode_frames
 from ingest.replay import Windows
@@ -22,6 +23,7 @@ def register(ami: typer.Typer) -> None:
         keys: KeysFile = None,
         meters: MetersFile = None,
         types: TypesFile = None,
+        sender: Sender = None,
         json: Json = False,
     ) -> None:
         """Decode and authenticate pushes: intervals, reads, events and rejects as Parquet."""
@@ -29,7 +31,10 @@ def register(ami: typer.Typer) -> None:
             known = load_types(types)
             fleet = load_meters(meters, known)
             keyring = load_keyring(keys)
+            title = parse_sender(sender)
             frames = load_frames(files)
+            if title is not None:
+                frames = frames.with_columns(sender=pl.lit(title.hex()))
         with progress(f"decoding {frames.height} messages"):
             decoded, seconds = timed(lambda: decode_frames(frames, keyring, Windows.empty(), fleet, known))
         write_outputs(out, decoded_files(decoded))

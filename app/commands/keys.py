@@ -10,8 +10,8 @@ from app.files import read_text, write_outputs
 from app.kek import load_book, load_kek
 from app.options import Json
 from app.summary import counts, say
-from ingest.key_book import import_keys, list_keys, of_kind, rotate_keys
-from ingest.key_files import parse_clear, parse_statuses, render_wrapped
+from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
+from ingest.key_files import parse_clear, parse_statuses, parse_titles, render_wrapped
 from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
@@ -60,6 +60,26 @@ def register(ami: typer.Typer) -> None:
         before = load_book(book, kek)
         _write(book, rotate_keys(before, _clear(clear, kind), revoking_old=revoke_old), kek, as_json=json)
 
+    @keys.command("revoke")
+    def revoke(
+        titles: Annotated[Path, typer.Argument(metavar="METERS.csv", help="A table with a column system_title.")],
+        book: Book,
+        newest_too: Annotated[
+            bool, typer.Option("--newest-too", help="Revoke the newest version as well: the key is lost.")
+        ] = False,
+        kind: Kind = KIND_NAMES[0],
+        kek_file: KekFile = None,
+        kek_env: KekEnv = None,
+        kek_command: KekCommand = None,
+        json: Json = False,
+    ) -> None:
+        """End a rotation: refuse the older versions of these meters' keys from now on."""
+        kek = _kek(kek_file, kek_env, kek_command)
+        revoked = revoke_keys(
+            load_book(book, kek), parse_titles(read_text(titles)), _known_kind(kind), newest_too=newest_too
+        )
+        _write(book, revoked, kek, as_json=json)
+
     @keys.command("list")
     def list_(book: Book, json: Json = False) -> None:
         """Titles, kinds, versions and states; needs no key-encrypting key."""
@@ -88,14 +108,19 @@ def _kek(file: Path | None, variable: str | None, command: str | None) -> bytes:
 
 
 def _clear(file: Path, kind: str) -> KeyRows:
+    return of_kind(parse_clear(read_text(file)), _known_kind(kind))
+
+
+def _known_kind(kind: str) -> str:
     if kind not in KIND_NAMES:
         raise ContractError(f"--kind {kind!r}: one of {', '.join(KIND_NAMES)}")
-    return of_kind(parse_clear(read_text(file)), kind)
+    return kind
 
 
 def _write(book: Path, rows: KeyRows, kek: bytes, *, as_json: bool) -> None:
+    summary = _summary(rows)  # refuses a book that no worker could load, before it is on disk
     write_outputs(book.parent, {book.name: render_wrapped(rows, kek)})
-    say(_summary(rows), as_json=as_json)
+    say(summary, as_json=as_json)
 
 
 def _summary(rows: KeyRows) -> dict[str, object]:

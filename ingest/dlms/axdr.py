@@ -98,6 +98,7 @@ def _read_container(cursor: Cursor, tag: int, depth: int, quirks: frozenset[str]
         raise ProtocolError(
             RejectReason.AXDR_TRUNCATED, at, f"{count} elements announced, {cursor.stop - cursor.at} bytes there"
         )
+    cursor.spend(count, at)
     if quirks and count == 2 and QUIRK_UNTAGGED_DESCRIPTOR in quirks and _is_descriptor(cursor):
         descriptor = cursor.take(_DESCRIPTOR_OCTETS)
         name = Data(Tag.OCTET_STRING, descriptor[2:8], descriptor[:2] + descriptor[8:])

@@ -23,8 +23,8 @@ class _Work:
 
     __slots__ = ("left",)
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, octets: int, cursor: Cursor) -> None:
+        self.left = min(ELEMENTS_PER_BYTE * octets + 64, cursor.elements)
 
     def spend(self, at: int) -> None:
         self.left -= 1
@@ -47,12 +47,14 @@ def read_compact_array(cursor: Cursor) -> Data:
     start = cursor.at
     cursor.take(length)
     contents = Cursor(cursor.data, start, cursor.at)
-    work = _Work(ELEMENTS_PER_BYTE * (contents.stop - first) + 64)
+    work = _Work(contents.stop - first, cursor)
+    granted = work.left
     if not _takes_octets(kind):
         raise ProtocolError(RejectReason.WORK, first, "elements that take no bytes cannot be counted")
     elements: list[Data] = []
     while contents.at < contents.stop:
         elements.append(_read_described(contents, kind, work))
+    cursor.spend(granted - work.left, first)
     return Data(Tag.COMPACT_ARRAY, tuple(elements), description)
 
 
@@ -68,7 +70,7 @@ def decode_compact_data(template: bytes, buffer: bytes) -> tuple[Data, ...]:
     """
     kind = read_description(Cursor(template))
     cursor = Cursor(buffer)
-    value = _read_described(cursor, kind, _Work(ELEMENTS_PER_BYTE * len(buffer) + 64))
+    value = _read_described(cursor, kind, _Work(len(buffer), cursor))
     cursor.finish()
     return value.items if value.items is not None else (value,)
 

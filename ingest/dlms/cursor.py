@@ -8,16 +8,31 @@ from schemas.errors import ProtocolError
 MAX_LENGTH_OCTETS: Final = 4
 """`84 xxxxxxxx` is the longest length that is read; longer forms have no use below 4 GiB (X.690 8.1.3)."""
 
+MAX_ELEMENTS: Final = 1 << 17
+"""Values that one message may hold. The longest profiles in the field have some thousand (dlms.md section 11); a value
+takes about a kilobyte on its way to a row, so a message never takes more than this many of them, whoever sent it."""
+
 
 class Cursor:
-    """A reader of `data` from `at` up to, and never beyond, `stop`."""
+    """A reader of `data` from `at` up to, and never beyond, `stop`, and of no more than `MAX_ELEMENTS` values."""
 
-    __slots__ = ("at", "data", "stop")
+    __slots__ = ("at", "data", "elements", "stop")
 
     def __init__(self, data: bytes, at: int = 0, stop: int | None = None) -> None:
         self.data = data
         self.at = at
         self.stop = len(data) if stop is None else stop
+        self.elements = MAX_ELEMENTS
+
+    def spend(self, elements: int, at: int) -> None:
+        """So many values more are about to be read.
+
+        Raises:
+            ProtocolError: More than a message may hold; `at` says where.
+        """
+        self.elements -= elements
+        if self.elements < 0:
+            raise ProtocolError(RejectReason.WORK, at, f"more than {MAX_ELEMENTS} values")
 
     def u8(self) -> int:
         """The next byte."""

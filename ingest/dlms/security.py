@@ -20,6 +20,9 @@ from schemas.errors import ContractError, ProtocolError
 
 SERVICE_CIPHERED: Final = frozenset((0xCA, 0xD2, 0x38, 0x58))
 """Event-notification and information-report ciphered by service: their sender is known from the link."""
+_GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
+_DOUBLED_LENGTH: Final = b"\x09\x08"
+_DEDICATED: Final = frozenset((0xD2, 0x58))
 CIPHERED: Final = frozenset((GENERAL_GLO, GENERAL_DED, GENERAL_CIPHERING)) | SERVICE_CIPHERED
 
 SYSTEM_TITLE_OCTETS: Final = 8
@@ -35,6 +38,7 @@ COMPRESSED: Final = 0x80
 _KEY_OCTETS: Final = {0: 16, 1: 16, 2: 32}
 _WRAPPED: Final = b"\x01"
 _AGREED: Final = b"\x02"
+_BROADCAST_KEY_ID: Final = b"\x00\x01"
 _GCM_FIRST_BLOCK: Final = b"\x00\x00\x00\x02"  # GCM encrypts its text from counter 2 on; 1 is for the tag
 
 
@@ -77,9 +81,14 @@ class SecurityHeader(msgspec.Struct, frozen=True):
         return bool(self.control & ENCRYPTED)
 
     @property
+    def brings_key(self) -> bool:
+        """The key comes with the message, wrapped under the meter's master key."""
+        return self.key_info[:1] == _WRAPPED
+
+    @property
     def broadcast(self) -> bool:
-        """The key is the broadcast one."""
-        return bool(self.control & BROADCAST)
+        """The key is the broadcast one: by the control byte, in general-ciphering by the key's identifier (9.2.7)."""
+        return self.key_info == _BROADCAST_KEY_ID if self.tag == GENERAL_CIPHERING else bool(self.control & BROADCAST)
 
 
 def is_ciphered(apdu: bytes) -> bool:
@@ -126,6 +135,29 @@ def read_header(apdu: bytes, system_title: bytes | None = None) -> SecurityHeade
         other_fields=other_fields,
         key_info=key_info,
     )
+
+
+def has_doubled_title(apdu: bytes) -> bool:
+    """The APDU is general-glo or general-ded whose system title stands behind two lengths, `09 08`."""
+    return apdu[:1] in _GENERAL and apdu[1:3] == _DOUBLED_LENGTH
+
+
+def undoubled(apdu: bytes) -> bytes:
+    """The same APDU with one length before its system title, of which `has_doubled_title` holds."""
+    return apdu[:1] + apdu[2:]
+
+
+def with_title(apdu: bytes, system_title: bytes) -> bytes:
+    """The general-glo or general-ded APDU that protects the same as one ciphered by service.
+
+    Associated data and IV are the same in both, so nothing is opened and every tag still verifies: what the link knew
+    of the sender now stands in the message. Any other APDU comes back as it is.
+    """
+    tag = apdu[0] if apdu else 0
+    if tag not in SERVICE_CIPHERED:
+        return apdu
+    general = GENERAL_DED if tag in _DEDICATED else GENERAL_GLO
+    return bytes((general, len(system_title))) + system_title + apdu[1:]
 
 
 def read_general_fields(cursor: Cursor) -> tuple[bytes | None, bytes]:

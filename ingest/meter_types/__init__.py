@@ -25,7 +25,11 @@ ALARM_TELEGRAM: Final = "dsmr4_alarm"
 """The meter sends alarms as 17 characters, a comma and four bytes, which is no DLMS (DSMR4)."""
 AXDR_QUIRKS: Final = frozenset(("obis_tag_swapped", "untagged_descriptor"))
 """Departures from A-XDR that a type may name; everything else stays strict (dlms.md section 10)."""
-QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM}
+DOUBLED_TITLE: Final = "title_length_doubled"
+"""The system title of general-glo stands behind two lengths, `DB 09 08 ...` (Kaifa GPRS)."""
+P1_TELEGRAM: Final = "p1_telegram"
+"""General-glo holds a P1 telegram, text in place of an APDU (customer ports of Luxembourg)."""
+QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
 class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """Workers read keys as they lie at rest: wrapped."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.config import Keys
 from app.inputs import configured_keyring
@@ -43,3 +44,16 @@ def test_another_key_opens_nothing_and_shows_nothing(book, monkeypatch):
 
 def test_no_file_is_an_empty_ring():
     assert len(configured_keyring(Keys())) == 0
+
+
+def test_public_keys_of_meters_that_sign_stand_beside_the_wrapped_book(book, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMI_KEK", KEK.hex())
+    numbers = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
+    public = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+    file = tmp_path / "public.csv"
+    file.write_text(f"system_title,public_key\n{TITLE},{public.hex()}\n")
+    ring = configured_keyring(Keys(file=str(book), kek_env="AMI_KEK", public_file=str(file)))
+    assert ring.signers == {bytes.fromhex(TITLE): public} and ring.find(bytes.fromhex(TITLE)) is not None
+    file.write_text(f"system_title,public_key\n{TITLE},00\n")
+    with pytest.raises(ContractError, match=r"public\.csv.*line 2"):
+        configured_keyring(Keys(file=str(book), kek_env="AMI_KEK", public_file=str(file)))

@@ -76,3 +76,29 @@ def test_an_import_of_a_known_meter_and_a_rotation_of_an_unknown_one_are_refused
     assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 2
     assert run("rotate", clear(tmp_path, f"{OTHER},{EK},{AK}"))[0] == 2
     assert (tmp_path / "book.csv").read_text() == before
+
+
+def test_a_rotation_ends_when_the_older_version_is_revoked_and_a_lost_key_goes_with_it(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))[0] == 0
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}", f"{OTHER},{AK},{EK}"))[0] == 0
+    meters = tmp_path / "meters.csv"
+    meters.write_text(f"meter_id,system_title\none,{TITLE}\n")
+    assert run("verify", "--json")[1].count('"revoked"') == 0
+    assert run("revoke", str(meters))[0] == 0
+    meters.write_text(f"meter_id,system_title\nother,{OTHER}\n")
+    assert run("revoke", str(meters), "--newest-too")[0] == 0
+    listed = json.loads(run("list", "--json")[1])["keys"]
+    assert [(row["system_title"], row["version"], row["status"]) for row in listed] == [
+        (TITLE, 2, "active"), (TITLE, 1, "revoked"), (OTHER, 2, "revoked"), (OTHER, 1, "revoked")
+    ]  # fmt: skip
+    meters.write_text("meter_id,system_title\nnobody,0000000000000001\n")
+    code, _, said = run("revoke", str(meters))
+    assert code == 2 and "0000000000000001 has no key" in said
+
+
+def test_a_book_that_no_worker_could_load_is_never_written(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 0
+    before = (tmp_path / "book.csv").read_text()
+    code, _, said = run("import", clear(tmp_path, f"{OTHER},{EK},{AK}", f"{OTHER},{AK},{EK}"))
+    assert code == 2 and "two keys" in said
+    assert (tmp_path / "book.csv").read_text() == before

@@ -1,6 +1,7 @@
 """Published messages of real meters become the reads that their index gives, each for its meter type."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from ingest.meter_types import parse_types
 from ingest.replay import Windows
 from ingest.sources import cut_hex
 from schemas.frames import METERS
+from tests.ingest.capture_table import WAITING, lines_of
 from tests.ingest.fleet import meters, reasons
 
 RECEIVED = datetime(2026, 3, 2, tzinfo=UTC)
@@ -70,6 +72,16 @@ def test_every_capture_is_rows_or_a_reject(captures: dict[str, Any]) -> None:
         assert counts.frames >= 1, name
         assert counts.frames == counts.decoded + counts.rejected + counts.duplicates, name
         assert (result.intervals.height + result.reads.height + result.events.height > 0) == (counts.decoded > 0), name
+
+
+def test_the_capture_table_says_of_every_message_what_its_index_says(shared_data: Path) -> None:
+    lines = lines_of(shared_data / "captures")
+    assert len(lines) == 33 and [line.name for line in lines if not line.as_indexed] == []
+    waiting = {line.name: line.inspected for line in lines if line.inspected != "decodes"}
+    assert len(waiting) == 7 and set(waiting.values()) == set(WAITING.values())
+    switched = {line.name: line.switched for line in lines if line.switched}
+    assert all("reads" in switched[name] for name in ("dlms_parser_11", "dlms_parser_13"))
+    assert switched["osgp_05"] == "1 events"
 
 
 def test_events_of_dutch_meters(captures: dict[str, Any]) -> None:

@@ -284,13 +284,13 @@ def test_a_copy_is_counted_a_reuse_and_a_replay_are_alarmed_and_a_late_reading_i
     first = decode(sealed(apdu, 100))
     again = decode(
         sealed(apdu, 100),
-        sealed(notification(interval_rows(usual_rows(values=(1, 1)))), 100),
         sealed(apdu, 99),
         sealed(event("0.0.96.11.0.255", u32(1)), 98),
         sealed(apdu, 3),
+        sealed(notification(interval_rows(usual_rows(values=(1, 1)))), 100),
         windows=first.windows,
     )
-    assert reasons(again) == ["nonce_reuse", "replay", "replay"]
+    assert reasons(again) == ["replay", "replay", "nonce_reuse"]
     assert again.counts[:4] == (5, 1, 3, 1)
     assert again.rejects["key_id"].to_list() == ["guek/1"] * 3
 
@@ -384,3 +384,21 @@ def test_no_row_of_a_rejected_message_survives():
     decoded = decode(sealed(notification(interval_rows(usual_rows(), name=OTHER_NAME))))
     assert decoded.intervals.is_empty() and decoded.heard.is_empty() and decoded.dirty_days.is_empty()
     assert isinstance(decoded.rejects, pl.DataFrame)
+
+
+def test_a_clock_in_an_event_is_no_name_and_a_name_of_its_length_is_one():
+    clock = stamp(START)
+    name = "GASP00000042"
+    registry = meters(enrolled(), enrolled(meter_id=name, system_title=None))
+
+    def gasp(*values):
+        return event("128.128.128.128.128.0", Data(Tag.STRUCTURE, values) if len(values) > 1 else values[0])
+
+    text = Data(Tag.OCTET_STRING, name.encode())
+    ciphered = [sealed(gasp(clock), 1), sealed(gasp(clock, clock), 2), sealed(gasp(stamp(START, 60), clock), 3)]
+    plain = [wrap_wpdu(gasp(*values)) for values in ((text,), (clock, text), (text, clock), (clock,), (clock, clock))]
+    decoded = decode(*ciphered, *plain, registry=registry)
+    assert decoded.events.select("offset", "meter_id").rows() == [
+        (0, NAME), (1, NAME), (2, NAME), (3, name), (4, name), (5, name)
+    ]  # fmt: skip
+    assert decoded.rejects.select("offset", "reason").rows() == [(6, "identity"), (7, "identity")]

@@ -9,8 +9,10 @@ import pytest
 
 from ingest.dlms.framing import split_messages, wrap_wpdu
 from ingest.gateway import Gateway, GatewayLimits
-from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, with_sender
 from schemas.errors import TerminalError, TransientError
+from tests.ingest import by_hand as hand
+from tests.ingest.fleet import TITLE, decode
 
 SMALL = [wrap_wpdu(b"\x0f" + bytes([i]) * 40) for i in range(20)]
 LARGE = [wrap_wpdu(b"\x0f" + bytes([i]) * 300) for i in range(20)]
@@ -101,6 +103,22 @@ def test_what_many_connections_send_reaches_its_lane_whole_and_in_order() -> Non
     assert gateway.counts.cut_short == 0
 
 
+def test_a_message_ciphered_by_service_goes_on_with_the_title_that_its_connection_knows() -> None:
+    publisher = FakePublisher()
+    push, gasp = hand.general(hand.PUSH, counter=1), hand.by_service(0xCA, hand.PUSH, counter=2)
+    push, gasp = hand.wrapper(push), hand.wrapper(gasp)
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await send(port, gasp)  # another connection: nothing is known of its sender
+        await send(port, push + gasp)
+
+    run(scenario, publisher)
+    named = hand.wrapper(hand.general(hand.PUSH, counter=2))  # its tag is that of the message by service
+    assert sorted(publisher.messages(LAST_GASP_TOPIC)) == sorted([push, gasp, named])
+    assert decode(named).reads["value_milli"].to_list() == [hand.VALUE * 1000]
+    assert with_sender(b"\x00\x01junk", TITLE) == b"\x00\x01junk" and with_sender(push, TITLE) == push
+
+
 def test_frames_of_a_partition_are_packed_into_few_messages() -> None:
     publisher = FakePublisher()
 
@@ -127,6 +145,23 @@ def test_datagrams_take_the_lane_of_last_gasps_and_are_not_joined() -> None:
     gateway = run(scenario, publisher)
     assert sorted(value for _, value, _ in publisher.sent) == sorted([LARGE[0], LARGE[1][:50], SMALL[2]])
     assert gateway.kernel_lost() == 0
+
+
+def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_came_of_it() -> None:
+    publisher = FakePublisher()
+    blocks = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        for datagram in (*blocks[::-1], blocks[1]):
+            transport.sendto(datagram)
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)  # the last one waited in vain
+        transport.close()
+
+    run(scenario, publisher, message_s=0.3)
+    assert [value for _, value, _ in publisher.sent] == [b"".join(blocks[::-1]), blocks[1]]
 
 
 def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.key_files import parse_clear, parse_wrapped, render_wrapped
+from ingest.key_files import parse_clear, parse_wrapped, parse_wrapped_parts, render_wrapped
 from ingest.key_rows import BROADCAST, KeyRows
 from ingest.key_wrap import unwrap_keys, wrap_keys
 from ingest.keyring import Keyring
@@ -111,8 +111,31 @@ def test_another_kek_or_a_changed_byte_is_refused():
         parse_wrapped(changed, KEK)
 
 
+def test_an_error_names_the_line_of_the_file_whatever_part_it_stands_in():
+    keys = [f"{at:016x},{'00' * 15}{at:02x},{AK.hex() if at % 2 else ''}" for at in range(1, 10)]
+    lines = render_wrapped(parse_clear("system_title,ek,ak\n" + "\n".join(keys)), KEK).splitlines(keepends=True)
+    whole = parse_wrapped_parts(["".join(lines[:4]).encode(), "".join(lines[4:]).encode()], KEK)
+    assert (whole.titles == np.arange(1, 10)).all() and whole.has_ak.tolist() == [at % 2 == 1 for at in range(1, 10)]
+    ek_wrapped = lines[7].split(",")[4]
+    last = "0" if ek_wrapped[-1] != "0" else "1"
+    for text, named in (
+        (lines[7].replace(ek_wrapped, ek_wrapped[:-1] + last), "line 8: a key not wrapped under this KEK"),
+        (lines[7].replace(ek_wrapped, ek_wrapped[:-1] + "g"), "line 8, field 'ek_wrapped'"),
+        (lines[7].replace(ek_wrapped, ek_wrapped[:-2]), "line 8, field 'ek_wrapped'"),
+        (lines[7].replace(ek_wrapped, " " + ek_wrapped[:-1]), "line 8, field 'ek_wrapped'"),
+        (lines[7].replace("active", "activ"), "line 8, field 'status'"),
+        (lines[7].replace("guek,1,", "guek,0,"), "line 8, field 'version'"),
+        (lines[7].replace("guek,1,", "guek,,"), "line 8, field 'version'"),
+        ("x" + lines[7][1:], "line 8, field 'system_title'"),
+    ):
+        parts = ["".join(lines[:4]).encode(), "".join([*lines[4:7], text, *lines[8:]]).encode()]
+        with pytest.raises(ContractError, match=named):
+            parse_wrapped_parts(parts, KEK)
+
+
 @pytest.mark.parametrize("text", [
     f"system_title,ek,ak\n{TITLE.hex()},{EK.hex()}FF,\n",
+    f"system_title,ek,ak\n{TITLE.hex()},{EK.hex()[:-1]} ,\n",
     f"system_title,ek,ak\n{TITLE.hex()},,\n",
     f"system_title,ek,ak\n{TITLE.hex()}00,{EK.hex()},\n",
     f"system_title,ek,ak\n{TITLE.hex()},{EK.hex()},{AK.hex()[:10]}\n",

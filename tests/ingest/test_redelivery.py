@@ -1,15 +1,38 @@
 """Crashes and attacks on one log: redelivery loses and doubles nothing, and each attack has its own name."""
 
 import itertools
+from datetime import timedelta
 
+import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ingest.decode import decode_frames
+from ingest.dlms.data import Data, Tag
+from ingest.dlms.framing import wrap_wpdu
+from ingest.dlms.security import protect
+from ingest.key_book import import_keys, rotate_keys
+from ingest.key_files import parse_clear
+from ingest.key_rows import NO_KEYS
 from ingest.keyring import Keyring
+from ingest.lanes import LAST_GASP_TOPIC
 from ingest.replay import Windows
-from tests.ingest.fleet import KEYS, RECEIVED, frames, interval_rows, meters, notification, sealed, usual_rows
+from tests.ingest.fleet import (
+    AK,
+    EK,
+    KEYS,
+    RECEIVED,
+    START,
+    TITLE,
+    event,
+    frames,
+    interval_rows,
+    meters,
+    notification,
+    sealed,
+    usual_rows,
+)
 
 RING = Keyring.from_csv(KEYS)
 REGISTRY = meters()
@@ -58,21 +81,54 @@ def test_whatever_batch_crashes_the_same_rows_are_stored_and_every_message_is_co
     assert totals["decoded"] == len(set(log)) and totals["rejected"] == 0
 
 
-@settings(max_examples=40)
-@given(st.integers(200, 400), st.integers(0, 63), st.integers(65, 190), st.sets(st.integers(0, 6)))
-def test_a_copy_a_late_reading_a_replay_a_reuse_and_a_forgery_are_told_apart_across_crashes(top, back, far, crashes):
+@settings(max_examples=40, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(st.integers(200, 400), st.integers(1, 63), st.integers(65, 190), st.sets(st.integers(0, 12)))
+def test_a_copy_a_late_reading_a_replay_a_reuse_and_a_forgery_are_told_apart_in_each_lane_across_crashes(
+    top, back, far, crashes
+):
     forged = sealed(reading(1), 0xFFFFFFFF)
-    log = [
-        sealed(reading(1), top),
-        forged[:-1] + bytes((forged[-1] ^ 0x80,)),  # a high counter without the key
-        sealed(reading(1), top),  # a copy by another path
-        sealed(reading(2), top),  # other bytes under a used counter
-        sealed(reading(3), top - far),  # long past
-        sealed(reading(4), top - back if back else top + 1),  # late, unseen, or simply next
+    forged = forged[:-1] + bytes((forged[-1] ^ 0x80,))  # a high counter without the key
+    readings, gasps = "ami.frames.v1", LAST_GASP_TOPIC
+    log: list[tuple[str, bytes, str]] = [
+        (readings, sealed(reading(1), top), "decoded"),
+        (gasps, sealed(power_down(1), top - far), "decoded"),  # the lanes know nothing of each other
+        (readings, forged, "tag_mismatch"),
+        (gasps, forged, "tag_mismatch"),
+        (readings, sealed(reading(1), top), "copy"),  # by another path
+        (readings, sealed(reading(3), top - far), "replay"),  # long past
+        (readings, sealed(reading(4), top - back), "decoded"),  # late, unseen: a reading is taken
+        (gasps, sealed(power_down(2), top), "decoded"),
+        (gasps, sealed(power_down(3), top - back), "replay"),  # an event is not
+        (readings, sealed(reading(2), top), "nonce_reuse"),  # other bytes under a used counter
+        (readings, sealed(reading(5), top + 1), "quarantined"),
+        (readings, sealed(reading(1), top), "copy"),
+        (gasps, sealed(power_down(4), top + 1), "decoded"),  # its lane has seen no counter twice
     ]
-    raw = frames(*log)
-    stored, totals, reasons = run(raw, [1, 2, 3, 4, 5], crashes)
-    assert reasons == ["tag_mismatch", "nonce_reuse", "replay"]
-    assert totals == {"frames": 6, "decoded": 2, "rejected": 3, "duplicates": 1}
-    assert stored["offset"].unique().sort().to_list() == [0, 5]
+    raw = frames(*[payload for _, payload, _ in log]).with_columns(topic=pl.Series([lane for lane, *_ in log]))
+    stored, totals, reasons = run(raw, list(range(1, len(log))), crashes)
+    assert reasons == [word for *_, word in log if word not in ("decoded", "copy")]
+    assert totals == {"frames": 13, "decoded": 5, "rejected": 6, "duplicates": 2}
+    assert stored["offset"].unique().sort().to_list() == [0, 6]
     assert stored["received_at"].unique().to_list() == [RECEIVED]
+
+
+def power_down(minute: int) -> bytes:
+    return event("0.0.96.11.0.255", Data(Tag.UINT8, 1), START + timedelta(minutes=minute))
+
+
+def test_windows_rebuilt_from_what_was_stored_keep_a_meter_in_quarantine_until_its_key_is_new():
+    first = decode_frames(frames(sealed(reading(1), 9), sealed(reading(2), 9)), RING, Windows.empty(), REGISTRY)
+    assert first.rejects["reason"].to_list() == ["nonce_reuse"] and first.seen["counter"].to_list() == [9, -10]
+    rebuilt = Windows.from_frame(first.seen)
+    assert rebuilt == first.windows
+    later = decode_frames(frames(sealed(reading(3), 10), sealed(reading(1), 9)), RING, rebuilt, REGISTRY)
+    assert later.rejects["reason"].to_list() == ["quarantined"] and later.counts.duplicates == 1
+    assert later.seen.is_empty() and later.intervals.is_empty()
+    clear = parse_clear(KEYS)
+    other = clear._replace(material=clear.material ^ np.uint8(0xFF))
+    ring = Keyring(rotate_keys(import_keys(NO_KEYS, clear), other))
+    ek, ak = (bytes(octet ^ 0xFF for octet in key) for key in (EK, AK))
+    renewed = protect(reading(4), system_title=TITLE, control=0x30, counter=0, ek=ek, ak=ak)
+    after = decode_frames(frames(wrap_wpdu(renewed), sealed(reading(5), 11)), ring, later.windows, REGISTRY)
+    assert after.intervals["offset"].unique().to_list() == [0]
+    assert after.rejects["reason"].to_list() == ["quarantined"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.replay import Streams, Windows
-from ingest.replay_table import COPY, FRESH, LATE, REPLAY, REUSE, WINDOW
+from ingest.replay_table import COPY, FRESH, LATE, QUARANTINED, REPLAY, REUSE, WINDOW
 from schemas.errors import ContractError
 
 TITLES = (0x4D4D4D0000BC614E, 0x4D4D4D0000BC614F)
@@ -31,14 +31,20 @@ def streams(messages):
 
 def judged_one_by_one(messages):
     seen: dict = {}
+    reused = set()
     verdicts = []
     for title, key, lane, counter, digest in messages:
         known = seen.setdefault((title, key, lane), {})
         highest = max(known, default=-1)
-        if counter <= highest - WINDOW:
+        if counter > highest - WINDOW and known.get(counter) == digest:
+            verdicts.append(COPY)
+        elif (title, key, lane) in reused:
+            verdicts.append(QUARANTINED)
+        elif counter <= highest - WINDOW:
             verdicts.append(REPLAY)
         elif counter in known:
-            verdicts.append(COPY if known[counter] == digest else REUSE)
+            verdicts.append(REUSE)
+            reused.add((title, key, lane))
         else:
             verdicts.append(FRESH if counter > highest else LATE)
             known[counter] = digest
@@ -65,7 +71,8 @@ def test_a_redelivery_of_the_newest_batch_is_only_copies_or_late_alarms(messages
     verdicts, windows = Windows().judge(streams(messages))
     accepted = [m for m, verdict in zip(messages, verdicts.tolist(), strict=True) if verdict in (FRESH, LATE)]
     again = windows.judge(streams(accepted))[0].tolist()
-    assert set(again) <= {COPY, REPLAY}
+    assert set(again) <= {COPY, REPLAY, QUARANTINED}
+    assert (QUARANTINED in again) <= (REUSE in verdicts)
 
 
 def test_judging_changes_no_window_that_went_in():
@@ -75,11 +82,27 @@ def test_judging_changes_no_window_that_went_in():
     assert windows.to_frame().equals(before)
 
 
+def one_after_another(windows, arriving):
+    return windows.judge(streams([(TITLES[0], 0, 0, counter, digest) for counter, digest in arriving]))
+
+
 def test_each_case_of_the_reference_is_told_apart():
-    _, windows = Windows().judge(streams([(TITLES[0], 0, 0, 100, 1)]))
-    arriving = [(100, 1), (100, 2), (99, 1), (100 - WINDOW, 1), (101 - WINDOW, 1), (1000, 1), (100, 1)]
-    verdicts, _ = windows.judge(streams([(TITLES[0], 0, 0, counter, digest) for counter, digest in arriving]))
-    assert verdicts.tolist() == [COPY, REUSE, LATE, REPLAY, LATE, FRESH, REPLAY]
+    _, windows = one_after_another(Windows(), [(100, 1)])
+    arriving = [(100, 1), (99, 1), (100 - WINDOW, 1), (101 - WINDOW, 1), (1000, 1), (100, 1), (1000, 2)]
+    verdicts, _ = one_after_another(windows, arriving)
+    assert verdicts.tolist() == [COPY, LATE, REPLAY, LATE, FRESH, REPLAY, REUSE]
+
+
+def test_after_a_reused_counter_the_stream_brings_only_copies_until_a_new_key_comes():
+    _, windows = one_after_another(Windows(), [(100, 1), (99, 7)])
+    verdicts, windows = one_after_another(windows, [(100, 2), (100, 2), (100, 1), (98, 1), (101, 1), (5, 1), (99, 7)])
+    assert verdicts.tolist() == [REUSE, QUARANTINED, COPY, QUARANTINED, QUARANTINED, QUARANTINED, COPY]
+    stored = Windows.from_frame(windows.to_frame())
+    for each in (windows, stored):
+        assert one_after_another(each, [(5000, 1)])[0].tolist() == [QUARANTINED]
+        others = [(TITLES[0], 1, 0, 5000, 1), (TITLES[0], 0, 1, 5000, 1), (TITLES[1], 0, 0, 5000, 1)]
+        assert each.judge(streams(others))[0].tolist() == [FRESH, FRESH, FRESH]
+    assert windows.to_frame().filter(pl.col("counter") < 0).select("counter", "digest").rows() == [(-101, 2)]
 
 
 def test_a_slot_that_left_the_window_is_forgotten_when_its_number_comes_round_again():

@@ -112,6 +112,13 @@ def test_a_replay_window_is_loaded_as_it_stood_before_an_offset(store: ReadingSt
     assert store.load_windows("t", 1, 9).is_empty()
 
 
+def test_a_counter_that_was_used_twice_is_loaded_however_far_the_window_has_gone(store: ReadingStore) -> None:
+    store.append("replay_windows", counters([7, -8, *range(1000, 1100)]), "a")
+    assert store.load_windows("t", 0, 1)["counter"].to_list() == [7]
+    loaded = store.load_windows("t", 0, 200)["counter"].sort().to_list()
+    assert loaded == [-8, *range(1036, 1100)]
+
+
 def test_rows_of_a_hundred_and_more_months_are_one_batch(store: ReadingStore) -> None:
     rows = intervals(list(range(150)), interval_start=[T0 + timedelta(days=31 * i) for i in range(150)])
     assert store.append("intervals", rows, "a") == 150

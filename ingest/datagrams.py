@@ -1,0 +1,95 @@
+"""Blocks of one APDU that come in datagrams of their own, held until they are together. Sans-I/O, bounded."""
+
+from typing import Final, NamedTuple
+
+from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
+from ingest.dlms.framing import WPDU_HEAD_OCTETS
+from schemas.errors import ProtocolError
+
+_HELD_OCTETS: Final = 1 << 24
+"""Of all senders together; beyond it the oldest transfer is given out as it is."""
+
+
+class Given(NamedTuple):
+    """A message to go on, and who sent it."""
+
+    message: bytes
+    peer: str
+
+
+class _Transfer(NamedTuple):
+    """Datagrams of one transfer as they came, and what of its blocks is there."""
+
+    datagrams: list[bytes]
+    assembly: Assembly
+    since: float
+
+
+class HeldBlocks:
+    """Datagrams in; out come those that are no blocks at once, and blocks of one APDU together, none lost.
+
+    Order and copies do not matter: whoever decodes puts blocks in order. What is not whole after `held_s`, has grown
+    beyond `message_octets`, or gets a block that does not belong, is given out as far as it came: it becomes a reject
+    that says so.
+    """
+
+    def __init__(self, held_s: float, message_octets: int) -> None:
+        self._held_s, self._message_octets = held_s, message_octets
+        self._transfers: dict[tuple[str, bytes], _Transfer] = {}  # the oldest first
+        self._octets = 0
+
+    def feed(self, datagram: bytes, peer: str, now: float) -> list[Given]:
+        """Messages that are whole, or will not become so, after this datagram; `now` in seconds of any clock."""
+        given = self.expire(now)
+        apdu = datagram[WPDU_HEAD_OCTETS:]
+        block = _block_of(datagram)
+        if block is None:
+            return [*given, Given(datagram, peer)]
+        key = (peer, datagram[2:6] + transfer_of(apdu))
+        octets = apdu[block.data_at : block.data_stop]
+        known = self._transfers.get(key)
+        if known is not None and not known.assembly.accept(block, octets):
+            given.append(self._take(key))
+            known = None
+        if known is None:
+            known = _Transfer([], Assembly(), now)
+            if not known.assembly.accept(block, octets):
+                return [*given, Given(datagram, peer)]
+            self._transfers[key] = known
+        known.datagrams.append(datagram)
+        self._octets += len(datagram)
+        if known.assembly.complete or sum(map(len, known.datagrams)) > self._message_octets:
+            given.append(self._take(key))
+        while self._octets > _HELD_OCTETS:
+            given.append(self._take(next(iter(self._transfers))))
+        return given
+
+    def expire(self, now: float) -> list[Given]:
+        """Transfers that have waited long enough, the oldest first."""
+        given = []
+        while self._transfers:
+            key, oldest = next(iter(self._transfers.items()))
+            if now - oldest.since < self._held_s:
+                break
+            given.append(self._take(key))
+        return given
+
+    def finish(self) -> list[Given]:
+        """Everything that is held, as it is."""
+        return [self._take(key) for key in list(self._transfers)]
+
+    def _take(self, key: tuple[str, bytes]) -> Given:
+        datagrams = self._transfers.pop(key).datagrams
+        self._octets -= sum(map(len, datagrams))
+        return Given(b"".join(datagrams), key[0])
+
+
+def _block_of(datagram: bytes) -> Block | None:
+    """The block that a datagram is: one whole wrapper PDU with one in it."""
+    apdu = datagram[WPDU_HEAD_OCTETS:]
+    if not datagram.startswith(b"\x00\x01") or int.from_bytes(datagram[6:8], "big") != len(apdu) or not is_block(apdu):
+        return None
+    try:
+        return read_block(apdu)
+    except ProtocolError:  # damaged: whoever decodes it says why
+        return None

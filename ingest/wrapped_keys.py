@@ -1,0 +1,58 @@
+"""General-ciphering that brings its own key, wrapped under the meter's master key: opened one by one, it is rare.
+
+The content key is new to us, so its counters are a stream of their own: it is named by a digest of the wrapped octets,
+which everybody on the line could read.
+"""
+
+import hashlib
+from typing import Final
+
+import numpy as np
+
+from ingest.dlms.security import SecurityHeader, unprotect
+from ingest.faults import Faults
+from ingest.keyring import Keyring
+from ingest.protection import Opened
+from ingest.security_headers import Headers
+from ingest.spans import Spans
+from ingest.titles import TITLE_OCTETS
+from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
+
+_NAME_DIGITS: Final = 16
+
+
+def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opened, faults: Faults) -> Opened:
+    """The batch with those APDUs in the clear as well whose key came with them; what does not open is a fault."""
+    rows = [row for row in faults.usable().tolist() if row in headers.wrapped]
+    contents: list[bytes] = []
+    good: list[int] = []
+    names: dict[int, str] = {}
+    authenticated, digest = opened.authenticated.copy(), opened.digest.copy()
+    for row in rows:
+        apdu, header = apdus.message(row), headers.wrapped[row]
+        try:
+            contents.append(_opened(apdu, header, int(headers.title[row]).to_bytes(TITLE_OCTETS, "big"), keyring))
+        except ProtocolError as error:
+            faults.record_error(row, error)
+            continue
+        good.append(row)
+        names[row] = f"wrapped/{hashlib.sha256(header.key_info).hexdigest()[:_NAME_DIGITS]}"
+        authenticated[row] = header.authenticated
+        if header.authenticated:
+            digest[row] = int.from_bytes(apdu[header.content_stop : header.content_stop + 8], "big")
+    plain = opened.apdus.replaced(np.array(good, np.int64), contents) if good else opened.apdus
+    return opened._replace(apdus=plain, authenticated=authenticated, digest=digest, brought=names)
+
+
+def _opened(apdu: bytes, header: SecurityHeader, title: bytes, keyring: Keyring) -> bytes:
+    """The plaintext under the first master key that unwraps the key, and the first authentication key that fits."""
+    failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "a wrapped key, and no master key of the meter is held")
+    pairs = [pair for pair in keyring.candidates(title) if not pair.revoked]
+    for master in keyring.masters(title):
+        for ak in [pair.ak for pair in pairs] or [None]:
+            try:
+                return unprotect(apdu, header, b"", ak, master)
+            except ProtocolError as error:
+                failure = failure if failure.reason is RejectReason.TAG_MISMATCH else error
+    raise failure

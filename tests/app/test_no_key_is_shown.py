@@ -1,0 +1,197 @@
+"""No key in anything that a run leaves behind: output, logs, tracebacks, metrics, rejects, files, cores, `repr`."""
+
+import base64
+import io
+import logging
+import os
+import resource
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import polars as pl
+import pytest
+from prometheus_client import generate_latest
+
+from app import telemetry
+from app.cli import main
+from app.inputs import load_keyring
+from app.observe import Observed
+from ingest.decode import Decoded, decode_frames
+from ingest.enrolment import Enrolment
+from ingest.kafka.source import Position
+from ingest.key_files import parse_clear, parse_wrapped, render_wrapped
+from ingest.keyring import Keyring
+from ingest.replay import Windows
+from schemas.errors import AmiError, ContractError
+from tests.ingest import by_hand as hand
+from tests.ingest.fleet import OTHER_TITLE, TITLE, enrolled, frames, meters
+
+EK, AK = bytes.fromhex("c3a91f5e8b72d604917e3fa8d5b06c42"), bytes.fromhex("7d18e2f4a6953bc0e87214df6a9b035c")
+NEW_EK, NEW_AK = bytes.fromhex("b5f20c9d7e8146a3d08f5b1ce94a72f6"), bytes.fromhex("94e7d15a2cf3b8067a1de05fc86b93b2")
+KEK = bytes.fromhex("e19b4d72c50fa836f4d82b6ea107c95d3d6f08b1e45a92c77bd0e8f6135ac4f9")
+BAD = ("twice", "long", "quoted")
+"""Key files that are refused."""
+SECRETS = (EK, AK, NEW_EK, NEW_AK, KEK)
+
+
+def shows_a_key(left: bytes) -> list[str]:
+    """The forms in which a key stands there: raw, hexadecimal, base64, as Python writes bytes or lists them."""
+    folded = left.lower()
+    found = []
+    for key in SECRETS:
+        forms = {
+            "raw": key, "base64": base64.b64encode(key)[:20], "repr": repr(key)[2:-1].encode(),
+            "list": str(list(key))[1:-1].encode(), "escaped": repr(repr(key))[3:-2].encode(),
+        }  # fmt: skip
+        found += [name for name, form in forms.items() if form in left]
+        found += ["hex"] if key.hex().encode() in folded or key.hex(" ").encode() in folded else []
+    return found
+
+
+def test_the_search_finds_every_form() -> None:
+    for key in SECRETS:
+        for form in (key, key.hex().upper().encode(), repr(key).encode(), base64.b64encode(key), repr([*key]).encode()):
+            assert shows_a_key(b"before " + form + b" behind")
+
+
+def messages() -> list[bytes]:
+    """A good push, and one for each way to fail."""
+    good = hand.general(hand.PUSH, counter=5, ek=EK, ak=AK)
+    return [
+        hand.wrapper(apdu)
+        for apdu in (
+            good, good[:-1] + bytes((good[-1] ^ 1,)), hand.general(hand.PUSH[:40], counter=6, ek=EK, ak=AK),
+            hand.general(hand.PUSH[:-1] + b"\x1b", counter=5, ek=EK, ak=AK), hand.PUSH, good[:50],
+            hand.general(hand.PUSH, counter=7, ek=NEW_EK, ak=NEW_AK), hand.general(hand.PUSH, 0x32, ek=EK, ak=AK),
+        )
+    ]  # fmt: skip
+
+
+def clear_text() -> str:
+    return (
+        f"system_title,ek,ak\n{TITLE.hex()},{EK.hex()},{AK.hex()}\n{OTHER_TITLE.hex()},{NEW_EK.hex()},{NEW_AK.hex()}\n"
+    )
+
+
+class Work:
+    """Decoding alone."""
+
+    def __init__(self) -> None:
+        self._ring, self._windows = Keyring.from_csv(clear_text()), Windows.empty()
+
+    def adopt(self, positions: tuple[Position, ...]) -> None: ...
+
+    def prepare(self, raw: pl.DataFrame) -> Decoded:
+        return decode_frames(raw, self._ring, self._windows, meters(enrolled()))
+
+    def deliver(self, decoded: Decoded, token: str) -> None: ...
+
+
+def test_verbs_files_and_summaries_hold_no_key(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, text in {
+        "keys.csv": clear_text(), "kek": KEK.hex(), "twice.csv": clear_text() + clear_text().splitlines()[1] + "\n",
+        "new.csv": f"system_title,ek,ak\n{TITLE.hex()},{NEW_EK.hex()},{NEW_AK.hex()}\n",
+        "long.csv": clear_text().replace(EK.hex(), EK.hex() + "00"), "quoted.csv": clear_text().replace(",", '","'),
+        "titles.csv": f"system_title\n{TITLE.hex()}\n", "half_kek": KEK.hex()[:-2] + "xx",
+    }.items():  # fmt: skip
+        (inputs / name).write_text(text)
+    (inputs / "frames.bin").write_bytes(b"".join(messages()))
+    monkeypatch.setenv("AMI_SEARCHED_KEK", KEK.hex())
+    book, kek = ["--book", str(out / "book.csv")], ["--kek-file", str(inputs / "kek")]
+    codes = [
+        main([*arguments])
+        for arguments in (
+            *(["keys", "import", str(inputs / f"{name}.csv"), *book, *kek] for name in BAD),
+            ["keys", "import", str(inputs / "keys.csv"), *book, *kek],
+            ["keys", "rotate", str(inputs / "new.csv"), *book, "--kek-env", "AMI_SEARCHED_KEK", "--json"],
+            ["keys", "revoke", str(inputs / "titles.csv"), *book, *kek, "--json"],
+            ["keys", "list", *book, "--json"], ["keys", "list", *book],
+            ["keys", "verify", *book, "--kek-command", f"cat {inputs / 'kek'}", "--json"],
+            ["keys", "verify", *book, "--kek-command", f"cat {inputs / 'half_kek'}"],
+            ["keys", "verify", *book, "--kek-file", str(inputs / "half_kek")],
+            ["keys", "verify", *book, "--kek-env", "HOME"],
+            ["keys", "verify", *book, "--kek", KEK.hex()[:8]],
+            ["inspect", str(inputs / "frames.bin"), "--keys", str(inputs / "keys.csv")],
+            ["decode", str(inputs / "frames.bin"), "--keys", str(inputs / "keys.csv"), "--out", str(out), "--json"],
+            ["decode", str(inputs / "frames.bin"), "--keys", str(inputs / "long.csv"), "--out", str(out), "--json"],
+        )
+    ]  # fmt: skip
+    printed = capsys.readouterr()
+    assert codes == [2, 2, 2, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 2]
+    assert shows_a_key((printed.out + printed.err).encode()) == []
+    left = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.name for path in left} >= {"book.csv", "rejects.parquet", "reads.parquet"}
+    for path in left:
+        assert shows_a_key(path.read_bytes()) == [], path.name
+    rejects = pl.read_parquet(out / "rejects.parquet")
+    assert rejects.height >= 5 and shows_a_key(repr(rejects.rows()).encode()) == []
+
+
+def test_logs_metrics_and_every_frame_of_a_worker_hold_no_key() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(telemetry.JsonLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    try:
+        work = Observed(Work(), "ingest")
+        decoded = work.prepare(frames(*messages()))
+        work.deliver(decoded, "token")
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert '"decoded"' in written.getvalue()
+    shown = written.getvalue().encode() + generate_latest(telemetry.REGISTRY)
+    for each in decoded:
+        shown += repr(each.rows() if isinstance(each, pl.DataFrame) else each).encode()
+    shown += repr(decoded.windows.to_frame().rows()).encode()
+    assert decoded.counts.rejected >= 5 and shows_a_key(shown) == []
+
+
+def test_tracebacks_and_the_text_of_objects_hold_no_key(tmp_path: Path) -> None:
+    ring = Keyring.from_csv(clear_text())
+    wrapped = render_wrapped(parse_clear(clear_text()), KEK)
+    objects = (ring, ring.find(TITLE), parse_clear(clear_text()), ring.ciphers_at(pl.Series([0]).to_numpy())[0],
+               Enrolment.of(meters(), __import__("ingest.meter_types").meter_types.BUILT_IN))  # fmt: skip
+    shown = "".join(f"{each} {each!r} {[each]}" for each in objects)
+    (tmp_path / "keys.csv").write_text(clear_text().replace(AK.hex(), AK.hex()[:-2]))
+    for failing in (
+        lambda: parse_wrapped(wrapped, bytes(32)), lambda: load_keyring(tmp_path / "keys.csv"),
+        lambda: Keyring.from_csv(clear_text() + f"{TITLE.hex()},{EK.hex()},\n"),
+        lambda: Keyring.from_csv(clear_text().replace("ek", "public_key", 1)),
+        lambda: __import__("pickle").dumps(ring),
+        lambda: decode_frames(frames(*messages()), ring, Windows.empty(), meters(enrolled(meter_type="none"))),
+    ):  # fmt: skip
+        with pytest.raises((ContractError, AmiError)) as caught:
+            failing()
+        shown += "".join(traceback.format_exception(caught.value))
+    assert shows_a_key(shown.encode()) == []
+
+
+def test_a_process_that_dies_leaves_no_core(tmp_path: Path) -> None:
+    (tmp_path / "keys.csv").write_text(clear_text())
+    code = (
+        "import os, resource\n"
+        "hard = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))\n"
+        "from app.cli import main\n"
+        "main(['decode', '/dev/null', '--keys', 'keys.csv', '--out', 'out'])\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+        "os.abort()\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode < 0 and done.stdout.split()[-1] in ("0", "1")
+    assert {path.name for path in tmp_path.iterdir()} == {"keys.csv", "out"}
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] <= 1 or main(["keys", "list", "--book", "nowhere"]) == 2

@@ -1,0 +1,64 @@
+"""Blocks in datagrams of their own: together once they are whole, given out as they are once they are late."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.datagrams import Given, HeldBlocks
+from ingest.dlms.framing import unwrap
+from tests.ingest import by_hand as hand
+from tests.ingest.fleet import decode, enrolled, meters, reasons
+
+BLOCKS = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
+OTHER = [hand.wrapper(block, 2) for block in hand.blocks(hand.PUSH, 31)]
+PLAIN = meters(enrolled(system_title=None, security_min=0))
+
+
+def fed(held: HeldBlocks, *datagrams: bytes, peer: str = "a", now: float = 0.0) -> list[Given]:
+    return [each for datagram in datagrams for each in held.feed(datagram, peer, now)]
+
+
+@settings(max_examples=50)
+@given(st.permutations([*BLOCKS, *OTHER]), st.integers(0, 3))
+def test_blocks_of_two_transfers_in_any_order_are_two_messages(sent: list[bytes], twice: int) -> None:
+    held = HeldBlocks(10, 100_000)
+    sent = [*sent[: twice + 1], *sent[twice:]]  # one of them comes twice
+    given_out = fed(held, *sent) + held.finish()
+    assert sorted(b"".join(each.message for each in given_out)) == sorted(b"".join(sent))
+    whole = [each.message for each in given_out if len(each.message) > 100]
+    assert sorted(unwrap(message).apdu for message in whole[:2]) == [hand.PUSH] * 2
+    assert decode(whole[0], registry=PLAIN).reads["value_milli"].to_list() == [hand.VALUE * 1000]
+
+
+def test_a_message_goes_on_with_its_last_block() -> None:
+    held = HeldBlocks(10, 100_000)
+    assert fed(held, *BLOCKS[:-1]) == [] and fed(held, BLOCKS[-1]) == [Given(b"".join(BLOCKS), "a")]
+    assert held.finish() == []
+
+
+def test_what_is_no_block_goes_on_at_once_and_what_is_late_as_it_is() -> None:
+    held = HeldBlocks(10, 100_000)
+    plain = hand.wrapper(hand.PUSH)
+    assert fed(held, BLOCKS[0], plain, BLOCKS[1][:-1], b"", b"\x00\x01") == [
+        Given(each, "a") for each in (plain, BLOCKS[1][:-1], b"", b"\x00\x01")
+    ]
+    assert fed(held, BLOCKS[2], peer="b", now=6) == []
+    assert fed(held, plain, peer="c", now=11) == [Given(BLOCKS[0], "a"), Given(plain, "c")]
+    assert held.expire(16) == [Given(BLOCKS[2], "b")] and held.finish() == []
+    assert reasons(decode(BLOCKS[0], registry=PLAIN)) == ["block_transfer_incomplete"]
+
+
+def test_a_block_with_other_bytes_ends_the_transfer_before_it() -> None:
+    held = HeldBlocks(10, 100_000)
+    changed = BLOCKS[1][:-1] + bytes((BLOCKS[1][-1] ^ 1,))
+    assert fed(held, BLOCKS[0], BLOCKS[1], changed) == [Given(BLOCKS[0] + BLOCKS[1], "a")]
+    assert fed(held, *BLOCKS[2:]) == [] and held.finish() == [Given(changed + b"".join(BLOCKS[2:]), "a")]
+
+
+def test_nothing_grows_beyond_its_bounds() -> None:
+    held = HeldBlocks(10, 500)
+    given_out = fed(held, *[BLOCKS[0]] * 100)  # copies without an end
+    assert max(len(each.message) for each in given_out) <= 500 + len(BLOCKS[0])
+    wide = HeldBlocks(10, 100_000)
+    first = hand.wrapper(bytes.fromhex("E04000010000") + hand.sized(bytes(60_000)))
+    kept = sum(len(each.message) for number in range(400) for each in wide.feed(first, str(number), 0))
+    assert 400 * len(first) - kept <= 1 << 24

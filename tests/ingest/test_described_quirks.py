@@ -1,0 +1,100 @@
+"""Quirks that no capture shows: a title behind two lengths, text sealed in general-glo, a text before a block."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from ingest.decode import Decoded
+from ingest.dlms.p1_telegram import _crc as p1_crc
+from ingest.inspect import inspect_bytes
+from ingest.keyring import Keyring
+from ingest.meter_types import BUILT_IN, parse_types
+from tests.ingest import by_hand as hand
+from tests.ingest.fleet import KEYS, NAME, OTHER_NAME, TITLE, decode, enrolled, meters, reasons
+
+SWITCHED = parse_types(
+    '[[meter_type]]\nname = "gprs"\nquirks = ["title_length_doubled"]\n'
+    '[[meter_type]]\nname = "port"\nquirks = ["p1_telegram"]\n'
+)
+RING = Keyring.from_csv(KEYS)
+AFTER_FIRST = 4
+LINES = [
+    "1-3:0.2.8(50)", "0-0:1.0.0(260302020000W)", f"0-0:42.0.0({NAME.encode().hex()})", "1-0:1.8.0(000123.456*kWh)",
+    "1-0:2.8.0(000000.007*kWh)", "1-0:1.7.0(01.193*kW)", "1-0:32.7.0(230.1*V)", "1-0:31.7.0(003*A)",
+    "1-0:99.97.0(1)(0-0:96.7.19)(101208152415W)(0000000240*s)", "0-0:96.13.0()",
+    "0-1:24.2.1(260302015500W)(12785.123*m3)",
+]  # fmt: skip
+
+
+def telegram(lines: list[str], checksum: str | None = None) -> bytes:
+    text = b"/AMI5\\invented\r\n\r\n" + "".join(f"{line}\r\n" for line in lines).encode() + b"!"
+    return text + (f"{p1_crc(text):04X}" if checksum is None else checksum).encode() + b"\r\n"
+
+
+def typed(kind: str, plain: bytes, **changes: object) -> Decoded:
+    registry = meters(enrolled(meter_type=kind, **changes), enrolled(meter_id=OTHER_NAME, system_title=None))
+    return decode(hand.wrapper(plain), registry=registry, types=SWITCHED)
+
+
+def test_the_checksum_of_a_telegram_has_its_check_value() -> None:
+    assert p1_crc(b"123456789") == 0xBB3D
+
+
+@pytest.mark.parametrize("tag", [0xDB, 0xDC])
+def test_a_title_behind_two_lengths_is_read_where_the_meter_s_type_says_so(tag: int) -> None:
+    apdu = hand.general(hand.PUSH, tag=tag)
+    doubled = apdu[:1] + b"\x09" + apdu[1:]
+    assert doubled[:11] == bytes((tag, 9, 8)) + TITLE
+    assert reasons(typed("generic", doubled)) == ["apdu_malformed"]
+    on = typed("gprs", doubled)
+    assert on.reads["value_milli"].to_list() == [hand.VALUE * 1000]
+    assert on.messages.select("system_title", "counter").rows() == [(TITLE.hex(), 1)]
+    assert reasons(typed("gprs", doubled[:-1] + bytes((doubled[-1] ^ 1,)))) == ["tag_mismatch"]
+    assert typed("gprs", apdu).counts.decoded == 1  # and what is right stays right
+    (off,) = inspect_bytes(hand.wrapper(doubled), file="f", hex_lines=False, keyring=RING, types=BUILT_IN)
+    assert off["error"] == {"reason": "apdu_malformed", "at": 8 + 1}
+    (said,) = inspect_bytes(hand.wrapper(doubled), file="f", hex_lines=False, keyring=RING, types=SWITCHED)
+    assert said["quirks"] == ["title_length_doubled"] and said["authenticated"] is True
+    (bad,) = inspect_bytes(hand.wrapper(doubled[:-1] + b"\0"), file="f", hex_lines=False, keyring=RING, types=SWITCHED)
+    assert bad["error"] == {"reason": "tag_mismatch", "at": 8 + len(doubled) - 12}
+
+
+def test_a_sealed_telegram_is_read_where_the_meter_s_type_says_so() -> None:
+    sealed = hand.general(telegram(LINES))
+    assert reasons(typed("generic", sealed)) == ["unknown_apdu"]
+    on = typed("port", sealed, timezone="Europe/Luxembourg")
+    known = on.reads.filter(pl.col("channel") != "other")
+    assert on.rejects.is_empty()
+    assert known.select(pl.col("channel").cast(pl.String), "value_milli").rows() == [
+        ("energy_delivered", 123_456_000), ("energy_received", 7_000), ("power_delivered", 1_193_000),
+        ("voltage_l1", 230_100), ("current_l1", 3_000), ("volume", 12_785_123),
+    ]  # fmt: skip
+    assert set(on.reads["meter_id"]) == {NAME} and set(on.reads["read_at"]) == {datetime(2026, 3, 2, 1, tzinfo=UTC)}
+    (said,) = inspect_bytes(hand.wrapper(sealed), file="f", hex_lines=False, keyring=RING, types=SWITCHED)
+    assert said["quirks"] == ["p1_telegram"] and said["apdu"] is None
+    assert [each["value"] for each in said["values"] if each["channel"] == "energy_delivered"] == [123456]
+    (off,) = inspect_bytes(hand.wrapper(sealed), file="f", hex_lines=False, keyring=RING, types=BUILT_IN)
+    assert off["error"]["reason"] == "unknown_apdu"
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    (telegram(LINES, "0000"), "link_checksum"),
+    (telegram([*LINES, "hello"]), "apdu_malformed"),
+    (telegram([*LINES, "1-0:300.8.0(1*kWh)"]), "apdu_malformed"),
+    (telegram(["0-0:1.0.0(260231000000W)"]), "date_time"),
+    (telegram(LINES)[:-9], "apdu_malformed"),
+    (telegram([*LINES, "1-0:1.8.0(" + "1" * 2000 + "*kWh)"]), "apdu_malformed"),
+    (telegram([f"0-0:42.0.0({OTHER_NAME.encode().hex()})", "1-0:1.8.0(1*kWh)"]), "identity"),
+])  # fmt: skip
+def test_a_sealed_telegram_that_is_damaged_says_why(text: bytes, reason: str) -> None:
+    assert reasons(typed("port", hand.general(text))) == [reason]
+
+
+def test_a_telegram_in_the_clear_and_one_before_a_block_are_no_dlms_whatever_the_type() -> None:
+    block = hand.by_service(0xCA, hand.PUSH)
+    for value in (telegram(LINES), b"/AMI5\\invented\r\n\r\n" + block, b"/AMI5\\invented\r\n\r\n" + hand.PUSH):
+        registry = meters(enrolled(meter_type="port", security_min=0))
+        assert reasons(decode(value, registry=registry, types=SWITCHED)) == ["not_dlms"]
+        (said,) = inspect_bytes(value, file="f", hex_lines=False, keyring=RING, types=SWITCHED)
+        assert said["error"] == {"reason": "not_dlms", "at": 0} and said["link"] == "none"

@@ -1,0 +1,30 @@
+"""What the fuzzing targets check, of the whole corpus and of a few hundred mutations, with every run of the tests."""
+
+import random
+
+from tests.fuzz.fuzz_decode import CORPUS, NOBODY, REGISTRY, decoded_of, mutated
+from tests.fuzz.fuzz_decode import test_one_input as check
+
+SEEDS = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
+
+
+def test_every_file_of_the_corpus_is_rows_copies_or_rejects() -> None:
+    assert len(SEEDS) >= 40
+    for data in SEEDS:
+        check(data)
+
+
+def test_mutations_of_the_corpus_are_rows_copies_or_rejects() -> None:
+    chance = random.Random(20260302)
+    for _ in range(150):
+        check(mutated(SEEDS, chance))
+
+
+def test_the_corpus_reaches_rows_copies_and_most_reasons() -> None:
+    counts, reasons = [], set()
+    for registry in (REGISTRY, NOBODY):
+        decoded = decoded_of(SEEDS, registry)[1]
+        counts.append(decoded.counts[1:4])
+        reasons |= set(decoded.rejects["reason"])
+    assert all(min(each) > 0 for each in counts)
+    assert len(reasons) >= 12
