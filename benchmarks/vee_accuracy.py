@@ -6,8 +6,10 @@ Protocol (vee.md section 7): gaps of 1 interval and 2 hours at random places, of
 least 21 days of history before; gap energy above 0; one gap at a time, everything around it untouched; flat meters left
 out. Every simple method is scored on the same gaps. `anchored` gaps have a register read at both ends.
 
-Gates, each printed: no class worse than the best simple method; better by 5 % in at least three classes; energy bias no
-worse than that of the mean of ten like days by more than a point; anchored gap energy exact; no negative value.
+Gates, each printed where it fails: no class worse than the best simple method; better by 5 % in at least three classes
+of each set; energy bias, and the median energy error of whole days, no worse than those of the mean of ten like days by
+more than a point; anchored gap energy exact; no negative value. A gap of one interval is a line (decision 5), the best
+simple method there too: it ties. The constants of the blend were fitted on other gaps of the same homes.
 The panels are homes only: no commercial or 15-minute panel with history is public.
 """
 
@@ -36,7 +38,7 @@ SETS = {
     "AU": ("au_sgsc_10x2y_30min_realgaps.parquet", "Etc/GMT-10", 2),
     "UK": ("uk_eemeter_1x980d_60min.parquet", "UTC", 12),
 }
-CLASSES = {"1 interval": (0, False, 60), "2 h": (2, False, 60), "1 day": (24, True, 40), "7 days": (168, True, 12)}
+CLASSES = {"1 interval": (0, False, 60), "2 h": (2, False, 150), "1 day": (24, True, 40), "7 days": (168, True, 12)}
 """Hours (0: one interval), starts at local midnight, gaps a meter."""
 BLEND_WEIGHTS = {30: (0.38, 0.22, 0.17, 0.12), 60: (0.35, 0.24, 0.11, 0.08, 0.0)}
 SIMPLE = ("last value", "linear", "last week", "3 past weekdays", "3 nearest weekdays", "10 like days", "simple blend")
@@ -101,7 +103,7 @@ def gaps_of(home: Home, hours: int, midnight: bool, wanted: int) -> list[Gap]:
 
 
 def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
-    """Every simple method on one gap."""
+    """Every simple method on one gap, in whole thousandths as finals are (halves up)."""
     values, size = gap.home.days.ravel(), gap.size
     before, after = values[gap.start - 1], values[gap.start + size]
     k = np.arange(1, size + 1)
@@ -110,7 +112,7 @@ def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
     like = _mean_of_days(gap, kind, 10, past=False)
     weights = np.array(BLEND_WEIGHTS.get(gap.home.step_s // 60, (0.38, 0.22, 0.17, 0.12)))
     near = weights[np.minimum(np.minimum(k, size + 1 - k) - 1, len(weights) - 1)]
-    return {
+    methods = {
         "last value": np.full(size, before),
         "linear": line,
         "last week": _mean_of_days(gap, gap.home.weekday, 1, past=True),
@@ -119,6 +121,7 @@ def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
         "10 like days": like,
         "simple blend": near * line + (1 - near) * like,
     }
+    return {name: np.floor(values + 0.5) for name, values in methods.items()}
 
 
 def _mean_of_days(gap: Gap, kind: np.ndarray, count: int, *, past: bool) -> np.ndarray:
@@ -274,12 +277,14 @@ def judge(name: str, results: dict[str, dict[str, dict[str, float]]]) -> list[st
     failures, wins = [], 0
     for label, table in results.items():
         floor = min(table[one]["wape"] for one in SIMPLE)
-        ours = table["ours"]
+        ours, like = table["ours"], table["10 like days"]
         wins += ours["wape"] <= 0.95 * floor
         if ours["wape"] > floor:
             failures.append(f"{name} {label}: WAPE {ours['wape']:.4f} above the floor {floor:.4f}")
-        if abs(ours["bias"]) > abs(table["10 like days"]["bias"]) + 0.01:
+        if abs(ours["bias"]) > abs(like["bias"]) + 0.01:
             failures.append(f"{name} {label}: energy bias {ours['bias']:+.4f}")
+        if label in ("1 day", "7 days") and ours["median"] > like["median"] + 0.01:
+            failures.append(f"{name} {label}: median energy error {ours['median']:.4f}, like days {like['median']:.4f}")
         if ours["lowest"] < 0:
             failures.append(f"{name} {label}: a negative estimate")
         if "anchored" in label and ours["p90"] > 0:
