@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.codes import Channel
+from schemas.codes import Channel, NodeKind
 from schemas.timegrid import DayType
 from validation.rules.sets import RuleSet
 
@@ -107,6 +107,32 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: every meter."""
 
 
+class SilenceLimits(msgspec.Struct, frozen=True):
+    """When a whole area counts as silent (vee.md section 8: one product's published example)."""
+
+    down_percent: int = 30
+    """Fall of the read rate, against the same hour of the seven days before, that makes an area silent."""
+    resumed_percent: int = 5
+    """How close to normal the read rate is when the area speaks again."""
+    devices: int = 100
+    """Smallest area that is judged."""
+    longest_h: int = 72
+    """Estimation waits no longer than this."""
+
+
+class Silence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An area that is silent as a whole: its missing intervals are not estimated yet (`validation.silence`)."""
+
+    service: str
+    """`electricity` or `volume`."""
+    silent_from: datetime
+    silent_to: datetime
+    """UTC, half open."""
+    node_kind: NodeKind | None = None
+    node_id: str | None = None
+    """None: everything that the head end reads."""
+
+
 class VeeParams(msgspec.Struct, frozen=True):
     """What a run of VEE is asked for. No clock: `judged_at` comes from the caller."""
 
@@ -127,6 +153,8 @@ class VeeParams(msgspec.Struct, frozen=True):
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
     locks: tuple[Lock, ...] = ()
     """Billed periods."""
+    silences: tuple[Silence, ...] = ()
+    """Areas that are silent: estimation waits for them."""
     final_before: datetime | None = None
     """Estimates of intervals before this instant are final estimates: the market's deadline has passed (E14)."""
     profiles: tuple[ClassProfile, ...] = ()

@@ -19,6 +19,7 @@ from validation.reads import fill_cumulative, read_registers
 from validation.repair import repair
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
+from validation.silence import waiting_spans
 from validation.supply import supply_spans
 from validation.versions import with_versions
 
@@ -77,6 +78,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         look_around(fleet, inputs.reads, inputs.events),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
+        waiting=waiting_spans(params.silences, fleet.installs),
     )
     series = bounds_of(fleet, layout)
     desk = lay_desk(inputs.edits, fleet, layout)
