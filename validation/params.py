@@ -26,8 +26,8 @@ class BlendConstants(msgspec.Struct, frozen=True):
     quick_hours: float = 1.0
     slow_hours: float = 8.0
     """Times over which quick and slow deviations from like days fade."""
-    quick_share: float = 0.5
-    own_share: float = 0.3
+    quick_share: float = 0.6
+    own_share: float = 0.27
     """Shares of a deviation that are quick, and an interval's own."""
     line_share: float = 0.2
     """Part of the straight line in a blend within `linear_limit_s`."""
