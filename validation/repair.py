@@ -72,11 +72,21 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
         _edit_estimates(result, edited)
         result = result._replace(author=edited.author)
     judge_again(block, result, segments, judged)
-    judge_billing(block, result, segments, judged)
+    judge_billing(block, result, segments, judged, _made(result, anchored, fixed, edited))
     other = _findings(block, anchored, edited)
     if waiting.any():
         other = (*other, (Rule.ESTIMATION_WAITS, found(find_runs(waiting))))
     return Repaired(result, tuple(judged.found), other)
+
+
+def _made(result: Result, anchored: Anchored, fixed: Mask, edited: Edited | None) -> tuple[Mask, Mask]:
+    """Values that a person only accepted, and estimates that met no register."""
+    edit = result.quality == QUALITY_CODE[Quality.EDITED]
+    accepted = edit & (np.zeros((1, 1), dtype=np.bool_) if edited is None else edited.accepted)
+    loose = ~(anchored.moved | fixed)
+    unscaled = np.zeros(edit.shape, dtype=np.bool_)
+    unscaled[anchored.estimates.row[loose], anchored.estimates.slot[loose]] = True
+    return accepted, unscaled & (result.quality == QUALITY_CODE[Quality.ESTIMATED])
 
 
 def _waited_for(block: Block, edited: Edited | None) -> tuple[Block, Mask]:

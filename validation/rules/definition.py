@@ -71,7 +71,9 @@ class Need(StrEnum):
     SERVICE_STATE = "service_state"
     TARIFF = "tariff"
     TOU_REGISTERS = "tou_registers"
+    VALUE_BEFORE = "value_before"
     VOLTAGE = "voltage_reads"
+    WHOLE_DAY = "whole_day"
     ZONE = "timezone"
 
 
