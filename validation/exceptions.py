@@ -81,4 +81,6 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
             run_id=pl.lit(run_id),
         )
         frames.append(whole.select(names))
-    return pl.concat(frames).sort("meter_id", "channel", "first_interval", "rule", "intervals")
+    return pl.concat(frames).sort(
+        "meter_id", "channel", "first_interval", "rule", "intervals", "measured_milli", "limit_milli", "severity"
+    )

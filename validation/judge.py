@@ -61,8 +61,8 @@ def segments_of(block: Block, sets: Sequence[RuleSet]) -> tuple[Segment, ...]:
 
 
 def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
-    """Run the rules in force over a block: first those that point at single intervals, then those about stretches and
-    periods, which no longer see the values that the first ones rejected.
+    """Run the rules in force over a block: those that look at single values, then those that hold values against
+    others of their series, then those about stretches and periods. None sees what the ones before it rejected.
     """
     shape = block.shape
     judged = Judgement(
@@ -73,19 +73,27 @@ def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
         np.zeros(shape, dtype=np.bool_),
         [],
     )
-    for segment in segments:
-        for rule in segment.rules:
-            if rule.definition.subject is Subject.INTERVAL:
-                _apply(block, segment, rule, judged)
+    _apply_all(block, segments, judged, subjects=(Subject.INTERVAL,), beside=False)
+    block = _without(block, judged.rejected)
+    _apply_all(block, segments, judged, subjects=(Subject.INTERVAL,), beside=True)
     judged.doubted[judged.rejected] = False
     judged.rejected[judged.doubted] = True
-    if judged.rejected.any():
-        block = block._replace(value=np.where(judged.rejected, ABSENT, block.value))
+    others = tuple(subject for subject in Subject if subject is not Subject.INTERVAL)
+    _apply_all(_without(block, judged.rejected), segments, judged, subjects=others, beside=False)
+    return judged
+
+
+def _without(block: Block, rejected: Mask) -> Block:
+    return block._replace(value=np.where(rejected, ABSENT, block.value)) if rejected.any() else block
+
+
+def _apply_all(
+    block: Block, segments: Sequence[Segment], judged: Judgement, *, subjects: tuple[Subject, ...], beside: bool
+) -> None:
     for segment in segments:
         for rule in segment.rules:
-            if rule.definition.subject is not Subject.INTERVAL:
+            if rule.definition.subject in subjects and rule.definition.beside == beside:
                 _apply(block, segment, rule, judged)
-    return judged
 
 
 def judge_again(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:

@@ -101,6 +101,7 @@ STATISTIC_RULES: Final = (
             Parameter("low_milli", 0, "mWh", "lowest that passes"),
             Parameter("high_milli", -(ABSENT + 1), "mWh", "highest that passes"),
         ),
+        beside=True,
         on=False,
     ),
     Definition(
@@ -116,6 +117,7 @@ STATISTIC_RULES: Final = (
             Parameter("floor_milli", 50_000, "mWh", "smallest spread"),
             Parameter("like_days", 10, "d", "like days needed"),
         ),
+        beside=True,
         on=False,
     ),
 )

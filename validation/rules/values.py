@@ -151,6 +151,7 @@ VALUE_RULES: Final = (
             Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest third peak that counts"),
         ),
         doubts=True,
+        beside=True,
     ),
     Definition(
         Rule.STEP_CHANGE,
@@ -165,6 +166,7 @@ VALUE_RULES: Final = (
             Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest value that counts"),
         ),
         repeats=True,
+        beside=True,
     ),
     Definition(
         Rule.ABSOLUTE_LIMIT,
@@ -195,5 +197,6 @@ VALUE_RULES: Final = (
         ACCUMULATED,
         flat_line,
         parameters=(Parameter("hours", 24, "h", "longest run that passes"),),
+        beside=True,
     ),
 )
