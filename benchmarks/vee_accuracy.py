@@ -6,8 +6,10 @@ Protocol (vee.md section 7): gaps of 1 interval and 2 hours at random places, of
 least 21 days of history before; gap energy above 0; one gap at a time, everything around it untouched; flat meters left
 out. Every simple method is scored on the same gaps. `anchored` gaps have a register read at both ends.
 
-Gates, each printed: no class worse than the best simple method; better by 5 % in at least three classes; energy bias no
-worse than that of the mean of ten like days by more than a point; anchored gap energy exact; no negative value.
+Gates, each printed where it fails: no class worse than the best simple method; better by 5 % in at least three classes
+of each set; energy bias, and the median energy error of whole days, no worse than those of the mean of ten like days by
+more than a point; anchored gap energy exact; no negative value. A gap of one interval is a line (decision 5), the best
+simple method there too: it ties. The constants of the blend were fitted on other gaps of the same homes.
 The panels are homes only: no commercial or 15-minute panel with history is public.
 """
 
@@ -36,12 +38,13 @@ SETS = {
     "AU": ("au_sgsc_10x2y_30min_realgaps.parquet", "Etc/GMT-10", 2),
     "UK": ("uk_eemeter_1x980d_60min.parquet", "UTC", 12),
 }
-CLASSES = {"1 interval": (0, False, 60), "2 h": (2, False, 60), "1 day": (24, True, 40), "7 days": (168, True, 12)}
+CLASSES = {"1 interval": (0, False, 60), "2 h": (2, False, 150), "1 day": (24, True, 40), "7 days": (168, True, 12)}
 """Hours (0: one interval), starts at local midnight, gaps a meter."""
 BLEND_WEIGHTS = {30: (0.38, 0.22, 0.17, 0.12), 60: (0.35, 0.24, 0.11, 0.08, 0.0)}
 SIMPLE = ("last value", "linear", "last week", "3 past weekdays", "3 nearest weekdays", "10 like days", "simple blend")
 
 
+MONDAY_S = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 NO_SPIKES = '[[rule_set]]\nname = "measured"\n[rule_set.rules.spike]\non = false\n'
 """The panels are measured data without registers: every method draws on the same values."""
 
@@ -51,9 +54,8 @@ class Home(NamedTuple):
     days: np.ndarray
     """(days, slots) thousandths, NaN where nothing was measured; local days."""
     weekday: np.ndarray
-    first: datetime
+    """0 Monday to 6 Sunday, of each day."""
     step_s: int
-    timezone: str
 
 
 class Gap(NamedTuple):
@@ -76,11 +78,8 @@ def homes_of(rows: pl.DataFrame, timezone: str, step_s: int) -> Iterator[Home]:
         values = np.full(count * slots, np.nan)
         at = ((local - datetime(first.year, first.month, first.day)).dt.total_seconds() // step_s).to_numpy()
         values[at] = home["value_milli"].to_numpy()
-        start = pl.Series([datetime(first.year, first.month, first.day)]).dt.replace_time_zone(timezone)
         weekday = (np.arange(count) + first.weekday()) % 7
-        yield Home(
-            str(name), values.reshape(count, slots), weekday, start.dt.convert_time_zone("UTC")[0], step_s, timezone
-        )
+        yield Home(str(name), values.reshape(count, slots), weekday, step_s)
 
 
 def gaps_of(home: Home, hours: int, midnight: bool, wanted: int) -> list[Gap]:
@@ -104,7 +103,7 @@ def gaps_of(home: Home, hours: int, midnight: bool, wanted: int) -> list[Gap]:
 
 
 def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
-    """Every simple method on one gap."""
+    """Every simple method on one gap, in whole thousandths as finals are (halves up)."""
     values, size = gap.home.days.ravel(), gap.size
     before, after = values[gap.start - 1], values[gap.start + size]
     k = np.arange(1, size + 1)
@@ -113,7 +112,7 @@ def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
     like = _mean_of_days(gap, kind, 10, past=False)
     weights = np.array(BLEND_WEIGHTS.get(gap.home.step_s // 60, (0.38, 0.22, 0.17, 0.12)))
     near = weights[np.minimum(np.minimum(k, size + 1 - k) - 1, len(weights) - 1)]
-    return {
+    methods = {
         "last value": np.full(size, before),
         "linear": line,
         "last week": _mean_of_days(gap, gap.home.weekday, 1, past=True),
@@ -122,26 +121,35 @@ def simple_estimates(gap: Gap) -> dict[str, np.ndarray]:
         "10 like days": like,
         "simple blend": near * line + (1 - near) * like,
     }
+    return {name: np.floor(values + 0.5) for name, values in methods.items()}
 
 
 def _mean_of_days(gap: Gap, kind: np.ndarray, count: int, *, past: bool) -> np.ndarray:
+    """Mean of the same slot on the nearest days of the same kind, of two the earlier; day by day of the gap."""
     days, slots = gap.home.days.shape
-    cells = gap.start + np.arange(gap.size)
-    result = np.empty(gap.size)
     number = np.arange(days)
-    for at, (day, slot) in enumerate(zip(*divmod(cells, slots), strict=True)):
+    result = np.empty(gap.size)
+    first, after = gap.start, gap.start + gap.size
+    for day in range(first // slots, (after - 1) // slots + 1):
+        cells = np.arange(max(first, day * slots), min(after, (day + 1) * slots))
         others = number[(kind == kind[day]) & (number != day) & ((number < day) | (not past))]
-        others = others[np.argsort(2 * np.abs(others - day) + (others > day), kind="stable")]
-        there = others * slots + slot
-        good = ((there < gap.start) | (there >= gap.start + gap.size)) & ~np.isnan(gap.home.days[others, slot])
-        result[at] = gap.home.days[others[good][:count], slot].mean()
+        others = others[np.argsort(2 * np.abs(others - day) + (others > day), kind="stable")][: 20 * count]
+        there = others[:, None] * slots + cells % slots
+        values = gap.home.days.ravel()[there]
+        good = ((there < first) | (there >= after)) & ~np.isnan(values)
+        good &= np.cumsum(good, axis=0) <= count
+        result[cells - first] = np.where(good, values, 0).sum(axis=0) / good.sum(axis=0)
     return result
 
 
 def our_estimates(gaps: list[Gap], *, anchored: bool) -> list[np.ndarray]:
-    """Estimates of `run_vee`, each gap as a meter of its own with the days around it."""
-    home = gaps[0].home
-    parts, reads = [], []
+    """Estimates of `run_vee`: each gap is a meter of its own, with the days around it and nothing else missing.
+
+    Whole weeks are between a window and its own time, so that all windows of a panel lie on one short grid: a run
+    judges every gap of a class at once, and none of them sees another.
+    """
+    step_s = gaps[0].home.step_s
+    parts, reads, windows = [], [], []
     for number, gap in enumerate(gaps):
         days, slots = gap.home.days.shape
         reach = REACH_DAYS * slots
@@ -149,25 +157,37 @@ def our_estimates(gaps: list[Gap], *, anchored: bool) -> list[np.ndarray]:
         at = np.arange(low, high)
         values = gap.home.days.ravel()[low:high]
         kept = ~np.isnan(values) & ((at < gap.start) | (at >= gap.start + gap.size))
-        origin = int(gap.home.first.timestamp())
-        parts.append((number, origin + at[kept] * home.step_s, np.rint(values[kept]).astype(np.int64)))
+        origin = MONDAY_S + int(gap.home.weekday[low // slots]) * 86_400 - low * step_s
+        parts.append((number, origin + at[kept] * step_s, np.rint(values[kept]).astype(np.int64)))
+        windows.append((origin + low * step_s, origin + high * step_s, gap.start - low, high - low))
         if anchored:
-            ends = origin + np.array([gap.start, gap.start + gap.size]) * home.step_s
+            ends = origin + np.array([gap.start, gap.start + gap.size]) * step_s
             reads.append((number, ends, np.array([10**9, 10**9 + round(float(gap.truth.sum()))])))
-    finals = _run(parts, reads, home)
-    estimates = []
-    for number, gap in enumerate(gaps):
-        first = datetime.fromtimestamp(int(gap.home.first.timestamp()) + gap.start * home.step_s, UTC)
-        mine = finals.filter(pl.col("meter_id") == f"gap{number:05d}", pl.col("interval_start") >= first).head(gap.size)
-        estimates.append(mine["value_milli"].to_numpy().astype(float))
+    finals = _run(parts, reads, windows, step_s)
+    values, estimated = finals["value_milli"].to_numpy(), (finals["quality"] == "estimated").to_numpy()
+    estimates, first = [], 0
+    for gap, (_, _, start, length) in zip(gaps, windows, strict=True):
+        cells = slice(first + start, first + start + gap.size)
+        if not estimated[cells].all():
+            raise AssertionError(f"{gap.home.name}: a gap of {gap.size} intervals was not estimated throughout")
+        estimates.append(values[cells].astype(float))
+        first += length
     return estimates
 
 
-def _run(parts: list, reads: list, home: Home) -> pl.DataFrame:
-    intervals = _rows(parts, "interval_start").with_columns(interval_s=pl.lit(home.step_s, pl.Int32))
+def _run(parts: list, reads: list, windows: list, step_s: int) -> pl.DataFrame:
+    """Finals of every window, meter by meter."""
+    intervals = _rows(parts, "interval_start").with_columns(interval_s=pl.lit(step_s, pl.Int32))
     registers = _rows(reads, "read_at") if reads else frames.READS.empty()
-    names = [f"gap{number:05d}" for number in range(len(parts))]
-    meters = pl.DataFrame({"meter_id": names, "timezone": home.timezone, "interval_s": home.step_s})
+    since, until = (pl.Series([one[end] for one in windows]) * 1_000_000 for end in (0, 1))
+    meters = pl.DataFrame(
+        {
+            "meter_id": [f"gap{number:05d}" for number in range(len(parts))],
+            "interval_s": step_s,
+            "installed_at": since.cast(UTC_US),
+            "removed_at": until.cast(UTC_US),
+        }
+    )
     inputs = VeeInputs(
         conform(intervals, frames.INTERVALS),
         conform(registers, frames.READS),
@@ -180,8 +200,7 @@ def _run(parts: list, reads: list, home: Home) -> pl.DataFrame:
     params = VeeParams(
         judged_at=datetime(2026, 1, 1, tzinfo=UTC), run_id="accuracy", rule_sets=parse_rule_sets(NO_SPIKES)
     )
-    finals = run_vee(inputs, params).finals
-    return finals.filter(pl.col("quality") == "estimated")
+    return run_vee(inputs, params).finals
 
 
 def _rows(parts: list, instant: str) -> pl.DataFrame:
@@ -258,12 +277,14 @@ def judge(name: str, results: dict[str, dict[str, dict[str, float]]]) -> list[st
     failures, wins = [], 0
     for label, table in results.items():
         floor = min(table[one]["wape"] for one in SIMPLE)
-        ours = table["ours"]
+        ours, like = table["ours"], table["10 like days"]
         wins += ours["wape"] <= 0.95 * floor
         if ours["wape"] > floor:
             failures.append(f"{name} {label}: WAPE {ours['wape']:.4f} above the floor {floor:.4f}")
-        if abs(ours["bias"]) > abs(table["10 like days"]["bias"]) + 0.01:
+        if abs(ours["bias"]) > abs(like["bias"]) + 0.01:
             failures.append(f"{name} {label}: energy bias {ours['bias']:+.4f}")
+        if label in ("1 day", "7 days") and ours["median"] > like["median"] + 0.01:
+            failures.append(f"{name} {label}: median energy error {ours['median']:.4f}, like days {like['median']:.4f}")
         if ours["lowest"] < 0:
             failures.append(f"{name} {label}: a negative estimate")
         if "anchored" in label and ours["p90"] > 0:

@@ -333,6 +333,7 @@ class Rule(StrEnum):
     ANCHOR_NEGATIVE_REMAINDER = "anchor_negative_remainder"
     NO_ESTIMATE = "no_estimate"
     EDIT_NOT_APPLIED = "edit_not_applied"
+    ESTIMATION_WAITS = "estimation_waits"
 
 
 RULES_WITH_BIT: Final = 36

@@ -135,6 +135,8 @@ class Block(NamedTuple):
     wanted: Mask
     """The interval lies between the bounds asked for: it gets a final."""
     supply: Supply
+    waiting: Mask
+    """The head end is silent here: what is missing is not estimated yet; (1, 1) False where it is not."""
     stretches: Stretches
     broken: Runs
     """Between two reads whose difference is no advance (V22)."""

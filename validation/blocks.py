@@ -14,7 +14,7 @@ from validation.master import Facts, master_of
 from validation.params import VeeParams
 from validation.place import Layout, Placed
 from validation.reads import Registers, Spans
-from validation.supply import supply_of
+from validation.supply import mask_of, supply_of
 
 
 class Inputs(NamedTuple):
@@ -29,6 +29,8 @@ class Inputs(NamedTuple):
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
+    waiting: dict[str, tuple[Ints, Ints, Ints]]
+    """By service, spans in which the head end is silent: installation, from, to, sorted by installation."""
 
 
 class Series(NamedTuple):
@@ -93,12 +95,23 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         expected=expected,
         wanted=wanted,
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
+        waiting=_waiting(inputs, channel, install, group),
         stretches=Stretches(span.pick(covered), registers.advance[cut][covered], registers.tou[cut][covered]),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         has_reads=registers.read[numbers],
         around=around_of(inputs.surroundings, group, channel, install, (inputs.placed.value, layout)),
     )
+
+
+def _waiting(inputs: Inputs, channel: Channel, install: Ints, group: Group) -> Mask:
+    spans = inputs.waiting.get("volume" if channel is Channel.VOLUME else "electricity")
+    if spans is None:
+        return np.zeros((1, 1), dtype=np.bool_)
+    cut = slice(*np.searchsorted(spans[0], [install[0], install[-1] + 1]))
+    step_us = group.step_s * 1_000_000
+    start, stop = spans[1][cut] // step_us - group.first_slot, -(-spans[2][cut] // step_us) - group.first_slot
+    return mask_of(spans[0][cut] - install[0], start, stop, (len(install), group.slots))
 
 
 def _at(cells: Ints, shape: tuple[int, int]) -> Mask:

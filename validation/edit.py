@@ -50,6 +50,8 @@ class Edited(NamedTuple):
     """A person took the value out."""
     author: Authors
     """Position in `Desk.authors`, -1 where no person spoke."""
+    accepted: Mask
+    """A person accepted the value as it was."""
     later: tuple[Instruction, ...]
     """To be applied to estimates, where there is no measured value."""
     refused: Runs
@@ -99,6 +101,7 @@ def apply_edits(block: Block, numbers: Ints, desk: Desk, limit_milli: int) -> Ed
         return None
     value = np.full(block.shape, ABSENT)
     out = np.zeros(block.shape, dtype=np.bool_)
+    accepted = np.zeros(block.shape, dtype=np.bool_)
     author = np.full(block.shape, -1, dtype=np.int32)
     later: list[Instruction] = []
     refused: list[tuple[int, int, int]] = []
@@ -112,11 +115,12 @@ def apply_edits(block: Block, numbers: Ints, desk: Desk, limit_milli: int) -> Ed
             continue
         author[cut] = one.author
         out[cut] = one.action in _OUT
+        accepted[cut] = one.action is EditAction.ACCEPT
         value[cut] = wanted
         if one.action in (EditAction.SCALE, EditAction.ACCEPT):
             later.append(one._replace(series=row))
     runs = np.array(refused, dtype=np.int64).reshape(-1, 3)
-    return Edited(value, out, author, tuple(later), Runs(runs[:, 0], runs[:, 1], runs[:, 2]))
+    return Edited(value, out, author, accepted, tuple(later), Runs(runs[:, 0], runs[:, 1], runs[:, 2]))
 
 
 def _wanted(one: Instruction, base: Ints, step_s: int) -> Ints | None:

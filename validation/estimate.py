@@ -14,7 +14,7 @@ from schemas.codes import Method
 from validation.blend import Pieces, blend
 from validation.block import ABSENT, Block, Ints, Mask, Runs, cells_of, find_runs, sums_of
 from validation.like_days import nearest_days
-from validation.params import Estimation, VeeParams
+from validation.params import VeeParams
 from validation.profiles import profile_values
 
 METHODS: Final = tuple(Method)
@@ -47,7 +47,7 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
         known: What is known of every cell, 0 elsewhere: tells what a register leaves for a gap.
         params: Limits, constants and class profiles.
     """
-    pieces = _pieces(block, gaps, known, params.estimation)
+    pieces = _pieces(block, gaps, known)
     length = pieces.runs.length
     place = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
     row, slot = np.repeat(pieces.runs.row, length), np.repeat(pieces.runs.start, length) + place
@@ -77,8 +77,8 @@ def _fill(draft: Estimates, value: Ints, method: Method) -> None:
     draft.value[given], draft.method[given] = value[given], METHOD_CODE[method]
 
 
-def _pieces(block: Block, gaps: Mask, known: Ints, settings: Estimation) -> Pieces:
-    """Gaps cut at register reads; the energy of those that are the only one of their stretch and long enough."""
+def _pieces(block: Block, gaps: Mask, known: Ints) -> Pieces:
+    """Gaps cut at register reads; the energy of those that are the only one of their stretch."""
     span, width = block.stretches.span, block.shape[1]
     cut = np.zeros((block.shape[0], width + 1), dtype=np.bool_)
     cut[span.row, span.start] = True
@@ -100,7 +100,6 @@ def _pieces(block: Block, gaps: Mask, known: Ints, settings: Estimation) -> Piec
     at = np.maximum(at, 0)
     inside = (span.row[at] == pieces.row) & (span.start[at] <= start) & (stop <= span.stop[at])
     alone = inside & (np.bincount(at[inside], minlength=len(span.row))[at] == 1)
-    alone &= pieces.length * block.step_s >= settings.energy_gap_s
     rest = block.stretches.advance - sums_of(known, span)
     return Pieces(pieces, np.where(alone, rest[at], ABSENT))
 

@@ -57,8 +57,8 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
 
     Args:
         rows: Frames of `exceptions_of`.
-        placed: Findings with `meter_id`, `channel`, `rule`, `first_interval`, `intervals` and perhaps numbers, of
-            rules whose severity is that of the catalogue.
+        placed: Findings with `meter_id`, `channel`, `rule`, `first_interval`, `intervals` and perhaps numbers; a
+            severity that is absent is that of the catalogue.
         installs: Installations, for the meters of `rows`.
         run_id: Of the run.
     """
@@ -68,7 +68,7 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
     for frame in placed:
         severity = pl.col("rule").cast(pl.String).replace_strict(severities, return_dtype=SEVERITY)
         full = pl.concat([EXCEPTIONS.empty(), frame], how="diagonal")
-        frames.append(full.with_columns(severity=severity, run_id=pl.lit(run_id)))
+        frames.append(full.with_columns(severity=pl.coalesce("severity", severity), run_id=pl.lit(run_id)))
     if rows:
         found = pl.concat(rows)
         whole = found.with_columns(
@@ -81,17 +81,6 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
             run_id=pl.lit(run_id),
         )
         frames.append(whole.select(names))
-    return pl.concat(frames).sort("meter_id", "channel", "first_interval", "rule", "intervals")
-
-
-def replaced_values(replaced: pl.DataFrame) -> pl.DataFrame:
-    """V24 as findings: a measured value took the place of another one that was stored."""
-    return replaced.select(
-        "meter_id",
-        "channel",
-        rule=pl.lit(Rule.REPLACEMENT.value).cast(RULE),
-        first_interval="interval_start",
-        intervals=pl.lit(1, pl.Int32),
-        measured_milli="value_milli",
-        limit_milli="value_milli_past",
+    return pl.concat(frames).sort(
+        "meter_id", "channel", "first_interval", "rule", "intervals", "measured_milli", "limit_milli", "severity"
     )

@@ -29,7 +29,7 @@ _QUALITY = {
     Quality.ESTIMATED: "estimated",
     Quality.EDITED: "set by a person",
     Quality.OUTAGE: "a true zero under an outage",
-    Quality.MISSING: "missing: nothing is known that would give an estimate",
+    Quality.MISSING: "missing: nothing is known that would give an estimate, or estimation waits for a silent head end",
 }
 
 

@@ -6,15 +6,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.codes import Quality, Rule
-from validation.block import ABSENT, Bits, Block, Ints, Mask, Runs, Stretches, cells_of, find_runs, sums_of
+from schemas.codes import Quality, Rule, Severity
+from validation.block import ABSENT, Bits, Block, Mask, Runs, Stretches, cells_of, find_runs, sums_of
 from validation.rules.definition import Effect, Findings, Subject, found
 from validation.rules.sets import InForce, RuleSet, change_dates, rules_in_force
 from validation.rules.usage import Shares, gate
 from validation.sheet import QUALITY_CODE, Result
 
 _SHARED: Final = (Quality.MISSING, Quality.ESTIMATED, Quality.SUSPECT, Quality.EDITED)
-"""In the order of `Shares`."""
+"""The first of `Shares`, in their order."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -61,8 +61,8 @@ def segments_of(block: Block, sets: Sequence[RuleSet]) -> tuple[Segment, ...]:
 
 
 def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
-    """Run the rules in force over a block: first those that point at single intervals, then those about stretches and
-    periods, which no longer see the values that the first ones rejected.
+    """Run the rules in force over a block: those that look at single values, then those that hold values against
+    others of their series, then those about stretches and periods. None sees what the ones before it rejected.
     """
     shape = block.shape
     judged = Judgement(
@@ -73,19 +73,27 @@ def judge(block: Block, segments: Sequence[Segment]) -> Judgement:
         np.zeros(shape, dtype=np.bool_),
         [],
     )
-    for segment in segments:
-        for rule in segment.rules:
-            if rule.definition.subject is Subject.INTERVAL:
-                _apply(block, segment, rule, judged)
+    _apply_all(block, segments, judged, subjects=(Subject.INTERVAL,), beside=False)
+    block = _without(block, judged.rejected)
+    _apply_all(block, segments, judged, subjects=(Subject.INTERVAL,), beside=True)
     judged.doubted[judged.rejected] = False
     judged.rejected[judged.doubted] = True
-    if judged.rejected.any():
-        block = block._replace(value=np.where(judged.rejected, ABSENT, block.value))
+    others = tuple(subject for subject in Subject if subject is not Subject.INTERVAL)
+    _apply_all(_without(block, judged.rejected), segments, judged, subjects=others, beside=False)
+    return judged
+
+
+def _without(block: Block, rejected: Mask) -> Block:
+    return block._replace(value=np.where(rejected, ABSENT, block.value)) if rejected.any() else block
+
+
+def _apply_all(
+    block: Block, segments: Sequence[Segment], judged: Judgement, *, subjects: tuple[Subject, ...], beside: bool
+) -> None:
     for segment in segments:
         for rule in segment.rules:
-            if rule.definition.subject is not Subject.INTERVAL:
+            if rule.definition.subject in subjects and rule.definition.beside == beside:
                 _apply(block, segment, rule, judged)
-    return judged
 
 
 def judge_again(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:
@@ -110,8 +118,13 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
                 _judge_estimates(filled, segment, rule, (result, estimated), judged)
 
 
-def judge_billing(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:
-    """V36 over the finals of each segment of what was asked for; unjudged for meters without a tariff."""
+def judge_billing(
+    block: Block, result: Result, segments: Sequence[Segment], judged: Judgement, made: tuple[Mask, Mask]
+) -> None:
+    """V36 over the finals of each segment of what was asked for; unjudged for meters without a tariff.
+
+    `made` says which values a person only accepted, and which estimates met no register.
+    """
     for segment in segments:
         rule = next((rule for rule in segment.rules if rule.definition.rule is Rule.BILLING_GATE), None)
         if rule is None:
@@ -119,7 +132,8 @@ def judge_billing(block: Block, result: Result, segments: Sequence[Segment], jud
         wanted = block.wanted.copy()
         wanted[:, : segment.first] = False
         wanted[:, segment.after :] = False
-        shares = Shares(wanted.sum(axis=1), *(_count(result, wanted, one) for one in _SHARED))
+        marks = (*(result.quality == QUALITY_CODE[one] for one in _SHARED), *made, *_doubts(result, segment))
+        shares = Shares(wanted.sum(axis=1), *((wanted & mark).sum(axis=1) for mark in marks))
         billed = block.around.billed
         held = gate(shares, rule.settings) & billed
         wanted &= held[:, None]
@@ -130,9 +144,16 @@ def judge_billing(block: Block, result: Result, segments: Sequence[Segment], jud
             judged.found.append(Found(rule, found(find_runs(wanted), unjudged=~billed[:, None])))
 
 
-def _count(result: Result, wanted: Mask, quality: Quality) -> Ints:
-    count: Ints = (wanted & (result.quality == QUALITY_CODE[quality])).sum(axis=1)
-    return count
+def _doubts(result: Result, segment: Segment) -> tuple[Mask, Mask]:
+    """Measured values with a warning, and those that a rule of severity error or blocking could not judge."""
+    warning = error = np.uint64(0)
+    for rule in segment.rules:
+        if rule.severity is Severity.WARNING:
+            warning |= rule.definition.bit
+        elif rule.severity in (Severity.ERROR, Severity.BLOCKING):
+            error |= rule.definition.bit
+    valid = result.quality == QUALITY_CODE[Quality.VALID]
+    return valid & ((result.failed & warning) != 0), valid & ((result.unjudged & error) != 0)
 
 
 def _judge_filled(filled: Block, segment: Segment, rule: InForce, result: Result, judged: Judgement) -> None:

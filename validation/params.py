@@ -5,12 +5,36 @@ from typing import Final
 
 import msgspec
 
-from schemas.codes import Channel
+from schemas.codes import Channel, NodeKind
 from schemas.timegrid import DayType
 from validation.rules.sets import RuleSet
 
 MAX_SPAN_DAYS: Final = 3_700
 """Ten years: a longer grid comes from a wrong clock, and would fill memory with missing intervals."""
+
+
+class BlendConstants(msgspec.Struct, frozen=True):
+    """Constants of the blend for one interval length, fitted once on public panels of homes."""
+
+    likeness: float = 0.08
+    """Distance (mean absolute logarithm) by which a day may differ around the gap until its weight falls to 1/e."""
+    likeness_day: float = 0.12
+    likeness_long: float = 0.5
+    """The same for gaps beyond `linear_limit_s` and beyond `long_gap_s`, whose edges say less."""
+    smoothing: float = 0.1
+    """Share that each neighbouring interval has in a like-day mean."""
+    quick_hours: float = 1.0
+    slow_hours: float = 8.0
+    """Times over which quick and slow deviations from like days fade."""
+    quick_share: float = 0.6
+    own_share: float = 0.27
+    """Shares of a deviation that are quick, and an interval's own."""
+    line_share: float = 0.2
+    """Part of the straight line in a blend within `linear_limit_s`."""
+    quantile_share: float = 0.75
+    """Part of the profile of one quantile (`validation.quantile_profile`) in a blend, the rest is the mean."""
+    quantile_share_short: float = 0.75
+    """The same within `linear_limit_s`."""
 
 
 class Estimation(msgspec.Struct, frozen=True):
@@ -28,28 +52,25 @@ class Estimation(msgspec.Struct, frozen=True):
     """Weight of a day of another type."""
     same_weekday_weight: float = 1.5
     """Weight of a day of the same weekday."""
-    likeness: float = 0.1
-    """Distance (mean absolute logarithm) by which a day may differ around the gap until its weight falls to 1/e."""
-    likeness_long: float = 0.25
-    """The same for long gaps, whose edges say less."""
     long_gap_s: int = 172_800
     """Length above which a gap is long."""
     energy_likeness: float = 0.3
-    """The same for the energy of the gap, where a register tells it."""
+    """Distance (absolute logarithm) in the energy of the gap, where a register tells it, for a weight of 1/e."""
     energy_gap_s: int = 43_200
     """Shortest gap whose energy chooses like days."""
-    smoothing: float = 0.1
-    """Share that each neighbouring interval has in a like-day mean."""
     level_hours: int = 3
     """Measured hours on both sides of a gap whose level is carried into it."""
-    quick_hours: float = 1.0
-    slow_hours: float = 8.0
-    """Times over which quick and slow deviations from like days fade."""
-    quick_share: float = 0.7
-    own_share: float = 0.05
-    """Shares of a deviation that are quick, and an interval's own."""
-    line_share: float = 0.3
-    """Part of the straight line in a blend within `linear_limit_s`."""
+    hourly: BlendConstants = BlendConstants()
+    """Of intervals of an hour and longer."""
+    half_hourly: BlendConstants = BlendConstants(
+        likeness=0.3, likeness_day=0.3, smoothing=0.2, quick_hours=0.4, quick_share=0.65, own_share=0.28,
+        line_share=0.4, quantile_share_short=0.0,
+    )  # fmt: skip
+    """Of shorter ones."""
+
+    def blend(self, step_s: int) -> BlendConstants:
+        """The constants of the blend for an interval length."""
+        return self.hourly if step_s >= 3600 else self.half_hourly
 
 
 class ClassProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +107,32 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: every meter."""
 
 
+class SilenceLimits(msgspec.Struct, frozen=True):
+    """When a whole area counts as silent (vee.md section 8: one product's published example)."""
+
+    down_percent: int = 30
+    """Fall of the read rate, against the same hour of the seven days before, that makes an area silent."""
+    resumed_percent: int = 5
+    """How close to normal the read rate is when the area speaks again."""
+    devices: int = 100
+    """Smallest area that is judged."""
+    longest_h: int = 72
+    """Estimation waits no longer than this."""
+
+
+class Silence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An area that is silent as a whole: its missing intervals are not estimated yet (`validation.silence`)."""
+
+    service: str
+    """`electricity` or `volume`."""
+    silent_from: datetime
+    silent_to: datetime
+    """UTC, half open."""
+    node_kind: NodeKind | None = None
+    node_id: str | None = None
+    """None: everything that the head end reads."""
+
+
 class VeeParams(msgspec.Struct, frozen=True):
     """What a run of VEE is asked for. No clock: `judged_at` comes from the caller."""
 
@@ -106,6 +153,8 @@ class VeeParams(msgspec.Struct, frozen=True):
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
     locks: tuple[Lock, ...] = ()
     """Billed periods."""
+    silences: tuple[Silence, ...] = ()
+    """Areas that are silent: estimation waits for them."""
     final_before: datetime | None = None
     """Estimates of intervals before this instant are final estimates: the market's deadline has passed (E14)."""
     profiles: tuple[ClassProfile, ...] = ()

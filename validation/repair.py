@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.codes import EditAction, Method, Quality, Rule, Severity
 from validation.anchor import Anchored, anchor
-from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs, sums_of
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs, sums_of
 from validation.corroborate import corroborated
 from validation.edit import Authors, Edited, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
@@ -23,6 +23,7 @@ FINDING_SEVERITY: Final = {
     Rule.ANCHOR_NEGATIVE_REMAINDER: Severity.BLOCKING,
     Rule.NO_ESTIMATE: Severity.BLOCKING,
     Rule.EDIT_NOT_APPLIED: Severity.BLOCKING,
+    Rule.ESTIMATION_WAITS: Severity.INFO,
 }
 """Findings of estimation and editing, which have no bit."""
 
@@ -48,6 +49,7 @@ class _Kinds(NamedTuple):
 def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams) -> Repaired:
     """Judge a block's values, lay the edits over them, replace what is missing or rejected, and judge the result."""
     judged = judge(block, segments)
+    block, waiting = _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
     kinds = _reopened(block, kinds, value)
     serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
@@ -70,8 +72,34 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
         _edit_estimates(result, edited)
         result = result._replace(author=edited.author)
     judge_again(block, result, segments, judged)
-    judge_billing(block, result, segments, judged)
-    return Repaired(result, tuple(judged.found), _findings(block, anchored, edited))
+    judge_billing(block, result, segments, judged, _made(result, anchored, fixed, edited))
+    other = _findings(block, anchored, edited)
+    if waiting.any():
+        other = (*other, (Rule.ESTIMATION_WAITS, found(find_runs(waiting))))
+    return Repaired(result, tuple(judged.found), other)
+
+
+def _made(result: Result, anchored: Anchored, fixed: Mask, edited: Edited | None) -> tuple[Mask, Mask]:
+    """Values that a person only accepted, and estimates that met no register."""
+    edit = result.quality == QUALITY_CODE[Quality.EDITED]
+    accepted = edit & (np.zeros((1, 1), dtype=np.bool_) if edited is None else edited.accepted)
+    loose = ~(anchored.moved | fixed)
+    unscaled = np.zeros(edit.shape, dtype=np.bool_)
+    unscaled[anchored.estimates.row[loose], anchored.estimates.slot[loose]] = True
+    return accepted, unscaled & (result.quality == QUALITY_CODE[Quality.ESTIMATED])
+
+
+def _waited_for(block: Block, edited: Edited | None) -> tuple[Block, Mask]:
+    """The cells that estimation waits for, and the block without the stretches that hold one: their rest is unknown."""
+    if not block.waiting.any():
+        return block, block.waiting
+    waiting = block.waiting & block.expected & ~block.present & ~block.supply.out
+    if edited is not None:
+        waiting = waiting & (edited.value == ABSENT)
+    whole = sums_of(waiting.astype(np.int64), block.stretches.span) == 0
+    span, advance, tou = block.stretches
+    kept = Stretches(span.pick(whole), advance[whole], tou[whole])
+    return block._replace(waiting=waiting, stretches=kept), waiting
 
 
 def _kinds(block: Block, judged: Judgement, edited: Edited | None) -> tuple[_Kinds, Ints]:
@@ -83,7 +111,7 @@ def _kinds(block: Block, judged: Judgement, edited: Edited | None) -> tuple[_Kin
         by_hand = edited.value != ABSENT
         measured = measured & ~edited.out & ~by_hand
         value = np.where(by_hand, edited.value, value)
-    open_cells = block.expected & ~measured & ~by_hand
+    open_cells = block.expected & ~measured & ~by_hand & ~block.waiting
     dark = open_cells & block.supply.out
     if block.supply.out.any():
         # A zero measured under an outage is a true zero of that outage.

@@ -9,7 +9,7 @@ from schemas.codes import Quality
 from validation.around import look_around, spans_of
 from validation.blocks import Inputs, bounds_of, cut_blocks
 from validation.edit import apply_edits, lay_desk
-from validation.exceptions import as_frame, exceptions_of, replaced_values
+from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.judge import segments_of
 from validation.master import facts_of
@@ -17,8 +17,10 @@ from validation.params import VeeParams
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
 from validation.repair import repair
+from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
+from validation.silence import waiting_spans
 from validation.supply import supply_spans
 from validation.versions import with_versions
 
@@ -77,6 +79,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         look_around(fleet, inputs.reads, inputs.events),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
+        waiting=waiting_spans(params.silences, fleet.installs),
     )
     series = bounds_of(fleet, layout)
     desk = lay_desk(inputs.edits, fleet, layout)
@@ -92,7 +95,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     versions = with_versions(judged, inputs.finals, params.locks)
-    rows = [placed.stray, placed.copies, replaced_values(versions.replaced)]
+    rows = [placed.stray, placed.copies, replacements(versions.replaced, fleet.installs, params.rule_sets)]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 

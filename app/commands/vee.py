@@ -17,8 +17,9 @@ from schemas.errors import ContractError
 from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
 from validation.dry_run import DryRun, dry_run
 from validation.explain import explained, local_day
-from validation.params import VeeParams
+from validation.params import Silence, SilenceLimits, VeeParams
 from validation.rules.sets import RuleSet, parse_rule_sets
+from validation.silence import detect_silences, heard_by_hour
 from validation.vee import Vee, VeeInputs, run_vee
 
 
@@ -61,12 +62,14 @@ def register(ami: typer.Typer) -> None:
             edits=_optional(edits, EDITS),
             finals=_optional(finals, FINALS),
         )
+        now = datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at")
         params = vee_params(
-            judged_at=datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at"),
+            judged_at=now,
             grid_from=bounds[0],
             grid_to=bounds[1],
             holidays=load_calendar(calendar).holidays,
             rule_sets=load_rule_sets(rules),
+            silences=silences_of(inputs, now),
         )
         if compare_rules is not None:
             changes = dry_run(inputs, params, load_rule_sets(compare_rules))
@@ -80,6 +83,12 @@ def register(ami: typer.Typer) -> None:
         if asked is not None:
             summary |= explained_summary(inputs, judged, params, asked)
         say(summary, as_json=json)
+
+
+def silences_of(inputs: VeeInputs, judged_at: datetime) -> tuple[Silence, ...]:
+    """Areas of the fleet that are silent when it is judged."""
+    heard = heard_by_hour(inputs.intervals, inputs.reads, inputs.meters, judged_at)
+    return detect_silences(heard, judged_at, SilenceLimits())
 
 
 def parse_day(text: str) -> date:

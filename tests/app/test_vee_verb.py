@@ -77,3 +77,34 @@ def test_a_wrong_rule_set_is_refused_with_its_place(day: Path, capsys: pytest.Ca
     (day / "rules.toml").write_text('[[rule_set]]\nname = "odd"\n[rule_set.rules.spike]\nper_cent = 200\n')
     assert vee(day, "--rules", str(day / "rules.toml")) == 2
     assert "rules.spike.per_cent" in capsys.readouterr().err
+
+
+def test_estimation_waits_while_half_of_the_fleet_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    hours = 24 * 8
+    grid = pl.DataFrame({"meter": range(120)}).join(pl.DataFrame({"hour": range(hours)}), how="cross")
+    rows = grid.select(
+        meter_id=pl.format("MTR{}", "meter"),
+        interval_start=pl.lit(MONDAY) + pl.duration(hours="hour"),
+        value_milli=100_000 + pl.col("hour") % 24,
+        hour="hour",
+        meter="meter",
+    ).with_columns(
+        topic=pl.lit("t"), partition=pl.lit(0, pl.Int32), offset=pl.lit(0, pl.Int64), frame=pl.lit(0, pl.Int32),
+        received_at=pl.lit(MONDAY), channel=pl.lit("energy_delivered"), interval_s=pl.lit(3600, pl.Int32),
+        status=pl.lit(0, pl.UInt32),
+    )  # fmt: skip
+    # A hole of one meter on the third day; since three hours every second meter is silent.
+    lost = ((pl.col("meter") == 1) & (pl.col("hour") == 50)) | (
+        (pl.col("meter") % 2 == 0) & (pl.col("hour") >= hours - 3)
+    )
+    rows.filter(~lost).write_parquet(tmp_path / "intervals.parquet")
+    end = MONDAY + timedelta(hours=hours)
+
+    def judged(at: datetime) -> dict[str, int]:
+        where = ["--to", end.isoformat(), "--judged-at", at.isoformat(), "--out", str(tmp_path), "--json"]
+        assert main(["vee", str(tmp_path / "intervals.parquet"), *where]) == 0
+        quality: dict[str, int] = json.loads(capsys.readouterr().out)["quality"]
+        return quality
+
+    assert judged(end) == {"valid": 120 * hours - 181, "estimated": 1, "missing": 180}
+    assert judged(end + timedelta(days=3)) == {"valid": 120 * hours - 181, "estimated": 181}

@@ -13,6 +13,7 @@ from schemas.errors import ContractError
 from validation.dry_run import dry_run
 from validation.explain import explain
 from validation.rules.catalogue import RULES
+from validation.rules.definition import Subject
 from validation.rules.document import render_rules
 from validation.rules.sets import parse_rule_sets, rules_in_force
 from validation.vee import VeeInputs
@@ -31,6 +32,7 @@ def test_there_are_36_rules_and_each_has_its_bit_its_clause_and_a_formula() -> N
         assert rule.bit == 1 << (number - 1)
         assert rule.clause.startswith(f"V{number} ")
         assert rule.formula
+        assert not rule.beside or rule.subject is Subject.INTERVAL
         assert all(isinstance(one.default, int) and one.unit and one.meaning for one in rule.parameters)
     assert {rule.rule for rule in RULES if not rule.on} == {Rule.USER_FORMULA, Rule.ROBUST_OUTLIER}
 
@@ -104,7 +106,9 @@ def test_a_run_says_which_rules_had_no_input() -> None:
     assert lacking["absolute_limit"] == "fuse_a, voltage_v, phase"
     assert lacking["outage_zero"] == "outages"
     assert "spike" not in lacking
-    assert set(result.unjudged["intervals"]) == {24}
+    counted = dict(zip(result.unjudged["rule"].cast(pl.String), result.unjudged["intervals"], strict=True))
+    assert counted.pop("step_change") == 1, "before the first value there is none"
+    assert set(counted.values()) == {24}
 
 
 def test_a_dry_run_shows_what_other_rules_would_change() -> None:

@@ -323,3 +323,73 @@ def test_rules_that_are_off_by_default_judge_when_a_rule_set_turns_them_on() -> 
         result = vee(params(rule_sets=hampel), intervals=intervals(days))
         assert failed(result, "robust_outlier") == fails
     assert len(unjudged(vee(params(rule_sets=hampel), intervals=intervals([100] * 48)), "robust_outlier")) == 48
+
+
+def test_a_sender_that_always_prints_48_halves_leaves_two_of_a_long_day_to_be_estimated() -> None:
+    # Berlin, 25 hours: 50 halves exist, 48 came; the next day stands where it belongs.
+    start = datetime(2025, 10, 25, 22, tzinfo=UTC)
+    zone = meters({"timezone": "Europe/Berlin", "interval_s": 1800})
+    rows = pl.concat(
+        [intervals([100] * 48, start=start, step_s=1800), intervals([200] * 48, start=start + 25 * HOUR, step_s=1800)]
+    )
+    result = vee(params(grid_from=start, grid_to=start + 49 * HOUR), intervals=rows, meters=zone)
+    assert result.finals.height == 50 + 48
+    assert result.finals["quality"].to_list()[47:51] == ["valid", "estimated", "estimated", "valid"]
+    # On the line from 100 to 200: 133 1/3 and 166 2/3.
+    assert result.finals["value_milli"].to_list()[47:51] == [100, 133, 167, 200]
+    assert failed(result, "missing_interval") == [48, 49]
+
+
+def test_a_rollover_of_a_cumulative_register_is_an_advance_and_no_reset() -> None:
+    # Four digits: after 9 999 999 thousandths the register shows 0. It moves 2 000 an hour.
+    register = {MONDAY + k * HOUR: (9_990_000 + 2_000 * k) % 10_000_000 for k in range(13)}
+    result = vee(reads=reads(register), meters=meters({"profile": "cumulative", "register_digits": 4}))
+    assert result.finals["value_milli"].to_list() == [2_000] * 12
+    assert set(result.finals["quality"]) == {"valid"}
+    assert failed(result, "rollover_or_reset") == []
+
+
+def test_a_days_backlog_in_its_first_hour_is_spread_over_the_day() -> None:
+    # Tuesday is lost and sent as one long value of its last hour, 24 × 150; Monday and Wednesday use 100 an hour.
+    values = [100] * 47 + [3_600] + [100] * 24
+    status = [0] * 47 + [int(Status.LONG)] + [0] * 24
+    result = vee(intervals=intervals(values, status=status, skip=range(24, 47)))
+    assert result.finals["value_milli"].to_list() == [100] * 24 + [150] * 24 + [100] * 24
+    assert result.finals["quality"].to_list()[24:48] == ["estimated"] * 24
+    assert failed(result, "partial_interval") == [47]
+
+
+def test_what_arrives_out_of_order_is_judged_by_its_time_and_two_meters_wait_for_their_master_data() -> None:
+    noon = MONDAY + 12 * HOUR
+    old, new = intervals([100] * 12, meter="OLD"), intervals([50] * 12, meter="NEW", start=noon)
+    both = {"service_point_id": "SP1", "installed_at": MONDAY - DAY}
+    unclear = meters({"meter_id": "OLD", **both}, {"meter_id": "NEW", **both, "installed_at": noon})
+    bounds = params(grid_from=MONDAY, grid_to=MONDAY + DAY)
+    held = vee(bounds, intervals=pl.concat([new, old]), meters=unclear)
+    assert set(found(held, "meter_exchange")["severity"]) == {"blocking"}
+    # The removal is reported later: the same raw rows are judged again and nothing is held.
+    clear = meters({"meter_id": "OLD", **both, "removed_at": noon}, {"meter_id": "NEW", **both, "installed_at": noon})
+    fits = vee(
+        params(grid_from=MONDAY, grid_to=MONDAY + DAY, run_id="run-2"), intervals=pl.concat([new[::-1], old[::-1]]),
+        meters=clear, finals=held.finals,
+    )  # fmt: skip
+    assert found(fits, "meter_exchange").height == 0
+    assert fits.finals.group_by("meter_id").agg(pl.len(), pl.col("value_milli").sum()).sort("meter_id").rows() == [
+        ("NEW", 12, 600), ("OLD", 12, 1_200),
+    ]  # fmt: skip
+    assert set(fits.finals["quality"]) == {"valid"}
+
+
+def test_months_of_estimates_are_a_finding_and_a_late_read_anchors_them_all() -> None:
+    # 70 days without a value: V29 from the 61st day on; the register of day 80 then says what was used, exactly.
+    rows = pl.concat([intervals([1_000] * 24 * 5), intervals([1_000] * 24 * 5, start=MONDAY + 75 * DAY)])
+    bounds = params(grid_from=MONDAY, grid_to=MONDAY + 80 * DAY)
+    first = vee(bounds, intervals=rows)
+    assert found(first, "long_estimation").select("severity", "intervals").rows() == [("warning", 10 * 24)]
+    billed = reads({MONDAY: 0, MONDAY + 80 * DAY: 10 * 24_000 + 70 * 30_000 + 7})
+    later = vee(
+        params(grid_from=MONDAY, grid_to=MONDAY + 80 * DAY, run_id="run-2"), intervals=rows, reads=billed,
+        finals=first.finals,
+    )  # fmt: skip
+    assert later.finals["value_milli"].sum() == 10 * 24_000 + 70 * 30_000 + 7
+    assert set(later.appended["version"]) == {2}

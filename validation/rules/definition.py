@@ -71,7 +71,9 @@ class Need(StrEnum):
     SERVICE_STATE = "service_state"
     TARIFF = "tariff"
     TOU_REGISTERS = "tou_registers"
+    VALUE_BEFORE = "value_before"
     VOLTAGE = "voltage_reads"
+    WHOLE_DAY = "whole_day"
     ZONE = "timezone"
 
 
@@ -115,6 +117,8 @@ class Definition(NamedTuple):
     """A reasonableness rule, judged again on the result of estimation."""
     doubts: bool = False
     """The value may be right: it is kept where a register confirms it (`validation.corroborate`)."""
+    beside: bool = False
+    """It holds a value against others of its series, which must not be ones that another rule rejects."""
     whole: bool = False
     """Unjudged on a stretch with holes, and judged there again once they are filled (CONTRACTS, Rules on holes)."""
     on: bool = True

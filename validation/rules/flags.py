@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import numpy as np
+
 from schemas.codes import Rule, Severity, Status
 from validation.block import Block, find_runs
 from validation.rules.definition import (
@@ -26,6 +28,14 @@ def flagged(*bits: Status) -> Check:
         return found(find_runs(block.present & bits)) if bits.any() else nothing()
 
     return check
+
+
+def partial_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
+    """V20: long and skipped intervals, and partial ones; partial because of a power failure is good data."""
+    bits = block.status
+    odd = (bits & np.uint32(Status.LONG | Status.SKIPPED)) != 0
+    odd |= ((bits & np.uint32(Status.PARTIAL)) != 0) & ((bits & np.uint32(Status.POWER_FAIL)) == 0)
+    return found(find_runs(block.present & odd)) if odd.any() else nothing()
 
 
 def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -100,7 +110,7 @@ FLAG_RULES: Final = (
         "V20 partial, long, skipped interval",
         "the meter reports that the interval was not a whole one; partial because of a power failure is good data",
         EVERY_CHANNEL,
-        flagged(Status.PARTIAL, Status.LONG, Status.SKIPPED),
+        partial_interval,
     ),
     Definition(
         Rule.REPLACEMENT,

@@ -105,6 +105,7 @@ SIBLING_RULES: Final = (
             Parameter("reactive_percent", 318, "%", "of active energy: tan(arccos 0.3)"),
             Parameter("hours", 24, "h", "shortest run that counts"),
         ),
+        beside=True,
     ),
     Definition(
         Rule.SIBLING_CHANNELS,
@@ -148,5 +149,6 @@ SIBLING_RULES: Final = (
         main_against_check,
         (Need.CHECK_METER,),
         (Parameter("permille", 10, "1/1000", "accuracy class: 10 is class 1"),),
+        beside=True,
     ),
 )

@@ -95,12 +95,13 @@ STATISTIC_RULES: Final = (
         "a statistic of a local day outside of [low, high]: 0 sum, 1 min, 2 max, 3 mean, 4 median, 5 zero count",
         ACCUMULATED,
         user_formula,
-        (),
+        (Need.WHOLE_DAY,),
         (
             Parameter("statistic", 0, "1", "number of the statistic"),
             Parameter("low_milli", 0, "mWh", "lowest that passes"),
             Parameter("high_milli", -(ABSENT + 1), "mWh", "highest that passes"),
         ),
+        beside=True,
         on=False,
     ),
     Definition(
@@ -116,6 +117,7 @@ STATISTIC_RULES: Final = (
             Parameter("floor_milli", 50_000, "mWh", "smallest spread"),
             Parameter("like_days", 10, "d", "like days needed"),
         ),
+        beside=True,
         on=False,
     ),
 )

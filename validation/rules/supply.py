@@ -74,6 +74,7 @@ SUPPLY_RULES: Final = (
         zero_on_active,
         (Need.OUTAGES, Need.SERVICE_STATE),
         (Parameter("days", 3, "d", "shortest run that counts"),),
+        beside=True,
     ),
     Definition(
         Rule.USAGE_ON_INACTIVE,
@@ -84,6 +85,7 @@ SUPPLY_RULES: Final = (
         usage_on_inactive,
         (Need.SERVICE_STATE,),
         (Parameter("limit_milli", 500_000, "mWh", "use of a day that passes"),),
+        beside=True,
     ),
     Definition(
         Rule.OUTAGE_ZERO,

@@ -114,13 +114,22 @@ class Shares(NamedTuple):
     missing: Ints
     estimated: Ints
     suspect: Ints
+    """Failed, and kept."""
     edited: Ints
+    accepted: Ints
+    """Of the edited ones those that a person only accepted."""
+    unscaled: Ints
+    """Estimates that no register was met with."""
+    warned: Ints
+    """Measured values that a warning lies on."""
+    unvalidated: Ints
+    """Measured values that a rule of severity error or blocking could not judge."""
 
 
 def gate(shares: Shares, settings: Settings) -> Mask:
     """V36: which series may not be billed without a person: too much of them is not measured, or is doubted."""
     held = np.zeros(len(shares.expected), dtype=np.bool_)
-    for name in ("missing", "estimated", "suspect", "edited"):
+    for name in Shares._fields[1:]:
         held |= getattr(shares, name) * 100 > shares.expected * settings[f"{name}_percent"]
     return held
 
@@ -172,7 +181,8 @@ USAGE_RULES: Final = (
         Rule.BILLING_GATE,
         Severity.BLOCKING,
         "V36 billing gate",
-        "shares of missing, estimated, suspect, edited intervals of the period above limits: queue, not bill",
+        "shares of missing, estimated, suspect, edited, accepted, unscaled, warned or unvalidated intervals of the "
+        "period above limits: queue, not bill",
         ENERGY,
         None,
         (Need.TARIFF,),
@@ -181,6 +191,10 @@ USAGE_RULES: Final = (
             Parameter("estimated_percent", 50, "%", "largest share that is billed"),
             Parameter("suspect_percent", 25, "%", "largest share that is billed"),
             Parameter("edited_percent", 50, "%", "largest share that is billed"),
+            Parameter("accepted_percent", 50, "%", "largest share accepted by hand that is billed"),
+            Parameter("unscaled_percent", 50, "%", "largest share of estimates without a register that is billed"),
+            Parameter("warned_percent", 100, "%", "largest share with a warning that is billed"),
+            Parameter("unvalidated_percent", 100, "%", "largest share that an error rule left unjudged"),
         ),
         Subject.PERIOD,
     ),

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from schemas.codes import Rule, Severity
-from validation.block import ABSENT, Block, Ints, Runs, find_runs
+from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
 from validation.rules.definition import (
     ACCUMULATED,
     ENERGY,
@@ -55,14 +55,26 @@ def spike(block: Block, settings: Settings) -> Findings:
     # A day whose peak is not above the limit of the smallest P3 that counts cannot fail: most days end here.
     row, day = np.nonzero(peak * 100 > floor * (100 + settings["percent"]))
     values, slots = _whole_days(block, row, day)
+    unjudged = _skipped_days(block)
     if values.shape[1] < 3:
-        return nothing()
+        return nothing(unjudged=unjudged)
     third = np.partition(values, -3, axis=1)[:, -3]
     high = (third >= floor)[:, None] & (values * 100 > third[:, None] * (100 + settings["percent"]))
     where, place = np.nonzero(high)
     start = slots[where, place]
     runs = Runs(row[where], start, start + 1)
-    return found(runs, block.value[runs.row, start], third[where] * (100 + settings["percent"]) // 100)
+    return found(runs, block.value[runs.row, start], third[where] * (100 + settings["percent"]) // 100, unjudged)
+
+
+def _skipped_days(block: Block) -> Mask:
+    """The days that V7 skips because something of them is absent or without supply."""
+    spoilt = block.supply.touched | (block.expected & ~block.present)
+    rows, slots = np.nonzero(spoilt)
+    if not len(rows):
+        return np.zeros((1, 1), dtype=np.bool_)
+    skipped = np.zeros((block.shape[0], len(block.days.first) - 1), dtype=np.bool_)
+    skipped[rows, block.days.of[slots]] = True
+    return skipped[:, block.days.of]
 
 
 def _whole_days(block: Block, row: Ints, day: Ints) -> tuple[Ints, Ints]:
@@ -96,7 +108,7 @@ def flat_line(block: Block, settings: Settings) -> Findings:
 
 
 def step_change(block: Block, settings: Settings) -> Findings:
-    """V8: a value that differs from the one before it by more than 500 % of that one.
+    """V8: a value that differs from the one before it by more than 500 % of that one; unjudged after a hole.
 
     A step to a value below the floor is household life and passes, as does a step from 0, which has no percentage.
     """
@@ -108,7 +120,10 @@ def step_change(block: Block, settings: Settings) -> Findings:
     row, slot = np.nonzero(high)
     runs = Runs(row, slot + 1, slot + 2)
     before = value[row, slot]
-    return found(runs, value[row, slot + 1], before + before * settings["percent"] // 100)
+    unjudged = np.zeros(block.shape, dtype=np.bool_)
+    unjudged[:, 1:] = (last == ABSENT) & (here != ABSENT)
+    unjudged[:, 0] = value[:, 0] != ABSENT
+    return found(runs, value[row, slot + 1], before + before * settings["percent"] // 100, unjudged)
 
 
 def extreme_of(block: Block, runs: Runs, pick: np.ufunc) -> Ints:
@@ -130,11 +145,13 @@ VALUE_RULES: Final = (
         "(P1 - P3) / P3 > 180 % in a local day; skipped if P3 < 0.5 kWh/h, on an outage, or with an estimate",
         ACCUMULATED,
         spike,
+        (Need.WHOLE_DAY,),
         parameters=(
             Parameter("percent", 180, "%", "highest value above the third highest"),
             Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest third peak that counts"),
         ),
         doubts=True,
+        beside=True,
     ),
     Definition(
         Rule.STEP_CHANGE,
@@ -143,11 +160,13 @@ VALUE_RULES: Final = (
         "abs(x - last valid) / last valid > 500 %, to a value of at least the floor",
         ACCUMULATED,
         step_change,
+        (Need.VALUE_BEFORE,),
         parameters=(
             Parameter("percent", 500, "%", "difference from the value before"),
             Parameter("floor_milli_per_hour", 500_000, "mWh/h", "smallest value that counts"),
         ),
         repeats=True,
+        beside=True,
     ),
     Definition(
         Rule.ABSOLUTE_LIMIT,
@@ -178,5 +197,6 @@ VALUE_RULES: Final = (
         ACCUMULATED,
         flat_line,
         parameters=(Parameter("hours", 24, "h", "longest run that passes"),),
+        beside=True,
     ),
 )
