@@ -1,6 +1,7 @@
 """The outage lane: events and life in, steps of incidents out, remembered in a journal; the database is not asked.
 
-    ami.events, ami.heard, ami.ping-results ──poll─► advance ─► journal acknowledged ─► ami.outages, flushed
+    ami.events, ami.heard, ami.ping-results, ami.outage-notes
+        ──poll─► advance ─► journal acknowledged ─► ami.outages, flushed
 
 `outage.stream` says why a journal, and how one of several workers comes to be at work.
 """
@@ -17,12 +18,13 @@ import polars as pl
 
 from app import telemetry
 from app.messages import from_messages, to_messages
-from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
 from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
 from outage.messages.cim_json import render_cim_json
+from outage.notes import NOTES
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import Kind, Memory, Positions, Record
@@ -37,7 +39,7 @@ OVERTAKEN_LIMIT_S: Final = 30.0
 """A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
 PING_EXPIRES_S: Final = 300
 
-_PING_RESULTS: Final = Frame(
+PING_RESULTS: Final = Frame(
     "PING_RESULTS",
     pl.Schema(
         {
@@ -48,7 +50,7 @@ _PING_RESULTS: Final = Frame(
     frozenset({"authenticated"}),
     frozenset({"authenticated"}),
 )  # fmt: skip
-_ANSWERS: Final = {
+ANSWERS: Final = {
     "powered": PingAnswer.ON,
     "no_power": PingAnswer.OFF,
     "no_answer": PingAnswer.UNKNOWN,
@@ -209,14 +211,15 @@ def _evidence(messages: pl.DataFrame, params: DetectParams) -> Evidence:
     told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
     # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
     believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
-    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), _PING_RESULTS)
+    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), PING_RESULTS)
     answers = pings.select(
-        "meter_id", "answered_at", answer=pl.col("result").replace_strict(_ANSWERS, return_dtype=PINGS["answer"])
+        "meter_id", "answered_at", answer=pl.col("result").replace_strict(ANSWERS, return_dtype=PINGS["answer"])
     )
     return Evidence(
         from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
         reads.filter(pl.Series(believed, dtype=pl.Boolean)),
         answers,
+        from_messages(_of_topic(messages, NOTES_TOPIC)["value"].to_list(), NOTES),
     )
 
 

@@ -173,12 +173,9 @@ def _evidence(
     placed_reads = place_reads(reads, topology, params)
     active = active_roots(placed, topology)
     near = placed_reads.filter(pl.Series(active[placed_reads["meter"].to_numpy()], dtype=pl.Boolean))
-    evidence = read_evidence(placed, near, topology, known, params)
-    if params.until is not None:
-        return evidence
     newest = placed_reads["at"].max()
-    times = [evidence.as_of, newest if isinstance(newest, int) else 0, 0 if state is None else state.as_of]
-    return evidence._replace(as_of=max(times))
+    not_before = max(newest if isinstance(newest, int) else 0, 0 if state is None else state.as_of)
+    return read_evidence(placed, near, topology, known, params, not_before)
 
 
 def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> Flags:

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 
 from outage.belief import DOWN, UP, believe, fold
-from outage.circumstances import CONFIRMED, Circumstances, PingAnswer
+from outage.circumstances import Circumstances, PingAnswer
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.suppress import Quiet, suppress
-from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
+from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below
 from schemas.codes import EventKind
 
 PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
@@ -47,7 +47,12 @@ class Evidence(NamedTuple):
 
 
 def read_evidence(
-    events: pl.DataFrame, reads: pl.DataFrame, topology: Topology, known: Circumstances, params: DetectParams
+    events: pl.DataFrame,
+    reads: pl.DataFrame,
+    topology: Topology,
+    known: Circumstances,
+    params: DetectParams,
+    not_before: int = 0,
 ) -> Evidence:
     """Believe, order and fold the events; spans end with a power-up or the first read after them.
 
@@ -57,6 +62,7 @@ def read_evidence(
         topology: The tree.
         known: Pings, orders, planned work, confirmations.
         params: Windows and thresholds.
+        not_before: Time has come at least this far (microseconds), by evidence that is not among the reads.
     """
     believed = believe(events, params)
     folded = fold(believed, DOWN, UP, params)
@@ -69,7 +75,8 @@ def read_evidence(
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
     spans, presumed = return_with_neighbours(spans, topology, params)
-    suppressed = suppress(spans, believed, life, topology, known, params)
+    as_of = max(_as_of(folded.newest, life, pings, params), 0 if params.until is not None else not_before)
+    suppressed = suppress(spans, believed, life, topology, known, (as_of, params))
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
     counts = EvidenceCounts(
         events=events.height,
@@ -91,7 +98,7 @@ def read_evidence(
         reads=life,
         offs=timeline(*_moments(off)),
         counts=counts,
-        as_of=_as_of(folded.newest, life, pings, params),
+        as_of=as_of,
     )
 
 
@@ -169,16 +176,13 @@ def _dark_since(meter: Ints, at: Ints, spans: Spans, life: tuple[Timeline, Timel
 
 def _confirmed(spans: Spans, confirmed: pl.DataFrame, topology: Topology, params: DetectParams) -> Spans:
     """A second kind of evidence for a node makes the spans below it trusted (outage.md section 7)."""
-    trusted = spans.trusted.copy()
-    for level, kind in enumerate(LEVELS):
-        told = confirmed.filter(pl.col("node_kind") == kind).select("node_id", pl.col("at").to_physical())
-        for node_id, at in told.select(CONFIRMED.names()[1:]).rows():
-            if node_id not in topology.names[level]:
-                continue
-            below = topology.node_of[level][spans.meter] == topology.names[level].index(node_id)
-            early = spans.start <= at + params.fresh_s * 1_000_000
-            trusted |= below & early & (spans.end > at)
-    return spans._replace(trusted=trusted)
+    if confirmed.is_empty() or not len(spans.meter):
+        return spans
+    told = meters_below(confirmed, topology).select("meter", "at")
+    near = timeline(*_moments(told.with_columns(pl.col("at").to_physical())))
+    # The first word that comes no earlier than the span does, within what is still one onset.
+    at = near.first_after(spans.meter, spans.start - params.fresh_s * 1_000_000 - 1)
+    return spans._replace(trusted=spans.trusted | (at < spans.end))
 
 
 def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, Spans, Spans]:

@@ -6,13 +6,15 @@ what the fleet does. Reads of quiet trees wait in a compact form until their tre
 
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from outage.circumstances import PINGS, circumstances
+from outage.circumstances import PINGS
 from outage.detect import Detected, detect_outages
 from outage.identity import Published
 from outage.memory import RELEVANT, DetectState, forget
+from outage.notes import NOTES, circumstances_of, standing, storm_by_hand
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import ASKED, Memory
@@ -52,6 +54,8 @@ class StreamState(NamedTuple):
     """`meter`, `at`: reads below trees that are quiet."""
     pings: pl.DataFrame
     asked: pl.DataFrame
+    notes: pl.DataFrame
+    """NOTES that still say something."""
     active: frozenset[int]
     as_of: int
 
@@ -62,6 +66,7 @@ class Evidence(NamedTuple):
     events: pl.DataFrame
     heard: pl.DataFrame
     pings: pl.DataFrame
+    notes: pl.DataFrame = NOTES.empty()
 
 
 class Advanced(NamedTuple):
@@ -93,7 +98,7 @@ def read_fleet(meters: pl.DataFrame) -> Fleet:
 
 def at_rest() -> StreamState:
     """Nothing is known."""
-    return StreamState(None, (), PINGS.to_frame(), ASKED.to_frame(), frozenset(), 0)
+    return StreamState(None, (), PINGS.to_frame(), ASKED.to_frame(), NOTES.empty(), frozenset(), 0)
 
 
 def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectParams, as_of: int) -> Advanced:
@@ -101,7 +106,7 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
 
     Args:
         state: Of the batch before.
-        told: EVENTS, HEARD, PINGS of the batch.
+        told: EVENTS, HEARD, PINGS, NOTES of the batch.
         fleet: The fleet.
         params: Thresholds; `until` is None.
         as_of: Time has come at least this far (microseconds).
@@ -117,13 +122,17 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
     pings = _lately(
         pl.concat([state.pings, told.pings]).unique(maintain_order=True), "answered_at", as_of, params.keep_s
     )
-    before = state._replace(waiting=waiting, pings=pings, active=active, as_of=as_of)
-    memory = Memory.nothing()._replace(events=events, reads=told.heard, pings=told.pings, anchors=None)
+    notes = standing(pl.concat([state.notes, told.notes]), as_of - params.keep_s * SECOND)
+    before = state._replace(waiting=waiting, pings=pings, notes=notes, active=active, as_of=as_of)
+    memory = Memory.nothing()._replace(
+        events=events, reads=told.heard, pings=told.pings, notes=told.notes, anchors=None
+    )
     if not active:
         return Advanced(_tidy(before, params), memory.outages, PING_REQUESTS.to_frame(), memory, None)
     heard = near.select("meter_id", read_at=pl.col("at").cast(UTC_US))
     known = _of_active(state.detect, active - state.active, active, fleet, as_of)
-    found = detect_outages(events, known.meters, heard, params, known, circumstances(pings=pings))
+    by_hand = msgspec.structs.replace(params, storm=storm_by_hand(notes, as_of, params.storm))
+    found = detect_outages(events, known.meters, heard, by_hand, known, circumstances_of(notes, pings))
     requests = found.pings.join(_lately(state.asked, "asked_at", as_of, params.ping_again_s), on="meter_id", how="anti")
     asked = requests.select("meter_id", "asked_at")
     anchors = found.state.published.anchors
@@ -158,14 +167,15 @@ def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> 
         detect = forget(DetectState(meters, topology, memory.events, near, published, as_of), params)
     pings = _lately(memory.pings, "answered_at", as_of, params.keep_s)
     asked = _lately(memory.asked, "asked_at", as_of, params.ping_again_s)
-    return _tidy(StreamState(detect, waiting, pings, asked, active, as_of), params)
+    notes = standing(memory.notes, as_of - params.keep_s * SECOND)
+    return _tidy(StreamState(detect, waiting, pings, asked, notes, active, as_of), params)
 
 
 def remembered(state: StreamState, fleet: Fleet) -> Memory:
     """Everything of a state that `restored` needs."""
     quiet = _named(pl.concat([_WAITING.to_frame(), *state.waiting]), fleet)
     if state.detect is None:
-        return Memory.nothing()._replace(reads=_heard(quiet), pings=state.pings, asked=state.asked)
+        return Memory.nothing()._replace(reads=_heard(quiet), pings=state.pings, asked=state.asked, notes=state.notes)
     detect = state.detect
     return Memory(
         events=detect.events,
@@ -174,6 +184,7 @@ def remembered(state: StreamState, fleet: Fleet) -> Memory:
         outages=detect.published.outages,
         anchors=detect.published.anchors,
         asked=state.asked,
+        notes=state.notes,
     )
 
 
@@ -187,6 +198,7 @@ def added(before: Memory, step: Memory) -> Memory:
         outages=pl.concat([said, step.outages]).sort("started_at", "incident_id", "step"),
         anchors=before.anchors if step.anchors is None else step.anchors,
         asked=pl.concat([before.asked, step.asked]),
+        notes=pl.concat([before.notes, step.notes]),
     )
 
 

@@ -77,6 +77,26 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
     )
 
 
+def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    """The rows once for every meter below their node, with `meter`; nodes that nobody knows have none.
+
+    Args:
+        named: `node_kind`, `node_id` and any other columns.
+        topology: The tree.
+    """
+    columns = {
+        NodeKind.METER: "meter_id",
+        NodeKind.SERVICE_POINT: "service_point_id",
+        **{level: f"{level}_id" for level in LEVELS},
+    }
+    return pl.concat(
+        named.filter(pl.col("node_kind") == kind).join(
+            topology.meters.select("meter", node_id=column).drop_nulls(), on="node_id"
+        )
+        for kind, column in columns.items()
+    )
+
+
 def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
     names = ids.drop_nulls().unique().sort()
     numbers = ids.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), default=NO_NODE)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from ingest.kafka.topics import TopicContract, packaged_topics, plan_topics
+from outage.notes import NOTES
 from schemas import errors, frames
 
 FOLDER = Path(errors.__file__).with_name("kafka")
@@ -16,6 +17,7 @@ FRAMES = {
     "dirty-days.v1": frames.DIRTY_DAYS,
     "rejects.v1": frames.REJECTS,
     "meters.v1": frames.METERS,
+    "outage-notes.v1": NOTES,
 }
 
 
