@@ -51,6 +51,7 @@ class DetectCounts(NamedTuple):
     outranked: int
     disbelieved_time: int
     already_over: int
+    unproven: int
     sustained: int
     momentary: int
     suppressed: int

@@ -28,6 +28,7 @@ class EvidenceCounts(NamedTuple):
     outranked: int  # contradicted by a power-up of the same or a later sequence
     disbelieved_time: int  # the reception time stands
     already_over: int  # told late, when the supply was known to be back
+    unproven: int  # power-ups in clear text that would have ended what a meter had proven
 
 
 class Evidence(NamedTuple):
@@ -42,6 +43,7 @@ class Evidence(NamedTuple):
     ups: Timeline  # power came back
     reads: Timeline  # a read was taken, or a ping answered
     offs: Timeline  # a ping found the meter dark
+    unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that are not believed
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
 
@@ -86,6 +88,7 @@ def read_evidence(
         outranked=folded.outranked,
         disbelieved_time=folded.disbelieved_time,
         already_over=folded.already_over,
+        unproven=folded.unproven.height,
     )
     return Evidence(
         spans=suppressed.kept.at(lasting),
@@ -97,6 +100,7 @@ def read_evidence(
         ups=ups,
         reads=life,
         offs=timeline(*_moments(off)),
+        unproven=folded.unproven,
         counts=counts,
         as_of=as_of,
     )

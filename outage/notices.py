@@ -35,7 +35,7 @@ AT_RISK: Final = pl.Schema(
 
 ALARMS: Final = pl.Schema(
     {
-        "kind": pl.Enum(["uncorroborated", "rate", "contradicted"]),
+        "kind": pl.Enum(["uncorroborated", "rate", "contradicted", "unproven"]),
         "node_kind": NODE_KIND,
         "node_id": pl.String(),
         "at": UTC_US,
@@ -44,7 +44,7 @@ ALARMS: Final = pl.Schema(
 )
 """Doubts about the feed. `uncorroborated`: enough of a zone to call it out, but in clear text alone; `rate`: more last
 gasps in a minute than the meters below the node can send; `contradicted`: a last gasp in clear text of a meter that
-went on reading."""
+went on reading; `unproven`: a power-up in clear text of a meter whose power-down was authenticated: not believed."""
 
 
 def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
@@ -108,7 +108,11 @@ def find_alarms(
         params: Shares and windows.
     """
     parts = [_uncorroborated(level, evidence, topology, eligible, params) for level in range(len(LEVELS))]
-    parts += [_rate(events, topology), _contradicted(evidence, topology)]
+    parts += [
+        _rate(events, topology),
+        _contradicted(evidence, topology),
+        _of_meters("unproven", evidence.unproven, topology),
+    ]
     return pl.concat(parts).sort("kind", "at", "node_id")
 
 
@@ -184,9 +188,13 @@ def _contradicted(evidence: Evidence, topology: Topology) -> pl.DataFrame:
     for spans in (evidence.spans, evidence.brief):
         lied = spans.by_read & ~spans.trusted
         parts.append(pl.DataFrame({"meter": spans.meter[lied], "at": spans.end[lied]}))
-    found = pl.concat(parts).unique().sort("meter", "at").with_columns(count=pl.lit(1))
+    return _of_meters("contradicted", pl.concat(parts), topology)
+
+
+def _of_meters(kind: str, told: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    found = told.select("meter", "at").unique().sort("meter", "at").with_columns(count=pl.lit(1))
     names = topology.meters["meter_id"].gather(found["meter"]).to_list()
-    return _alarms("contradicted", [NodeKind.METER.value] * found.height, names, found)
+    return _alarms(kind, [NodeKind.METER.value] * found.height, names, found)
 
 
 def _alarms(kind: str, node_kinds: list[str], names: list[str], found: pl.DataFrame) -> pl.DataFrame:

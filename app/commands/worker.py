@@ -46,7 +46,7 @@ def register(ami: typer.Typer) -> None:
 
     @ami.command()
     def worker(
-        role: Annotated[Role, typer.Argument(help="store: events, rejects and outages into the database; oms: outages to outage systems.")],
+        role: Annotated[Role, typer.Argument(help="store: rows into the database; oms: outages to outage systems.")],
         config: Annotated[Path, typer.Option("--config", metavar="F", help="ami.toml.")],
     ) -> None:
         """Run one worker until SIGTERM: poll, pure stages, insert acknowledged, flush, commit."""
