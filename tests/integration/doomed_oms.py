@@ -12,7 +12,7 @@ from app.oms_lane import OmsWork
 from outage.oms import OmsClient
 from outage.oms_outbox import Outbox
 
-STEPS = ("adopt:after", "put:before", "put:after", "send:before", "send:after", "settle:after")
+STEPS = ("put:before", "put:after", "send:after", "settle:after")
 
 
 def doom_all(fate: Fate) -> None:
