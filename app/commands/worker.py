@@ -122,7 +122,10 @@ def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC))
-    return doors.ValueSource(source), workers.StoreWork(stores.open_store(settings)), _params(settings)
+    types = load_types(_path(settings.meters.types_file))
+    meters = load_meters(_path(settings.meters.file), types)
+    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), meters)
+    return doors.ValueSource(source), work, _params(settings)
 
 
 def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
