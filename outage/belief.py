@@ -8,7 +8,7 @@ import polars as pl
 
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, no_spans
-from outage.topology import Flags, Ints, Topology
+from outage.topology import Flags, Ints, Topology, numbers_of
 from schemas.codes import EventKind
 from schemas.frames import EVENTS, PROVENANCE, conform
 
@@ -55,7 +55,7 @@ def conform_events(events: pl.DataFrame) -> pl.DataFrame:
 def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
     """The events that are known by `until`, with the number of their meter in `meter`."""
     known = events if params.until is None else events.filter(pl.col("received_at") <= params.until)
-    return known.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="left")
+    return known.with_columns(meter=numbers_of(known["meter_id"], topology))
 
 
 def believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.suppress import Quiet, suppress
-from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below
+from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below, numbers_of
 from schemas.codes import EventKind
 
 PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
@@ -108,7 +108,8 @@ def read_evidence(
 
 def place_reads(reads: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
     """`meter_id`, `at` as `meter`, `at`, as far as known by `until`; meters that nobody knows are left out."""
-    known = reads.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="inner").select("meter", "at")
+    placed = reads.select("at").insert_column(0, numbers_of(reads["meter_id"], topology).alias("meter"))
+    known = placed.drop_nulls("meter") if placed["meter"].null_count() else placed
     return known if params.until is None else known.filter(pl.col("at") <= int(params.until.timestamp() * 1_000_000))
 
 
