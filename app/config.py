@@ -77,8 +77,8 @@ class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share_tenths: int = 3
     storm: Storm = Storm.AUTO
     batch_seconds: float = 0.1
-    tick_seconds: float = 5.0
-    """In silence, holds are looked at this often."""
+    tick_seconds: float = 1.0
+    """In silence, the trees that have spoken are looked at, two at a time, this often: holds end in silence too."""
     snapshot_batches: int = 500
     """The journal gets a snapshot every so many batches."""
 
