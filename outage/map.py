@@ -13,7 +13,7 @@ from schemas.frames import METERS, OUTAGES, conform
 
 WIDTH: Final = 1180
 LEFT: Final = 210
-RIGHT: Final = 24
+RIGHT: Final = 44
 TOP: Final = 96
 ROW: Final = 20
 GROUP: Final = 26
@@ -181,8 +181,8 @@ def _bars_of(nodes: dict[tuple[int, str], list[_Bar]]) -> list[_Bar]:
 
 
 def _heading(home: str, bars: list[_Bar]) -> str:
-    """The feeder, and how much of it was hit: nested meters are in the incident around them already."""
-    meters = sum(bar.meters for bar in bars if not bar.nested)
+    """The feeder, and how much below it was hit."""
+    meters = sum(bar.meters for bar in bars)
     return (
         f"{f'below {home}' if home else 'without a feeder'}: {_many(len(bars), 'incident')}, {_many(meters, 'meter')}"
     )
@@ -246,7 +246,8 @@ def _told(bar: _Bar) -> str:
 
 def _summary(bars: list[_Bar]) -> str:
     counts = ", ".join(f"{sum(bar.scope is scope for bar in bars)} {scope.value}" for scope in _COLOUR)
-    return f"{len(bars)} incidents ({counts}), {sum(bar.open for bar in bars)} not over; times in UTC; beside a bar: meters and how long"
+    still = sum(bar.open for bar in bars)
+    return f"{_many(len(bars), 'incident')} ({counts}), {still} not over; times in UTC; beside a bar: meters, how long"
 
 
 def _legend() -> Iterator[Element]:
