@@ -25,6 +25,7 @@ from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
 from outage.messages.cim_json import render_cim_json
 from outage.notes import NOTES
+from outage.notices import WARNINGS
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import Kind, Memory, Positions, Record
@@ -35,6 +36,7 @@ from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 LOG = logging.getLogger("ami.outage")
 
 PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
+NOTICES_TOPIC: Final = "ami.outage-notices.v1"
 OVERTAKEN_LIMIT_S: Final = 30.0
 """A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
 PING_EXPIRES_S: Final = 300
@@ -97,6 +99,8 @@ class Prepared(NamedTuple):
     step: Record
     snapshot: Record | None
     requests: pl.DataFrame
+    warnings: pl.DataFrame
+    """WARNINGS."""
     received_us: int | None
     """Reception of the newest event of the batch."""
 
@@ -140,7 +144,8 @@ class OutageWork:
         self._overtaken_at = None
         if records and records[-1].kind is Kind.STEP:
             # The worker before may have died between its journal and its word.
-            self._say(records[-1].memory.outages, _requests_again(records[-1].memory))
+            last = records[-1].memory
+            self._say(last.outages, _requests_again(last), WARNINGS.empty())
         self._advanced_at = self._clock()
         fields = {
             "epoch": self._doors.journal.epoch,
@@ -164,7 +169,8 @@ class OutageWork:
         self._state, self._advanced_at = advanced.state, start
         self._positions = _moved(self._positions, messages)
         self._pace.cost_s = self._clock() - start
-        if (messages["topic"] == JOURNAL_TOPIC).all() and advanced.outages.is_empty() and advanced.requests.is_empty():
+        says = advanced.outages.height + advanced.requests.height + advanced.warnings.height
+        if (messages["topic"] == JOURNAL_TOPIC).all() and not says:
             return None
         return self._recorded(advanced, evidence)
 
@@ -177,7 +183,7 @@ class OutageWork:
             LOG.warning("overtaken", extra={"fields": {"number": prepared.step.number}})
             return
         memory = prepared.step.memory
-        self._say(memory.outages, prepared.requests)
+        self._say(memory.outages, prepared.requests, prepared.warnings)
         if prepared.snapshot is not None:
             self._doors.journal.append(prepared.snapshot)
         _observe(prepared)
@@ -191,9 +197,10 @@ class OutageWork:
             self._since_snapshot = 0
             snapshot = step._replace(kind=Kind.SNAPSHOT, memory=remembered(self._state, self._fleet))
         received = evidence.events["received_at"].to_physical().max()
-        return Prepared(step, snapshot, advanced.requests, received if isinstance(received, int) else None)
+        when = received if isinstance(received, int) else None
+        return Prepared(step, snapshot, advanced.requests, advanced.warnings, when)
 
-    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame) -> None:
+    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame, warnings: pl.DataFrame) -> None:
         publisher = self._doors.publisher
         if outages.height:
             steps = {"key": outages["incident_id"], "value": list(render_cim_json(outages))}
@@ -201,6 +208,8 @@ class OutageWork:
         if requests.height:
             asked = _ping_messages(requests)
             publisher.publish(PING_REQUESTS_TOPIC, to_messages(asked, asked["meter_id"]))
+        if warnings.height:
+            publisher.publish(NOTICES_TOPIC, to_messages(warnings, warnings["node_id"]))
         publisher.flush()
 
 

@@ -12,7 +12,7 @@ from outage.params import DetectParams
 from outage.suppress import SuppressedBy
 from outage.topology import LEVELS, NO_NODE, SCOPE_OF_LEVEL, Flags, Topology
 from schemas.codes import EventKind, NodeKind, Scope
-from schemas.frames import NODE_KIND, UTC_US
+from schemas.frames import NODE_KIND, UTC_US, Frame
 
 SECOND: Final = 1_000_000
 ONE_EVENT_S: Final = 60
@@ -45,6 +45,37 @@ ALARMS: Final = pl.Schema(
 """Doubts about the feed. `uncorroborated`: enough of a zone to call it out, but in clear text alone; `rate`: more last
 gasps in a minute than the meters below the node can send; `contradicted`: a last gasp in clear text of a meter that
 went on reading; `unproven`: a power-up in clear text of a meter whose power-down was authenticated: not believed."""
+
+
+WARNINGS: Final = Frame(
+    "WARNINGS",
+    pl.Schema(
+        {
+            "notice": pl.Enum(["at_risk", *ALARMS["kind"].categories]),  # type: ignore[attr-defined]
+            "node_kind": NODE_KIND,
+            "node_id": pl.String(),
+            "first_at": UTC_US,
+            "last_at": UTC_US,
+            "momentaries": pl.Int64(),  # null: an alarm about the feed
+            "sags": pl.Int64(),  # null: the same
+            "count": pl.Int64(),  # distinct meters that told of it, or messages for `rate`
+        }
+    ),
+    frozenset({"momentaries", "sags"}),
+)
+"""What a control room should know besides incidents, with its evidence: `AT_RISK` and `ALARMS` in one shape."""
+
+
+def warnings_of(at_risk: pl.DataFrame, alarms: pl.DataFrame) -> pl.DataFrame:
+    """WARNINGS, by node."""
+    risky = at_risk.with_columns(notice=pl.lit("at_risk"), count=pl.col("meters"))
+    doubtful = alarms.with_columns(
+        notice=pl.col("kind").cast(pl.String), first_at="at", last_at="at", momentaries=None, sags=None
+    )
+    parts = [
+        rows.select(pl.col(name).cast(dtype) for name, dtype in WARNINGS.schema.items()) for rows in (risky, doubtful)
+    ]
+    return pl.concat(parts).sort("notice", "node_kind", "node_id", "first_at")
 
 
 def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from outage.detect import Detected, detect_outages
 from outage.identity import Published
 from outage.memory import RELEVANT, DetectState, forget
 from outage.notes import NOTES, circumstances_of, standing, storm_by_hand
-from outage.notices import is_storm
+from outage.notices import WARNINGS, is_storm, warnings_of
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import ASKED, Memory
@@ -32,6 +32,7 @@ NO_TREE: Final = 0
 """Tree of the meters without a node above them, and of those that METERS does not know."""
 _WAITING: Final = pl.Schema({"meter": pl.UInt32(), "at": pl.Int64()})
 _READS: Final = pl.Schema({"meter_id": pl.String(), "at": pl.Int64()})
+_WARNED: Final = ["notice", "node_kind", "node_id"]
 STALE_S: Final = 5
 """Trees of which no batch tells are looked at again after so long."""
 IN_TURN: Final = 2
@@ -78,6 +79,8 @@ class StreamState(NamedTuple):
     notes: pl.DataFrame
     """NOTES that still say something."""
     as_of: int
+    warned: pl.DataFrame = WARNINGS.empty()
+    """WARNINGS of the last day; not kept over a restart: what still holds is then said again."""
 
     @property
     def active(self) -> frozenset[int]:
@@ -104,6 +107,8 @@ class Advanced(NamedTuple):
     memory: Memory
     detected: tuple[Detected, ...]
     """Of the cells that were judged."""
+    warnings: pl.DataFrame = WARNINGS.empty()
+    """WARNINGS that were not said within the day."""
 
 
 def read_fleet(meters: pl.DataFrame) -> Fleet:
@@ -171,6 +176,9 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
         asked=asked,
         anchors=None if anchors.equals(_anchors_of(state.cells)) else anchors,
     )
+    known = _lately(state.warned, "last_at", as_of, params.risk_window_s)
+    warnings = pl.concat([WARNINGS.empty(), *(warnings_of(found.at_risk, found.alarms) for found in judged.found)])
+    new = warnings.unique(_WARNED, keep="first", maintain_order=True).join(known, on=_WARNED, how="anti")
     after = StreamState(
         judged.cells,
         routed.waiting,
@@ -178,8 +186,9 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
         _lately(pl.concat([state.asked, asked]), "asked_at", as_of, params.ping_again_s),
         notes,
         max([as_of, *(found.state.as_of for found in judged.found)]),
+        pl.concat([known, new]),
     )
-    return Advanced(_tidy(after, params), memory.outages, requests, memory, judged.found)
+    return Advanced(_tidy(after, params), memory.outages, requests, memory, judged.found, new)
 
 
 def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> StreamState:

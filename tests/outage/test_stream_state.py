@@ -207,3 +207,15 @@ def test_meters_that_nobody_knows_and_a_fleet_of_none_are_borne() -> None:
     batch = Evidence(told(["X"], "power_down", T0), life(["X", "Y"], T0 - MINUTE), PINGS.to_frame())
     assert advance(at_rest(), batch, none, PARAMS, 0).state.active == {0}
     assert advance(at_rest(), batch, FLEET, PARAMS, 0).state.active == {0}
+
+
+def test_a_node_that_flickers_is_told_of_once_a_day_with_its_evidence() -> None:
+    """Three momentaries of one street, hours apart; a fourth is no news."""
+    street, state, said = below(METERS_TREE, "T010"), at_rest(), []
+    for n in range(4):
+        down = T0 + 90 * n * MINUTE
+        batch = log(told(street, "power_down", down), told(street, "power_up", down + MINUTE))
+        done = advance(state, NOTHING._replace(events=batch), FLEET, PARAMS, 0)
+        state = done.state
+        said.append(done.warnings.select("notice", "node_id", "momentaries", "count").rows())
+    assert said == [[], [], [("at_risk", "T010", 3, 6)], []]
