@@ -27,7 +27,10 @@ def open_outage(settings: Config, meters: pl.DataFrame) -> tuple[OutageSource, O
     leadership = Leadership(options, JOURNAL_TOPIC, f"{group.prefix}.outage", instance, group.session_timeout_ms)
     inputs, pace = Inputs(options, INPUT_TOPICS), Pace()
     params = OutageParams(
-        detect=DetectParams(sustained_s=outage.sustained_s, share_tenths=outage.share_tenths),
+        detect=DetectParams(
+            sustained_s=outage.sustained_s, declaration_s=outage.declaration_s, share_tenths=outage.share_tenths,
+            storm=outage.storm,
+        ),
         missing_from_start=None if group.first_start is None else group.first_start == "earliest",
         snapshot_batches=outage.snapshot_batches,
     )

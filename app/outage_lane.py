@@ -1,6 +1,7 @@
 """The outage lane: events and life in, steps of incidents out, remembered in a journal; the database is not asked.
 
-    ami.events, ami.heard, ami.ping-results ──poll─► advance ─► journal acknowledged ─► ami.outages, flushed
+    ami.events, ami.heard, ami.ping-results, ami.outage-notes
+        ──poll─► advance ─► journal acknowledged ─► ami.outages, flushed
 
 `outage.stream` says why a journal, and how one of several workers comes to be at work.
 """
@@ -17,12 +18,14 @@ import polars as pl
 
 from app import telemetry
 from app.messages import from_messages, to_messages
-from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
 from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
 from outage.messages.cim_json import render_cim_json
+from outage.notes import NOTES
+from outage.notices import WARNINGS
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import Kind, Memory, Positions, Record
@@ -33,11 +36,12 @@ from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 LOG = logging.getLogger("ami.outage")
 
 PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
+NOTICES_TOPIC: Final = "ami.outage-notices.v1"
 OVERTAKEN_LIMIT_S: Final = 30.0
 """A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
 PING_EXPIRES_S: Final = 300
 
-_PING_RESULTS: Final = Frame(
+PING_RESULTS: Final = Frame(
     "PING_RESULTS",
     pl.Schema(
         {
@@ -48,7 +52,7 @@ _PING_RESULTS: Final = Frame(
     frozenset({"authenticated"}),
     frozenset({"authenticated"}),
 )  # fmt: skip
-_ANSWERS: Final = {
+ANSWERS: Final = {
     "powered": PingAnswer.ON,
     "no_power": PingAnswer.OFF,
     "no_answer": PingAnswer.UNKNOWN,
@@ -95,6 +99,8 @@ class Prepared(NamedTuple):
     step: Record
     snapshot: Record | None
     requests: pl.DataFrame
+    warnings: pl.DataFrame
+    """WARNINGS."""
     received_us: int | None
     """Reception of the newest event of the batch."""
 
@@ -138,7 +144,8 @@ class OutageWork:
         self._overtaken_at = None
         if records and records[-1].kind is Kind.STEP:
             # The worker before may have died between its journal and its word.
-            self._say(records[-1].memory.outages, _requests_again(records[-1].memory))
+            last = records[-1].memory
+            self._say(last.outages, _requests_again(last), WARNINGS.empty())
         self._advanced_at = self._clock()
         fields = {
             "epoch": self._doors.journal.epoch,
@@ -162,7 +169,8 @@ class OutageWork:
         self._state, self._advanced_at = advanced.state, start
         self._positions = _moved(self._positions, messages)
         self._pace.cost_s = self._clock() - start
-        if (messages["topic"] == JOURNAL_TOPIC).all() and advanced.outages.is_empty() and advanced.requests.is_empty():
+        says = advanced.outages.height + advanced.requests.height + advanced.warnings.height
+        if (messages["topic"] == JOURNAL_TOPIC).all() and not says:
             return None
         return self._recorded(advanced, evidence)
 
@@ -175,7 +183,7 @@ class OutageWork:
             LOG.warning("overtaken", extra={"fields": {"number": prepared.step.number}})
             return
         memory = prepared.step.memory
-        self._say(memory.outages, prepared.requests)
+        self._say(memory.outages, prepared.requests, prepared.warnings)
         if prepared.snapshot is not None:
             self._doors.journal.append(prepared.snapshot)
         _observe(prepared)
@@ -189,9 +197,10 @@ class OutageWork:
             self._since_snapshot = 0
             snapshot = step._replace(kind=Kind.SNAPSHOT, memory=remembered(self._state, self._fleet))
         received = evidence.events["received_at"].to_physical().max()
-        return Prepared(step, snapshot, advanced.requests, received if isinstance(received, int) else None)
+        when = received if isinstance(received, int) else None
+        return Prepared(step, snapshot, advanced.requests, advanced.warnings, when)
 
-    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame) -> None:
+    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame, warnings: pl.DataFrame) -> None:
         publisher = self._doors.publisher
         if outages.height:
             steps = {"key": outages["incident_id"], "value": list(render_cim_json(outages))}
@@ -199,6 +208,8 @@ class OutageWork:
         if requests.height:
             asked = _ping_messages(requests)
             publisher.publish(PING_REQUESTS_TOPIC, to_messages(asked, asked["meter_id"]))
+        if warnings.height:
+            publisher.publish(NOTICES_TOPIC, to_messages(warnings, warnings["node_id"]))
         publisher.flush()
 
 
@@ -209,14 +220,15 @@ def _evidence(messages: pl.DataFrame, params: DetectParams) -> Evidence:
     told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
     # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
     believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
-    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), _PING_RESULTS)
+    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), PING_RESULTS)
     answers = pings.select(
-        "meter_id", "answered_at", answer=pl.col("result").replace_strict(_ANSWERS, return_dtype=PINGS["answer"])
+        "meter_id", "answered_at", answer=pl.col("result").replace_strict(ANSWERS, return_dtype=PINGS["answer"])
     )
     return Evidence(
         from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
         reads.filter(pl.Series(believed, dtype=pl.Boolean)),
         answers,
+        from_messages(_of_topic(messages, NOTES_TOPIC)["value"].to_list(), NOTES),
     )
 
 

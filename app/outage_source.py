@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import polars as pl
 
 from app.workers import EVENTS_TOPIC, HEARD_TOPIC
 from ingest.kafka.source import Place, Position, Span
-from outage.stream import Leadership
 from outage.stream_inputs import Inputs, Message
 
 PING_RESULTS_TOPIC: Final = "ami.ping-results.v1"
 JOURNAL_TOPIC: Final = "ami.outage-journal.v1"
-INPUT_TOPICS: Final = (EVENTS_TOPIC, HEARD_TOPIC, PING_RESULTS_TOPIC)
+NOTES_TOPIC: Final = "ami.outage-notes.v1"
+INPUT_TOPICS: Final = (EVENTS_TOPIC, HEARD_TOPIC, PING_RESULTS_TOPIC, NOTES_TOPIC)
 LONGEST_LINGER_S: Final = 2.0
 
 _MESSAGES: Final = pl.Schema(
@@ -47,6 +47,24 @@ class PolledMessages(NamedTuple):
         return pl.DataFrame(list(self.messages), schema=_MESSAGES, orient="row")
 
 
+class Membership(Protocol):
+    """Who of several workers is at work; see `outage.stream.Leadership`."""
+
+    def term(self, limit_s: float = 0.0) -> int | None: ...
+    def close(self) -> None: ...
+
+
+class Alone:
+    """Nobody else is there: at work from the beginning."""
+
+    def term(self, limit_s: float = 0.0) -> int | None:  # noqa: ARG002  see `Membership`
+        """The first and only one."""
+        return 1
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class OutageSource:
     """Input topics while this worker is at work, and a tick where nothing comes for a while: holds end in silence too.
 
@@ -57,7 +75,7 @@ class OutageSource:
         tick_s: Seconds of silence.
     """
 
-    def __init__(self, leadership: Leadership, inputs: Inputs, pace: Pace, tick_s: float) -> None:
+    def __init__(self, leadership: Membership, inputs: Inputs, pace: Pace, tick_s: float) -> None:
         self._leadership, self._inputs, self._pace, self._tick_s = leadership, inputs, pace, tick_s
         self._term: int | None = None
         self._places: frozenset[Place] = frozenset()

@@ -47,6 +47,12 @@ LAST_GASP_TO_INCIDENT: Final = Histogram(
     registry=REGISTRY, buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )  # fmt: skip
 
+OMS_LETTERS: Final = Counter(
+    "ami_oms_letters", "Letters to outage systems by what became of a try", ["outcome"], registry=REGISTRY
+)
+OMS_LETTERS_STORED: Final = Gauge("ami_oms_letters_stored", "Letters in outboxes", ["state"], registry=REGISTRY)
+OMS_CIRCUITS_OPEN: Final = Gauge("ami_oms_circuits_open", "Outage systems that are left alone", registry=REGISTRY)
+
 GATEWAY_MESSAGES: Final = Counter("ami_gateway_messages", "Messages taken over, by lane", ["topic"], registry=REGISTRY)
 GATEWAY_CONNECTIONS: Final = Counter(
     "ami_gateway_connections", "Connections taken, refused, and cut short", ["outcome"], registry=REGISTRY

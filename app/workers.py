@@ -2,7 +2,7 @@
 
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
-    ami.events, ami.rejects, ami.outages ─► store ─► commit
+    ami.events, ami.rejects, ami.outages ─► store ─► ami.dirty-days, flushed ─► commit
     ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
@@ -21,6 +21,7 @@ import polars as pl
 from app.fuse import Fuse
 from app.messages import from_messages, to_messages
 from app.retry import part_poison
+from app.supply_days import SupplyDays
 from ingest.assembly import CODE_VERSION
 from ingest.decode import Decoded, decode_frames
 from ingest.derived import bucket_of
@@ -161,15 +162,19 @@ class EventsWork:
 
 
 class StoreWork:
-    """Events, rejects and outages into the database, as a consumer of its own: no lane waits for it."""
+    """Events, rejects and outages into the database, as a consumer of its own: no lane waits for it.
+
+    Once it is known there that a supply was off, its days are judged again: with true zeros, and with estimates where
+    an outage turned out to be none.
+    """
 
     _TABLES: Final[dict[str, tuple[str, Frame]]] = {
         EVENTS_TOPIC: ("events", EVENTS),
         REJECTS_TOPIC: ("rejects", REJECTS),
     }
 
-    def __init__(self, store: ReadingStore) -> None:
-        self._store = store
+    def __init__(self, store: ReadingStore, publisher: Publisher, meters: pl.DataFrame) -> None:
+        self._store, self._publisher, self._days = store, publisher, SupplyDays(meters)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Nothing is carried from batch to batch."""
@@ -183,9 +188,12 @@ class StoreWork:
         return rows | {"outages": said_steps(values.get(OUTAGES_TOPIC, []))}
 
     def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
-        """Inserted and acknowledged."""
+        """Inserted and acknowledged; then, never before, the days that follow are flushed."""
         for table, part in rows.items():
             self._store.append(table, part, token)
+        dirty = self._days.of(rows["outages"], rows["events"])
+        _publish(self._publisher, DIRTY_DAYS_TOPIC, dirty, dirty["bucket"])
+        self._publisher.flush()
 
 
 class VeeWork:

@@ -176,7 +176,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             latencies = sorted(single(broker, meters, arguments.single))
             told = {
                 "meters": arguments.meters,
-                "single_transformer_s": {f"p{q}": round(float(np.percentile(latencies, q)), 3) for q in (50, 90, 99)},
+                "single_transformer_s": {
+                    f"p{q}": round(float(np.percentile(latencies, q)), 3) for q in (0, 50, 90, 95, 99, 100)
+                },
+                "of": len(latencies),
                 "storm": storm(broker, meters, arguments.gasps),
             }
         finally:

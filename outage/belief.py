@@ -8,7 +8,7 @@ import polars as pl
 
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, no_spans
-from outage.topology import Topology
+from outage.topology import Flags, Ints, Topology, numbers_of
 from schemas.codes import EventKind
 from schemas.frames import EVENTS, PROVENANCE, conform
 
@@ -27,6 +27,7 @@ class Folded(NamedTuple):
 
     spans: Spans
     ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
+    unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that would have ended what a meter had proven
     copies: int
     outranked: int
     disbelieved_time: int
@@ -54,7 +55,7 @@ def conform_events(events: pl.DataFrame) -> pl.DataFrame:
 def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
     """The events that are known by `until`, with the number of their meter in `meter`."""
     known = events if params.until is None else events.filter(pl.col("received_at") <= params.until)
-    return known.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="left")
+    return known.with_columns(meter=numbers_of(known["meter_id"], topology))
 
 
 def believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
@@ -99,9 +100,13 @@ def fold(
     late = _already_over(power, params)
     power = power.join(late, on="row", how="anti").sort("meter", "at", "sequence", "up", nulls_last=False)
     newest = max(_newest(power["at"]), _newest(power["received"]))
-    kept, outranked = _without_outranked(power, params)
-    spans, ups, copies = _runs(kept)
-    return Folded(spans, ups, copies, outranked, int(power["disbelieved"].sum()), late.height, newest)
+    ranked, outranked = _without_outranked(power, params)
+    unproven = _unproven(ranked)
+    spans, ups, copies = _runs(ranked.filter(~unproven))
+    return Folded(
+        spans, ups, ranked.filter(unproven).select("meter", "at"), copies, outranked,
+        int(power["disbelieved"].sum()), late.height, newest,
+    )  # fmt: skip
 
 
 def _newest(times: pl.Series) -> int:
@@ -113,36 +118,66 @@ def _already_over(power: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
     """Late power-downs of a meter whose supply was seen to return between their own time and their reception.
 
     A meter's log brings the same outage again hours later (outage.md section 1): a second record, not a second outage.
+    A return in clear text says nothing against what the meter has proven.
     """
     late = power.filter(pl.col("disbelieved") & ~pl.col("up") & (pl.col("occurred") < pl.col("received")))
     if late.is_empty():
         return late.select("row")
-    returned = power.filter("up").select("meter", returned="at").sort("returned")
-    told = late.select("row", "meter", "occurred", told=pl.col("received") + params.early_s * 1_000_000).sort("told")
-    pairs = told.join_asof(
-        returned, left_on="told", right_on="returned", by="meter", strategy="backward", check_sortedness=False
-    )
-    return pairs.filter(pl.col("returned") > pl.col("occurred")).select("row")
+    told = late.select(
+        "row", "meter", "occurred", "authenticated", told=pl.col("received") + params.early_s * 1_000_000
+    ).sort("told")
+    over = []
+    for proven in (True, False):
+        returned = power.filter(pl.col("up"), pl.col("authenticated") | (not proven)).select("meter", returned="at")
+        pairs = told.filter(pl.col("authenticated") == proven).join_asof(
+            returned.sort("returned"), left_on="told", right_on="returned", by="meter", strategy="backward",
+            check_sortedness=False,
+        )  # fmt: skip
+        over.append(pairs.filter(pl.col("returned") > pl.col("occurred")).select("row"))
+    return pl.concat(over)
 
 
 def _without_outranked(power: pl.DataFrame, params: DetectParams) -> tuple[pl.DataFrame, int]:
     """Leave out what a sequence disproves, within the hour in which clocks and paths may mix the order up.
 
     Power-downs up to the sequence of a power-up before them; power-ups below the sequence of a power-down before them.
+    Clear text disproves nothing that is authenticated.
     """
-    up = power["up"].to_numpy()
     sequence = power["sequence"].fill_null(-1).to_numpy()
-    if not len(up) or sequence.max() < 0:
+    if not len(sequence) or sequence.max() < 0:
         return power, 0
+    proven = power["authenticated"].to_numpy()
+    disproved = _disproved(power, sequence, proven, params)
+    if not proven.all():
+        disproved |= ~proven & _disproved(power, sequence, ~proven, params)
+    return power.filter(~disproved), int(disproved.sum())
+
+
+def _disproved(power: pl.DataFrame, sequence: Ints, by: Flags, params: DetectParams) -> Flags:
+    """Rows that the newest event of the other kind before them, of those that `by` names, disproves."""
+    up = power["up"].to_numpy()
     place = np.arange(len(up))
     meter, origin, at = power["meter"].to_numpy(), power["origin"].to_numpy(), power["at"].to_numpy()
-    before = np.where(
-        up, np.maximum.accumulate(np.where(up, -1, place)), np.maximum.accumulate(np.where(up, place, -1))
-    )
+    last_up = np.maximum.accumulate(np.where(up & by, place, -1))
+    last_down = np.maximum.accumulate(np.where(~up & by, place, -1))
+    before = np.where(up, last_down, last_up)
     same = (before >= 0) & (meter == meter[before]) & (origin == origin[before])
     near = (at - at[before] <= params.late_s * 1_000_000) & (sequence >= 0) & (sequence[before] >= 0)
-    disproved = same & near & np.where(up, sequence < sequence[before], sequence <= sequence[before])
-    return power.filter(~disproved), int(disproved.sum())
+    flags: Flags = same & near & np.where(up, sequence < sequence[before], sequence <= sequence[before])
+    return flags
+
+
+def _unproven(power: pl.DataFrame) -> pl.Series:
+    """Power-ups in clear text after an authenticated power-down of the meter that nothing authenticated has ended.
+
+    A forged return would hide a real fault (outage.md section 7): a read, a ping or the meter's own word ends it.
+    """
+    up, proven = power["up"].to_numpy(), power["authenticated"].to_numpy()
+    if proven.all() or not proven.any():
+        return pl.repeat(value=False, n=power.height, dtype=pl.Boolean, eager=True)
+    meter, place = power["meter"].to_numpy(), np.arange(power.height)
+    last = np.maximum.accumulate(np.where(proven, place, -1))
+    return pl.Series(up & ~proven & (last >= 0) & (meter == meter[last]) & ~up[last])
 
 
 def _runs(power: pl.DataFrame) -> tuple[Spans, pl.DataFrame, int]:

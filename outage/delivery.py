@@ -9,7 +9,7 @@ from outage.letter import Answer, Letter, Verdict, Waiting
 
 
 class Letters(Protocol):
-    """Stored letters; `outage.oms.Outbox` is one."""
+    """Stored letters; `outage.oms_outbox.Outbox` is one."""
 
     def due(self, now: float, most: int = 100) -> list[Waiting]:
         """The first waiting letter of every lane whose time has come."""

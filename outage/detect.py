@@ -17,7 +17,7 @@ from outage.params import DetectParams
 from outage.pings import request_pings
 from outage.pool import INDIVIDUAL
 from outage.restoration import optional
-from outage.spans import Spans
+from outage.spans import NEVER, Spans
 from outage.topology import Flags, Topology, read_topology
 from schemas.frames import HEARD, METERS, UTC_US, conform
 
@@ -51,6 +51,7 @@ class DetectCounts(NamedTuple):
     outranked: int
     disbelieved_time: int
     already_over: int
+    unproven: int
     sustained: int
     momentary: int
     suppressed: int
@@ -172,13 +173,12 @@ def _evidence(
     state, params = with_
     placed_reads = place_reads(reads, topology, params)
     active = active_roots(placed, topology)
-    near = placed_reads.filter(pl.Series(active[placed_reads["meter"].to_numpy()], dtype=pl.Boolean))
-    evidence = read_evidence(placed, near, topology, known, params)
-    if params.until is not None:
-        return evidence
+    near = placed_reads
+    if not active.all():
+        near = placed_reads.filter(pl.Series(active[placed_reads["meter"].to_numpy()], dtype=pl.Boolean))
     newest = placed_reads["at"].max()
-    times = [evidence.as_of, newest if isinstance(newest, int) else 0, 0 if state is None else state.as_of]
-    return evidence._replace(as_of=max(times))
+    not_before = max(newest if isinstance(newest, int) else 0, 0 if state is None else state.as_of)
+    return read_evidence(placed, near, topology, known, params, not_before)
 
 
 def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> Flags:
@@ -249,12 +249,15 @@ def _once_dark(sustained: pl.DataFrame) -> pl.DataFrame:
     The indices count a customer once in a minute (IEEE 1366). `start` and `restored_at` (null: still dark) are
     microseconds.
     """
-    never = pl.lit(2**62)
-    ordered = sustained.sort("meter", "start", "restored_at", nulls_last=True)
+    never = pl.lit(NEVER)
     until = pl.col("restored_at").fill_null(never)
-    before = until.cum_max().shift(1).over("meter")
-    begun = pl.max_horizontal("start", before.fill_null(pl.col("start")))
-    return ordered.with_columns(start=begun).filter(pl.col("start") < until)
+    ordered = sustained.sort("meter", "start", "restored_at", nulls_last=True)
+    # Few meters are dark twice a night: only they are looked at one by one.
+    again = ordered["meter"].is_duplicated()
+    several = ordered.filter(again).with_columns(
+        start=pl.max_horizontal("start", until.cum_max().shift(1).over("meter").fill_null(pl.col("start")))
+    )
+    return pl.concat([ordered.filter(~again), several.filter(pl.col("start") < until)])
 
 
 def _explained(evidence: Evidence, topology: Topology) -> pl.DataFrame:

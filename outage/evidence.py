@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 
 from outage.belief import DOWN, UP, believe, fold
-from outage.circumstances import CONFIRMED, Circumstances, PingAnswer
+from outage.circumstances import Circumstances, PingAnswer
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, Timeline, joined, timeline
 from outage.suppress import Quiet, suppress
-from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
+from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below, numbers_of
 from schemas.codes import EventKind
 
 PHASE_DOWN = (EventKind.PHASE_LOST_L1, EventKind.PHASE_LOST_L2, EventKind.PHASE_LOST_L3)
@@ -28,6 +28,7 @@ class EvidenceCounts(NamedTuple):
     outranked: int  # contradicted by a power-up of the same or a later sequence
     disbelieved_time: int  # the reception time stands
     already_over: int  # told late, when the supply was known to be back
+    unproven: int  # power-ups in clear text that would have ended what a meter had proven
 
 
 class Evidence(NamedTuple):
@@ -42,12 +43,18 @@ class Evidence(NamedTuple):
     ups: Timeline  # power came back
     reads: Timeline  # a read was taken, or a ping answered
     offs: Timeline  # a ping found the meter dark
+    unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that are not believed
     counts: EvidenceCounts
     as_of: int  # newest evidence, or `until`
 
 
 def read_evidence(
-    events: pl.DataFrame, reads: pl.DataFrame, topology: Topology, known: Circumstances, params: DetectParams
+    events: pl.DataFrame,
+    reads: pl.DataFrame,
+    topology: Topology,
+    known: Circumstances,
+    params: DetectParams,
+    not_before: int = 0,
 ) -> Evidence:
     """Believe, order and fold the events; spans end with a power-up or the first read after them.
 
@@ -57,6 +64,7 @@ def read_evidence(
         topology: The tree.
         known: Pings, orders, planned work, confirmations.
         params: Windows and thresholds.
+        not_before: Time has come at least this far (microseconds), by evidence that is not among the reads.
     """
     believed = believe(events, params)
     folded = fold(believed, DOWN, UP, params)
@@ -69,7 +77,8 @@ def read_evidence(
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
     spans, presumed = return_with_neighbours(spans, topology, params)
-    suppressed = suppress(spans, believed, life, topology, known, params)
+    as_of = max(_as_of(folded.newest, life, pings, params), 0 if params.until is not None else not_before)
+    suppressed = suppress(spans, believed, life, topology, known, (as_of, params))
     lasting = (suppressed.kept.end - suppressed.kept.start) > params.sustained_after_us()
     counts = EvidenceCounts(
         events=events.height,
@@ -79,6 +88,7 @@ def read_evidence(
         outranked=folded.outranked,
         disbelieved_time=folded.disbelieved_time,
         already_over=folded.already_over,
+        unproven=folded.unproven.height,
     )
     return Evidence(
         spans=suppressed.kept.at(lasting),
@@ -90,14 +100,16 @@ def read_evidence(
         ups=ups,
         reads=life,
         offs=timeline(*_moments(off)),
+        unproven=folded.unproven,
         counts=counts,
-        as_of=_as_of(folded.newest, life, pings, params),
+        as_of=as_of,
     )
 
 
 def place_reads(reads: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
     """`meter_id`, `at` as `meter`, `at`, as far as known by `until`; meters that nobody knows are left out."""
-    known = reads.join(topology.meters.select("meter_id", "meter"), on="meter_id", how="inner").select("meter", "at")
+    placed = reads.select("at").insert_column(0, numbers_of(reads["meter_id"], topology).alias("meter"))
+    known = placed.drop_nulls("meter") if placed["meter"].null_count() else placed
     return known if params.until is None else known.filter(pl.col("at") <= int(params.until.timestamp() * 1_000_000))
 
 
@@ -169,16 +181,13 @@ def _dark_since(meter: Ints, at: Ints, spans: Spans, life: tuple[Timeline, Timel
 
 def _confirmed(spans: Spans, confirmed: pl.DataFrame, topology: Topology, params: DetectParams) -> Spans:
     """A second kind of evidence for a node makes the spans below it trusted (outage.md section 7)."""
-    trusted = spans.trusted.copy()
-    for level, kind in enumerate(LEVELS):
-        told = confirmed.filter(pl.col("node_kind") == kind).select("node_id", pl.col("at").to_physical())
-        for node_id, at in told.select(CONFIRMED.names()[1:]).rows():
-            if node_id not in topology.names[level]:
-                continue
-            below = topology.node_of[level][spans.meter] == topology.names[level].index(node_id)
-            early = spans.start <= at + params.fresh_s * 1_000_000
-            trusted |= below & early & (spans.end > at)
-    return spans._replace(trusted=trusted)
+    if confirmed.is_empty() or not len(spans.meter):
+        return spans
+    told = meters_below(confirmed, topology).select("meter", "at")
+    near = timeline(*_moments(told.with_columns(pl.col("at").to_physical())))
+    # The first word that comes no earlier than the span does, within what is still one onset.
+    at = near.first_after(spans.meter, spans.start - params.fresh_s * 1_000_000 - 1)
+    return spans._replace(trusted=spans.trusted | (at < spans.end))
 
 
 def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, Spans, Spans]:

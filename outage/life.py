@@ -74,7 +74,8 @@ def find_vetoes(
     before = evidence.reads.last_until(silent, onset.start[place])
     missed = (before >= 0) & (read - before > evidence.reads.overdue(silent))
     first = np.minimum(np.where(missed, NEVER, read), up)
-    lives = first < returning
+    # Clocks differ: a meter that says a moment before its neighbours that power is back came back with them.
+    lives = first < returning - params.clock_tolerance_s * 1_000_000
     last = evidence.reads.last_until(silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))

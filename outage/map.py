@@ -12,8 +12,8 @@ from schemas.codes import IncidentState, NodeKind, Scope
 from schemas.frames import METERS, OUTAGES, conform
 
 WIDTH: Final = 1180
-LEFT: Final = 190
-RIGHT: Final = 24
+LEFT: Final = 210
+RIGHT: Final = 44
 TOP: Final = 96
 ROW: Final = 20
 GROUP: Final = 26
@@ -25,6 +25,17 @@ _WORD: Final = {
     Scope.ZONAL: "zonal: feeder and above",
     Scope.STREET: "street: transformer or lateral",
     Scope.INDIVIDUAL: "individual: one service point",
+}
+
+
+_KIND: Final = {
+    NodeKind.METER: "meter",
+    NodeKind.SERVICE_POINT: "point",
+    NodeKind.TRANSFORMER: "transformer",
+    NodeKind.LATERAL: "lateral",
+    NodeKind.FEEDER: "feeder",
+    NodeKind.SUBSTATION: "substation",
+    NodeKind.GROUP: "group",
 }
 
 
@@ -157,7 +168,7 @@ def _rows(bars: list[_Bar], feeders: dict[tuple[str, str], str]) -> list[tuple[s
         placed.setdefault(home, {}).setdefault((rank.get(NodeKind(bar.kind), 4), bar.node), []).append(bar)
     rows: list[tuple[str, list[_Bar]]] = []
     for home in sorted(placed):
-        rows.append((home or "without a feeder", []))
+        rows.append((_heading(home, _bars_of(placed[home])), []))
         rows += [("", placed[home][key]) for key in sorted(placed[home])]
     if len(rows) > MOST_ROWS:
         left = sum(len(row[1]) for row in rows[MOST_ROWS:])
@@ -165,14 +176,31 @@ def _rows(bars: list[_Bar], feeders: dict[tuple[str, str], str]) -> list[tuple[s
     return rows
 
 
+def _bars_of(nodes: dict[tuple[int, str], list[_Bar]]) -> list[_Bar]:
+    return [bar for bars in nodes.values() for bar in bars]
+
+
+def _heading(home: str, bars: list[_Bar]) -> str:
+    """The feeder, and how much below it was hit."""
+    meters = sum(bar.meters for bar in bars)
+    return (
+        f"{f'below {home}' if home else 'without a feeder'}: {_many(len(bars), 'incident')}, {_many(meters, 'meter')}"
+    )
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def _drawn(rows: list[tuple[str, list[_Bar]]], axis: _Axis) -> Iterator[Element]:
     y = float(TOP)
     for label, bars in rows:
         if label:
             y += GROUP
+            yield element("line", x1="16", x2=str(WIDTH - RIGHT), y1=str(y - 22), y2=str(y - 22), stroke="#d0d0d0")
             yield _text(16, y - 8, label, "feeder")
             continue
-        yield _text(28, y + 14, bars[0].node, "node")
+        yield _text(28, y + 14, f"{_KIND[NodeKind(bars[0].kind)]} {bars[0].node}", "node")
         for bar in bars:
             yield _drawn_bar(bar, y, axis)
         y += ROW
@@ -200,7 +228,11 @@ def _drawn_bar(bar: _Bar, y: float, axis: _Axis) -> Element:
         stroke=colour,
         **{"stroke-width": "1.5", "stroke-dasharray": "3 2" if bar.nested else None, "fill-opacity": "0.75"},
     )
-    label = _text(min(end + 4, WIDTH - 20), y + 14, str(bar.meters) + (" …" if bar.open else ""), "count")
+    lasted = int((bar.end - bar.start).total_seconds() // 60)
+    text = f"{bar.meters:,} · {lasted // 60}:{lasted % 60:02} h" + (" …" if bar.open else "")
+    # A bar that ends near the edge has its label inside.
+    room = end + 80 < WIDTH
+    label = _text(end + 4 if room else end - 6, y + 14, text, "count" if room else "count inside")
     return element("g", element("title", text=_told(bar)), shape, label)
 
 
@@ -214,9 +246,8 @@ def _told(bar: _Bar) -> str:
 
 def _summary(bars: list[_Bar]) -> str:
     counts = ", ".join(f"{sum(bar.scope is scope for bar in bars)} {scope.value}" for scope in _COLOUR)
-    return (
-        f"{len(bars)} incidents ({counts}), {sum(bar.open for bar in bars)} not over; times in UTC, numbers are meters"
-    )
+    still = sum(bar.open for bar in bars)
+    return f"{_many(len(bars), 'incident')} ({counts}), {still} not over; times in UTC; beside a bar: meters, how long"
 
 
 def _legend() -> Iterator[Element]:
@@ -224,11 +255,11 @@ def _legend() -> Iterator[Element]:
     for scope, colour in _COLOUR.items():
         yield element("rect", x=str(x), y="62", width="14", height="10", fill=colour, **{"fill-opacity": "0.75"})
         yield _text(x + 19, 71, _WORD[scope], "note")
-        x += 240
+        x += 215
     yield element(
         "rect", x=str(x), y="62", width="14", height="10", fill="none", stroke="#555", **{"stroke-dasharray": "3 2"}
     )
-    yield _text(x + 19, 71, "nested", "note")
+    yield _text(x + 19, 71, "dashed: stayed dark when its surroundings returned", "note")
 
 
 def _grid(axis: _Axis, height: int) -> Iterator[Element]:
@@ -237,7 +268,7 @@ def _grid(axis: _Axis, height: int) -> Iterator[Element]:
         x = str(axis.x(at))
         midnight = at.hour == 0
         yield element("line", x1=x, x2=x, y1=str(TOP), y2=str(height - 24), stroke="#bbb" if midnight else "#e6e6e6")
-        yield _text(axis.x(at), TOP - 6, f"{at:%d %b}" if midnight or at == axis.first else f"{at:%H:%M}", "tick")
+        yield _text(axis.x(at), TOP - 6, f"{at:%d %b %H:%M}" if midnight or at == axis.first else f"{at:%H:%M}", "tick")
         yield _text(axis.x(at), height - 10, f"{at:%H:%M}", "tick")
         at += axis.tick
 
@@ -251,5 +282,5 @@ def _style() -> Element:
         "style",
         text="text{font-family:Helvetica,Arial,sans-serif;fill:#222}.title{font-size:17px;font-weight:bold}"
         ".note{font-size:11px;fill:#555}.feeder{font-size:12px;font-weight:bold}.node{font-size:11px}"
-        ".count{font-size:10px;fill:#444}.tick{font-size:10px;fill:#777;text-anchor:middle}",
+        ".count{font-size:10px;fill:#444}.inside{text-anchor:end;fill:#fff}.tick{font-size:10px;fill:#777;text-anchor:middle}",
     )

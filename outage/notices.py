@@ -12,7 +12,7 @@ from outage.params import DetectParams
 from outage.suppress import SuppressedBy
 from outage.topology import LEVELS, NO_NODE, SCOPE_OF_LEVEL, Flags, Topology
 from schemas.codes import EventKind, NodeKind, Scope
-from schemas.frames import NODE_KIND, UTC_US
+from schemas.frames import NODE_KIND, UTC_US, Frame
 
 SECOND: Final = 1_000_000
 ONE_EVENT_S: Final = 60
@@ -35,7 +35,7 @@ AT_RISK: Final = pl.Schema(
 
 ALARMS: Final = pl.Schema(
     {
-        "kind": pl.Enum(["uncorroborated", "rate", "contradicted"]),
+        "kind": pl.Enum(["uncorroborated", "rate", "contradicted", "unproven"]),
         "node_kind": NODE_KIND,
         "node_id": pl.String(),
         "at": UTC_US,
@@ -44,7 +44,38 @@ ALARMS: Final = pl.Schema(
 )
 """Doubts about the feed. `uncorroborated`: enough of a zone to call it out, but in clear text alone; `rate`: more last
 gasps in a minute than the meters below the node can send; `contradicted`: a last gasp in clear text of a meter that
-went on reading."""
+went on reading; `unproven`: a power-up in clear text of a meter whose power-down was authenticated: not believed."""
+
+
+WARNINGS: Final = Frame(
+    "WARNINGS",
+    pl.Schema(
+        {
+            "notice": pl.Enum(["at_risk", *ALARMS["kind"].categories]),  # type: ignore[attr-defined]
+            "node_kind": NODE_KIND,
+            "node_id": pl.String(),
+            "first_at": UTC_US,
+            "last_at": UTC_US,
+            "momentaries": pl.Int64(),  # null: an alarm about the feed
+            "sags": pl.Int64(),  # null: the same
+            "count": pl.Int64(),  # distinct meters that told of it, or messages for `rate`
+        }
+    ),
+    frozenset({"momentaries", "sags"}),
+)
+"""What a control room should know besides incidents, with its evidence: `AT_RISK` and `ALARMS` in one shape."""
+
+
+def warnings_of(at_risk: pl.DataFrame, alarms: pl.DataFrame) -> pl.DataFrame:
+    """WARNINGS, by node."""
+    risky = at_risk.with_columns(notice=pl.lit("at_risk"), count=pl.col("meters"))
+    doubtful = alarms.with_columns(
+        notice=pl.col("kind").cast(pl.String), first_at="at", last_at="at", momentaries=None, sags=None
+    )
+    parts = [
+        rows.select(pl.col(name).cast(dtype) for name, dtype in WARNINGS.schema.items()) for rows in (risky, doubtful)
+    ]
+    return pl.concat(parts).sort("notice", "node_kind", "node_id", "first_at")
 
 
 def find_at_risk(evidence: Evidence, events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
@@ -108,7 +139,11 @@ def find_alarms(
         params: Shares and windows.
     """
     parts = [_uncorroborated(level, evidence, topology, eligible, params) for level in range(len(LEVELS))]
-    parts += [_rate(events, topology), _contradicted(evidence, topology)]
+    parts += [
+        _rate(events, topology),
+        _contradicted(evidence, topology),
+        _of_meters("unproven", evidence.unproven, topology),
+    ]
     return pl.concat(parts).sort("kind", "at", "node_id")
 
 
@@ -184,9 +219,13 @@ def _contradicted(evidence: Evidence, topology: Topology) -> pl.DataFrame:
     for spans in (evidence.spans, evidence.brief):
         lied = spans.by_read & ~spans.trusted
         parts.append(pl.DataFrame({"meter": spans.meter[lied], "at": spans.end[lied]}))
-    found = pl.concat(parts).unique().sort("meter", "at").with_columns(count=pl.lit(1))
+    return _of_meters("contradicted", pl.concat(parts), topology)
+
+
+def _of_meters(kind: str, told: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    found = told.select("meter", "at").unique().sort("meter", "at").with_columns(count=pl.lit(1))
     names = topology.meters["meter_id"].gather(found["meter"]).to_list()
-    return _alarms("contradicted", [NodeKind.METER.value] * found.height, names, found)
+    return _alarms(kind, [NodeKind.METER.value] * found.height, names, found)
 
 
 def _alarms(kind: str, node_kinds: list[str], names: list[str], found: pl.DataFrame) -> pl.DataFrame:

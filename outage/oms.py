@@ -1,30 +1,28 @@
-"""Door to the outage system: incidents out over HTTP, pings and feedback in.
-
-Detection never waits for it. `Outbox.put` writes letters down; `Delivery.pump` sends what is due and may fail, be late
-or be killed at any moment; a letter is struck off only when it was answered, so each arrives at least once, in the
-order of its incident, under a key by which a receiver tells copies.
-"""
+"""Door to the outage system: letters out over HTTP, pings and feedback in."""
 
 import http.client
-import sqlite3
+import logging
 import ssl
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from outage.breaker import RetryParams
-from outage.letter import Answer, Letter, Verdict, Waiting, answer_of, headers_of
+from outage.letter import Answer, Letter, Verdict, answer_of, headers_of
 from outage.messages.xml import LARGEST_BYTES
 from schemas.errors import ContractError, ProtocolError, TransientError
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 LARGEST_ANSWER: Final = 1_000_000
+SILENT_S: Final = 30
+"""A silent client holds its thread no longer."""
+LOG = logging.getLogger("ami.oms")
 
 
 class OmsParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,130 +38,6 @@ class OmsParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retry: RetryParams = RetryParams()
 
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS letters (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    lane TEXT NOT NULL,
-    content_type TEXT NOT NULL,
-    action TEXT NOT NULL,
-    body BLOB NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    not_before REAL NOT NULL DEFAULT 0,
-    last_error TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX IF NOT EXISTS waiting ON letters (lane, number) WHERE state = 'waiting';
-"""
-
-
-class OutboxCounts(NamedTuple):
-    """Letters by state."""
-
-    waiting: int
-    sent: int
-    refused: int
-
-
-class Outbox:
-    """The stored letters of one counterparty, in one SQLite file. Safe to use from several threads."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._store.execute("PRAGMA journal_mode=WAL")
-        self._store.execute("PRAGMA synchronous=FULL")
-        self._store.executescript(_SCHEMA)
-
-    def put(self, letters: Iterable[Letter]) -> int:
-        """All letters are on disk when this returns, or none; those already known by their key are left alone.
-
-        Returns:
-            How many are new. Never waits for the network.
-        """
-        rows = [tuple(letter) for letter in letters]
-        with self._lock:
-            self._store.execute("BEGIN IMMEDIATE")
-            try:
-                before = self._store.total_changes
-                self._store.executemany(
-                    "INSERT OR IGNORE INTO letters (key, lane, content_type, action, body) VALUES (?, ?, ?, ?, ?)", rows
-                )
-                new = int(self._store.total_changes - before)
-            except BaseException:
-                self._store.execute("ROLLBACK")
-                raise
-            self._store.execute("COMMIT")
-        return new
-
-    def due(self, now: float, most: int = 100) -> list[Waiting]:
-        """The first waiting letter of every lane whose time has come, oldest first."""
-        with self._lock:
-            rows = self._store.execute(
-                "SELECT number, attempts, key, lane, content_type, action, body FROM letters WHERE number IN"
-                " (SELECT MIN(number) FROM letters WHERE state = 'waiting' GROUP BY lane)"
-                " AND not_before <= ? ORDER BY number LIMIT ?",
-                (now, most),
-            ).fetchall()
-        return [Waiting(row[0], row[1], Letter(*row[2:])) for row in rows]
-
-    def settle(self, number: int) -> None:
-        """The letter was accepted."""
-        self._update("UPDATE letters SET state = 'sent', attempts = attempts + 1 WHERE number = ?", (number,))
-
-    def refuse(self, number: int, reason: str) -> None:
-        """The letter will never be accepted: it is set aside with its reason, and its lane goes on."""
-        self._update(
-            "UPDATE letters SET state = 'refused', attempts = attempts + 1, last_error = ? WHERE number = ?",
-            (reason, number),
-        )
-
-    def postpone(self, number: int, not_before: float, reason: str) -> None:
-        """The letter is tried again, not before that time; its lane waits for it."""
-        self._update(
-            "UPDATE letters SET not_before = ?, attempts = attempts + 1, last_error = ? WHERE number = ?",
-            (not_before, reason, number),
-        )
-
-    def refused(self) -> list[tuple[Letter, str]]:
-        """Letters set aside, with the reason of each."""
-        with self._lock:
-            rows = self._store.execute(
-                "SELECT key, lane, content_type, action, body, last_error FROM letters WHERE state = 'refused'"
-                " ORDER BY number"
-            ).fetchall()
-        return [(Letter(*row[:5]), row[5]) for row in rows]
-
-    def counts(self) -> OutboxCounts:
-        """How many letters are in which state."""
-        with self._lock:
-            found = dict(self._store.execute("SELECT state, COUNT(*) FROM letters GROUP BY state").fetchall())
-        return OutboxCounts(found.get("waiting", 0), found.get("sent", 0), found.get("refused", 0))
-
-    def forget_sent(self, keep: int = 10_000) -> None:
-        """Drop delivered letters but the newest; their keys are then no longer known."""
-        self._update(
-            "DELETE FROM letters WHERE state = 'sent' AND number <= (SELECT MAX(number) FROM letters) - ?", (keep,)
-        )
-
-    def close(self) -> None:
-        """The file is closed; what was put stays."""
-        with self._lock:
-            self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _update(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._lock:
-            self._store.execute(statement, values)
-
-
 class OmsClient:
     """Sends letters to one outage system over TLS; plain HTTP only to this very machine.
 
@@ -174,30 +48,51 @@ class OmsClient:
     """
 
     def __init__(self, params: OmsParams, dress: Callable[[Letter], bytes] = lambda letter: letter.body) -> None:
-        parts = urlsplit(params.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ContractError(f"oms.url {params.url!r}: not an http or https address")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise ContractError("oms.url: plain http is for this machine only; use https")
+        parts = check_address(params.url)
         self._params, self._dress = params, dress
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname or "", parts.port
         self._path = parts.path or "/"
         if parts.query:
             self._path += "?" + parts.query
         self._tls = _client_tls(params) if parts.scheme == "https" else None
+        self._kept: http.client.HTTPConnection | None = None
 
     def send(self, letter: Letter) -> Answer:
-        """The counterparty's answer; whatever hinders it is `later`, never an exception."""
+        """The counterparty's answer; whatever hinders it is `later`, never an exception. One letter at a time.
+
+        The connection is kept for the next letter: in a storm a handshake each would be most of the time.
+        """
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            try:
+                return self._post(kept, letter)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                # It was closed meanwhile, as idle connections are. The key tells a copy, so the letter may go again.
+                kept.close()
+            except (OSError, http.client.HTTPException) as error:
+                kept.close()
+                return Answer(Verdict.LATER, type(error).__name__)
         connection = self._connection()
         try:
-            connection.request("POST", self._path, self._dress(letter), headers_of(letter))
-            response = connection.getresponse()
-            body = response.read(LARGEST_ANSWER)
-            return answer_of(response.status, response.getheader("Retry-After"), body)
+            return self._post(connection, letter)
         except (OSError, http.client.HTTPException) as error:
-            return Answer(Verdict.LATER, type(error).__name__)
-        finally:
             connection.close()
+            return Answer(Verdict.LATER, type(error).__name__)
+
+    def close(self) -> None:
+        """The connection is given back."""
+        if self._kept is not None:
+            self._kept.close()
+
+    def _post(self, connection: http.client.HTTPConnection, letter: Letter) -> Answer:
+        connection.request("POST", self._path, self._dress(letter), headers_of(letter))
+        response = connection.getresponse()
+        body = response.read(LARGEST_ANSWER)
+        if response.will_close or not response.isclosed():
+            connection.close()
+        else:
+            self._kept = connection
+        return answer_of(response.status, response.getheader("Retry-After"), body)
 
     def _connection(self) -> http.client.HTTPConnection:
         timeout = self._params.timeout_s
@@ -206,8 +101,29 @@ class OmsClient:
         return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
 
 
+def check_address(url: str) -> SplitResult:
+    """The parts of an address to which outages may be sent.
+
+    Raises:
+        ContractError: It is no HTTP address, or plain HTTP over a network.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ContractError(f"oms.url {url!r}: not an http or https address")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ContractError("oms.url: plain http is for this machine only; use https")
+    return parts
+
+
+class Reply(NamedTuple):
+    """What goes back for a request."""
+
+    status: int
+    body: bytes = b""
+
+
 class OmsListener:
-    """Serves what the outage system asks: each request's body goes to `answer`, whose bytes go back.
+    """Serves what the outage system asks: path and body of each request go to `answer`, whose reply goes back.
 
     TLS with the given context; without one it listens on this very machine only. A request that `answer` refuses
     with a `ProtocolError` gets status 400, one that must wait (`TransientError`) 503.
@@ -217,14 +133,11 @@ class OmsListener:
     """
 
     def __init__(
-        self, host: str, port: int, answer: Callable[[bytes], bytes], tls: ssl.SSLContext | None = None
+        self, host: str, port: int, answer: Callable[[str, bytes], Reply], tls: ssl.SSLContext | None = None
     ) -> None:
         if tls is None and host not in LOOPBACK:
             raise ContractError("oms listener: plain http is for this machine only; give it a certificate")
-        self._server = ThreadingHTTPServer((host, port), _handler(answer))
-        self._server.daemon_threads = True
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._server = _Server((host, port), _handler(answer), tls)
         self._thread = threading.Thread(target=self._server.serve_forever, name="oms-listener", daemon=True)
         self._thread.start()
 
@@ -240,9 +153,35 @@ class OmsListener:
         self._thread.join()
 
 
-def _handler(answer: Callable[[bytes], bytes]) -> type[BaseHTTPRequestHandler]:
+class _Server(ThreadingHTTPServer):
+    """A thread a connection; the handshake is made there too, so that a silent client holds nobody else."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None):
+        super().__init__(address, handler)
+        self._tls = tls
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(SILENT_S)
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        try:
+            wrapped = self._tls.wrap_socket(request, server_side=True)
+        except (OSError, ValueError):
+            return
+        with wrapped:
+            super().finish_request(wrapped, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  see BaseServer
+        """Silent: a traceback may show a request."""
+        LOG.warning("a request to the listener broke off", extra={"fields": {"why": str(sys.exc_info()[0])}})
+
+
+def _handler(answer: Callable[[str, bytes], Reply]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # a silent client holds its thread no longer
+        timeout = SILENT_S
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -252,7 +191,7 @@ def _handler(answer: Callable[[bytes], bytes]) -> type[BaseHTTPRequestHandler]:
                 self._reply(413 if length.isdigit() else 411, b"")
                 return
             try:
-                self._reply(200, answer(self.rfile.read(int(length))))
+                self._reply(*answer(self.path, self.rfile.read(int(length))))
             except ProtocolError:
                 self._reply(400, b"")
             except TransientError:
@@ -273,9 +212,30 @@ def _handler(answer: Callable[[bytes], bytes]) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def listener_tls(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Our certificate for whoever asks; with `client_ca` only clients whose certificates it signed are served.
+
+    Raises:
+        ContractError: A file cannot be read, or is no certificate or key.
+    """
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise ContractError(f"oms.listen: certificate, key or client_ca: {error}") from error
+    return context
+
+
 def _client_tls(params: OmsParams) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if params.ca_file is None else str(params.ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if params.certificate_file is not None:
-        context.load_cert_chain(params.certificate_file, params.key_file)
+    try:
+        context = ssl.create_default_context(cafile=None if params.ca_file is None else str(params.ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if params.certificate_file is not None:
+            context.load_cert_chain(params.certificate_file, params.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ContractError(f"oms: ca_file, certificate_file or key_file of {params.url}: {error}") from error
     return context

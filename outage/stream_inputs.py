@@ -54,9 +54,8 @@ class Inputs:
         """
         places = [place for topic in self._topics for place in self._partitions(topic)]
         missing = [place for place in places if place.partition not in positions.get(place.topic, {})]
-        # A partition that came later is read from its start: its topic has a position already.
-        new = [place for place in missing if place.topic in positions]
-        bare = [place for place in missing if place.topic not in positions]
+        # A partition or topic that came later is read from its start: the journal has positions of others already.
+        new, bare = (missing, []) if positions else ([], missing)
         if bare and missing_from_start is None:
             names = ", ".join(f"{place.topic}/{place.partition}" for place in bare)
             raise TerminalError(f"no position for {names}: lost, or a first start that was not asked for")

@@ -14,6 +14,7 @@ import polars as pl
 
 from outage.circumstances import PINGS
 from outage.identity import ANCHORS
+from outage.notes import NOTES
 from schemas.errors import ContractError, TerminalError
 from schemas.frames import EVENTS, HEARD, OUTAGES, UTC_US
 
@@ -30,6 +31,7 @@ _SCHEMAS: Final = {
     "outages": OUTAGES.schema,
     "anchors": ANCHORS,
     "asked": ASKED,
+    "notes": NOTES.schema,
 }
 
 
@@ -56,6 +58,8 @@ class Memory(NamedTuple):
     anchors: pl.DataFrame | None
     """None: as in the record before."""
     asked: pl.DataFrame
+    notes: pl.DataFrame
+    """NOTES."""
 
     @staticmethod
     def nothing() -> "Memory":

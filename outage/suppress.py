@@ -9,8 +9,8 @@ import polars as pl
 from outage.circumstances import Circumstances, OrderKind
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, Timeline, joined, timeline
-from outage.topology import LEVELS, Flags, Ints, Topology
-from schemas.codes import EventKind, NodeKind
+from outage.topology import Flags, Ints, Topology, meters_below
+from schemas.codes import EventKind
 from schemas.frames import UTC_US
 
 SECOND: Final = 1_000_000
@@ -61,7 +61,7 @@ def suppress(
     reads: Timeline,
     topology: Topology,
     known: Circumstances,
-    params: DetectParams,
+    at: tuple[int, DetectParams],
 ) -> Suppressed:
     """Take out the spans that something other than a fault explains.
 
@@ -71,11 +71,14 @@ def suppress(
         reads: Evidence of life, for what contradicts a gasp in clear text.
         topology: METERS by number, for planned nodes and exchanges.
         known: Planned work and orders.
-        params: `settle_s`: how long after the end of planned work its outage may last before it is a fault.
+        at: Newest evidence in microseconds; and the parameters: `settle_s` is how long after the end of planned work
+            its outage may last before it is a fault.
     """
+    as_of, params = at
     windows = _planned_windows(known.planned, topology)
     planned_until = _window_end(windows, spans.meter, spans.start)
-    overrun = (planned_until > 0) & (spans.end > planned_until + params.settle_s * SECOND)
+    # A window that lasts has not been overrun yet, whoever is still dark.
+    overrun = (planned_until > 0) & (np.minimum(spans.end, as_of) > planned_until + params.settle_s * SECOND)
     reasons: list[tuple[SuppressedBy, Flags]] = [
         (SuppressedBy.PLANNED, planned_until > 0),
         (
@@ -127,20 +130,8 @@ def _quiet(rows: pl.DataFrame, windows: pl.DataFrame, spans: Spans, topology: To
 
 def _planned_windows(planned: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     """`meter`, `from`, `to` of every meter below a planned node, by meter and beginning."""
-    columns = {
-        NodeKind.METER: "meter_id",
-        NodeKind.SERVICE_POINT: "service_point_id",
-        **{level: f"{level}_id" for level in LEVELS},
-    }
-    times = [pl.col("from", "to").cast(UTC_US).to_physical()]
-    parts = [
-        planned.filter(pl.col("node_kind") == kind)
-        .select("node_id", *times)
-        .join(topology.meters.select("meter", node_id=column).drop_nulls(), on="node_id")
-        .select("meter", "from", "to")
-        for kind, column in columns.items()
-    ]
-    return pl.concat(parts).sort("meter", "from")
+    below = meters_below(planned, topology)
+    return below.select("meter", pl.col("from", "to").cast(UTC_US).to_physical()).sort("meter", "from")
 
 
 def _window_end(windows: pl.DataFrame, meter: Ints, start: Ints) -> Ints:

@@ -77,10 +77,46 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
     )
 
 
+def numbers_of(names: pl.Series, topology: Topology) -> pl.Series:
+    """The number of each meter, null for those that nobody knows.
+
+    By the hash of the name, which is several times faster than by the name, and by the name where two hashes meet.
+    """
+    known, asked = topology.meters.select("meter_id", "meter"), names.alias("meter_id").to_frame()
+    by_hash = known.select("meter", hash=pl.col("meter_id").hash())
+    if not by_hash["hash"].is_duplicated().any():
+        hashed = asked.select(hash=pl.col("meter_id").hash())
+        found = hashed.join(by_hash, on="hash", how="left", maintain_order="left")["meter"]
+        # A meter's number is its row.
+        if (known["meter_id"].gather(found) == asked["meter_id"]).fill_null(value=True).all():
+            return found
+    return asked.join(known, on="meter_id", how="left", maintain_order="left")["meter"]
+
+
+def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    """The rows once for every meter below their node, with `meter`; nodes that nobody knows have none.
+
+    Args:
+        named: `node_kind`, `node_id` and any other columns.
+        topology: The tree.
+    """
+    columns = {
+        NodeKind.METER: "meter_id",
+        NodeKind.SERVICE_POINT: "service_point_id",
+        **{level: f"{level}_id" for level in LEVELS},
+    }
+    return pl.concat(
+        named.filter(pl.col("node_kind") == kind).join(
+            topology.meters.select("meter", node_id=column).drop_nulls(), on="node_id"
+        )
+        for kind, column in columns.items()
+    )
+
+
 def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
-    names = ids.drop_nulls().unique().sort()
-    numbers = ids.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), default=NO_NODE)
-    return numbers.fill_null(NO_NODE).cast(pl.Int64).to_numpy(), names.to_list()
+    # Dense ranks number the ids in the order of their names.
+    numbers = (ids.rank("dense").cast(pl.Int64) - 1).fill_null(NO_NODE)
+    return numbers.to_numpy(), ids.drop_nulls().unique().sort().to_list()
 
 
 def _phase(phases: pl.Series) -> Ints:

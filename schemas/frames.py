@@ -116,7 +116,7 @@ EVENTS: Final = Frame(
             **_PROVENANCE,
             "meter_id": pl.String(),
             "event": EVENT,
-            "code": pl.Int32(),  # as sent; a register of 32 bits as these bits, so that bit 31 is the sign
+            "code": pl.Int32(),  # as sent; of a register its 32 bits as they are, so that bit 31 is the sign
             "origin": ORIGIN,
             "occurred_at": UTC_US,  # by the reporter's clock, believed or not by the outage room
             "sequence": pl.Int64(),  # reboot or event counter

@@ -16,6 +16,7 @@ from outage.circumstances import Storm
 from outage.detect import Detected, detect_outages
 from outage.map import render_map
 from outage.messages import FEEDS, render_feeds
+from outage.notices import warnings_of
 from outage.params import DetectParams
 from schemas.codes import Status
 from schemas.errors import ContractError
@@ -51,6 +52,7 @@ def register(ami: typer.Typer) -> None:
         files: dict[str, pl.DataFrame | bytes | str] = {
             "outages.parquet": detected.outages,
             "interruptions.parquet": detected.interruptions,
+            "notices.parquet": warnings_of(detected.at_risk, detected.alarms),
             **render_feeds(detected.outages, wanted),
         }
         if picture:

@@ -19,6 +19,7 @@ from app.fuse import Fuse
 from app.inputs import configured_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
 from app.observe import Observed
+from app.oms_doors import open_oms
 from app.outage_doors import open_outage
 from app.serve import StatusServer
 from app.telemetry import CONSUMER_LAG, Health, configure_logging
@@ -35,6 +36,7 @@ class Role(StrEnum):
     INGEST = "ingest"
     EVENTS = "events"
     OUTAGE = "outage"
+    OMS = "oms"
     STORE = "store"
     VEE = "vee"
 
@@ -44,7 +46,7 @@ def register(ami: typer.Typer) -> None:
 
     @ami.command()
     def worker(
-        role: Annotated[Role, typer.Argument(help="store: events, rejects and outages into the database.")],
+        role: Annotated[Role, typer.Argument(help="store: rows into the database; oms: outages to outage systems.")],
         config: Annotated[Path, typer.Option("--config", metavar="F", help="ami.toml.")],
     ) -> None:
         """Run one worker until SIGTERM: poll, pure stages, insert acknowledged, flush, commit."""
@@ -113,9 +115,17 @@ def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
     return open_outage(settings, load_meters(_path(settings.meters.file), types))
 
 
+def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
+    types = load_types(_path(settings.meters.types_file))
+    return open_oms(settings, load_meters(_path(settings.meters.file), types))
+
+
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC))
-    return doors.ValueSource(source), workers.StoreWork(stores.open_store(settings)), _params(settings)
+    types = load_types(_path(settings.meters.types_file))
+    meters = load_meters(_path(settings.meters.file), types)
+    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), meters)
+    return doors.ValueSource(source), work, _params(settings)
 
 
 def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
@@ -138,6 +148,7 @@ OPEN = {
     Role.INGEST: _open_ingest,
     Role.EVENTS: _open_events,
     Role.OUTAGE: _open_outage,
+    Role.OMS: _open_oms,
     Role.STORE: _open_store,
     Role.VEE: _open_vee,
 }

@@ -1,17 +1,18 @@
 """What the outage system said, as circumstances for the next inference; and what we answer at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from outage.circumstances import CONFIRMED, PLANNED
-from outage.messages.multispeak import od_event_notification, render_result
+from outage.messages.multispeak import od_event_notification, render_answer, render_result
 from outage.messages.multispeak_in import (
     METHODS,
     AffectedMeters,
     Incoming,
+    NodePingRequest,
     OutageChange,
     OutageStatus,
     PingRequest,
@@ -19,6 +20,7 @@ from outage.messages.multispeak_in import (
 )
 from outage.messages.notices import notices_of_pings
 from outage.messages.xml import Element, element, leaf, render_xml
+from outage.notes import NOTES, NoteKind
 from schemas.codes import NodeKind
 
 WORK_LASTS: Final = timedelta(hours=8)
@@ -33,18 +35,19 @@ class Feedback(NamedTuple):
     ping: tuple[str, ...]
 
 
-def feedback_of(incoming: Incoming, at: datetime) -> Feedback:
+def feedback_of(incoming: Incoming, at: datetime, kinds: Mapping[str, NodeKind] | None = None) -> Feedback:
     """Planned work, confirmations and pings out of a request.
 
     Args:
         incoming: As `parse_request` gives it.
         at: When it came: confirmations without a time of their own count from then.
+        kinds: What kind of node each name of the supply tree is; without it a device is taken for a transformer.
     """
     planned: list[dict[str, object]] = []
     confirmed: list[dict[str, object]] = []
-    for item in incoming.said if not isinstance(incoming.said, (Question, PingRequest)) else ():
+    for item in incoming.said if not isinstance(incoming.said, (Question, PingRequest, NodePingRequest)) else ():
         if isinstance(item, OutageChange):
-            _changed(item, at, planned, confirmed)
+            _changed(item, at, kinds, planned, confirmed)
         elif isinstance(item, AffectedMeters):
             confirmed += [{"node_kind": NodeKind.METER.value, "node_id": name, "at": at} for name in item.meters]
     return Feedback(
@@ -54,14 +57,41 @@ def feedback_of(incoming: Incoming, at: datetime) -> Feedback:
     )
 
 
-def answer_request(incoming: Incoming, known_meters: Collection[str]) -> bytes:
-    """The SOAP body of our answer: empty for accepted, an error per meter that nobody knows, the list of methods.
+def notes_of(feedback: Feedback, said_by: str, at: datetime) -> pl.DataFrame:
+    """NOTES of what the outage system said: planned work and confirmations.
+
+    Args:
+        feedback: As `feedback_of` gives it.
+        said_by: The counterparty's name.
+        at: When it came.
+    """
+    planned = feedback.planned.with_columns(note=pl.lit(NoteKind.PLANNED.value))
+    confirmed = feedback.confirmed.select("node_kind", "node_id", pl.col("at").alias("from")).with_columns(
+        note=pl.lit(NoteKind.CONFIRMED.value), to=pl.lit(None, planned.schema["to"])
+    )
+    both = pl.concat([planned, confirmed.select(planned.columns)])
+    told = both.with_columns(said_by=pl.lit(said_by), said_at=pl.lit(at))
+    return told.select(pl.col(name).cast(dtype) for name, dtype in NOTES.schema.items())
+
+
+def answer_request(
+    incoming: Incoming, known_meters: Collection[str], kinds: Mapping[str, NodeKind] | None = None
+) -> bytes:
+    """Our answer: empty for accepted, an error for each meter or node that nobody knows, or methods.
 
     Args:
         incoming: As `parse_request` gives it.
         known_meters: Ids in METERS.
+        kinds: As for `feedback_of`; without it no node is unknown.
     """
-    return render_xml(_answer(incoming, known_meters))
+    answer = _answer(incoming, known_meters, kinds)
+    return render_answer(answer) if incoming.enveloped else render_xml(answer)
+
+
+def refuse_request(incoming: Incoming, name: str, reason: str) -> bytes:
+    """Our answer where nothing of the request was done."""
+    answer = render_result(incoming.operation, incoming.version, [(name, reason)])
+    return render_answer(answer) if incoming.enveloped else render_xml(answer)
 
 
 def answer_ping(incoming: Incoming, answers: pl.DataFrame) -> bytes:
@@ -76,20 +106,33 @@ def answer_ping(incoming: Incoming, answers: pl.DataFrame) -> bytes:
     return render_xml(od_event_notification(notices_of_pings(answers), incoming.version, transaction))
 
 
-def _answer(incoming: Incoming, known_meters: Collection[str]) -> Element:
-    if isinstance(incoming.said, PingRequest):
-        strangers = [(name, "unknown meter") for name in incoming.said.meters if name not in known_meters]
-        return render_result(incoming.operation, incoming.version, strangers)
+def _answer(incoming: Incoming, known_meters: Collection[str], kinds: Mapping[str, NodeKind] | None) -> Element:
+    said = incoming.said
     if incoming.operation == "GetMethods":
         names = [leaf("string", name) for name in METHODS]
         return element("GetMethodsResponse", element("GetMethodsResult", *names), xmlns=incoming.version.value)
-    return render_result(incoming.operation, incoming.version, [])
+    strangers: list[tuple[str, str]] = []
+    if isinstance(said, PingRequest):
+        strangers = [(name, "unknown meter") for name in said.meters if name not in known_meters]
+    elif isinstance(said, NodePingRequest) and kinds is not None:
+        strangers = [] if said.name in kinds or said.name in known_meters else [(said.name, "unknown object")]
+    elif not isinstance(said, Question | NodePingRequest) and kinds is not None:
+        strangers = [
+            (item.object_id or "", "no device, feeder or substation that is known")
+            for item in said
+            if isinstance(item, OutageChange) and _place(item, kinds) is None
+        ]
+    return render_result(incoming.operation, incoming.version, strangers)
 
 
 def _changed(
-    change: OutageChange, at: datetime, planned: list[dict[str, object]], confirmed: list[dict[str, object]]
+    change: OutageChange,
+    at: datetime,
+    kinds: Mapping[str, NodeKind] | None,
+    planned: list[dict[str, object]],
+    confirmed: list[dict[str, object]],
 ) -> None:
-    place = _place(change)
+    place = _place(change, kinds)
     if place is None:
         return
     kind, name = place
@@ -101,13 +144,13 @@ def _changed(
         confirmed.append({"node_kind": kind.value, "node_id": name, "at": at})
 
 
-def _place(change: OutageChange) -> tuple[NodeKind, str] | None:
-    """The smallest node that the outage system names; its device is a transformer's, as far as we can tell."""
+def _place(change: OutageChange, kinds: Mapping[str, NodeKind] | None) -> tuple[NodeKind, str] | None:
+    """The smallest node that the outage system names, of those that we know."""
     for kind, name in (
         (NodeKind.TRANSFORMER, change.device),
         (NodeKind.FEEDER, change.feeder),
         (NodeKind.SUBSTATION, change.substation),
     ):
-        if name is not None:
-            return kind, name
+        if name is not None and (kinds is None or name in kinds):
+            return kind if kinds is None else kinds[name], name
     return None

@@ -1,6 +1,7 @@
 """Steps of incidents as letters, one a step, each under a key that its next version does not share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -8,9 +9,12 @@ import polars as pl
 
 from outage.letter import Letter
 from outage.messages.cim_json import render_cim_json
+from outage.messages.feedback import answer_ping
 from outage.messages.iec61968 import Envelope, render_end_device_events
 from outage.messages.multispeak import Account, Version, render_envelope, render_od_event_notification, soap_action
+from outage.messages.multispeak_in import Incoming
 from outage.messages.notices import notices_of_outages
+from outage.messages.odin import render_odin
 from outage.messages.tables import CodeTable
 from outage.messages.xml import parse_xml
 from schemas.frames import OUTAGES, conform
@@ -43,10 +47,42 @@ def multispeak_letters(outages: pl.DataFrame, version: Version) -> Iterator[Lett
         yield Letter(key, lane, XML, operation, render_od_event_notification(notice, version))
 
 
+def odin_letters(
+    outages: pl.DataFrame, steps_of: Callable[[str], pl.DataFrame], place: tuple[Mapping[str, str], str | None]
+) -> Iterator[Letter]:
+    """DOE ODIN: a letter a step, which tells its incident whole.
+
+    Args:
+        outages: OUTAGES, the steps that are new.
+        steps_of: OUTAGES of one incident, all steps until now.
+        place: Community by node, and the utility's disclaimer.
+    """
+    rows = conform(outages, OUTAGES)
+    for at, (key, lane) in enumerate(_keys(rows, "odin")):
+        step = rows["step"][at]
+        until = steps_of(lane).filter(pl.col("step") <= step)
+        yield Letter(key, lane, XML, "", render_odin(until, *place, with_gone=True))
+
+
+def ping_letter(request: str, asked: Incoming, answers: pl.DataFrame) -> Letter:
+    """`ODEventNotification` that answers a request for power-status checks, in the version that it spoke.
+
+    Args:
+        request: Its name.
+        asked: Version and transaction.
+        answers: `PINGS`, one row a meter.
+    """
+    body = answer_ping(asked, answers)
+    key = str(uuid5(LETTER_NAMESPACE, f"ping/{request}/{sha256(body).hexdigest()}"))
+    return Letter(key, f"ping {request}", XML, soap_action(asked.version, "ODEventNotification"), body)
+
+
 def soap_dress(account: Account) -> Callable[[Letter], bytes]:
     """What makes a SOAP message of a MultiSpeak letter: the account's password is never stored with it."""
 
     def dress(letter: Letter) -> bytes:
+        if not letter.action:
+            return letter.body
         body = parse_xml(letter.body)
         version = Version(body.tag[1:].rpartition("}")[0])
         return render_envelope(body, version, account, letter.key)

@@ -94,6 +94,11 @@ def render_envelope(
     )
 
 
+def render_answer(body: Element) -> bytes:
+    """A SOAP 1.1 message that answers a request: no header, for we owe nobody a password."""
+    return render_xml(element("soap:Envelope", element("soap:Body", body), **{"xmlns:soap": SOAP}))
+
+
 def render_result(operation: str, version: Version, errors: list[tuple[str, str]]) -> Element:
     """The answer to a notification or request: empty means accepted, else one `errorObject` per refused object.
 

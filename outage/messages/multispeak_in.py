@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from outage.messages.iec61968 import parse_instant
-from outage.messages.multispeak import Version
+from outage.messages.multispeak import Account, Version
 from outage.messages.xml import Element, find, local, parse_xml, text_of
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
@@ -79,11 +79,15 @@ Said = PingRequest | NodePingRequest | tuple[OutageChange, ...] | tuple[Affected
 
 
 class Incoming(NamedTuple):
-    """A request, the version it spoke, and what it said."""
+    """A request, the version it spoke, what it said, and who says that it is."""
 
     operation: str
     version: Version
     said: Said
+    account: Account = Account("", "", "")
+    """Of the header; its text never shows the password."""
+    enveloped: bool = False
+    """It came in a SOAP envelope, and so does its answer."""
 
 
 METHODS: Final = (
@@ -99,7 +103,7 @@ METHODS: Final = (
 
 
 def parse_request(message: bytes) -> Incoming:
-    """What the outage system said, from a SOAP envelope or the bare body. Its password is not looked at, nor kept.
+    """What the outage system said, from a SOAP envelope or the bare body, and the account in its header.
 
     Raises:
         ProtocolError: Not XML, not MultiSpeak 3.0 or 4.1, an operation that we do not serve, a field that is no
@@ -113,7 +117,32 @@ def parse_request(message: bytes) -> Incoming:
     namespace, operation = request.tag[1:].rpartition("}")[0], local(request.tag)
     if namespace not in {version.value for version in Version}:
         raise ProtocolError(RejectReason.APDU_UNSUPPORTED, 0, "not MultiSpeak 3.0 or 4.1")
-    return Incoming(operation, Version(namespace), _said(operation, request))
+    return Incoming(operation, Version(namespace), _said(operation, request), _account(root), body is not None)
+
+
+def names_in(said: Said) -> list[str]:
+    """Every meter and node that was named."""
+    if isinstance(said, Question):
+        return []
+    if isinstance(said, PingRequest):
+        return list(said.meters)
+    if isinstance(said, NodePingRequest):
+        return [said.name]
+    names: list[str] = []
+    for item in said:
+        if isinstance(item, AffectedMeters):
+            names += item.meters
+        else:
+            names += [name for name in (item.device, item.feeder, item.substation) if name is not None]
+    return names
+
+
+def _account(root: Element) -> Account:
+    header = find(root, "Header")
+    shown = None if header is None else find(header, "MultiSpeakMsgHeader")
+    if shown is None:
+        return Account("", "", "")
+    return Account(shown.get("Company", ""), shown.get("UserID", ""), shown.get("Pwd", ""))
 
 
 def _said(operation: str, request: Element) -> Said:

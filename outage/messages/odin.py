@@ -19,10 +19,15 @@ VERIFIED: Final = [
     IncidentState.RESTORED.value,
     IncidentState.CLOSED.value,
 ]
+GONE: Final = [IncidentState.MERGED.value, IncidentState.CANCELLED.value]
 
 
 def render_odin(
-    outages: pl.DataFrame, communities: Mapping[str, str] | None = None, disclaimer: str | None = None
+    outages: pl.DataFrame,
+    communities: Mapping[str, str] | None = None,
+    disclaimer: str | None = None,
+    *,
+    with_gone: bool = False,
 ) -> bytes:
     """One `Outage` per incident that is neither merged nor cancelled, by start and id.
 
@@ -30,9 +35,11 @@ def render_odin(
         outages: OUTAGES, all steps.
         communities: FIPS code of the community by node; where a node has none it is left out.
         disclaimer: The utility's words.
+        with_gone: Merged and cancelled incidents too, as over with no meter affected: for who heard of them before.
     """
     places = {} if communities is None else communities
-    incidents = _states(outages).rows(named=True)
+    states = _states(outages)
+    incidents = (states if with_gone else states.filter(~pl.col("state").is_in(GONE))).rows(named=True)
     return render_xml(
         element(
             "Outages", *(_outage(row, places.get(row["node_id"]), disclaimer) for row in incidents), xmlns=NAMESPACE
@@ -53,19 +60,20 @@ def _states(outages: pl.DataFrame) -> pl.DataFrame:
             meters_back=pl.col("meters_out").filter(block).sum(),
             customers_back=pl.col("customers_out").filter(block).sum(),
         )
-        .filter(~pl.col("state").is_in([IncidentState.MERGED.value, IncidentState.CANCELLED.value]))
         .sort("started_at", "incident_id")
     )
 
 
 def _outage(row: dict[str, Any], community: str | None, disclaimer: str | None) -> Element:
+    gone = row["state"] in GONE
     over = row["state"] in (IncidentState.RESTORED, IncidentState.CLOSED)
-    period = [leaf("start", row["started_at"]), leaf("end", row["restored_at"] if over else None)]
+    end = row["restored_at"] if over else row["updated_at"] if gone else None
+    period = [leaf("start", row["started_at"]), leaf("end", end)]
     return element(
         "Outage",
         leaf("mRID", row["incident_id"]),
         leaf("communityDescriptor", community),
-        leaf("metersAffected", max(0, row["original_meters"] - row["meters_back"])),
+        leaf("metersAffected", 0 if gone else max(0, row["original_meters"] - row["meters_back"])),
         leaf("originalMetersAffected", row["original_meters"]),
         leaf("originalCustomersServed", row["original_customers"]),
         leaf("customersRestored", row["customers_back"]),

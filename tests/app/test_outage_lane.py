@@ -226,7 +226,7 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
         def append(self, table: str, rows: pl.DataFrame, token: str) -> None:
             stored[table] = rows
 
-    store = StoreWork(Store())
+    store = StoreWork(Store(), FakePublisher([]), FLEET.meters)
     messages = pl.DataFrame({"topic": OUTAGES_TOPIC, "value": world.publisher.said})
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)

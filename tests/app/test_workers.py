@@ -79,11 +79,11 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
     assert first is store.engine
 
 
-def test_events_and_rejects_are_stored_once_however_often_they_come(filled):
+def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simulated):
     store, publisher, _ = filled
     events = publisher.rows(workers.EVENTS_TOPIC, EVENTS)
     values = to_messages(events, events["meter_id"]).with_columns(topic=pl.lit(workers.EVENTS_TOPIC))
-    work = workers.StoreWork(store)
+    work = workers.StoreWork(store, MemoryPublisher(), simulated.meters)
     rows = work.prepare(values)
     assert rows["events"].height == events.height
     assert rows["rejects"].equals(REJECTS.empty())

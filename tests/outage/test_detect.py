@@ -125,6 +125,21 @@ def test_a_street_that_stays_dark_when_its_feeder_returns_is_nested() -> None:
     assert inner["restored_at"] - outer["restored_at"] == timedelta(minutes=90)
 
 
+def test_a_meter_of_a_nested_street_that_says_a_moment_earlier_that_it_is_back_is_no_life_against_it() -> None:
+    """Its last gasp was lost, its power-up is the first of the street: it came back with it."""
+    whole, left = below(METERS, "F0"), below(METERS, "T011")
+    back = [name for name in whole if name not in left]
+    heard = [name for name in whole if name != left[0]]
+    events = log(
+        told(heard, "power_down", T0),
+        told(back, "power_up", T0 + 60 * MINUTE),
+        told(left[:1], "power_up", T0 + 150 * MINUTE - timedelta(seconds=1)),
+        told(left[1:], "power_up", T0 + 150 * MINUTE),
+    )
+    state = last_steps(run(events, alive(METERS, whole, T0 + 10 * MINUTE)).outages)
+    assert sorted(state["node_id"].to_list()) == ["F0", "T011"]
+
+
 def test_the_first_breath_of_one_meter_closes_no_node() -> None:
     dark = below(METERS, "T000")
     events = log(told(dark, "power_down", T0), told(dark[:1], "first_breath", T0 + 30 * MINUTE))

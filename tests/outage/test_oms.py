@@ -32,7 +32,8 @@ from outage.messages.feedback import answer_ping, answer_request, feedback_of
 from outage.messages.letters import iec61968_letters, json_letters, multispeak_letters, soap_dress
 from outage.messages.multispeak import Account, Version
 from outage.messages.multispeak_in import parse_request
-from outage.oms import OmsClient, OmsListener, OmsParams, Outbox
+from outage.oms import OmsClient, OmsListener, OmsParams, Reply
+from outage.oms_outbox import Outbox
 from outage.params import DetectParams
 from schemas.errors import ContractError
 
@@ -126,7 +127,7 @@ def test_a_letter_sent_twice_counts_once(outbox: Outbox, double: OmsDouble, tmp_
 
 def test_letters_survive_a_kill(tmp_path: Path) -> None:
     script = (
-        "import os, pathlib, sys; from outage.oms import Outbox; from outage.letter import Letter\n"
+        "import os, pathlib, sys; from outage.oms_outbox import Outbox; from outage.letter import Letter\n"
         "box = Outbox(pathlib.Path(sys.argv[1])); box.put([Letter(f'k{n}', 'i', 'x', '', b'b') for n in range(50)])\n"
         "os.kill(os.getpid(), 9)"
     )
@@ -200,7 +201,7 @@ def test_outages_never_cross_a_network_in_clear() -> None:
     with pytest.raises(ContractError, match="not an http"):
         OmsClient(OmsParams(url="ftp://oms.example/"))
     with pytest.raises(ContractError, match="certificate"):
-        OmsListener("0.0.0.0", 0, lambda body: body)
+        OmsListener("0.0.0.0", 0, lambda _, body: Reply(200, body))
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -270,10 +271,10 @@ def test_iec_letters_are_valid(xsd: Path, outbox: Outbox) -> None:
 def test_the_outage_system_pings_and_gets_its_answer(outbox: Outbox) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def answer(body: bytes) -> bytes:
+    def answer(path: str, body: bytes) -> Reply:
         incoming = parse_request(body)
         asked.append(feedback_of(incoming, T0).ping)
-        return answer_request(incoming, {"M1"})
+        return Reply(200, answer_request(incoming, {"M1"}))
 
     listener = OmsListener("127.0.0.1", 0, answer)
     request = Request(f"http://127.0.0.1:{listener.port}/", PING, {"Content-Type": "text/xml"}, method="POST")
@@ -290,7 +291,7 @@ def test_the_outage_system_pings_and_gets_its_answer(outbox: Outbox) -> None:
 
 
 def test_a_broken_request_is_answered_and_the_listener_goes_on() -> None:
-    listener = OmsListener("127.0.0.1", 0, lambda body: answer_request(parse_request(body), set()))
+    listener = OmsListener("127.0.0.1", 0, lambda _, body: Reply(200, answer_request(parse_request(body), set())))
     url = f"http://127.0.0.1:{listener.port}/"
     for body, status in ((b"<a>", 400), (PING, 200), (b"", 400)):
         assert post(url, body) == status

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from ingest.kafka.topics import TopicContract, packaged_topics, plan_topics
+from outage.notes import NOTES
+from outage.notices import WARNINGS
 from schemas import errors, frames
 
 FOLDER = Path(errors.__file__).with_name("kafka")
@@ -16,6 +18,8 @@ FRAMES = {
     "dirty-days.v1": frames.DIRTY_DAYS,
     "rejects.v1": frames.REJECTS,
     "meters.v1": frames.METERS,
+    "outage-notes.v1": NOTES,
+    "outage-notices.v1": WARNINGS,
 }
 
 

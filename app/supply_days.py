@@ -1,0 +1,78 @@
+"""Which local days must be judged again because somebody's supply was found to have been off."""
+
+from typing import Final
+
+import polars as pl
+
+from ingest.derived import bucket_of
+from outage.belief import DOWN, UP
+from schemas.codes import NodeKind
+from schemas.frames import DIRTY_DAYS
+
+_COLUMN: Final = {
+    NodeKind.METER: "meter_id",
+    NodeKind.SERVICE_POINT: "service_point_id",
+    NodeKind.TRANSFORMER: "transformer_id",
+    NodeKind.LATERAL: "lateral_id",
+    NodeKind.FEEDER: "feeder_id",
+    NodeKind.SUBSTATION: "substation_id",
+}
+_UTC: Final = "UTC"
+
+
+class SupplyDays:
+    """Days by bucket of meters, out of outages and power events.
+
+    Args:
+        meters: METERS: who hangs below a node, and in which zone. A meter without a zone lives in UTC.
+    """
+
+    def __init__(self, meters: pl.DataFrame) -> None:
+        known = meters.select(*_COLUMN.values(), zone=pl.col("timezone").fill_null(_UTC))
+        self._places = known.with_columns(bucket=bucket_of(known["meter_id"]))
+
+    def of(self, outages: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+        """DIRTY_DAYS: every local day that touches an incident, as far as it is known, or an own word of a meter.
+
+        An incident that turned out to be none, or another's, is told like one that is: zeros that were taken for true
+        must be judged again too.
+
+        Args:
+            outages: OUTAGES: steps that are new or have changed.
+            events: EVENTS.
+        """
+        incidents = outages.group_by("node_kind", "node_id").agg(
+            begin=pl.col("started_at").min(), end=pl.coalesce("restored_at", "updated_at").max()
+        )
+        own = events.filter(pl.col("event").is_in([*DOWN, *UP])).select(
+            "meter_id", begin="occurred_at", end="occurred_at"
+        )
+        below = [
+            self._spans(
+                incidents.filter(pl.col("node_kind") == kind).select("begin", "end", pl.col("node_id").alias(c)), c
+            )
+            for kind, c in _COLUMN.items()
+        ]
+        spans = pl.concat([*below, self._spans(own, "meter_id")]).unique()
+        days = [
+            part.select("bucket", day=_local_days(str(zone)))
+            for (zone,), part in spans.partition_by("zone", as_dict=True).items()
+        ]
+        return (
+            pl.concat([DIRTY_DAYS.empty(), *(rows.explode("day") for rows in days)])
+            .unique()
+            .sort("bucket", "day")
+            .select(list(DIRTY_DAYS.schema))
+        )
+
+    def _spans(self, named: pl.DataFrame, column: str) -> pl.DataFrame:
+        """`bucket`, `zone`, `begin`, `end` of the meters that the rows name by that column of METERS."""
+        mine = self._places.filter(pl.col(column).is_in(named[column].unique().implode()))
+        return named.join(mine.select(column, "bucket", "zone").unique(), on=column).select(
+            "bucket", "zone", "begin", pl.max_horizontal("begin", "end").alias("end")
+        )
+
+
+def _local_days(zone: str) -> pl.Expr:
+    first, last = (pl.col(name).dt.convert_time_zone(zone).dt.date() for name in ("begin", "end"))
+    return pl.date_ranges(first, last)
