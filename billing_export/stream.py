@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 import msgspec
 import polars as pl
 
-from billing_export.delivery import Delivered, settle
+from billing_export.delivery.folder import Delivered, settle
 from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
 from billing_export.identity import RESTING, batch_id_of, resting_on
 from billing_export.located import NOTHING_JUDGED, metered, streams_in

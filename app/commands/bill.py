@@ -18,7 +18,7 @@ from app.inputs import load_meters, load_types
 from app.options import CalendarFile, Json, Out
 from app.summary import counts, progress, say, timed
 from billing_export.batches import acknowledge, advance, read_acknowledgement, resubmit, silent
-from billing_export.delivery import deliver
+from billing_export.delivery.folder import deliver
 from billing_export.determinants import compute_determinants
 from billing_export.export import formats_of
 from billing_export.pieces import ExportInputs, ExportParams

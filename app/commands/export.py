@@ -11,7 +11,7 @@ from app.files import parse_day, parse_instant, read_frame, read_text
 from app.inputs import load_meters, load_types
 from app.options import CalendarFile, Json, Out
 from app.summary import progress, say, timed
-from billing_export.delivery import deliver
+from billing_export.delivery.folder import deliver
 from billing_export.export import export as run_export
 from billing_export.export import formats_of
 from billing_export.pieces import ExportInputs, ExportParams

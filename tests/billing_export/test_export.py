@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from billing_rows import JUDGED, TARIFFS, build_finals, build_meters
 
-from billing_export import delivery
-from billing_export.delivery import deliver
+from billing_export.delivery import folder as delivery
+from billing_export.delivery.folder import deliver
 from billing_export.export import Export, export, parts_of
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.stream import export_parts, parquet_parts
