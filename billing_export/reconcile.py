@@ -4,16 +4,17 @@ Every comparison that was made is a row; a difference of 0 is a proof, anything 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import polars as pl
 
 from billing_export.check import check_manifest
 from billing_export.formats.espi_import import import_espi
-from billing_export.formats.nem12_import import import_nem12
+from billing_export.formats.nem12_import import Imported, import_nem12
 from billing_export.ledger import KEY, balance
 from billing_export.stretches import RESOLUTION
+from schemas.codes import Uom
 from schemas.frames import DETERMINANTS, conform
 from schemas.quantity import primary_milli
 
@@ -182,16 +183,42 @@ def reconcile_files(manifest: bytes, files: Mapping[str, bytes]) -> pl.DataFrame
 def _sums(
     name: str, form: str, data: bytes, totals: dict[str, int]
 ) -> list[tuple[str, int | None, int | None, str | None]]:
-    readers = {"nem12": import_nem12, "espi": import_espi}
-    if form not in readers:
+    if form not in _READERS:
         return []
-    imported = readers[form](data, "reconcile")
-    if imported.refused and totals:
-        return [(name, None, None, "unreadable")]
-    by_channel = imported.finals.group_by(pl.col("channel").cast(pl.String)).agg(pl.col("value_milli").sum())
-    found = dict(by_channel.rows())
+    found = _READERS[form](name, data)
+    if found is None:
+        return [(name, None, None, "unreadable")] if totals else []
     channels = sorted({*totals, *found})
     return [(f"{name} {channel}", totals.get(channel, 0), found.get(channel, 0), None) for channel in channels]
+
+
+def _imported(importer: Callable[[bytes, str], Imported]) -> Callable[[str, bytes], dict[str, int] | None]:
+    def sums(_name: str, data: bytes) -> dict[str, int] | None:
+        imported = importer(data, "reconcile")
+        if imported.refused:
+            return None
+        by_channel = imported.finals.group_by(pl.col("channel").cast(pl.String)).agg(pl.col("value_milli").sum())
+        return dict(by_channel.rows())
+
+    return sums
+
+
+def _determinants(name: str, data: bytes) -> dict[str, int] | None:
+    try:
+        lines = pl.read_parquet(data) if name.endswith(".parquet") else pl.read_csv(data, infer_schema_length=None)
+        quantities = lines.filter(pl.col("uom").cast(pl.String) != Uom.ONE.value)
+        value = (pl.col("value_milli") * pl.col("sign")).sum().cast(pl.Int64)
+        return dict(quantities.group_by(pl.col("determinant").cast(pl.String)).agg(value).rows())
+    except (pl.exceptions.PolarsError, OSError):
+        return None  # told as `unreadable`
+
+
+_READERS: Final[dict[str, Callable[[str, bytes], dict[str, int] | None]]] = {
+    "nem12": _imported(import_nem12),
+    "espi": _imported(import_espi),
+    "determinants": _determinants,
+}
+"""Sums in a file, by what its control totals name; null where it cannot be read."""
 
 
 def _registers(meters: pl.DataFrame) -> pl.DataFrame:

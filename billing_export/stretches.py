@@ -95,12 +95,19 @@ def _reason() -> pl.Expr:
         .then(pl.lit("missing"))
         .when(difference.is_null())
         .then(pl.lit("register_wrap"))
-        .when(difference.abs() <= pl.col("resolution_milli"))
+        .when(_untold(difference.abs(), pl.col("resolution_milli")))
         .then(pl.lit(RESOLUTION))
     )
     for name in _WHY:
         why = why.when(pl.col(name) > 0).then(pl.lit(name))
     return why.otherwise(pl.lit("sum_check"))
+
+
+def _untold(size: pl.Expr, resolution: pl.Expr) -> pl.Expr:
+    """Whether a register cannot tell: below its last place, which an anchored estimate may reach. A register of 1 mWh
+    tells everything."""
+    treated = pl.sum_horizontal(_WHY) > 0
+    return (size < resolution) | (treated & (resolution > 1) & (size == resolution))
 
 
 def _running(finals: pl.DataFrame) -> pl.DataFrame:
