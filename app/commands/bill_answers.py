@@ -1,8 +1,9 @@
-"""`ami bill deliver|acknowledge`: folders to the receiver, and his answers back."""
+"""`ami bill deliver|acknowledge|cancel`: folders to the receiver, his answers back, and what is taken back."""
 
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import polars as pl
 import typer
 
@@ -15,6 +16,7 @@ from app.summary import progress, say
 from billing_export.answers import Delivery, Matched, match_answer, read_answer
 from billing_export.batches import acknowledge, read_acknowledgement
 from billing_export.export import MANIFEST
+from billing_export.formats.cancel import CANCEL
 from billing_export.reentry import Books
 from schemas.errors import ContractError
 from schemas.frames import METERS
@@ -25,7 +27,12 @@ At = Annotated[str | None, typer.Option("--at", metavar="T", help="Time of the s
 
 def register(bill: typer.Typer) -> None:
     """Add the verbs."""
+    _register_deliver(bill)
+    _register_acknowledge(bill)
+    _register_cancel(bill)
 
+
+def _register_deliver(bill: typer.Typer) -> None:
     @bill.command("deliver")
     def deliver(
         ledger: LedgerFolder,
@@ -40,6 +47,8 @@ def register(bill: typer.Typer) -> None:
             carried = deliver_written(outlet, instant_or_now(at))
         say({"batches": {name: list(done.written) for name, done in carried.items()}}, as_json=json)
 
+
+def _register_acknowledge(bill: typer.Typer) -> None:
     @bill.command("acknowledge")
     def answer(
         file: Annotated[Path, typer.Argument(metavar="ANSWER", help="CSV of ours, CONTRL, APERAK or X12 997.")],
@@ -73,6 +82,38 @@ def register(bill: typer.Typer) -> None:
         say({"batch": batch, "state": state, "refused": refused, "findings": told}, as_json=json)
         if findings:
             raise typer.Exit(1)
+
+
+def _register_cancel(bill: typer.Typer) -> None:
+    @bill.command("cancel")
+    def cancel(
+        delivery: Annotated[Path, typer.Argument(metavar="DIR", help="Delivered folder.")],
+        out: Out,
+        points: Annotated[
+            list[str] | None, typer.Option("--point", metavar="P", help="Only of this location; may repeat.")
+        ] = None,
+        at: At = None,
+        json: Json = False,
+    ) -> None:
+        """Write cancellations of delivered MSCONS and 867 files: they go first, the next run's files follow."""
+        listed = _manifest_files(delivery)
+        wanted = {name: form for name, form in listed.items() if form in CANCEL}
+        if not wanted:
+            raise ContractError(f"{delivery}: no MSCONS or 867 file in its manifest: others correct by sending again")
+        moment = instant_or_now(at)
+        made = {
+            f"cancel_{name}": CANCEL[form](read_bytes(delivery / name), points, moment) for name, form in wanted.items()
+        }
+        write_outputs(out, made)
+        say({"files": {name: len(content) for name, content in made.items()}}, as_json=json)
+
+
+def _manifest_files(delivery: Path) -> dict[str, str]:
+    try:
+        files = msgspec.json.decode(read_bytes(delivery / MANIFEST))["files"]
+        return {str(file["name"]): str(file["format"]) for file in files}
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ContractError(f"{delivery / MANIFEST}: no manifest: {type(error).__name__}") from error
 
 
 def _matched(

@@ -113,6 +113,7 @@ def _aperak(message: list[Segment]) -> Iterator[Verdict]:
     ahead = [one.value(0, 1) for one in message[: errors[0] if errors else None] if one.tag == "RFF"]
     if not errors:
         yield from (Verdict(reference, accepted, "") for reference in ahead[:1])
+        return
     for place, following in zip(errors, [*errors[1:], len(message)], strict=True):
         group = message[place:following]
         texts = [
