@@ -6,9 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from app.commands.export import load_tariffs
 from app.files import parse_instant, read_frame, write_outputs
-from app.inputs import load_meters, load_types
+from app.inputs import load_meters, load_tariffs, load_types
 from billing_export.pieces import ExportInputs
 from billing_export.reentry import Books
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, READS, Frame

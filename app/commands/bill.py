@@ -10,16 +10,16 @@ import typer
 
 from app.billing import Outlet, bill_into, load_target
 from app.calendar import load_calendar
-from app.commands import bill_answers, bill_trace
-from app.files import parse_day, read_text
+from app.commands import bill_answers, bill_trace, bill_window
+from app.commands.bill_cycles import billed_cycles, load_cycles
+from app.files import digest_of, parse_day
 from app.ledger import instant_or_now, load_books, load_inputs
 from app.options import CalendarFile, Json, Out
 from app.summary import counts, progress, say, timed
 from billing_export.batches import silent
 from billing_export.export import formats_of
 from billing_export.pieces import ExportParams
-from billing_export.plan import Cycle, plan
-from schemas.errors import ContractError
+from billing_export.plan import plan
 
 Finals = Annotated[Path, typer.Argument(metavar="FINALS.parquet")]
 Meters = Annotated[Path, typer.Option("--meters", metavar="F", help="METERS.csv.")]
@@ -31,12 +31,6 @@ LedgerFolder = Annotated[Path, typer.Option("--ledger", metavar="DIR", help="Fol
 At = Annotated[str | None, typer.Option("--at", metavar="T", help="Time of the step; default: now.")]
 
 
-class Cycles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A CYCLES.toml: `[[cycle]]` with `name`, `first_day`, `alignment_days`, `window_days`."""
-
-    cycle: tuple[Cycle, ...]
-
-
 def register(ami: typer.Typer) -> None:
     """Add the verbs."""
     bill = typer.Typer(help="Billing windows: what is due, runs against the ledger, deliveries, answers, traces.")
@@ -44,6 +38,7 @@ def register(ami: typer.Typer) -> None:
     _register_plan(bill)
     _register_run(bill)
     _register_status(bill)
+    bill_window.register(bill)
     bill_answers.register(bill)
     bill_trace.register(bill)
 
@@ -73,6 +68,7 @@ def _register_run(bill: typer.Typer) -> None:
         out: Out,
         formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="Beside determinants.")] = None,
         tariffs: Tariffs = None,
+        rules: Annotated[Path | None, typer.Option("--rules", metavar="F", help="RULES.toml of the finals.")] = None,
         reads: Reads = None,
         calendar: CalendarFile = None,
         cycle: Annotated[str, typer.Option("--cycle", metavar="C", help="As `bill plan` names it.")] = "",
@@ -97,6 +93,7 @@ def _register_run(bill: typer.Typer) -> None:
         formats_of(params)
         outlet = Outlet(ledger, out, load_target(target))
         inputs = load_inputs(finals, meters, tariffs, reads)
+        params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=inputs.tariffs.labels())
         with progress(f"billing {inputs.finals.height} intervals"):
             summary, seconds = timed(lambda: bill_into(outlet, inputs, params, instant_or_now(at)))
         say(summary | {"seconds": seconds}, as_json=json)
@@ -118,24 +115,6 @@ def _register_status(bill: typer.Typer) -> None:
         say({"batches": states, "states": counts(last, "state"), "silent": quiet}, as_json=json)
         if quiet:
             raise typer.Exit(1)
-
-
-def billed_cycles(batches: pl.DataFrame) -> frozenset[str]:
-    """Periods of cycles whose batch is on its way or further: a step past `written`."""
-    done = batches.filter(~pl.col("state").is_in(["planned", "written"]))["cycle"].drop_nulls()
-    return frozenset(done.to_list())
-
-
-def load_cycles(file: Path) -> tuple[Cycle, ...]:
-    """The cycles of a CYCLES.toml.
-
-    Raises:
-        ContractError: Not such a file; names it.
-    """
-    try:
-        return msgspec.toml.decode(read_text(file), type=Cycles).cycle
-    except msgspec.MsgspecError as error:
-        raise ContractError(f"{file}: {error}") from error
 
 
 def _rows(rows: pl.DataFrame, key: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import typer
 
-from app.commands.export import load_tariffs
 from app.commands.trace import DEFAULT_STORE, bytes_told, explain_messages, keyring_beside, store_folder
 from app.files import parse_instant, read_bytes
+from app.inputs import load_tariffs
 from app.options import Json, KeysFile, StoreFolder
 from app.summary import counts, say
 from billing_export.determinants import compute_determinants

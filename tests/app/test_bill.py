@@ -182,3 +182,28 @@ def test_reconciliation_tells_a_milli_watt_hour(tmp_path: Path, meters: str, cap
     assert list(found["reasons"]) == (["register sum_check", "stretch sum_check"] if code else [])
     rows = pl.read_parquet(tmp_path / "reconciled" / "reconciliation.parquet")
     assert rows.height == sum(found["compared"].values()) + code
+
+
+def test_the_scheduled_job_bills_what_is_due_from_the_store_and_delivers_it_once(tmp_path: Path, capsys):
+    pytest.importorskip("chdb", reason="the extra embedded is not installed")
+    demo = tmp_path / "demo"
+    assert main(["demo", "--meters", "10", "--days", "3", "--out", str(demo), "--json"]) == 0
+    capsys.readouterr()
+    (tmp_path / "ami.toml").write_text(f'[embedded]\npath = "{demo / "store"}"\n')
+    # The period from 3 February to 3 March holds the first of the demo's days alone: the rest of it is missing.
+    (tmp_path / "cycles.toml").write_text('[[cycle]]\nname = "m"\nfirst_day = 3\n')
+    (tmp_path / "target.toml").write_text(f'[target]\nkind = "folder"\nfolder = "{tmp_path / "inbox"}"\n')
+    job = [
+        "bill", "window", "--config", str(tmp_path / "ami.toml"), "--cycles", str(tmp_path / "cycles.toml"), "--ledger",
+        str(tmp_path / "ledger"), "--out", str(tmp_path / "out"), "--tariffs", str(demo / "tariffs.toml"), "--target",
+        str(tmp_path / "target.toml"), "--at", "2026-03-06", "--json",
+    ]  # fmt: skip
+    assert main([*job, "--today", "2026-03-04"]) == 0
+    assert said(capsys)["billed"]["m/2026-01-03"]["batch"] is None  # nothing was judged then
+    assert main([*job, "--today", "2026-03-06"]) == 0
+    first = said(capsys)["billed"]["m/2026-02-03"]
+    assert first["held"] and first["lines"]["new"] > 0  # registers alone: no stream is whole
+    manifest = json.loads((tmp_path / "inbox" / first["batch"] / "manifest.json").read_text())
+    assert dict(manifest["calendar_versions"])["home"] == "1"
+    assert main([*job, "--today", "2026-03-06"]) == 0
+    assert "m/2026-02-03" not in said(capsys)["billed"]
