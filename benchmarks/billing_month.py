@@ -8,15 +8,12 @@ Exit 1 where a difference is left that neither the register's resolution nor a v
 """
 
 import argparse
-import contextlib
-import io
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from app.cli import main
 
 FAULTS = """
 start = 2026-03-01
@@ -38,10 +35,9 @@ EXPECTED = {"register_resolution", "suspect"}
 
 def ami(*arguments: object) -> tuple[int, dict[str, Any]]:
     """A verb's exit code and summary."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        code = main([str(argument) for argument in (*arguments, "--json")])
-    return code, json.loads(said.getvalue() or "{}")
+    command = [sys.executable, "-m", "app.cli", *(str(argument) for argument in arguments), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    return done.returncode, json.loads(done.stdout or "{}")
 
 
 def month(folder: Path, meters: int, seed: int) -> int:
@@ -57,8 +53,9 @@ def month(folder: Path, meters: int, seed: int) -> int:
     print(f"decode     {read[1]['decoded']} decoded, {read[1]['rejected']} rejected, {read[1]['duplicates']} copies")
     reads = ("--reads", raw / "reads.parquet")
     ami("outages", raw / "events.parquet", *registry, *reads, "--out", out)
-    judged = ami("vee", raw / "intervals.parquet", *reads, "--outages", out / "outages.parquet", *registry, "--from",
-                 "2026-02-28T23:00:00Z", "--to", "2026-03-31T22:00:00Z", "--judged-at", "2026-04-02", "--out", fin)  # fmt: skip
+    span = ("--from", "2026-02-28T23:00:00Z", "--to", "2026-03-31T22:00:00Z", "--judged-at", "2026-04-02")
+    judged = ami("vee", raw / "intervals.parquet", *reads, "--outages", out / "outages.parquet", *registry, *span,
+                 "--out", fin)  # fmt: skip
     print(f"vee        {judged[1]['quality']}")
     period = (*registry, "--tariffs", sim / "tariffs.toml", *reads, "--from", "2026-03-01", "--to", "2026-04-01")
     finals, ledger = fin / "finals.parquet", ("--ledger", folder / "ledger")

@@ -185,7 +185,7 @@ def test_an_export_in_parts_that_fails_leaves_the_delivery_before_it_whole(
 
     monkeypatch.setattr(delivery.os, "fsync", fails)
 
-    def changed() -> Iterator[ExportInputs]:
+    def changed(*, resting: bool = False) -> Iterator[ExportInputs]:
         return (part._replace(finals=part.finals.with_columns(value_milli=pl.lit(1, pl.Int64))) for part in parts())
 
     with pytest.raises(TransientError):
