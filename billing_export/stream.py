@@ -73,10 +73,11 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
-    added = with_virtual(scan.filter(pl.col("meter_id").is_in(terms)).collect(), rest.tariffs.virtual)
+    summands = scan.filter(pl.col("meter_id").is_in(terms)) if terms else scan.limit(0)
+    added = with_virtual(summands.collect(), rest.tariffs.virtual)
     virtual = added.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
-    real = scan.group_by("meter_id").agg(pl.col("service_point_id").max()).collect(engine="streaming")
-    known = pl.concat([real, metered(streams_in(virtual))])
+    places = _places(scan)
+    known = pl.concat([places.select("meter_id", "service_point_id"), metered(streams_in(virtual))])
     plain = rest._replace(tariffs=msgspec.structs.replace(rest.tariffs, virtual=()))
 
     unread = [
@@ -89,7 +90,8 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     def parts(*, resting: bool = False) -> Iterator[ExportInputs]:
         for names in meter_groups(known, rest.meters, size):
             chosen = pl.col("meter_id").is_in(names.implode())
-            finals_of = conform((narrow if resting else scan).filter(chosen).collect(), FINALS)
+            rows = _rows_of(narrow if resting else scan, names, places)
+            finals_of = conform(rows.collect(), FINALS)
             summed = conform(virtual.filter(chosen), FINALS)
             yield plain._replace(
                 finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
@@ -98,6 +100,27 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
             )
 
     return parts
+
+
+def _places(scan: pl.LazyFrame) -> pl.DataFrame:
+    """`meter_id`, `service_point_id`, and where its rows stand in the file: `first`, `after`, `rows`."""
+    place = pl.col("place")
+    return (
+        scan.select("meter_id", "service_point_id")
+        .with_row_index("place")
+        .group_by("meter_id")
+        .agg(pl.col("service_point_id").max(), first=place.min(), after=place.max() + 1, rows=pl.len())
+        .collect(engine="streaming")
+    )
+
+
+def _rows_of(scan: pl.LazyFrame, names: pl.Series, places: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of those meters: a slice of the file where they stand together, else what a filter finds."""
+    own = places.filter(pl.col("meter_id").is_in(names.implode()))
+    count, first, after = own.select(pl.col("rows").sum(), pl.col("first").min(), pl.col("after").max()).row(0)
+    if own.height and after - first == count:
+        return scan.slice(first, count)  # no name is compared and no row copied
+    return scan.filter(pl.col("meter_id").is_in(names.implode()))
 
 
 def parquet_rows(finals: Path) -> int:
