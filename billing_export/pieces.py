@@ -66,6 +66,7 @@ class ExportParams(msgspec.Struct, frozen=True):
         missing_limit: As in `DeterminantParams`.
         estimated_limit_permille: As in `DeterminantParams`.
         cycle: Billing cycle; part of the batch id.
+        resent: A period that was sent before goes out again: formats that tell so (CMEP) say it.
         rule_set: Version of the rules of validation, for the manifest (finals name their runs, not their rules).
         calendars: Tariff and version of every calendar in force, for the manifest.
     """
@@ -80,6 +81,7 @@ class ExportParams(msgspec.Struct, frozen=True):
     missing_limit: int = 0
     estimated_limit_permille: int = 1000
     cycle: str = ""
+    resent: bool = False
     rule_set: str | None = None
     calendars: tuple[tuple[str, str], ...] = ()
 

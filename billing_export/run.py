@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import msgspec
 import polars as pl
 
 from billing_export.determinants import compute_determinants
@@ -73,10 +74,19 @@ def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datet
     form = FORMATS[_LINES]
     section = Section(form, created_at([checked], form, params), tally, ())
     own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
-    others = [render_format(checked, other, (batch_id, params)) for other in formats_of(params) if other.name != _LINES]
+    again = msgspec.structs.replace(params, resent=_sent_before(books, params))
+    others = [render_format(checked, other, (batch_id, again)) for other in formats_of(params) if other.name != _LINES]
     export = assembled(batch_id, params, [own, *others], run_ids([checked]))
     steps = _steps(export, batch_id, params, at)
     return BillRun(export, lines, steps, computed.findings, posting.unchanged, entry.again)
+
+
+def _sent_before(books: Books, params: ExportParams) -> bool:
+    """Whether the receiver had a batch of this cycle and period already."""
+    start, end = (day_bounds(day, "UTC")[0] for day in (params.date_from, params.date_to))
+    same = (pl.col("consumer") == params.receiver) & (pl.col("cycle") == params.cycle)
+    period = (pl.col("period_start") == start) & (pl.col("period_end") == end)
+    return not books.batches.filter(same & period & (pl.col("state") == "delivered")).is_empty()
 
 
 def _numbered(entry: Reentry, asked: DeterminantParams) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -77,6 +77,12 @@ def _register_run(bill: typer.Typer) -> None:
         target: Annotated[
             Path | None, typer.Option("--target", metavar="F", help="TARGET.toml; default: --out is the receiver's.")
         ] = None,
+        missing_limit: Annotated[
+            int, typer.Option("--missing-limit", min=0, help="Missing intervals above which a stream is held.")
+        ] = 0,
+        estimated_limit: Annotated[
+            int, typer.Option("--estimated-limit", min=0, max=1000, help="Estimated share, permille, above: held.")
+        ] = 1000,
         at: At = None,
         json: Json = False,
     ) -> None:
@@ -88,6 +94,8 @@ def _register_run(bill: typer.Typer) -> None:
             sender=sender,
             receiver=receiver,
             cycle=cycle,
+            missing_limit=missing_limit,
+            estimated_limit_permille=estimated_limit,
             holidays=frozenset(load_calendar(calendar).holidays),
         )
         formats_of(params)
