@@ -111,7 +111,8 @@ def _record(heading: Heading, suffix: str, length: pl.Expr) -> pl.Expr:
     created = pl.lit(heading.created.strftime("%Y%m%d%H%M"))
     return pl.concat_str(
         pl.lit(f"MEPMD01,{VERSION},{params.sender},,{params.receiver}"), customer, created, name,
-        pl.lit(f"{purpose(params)},E"), unit, pl.lit("1.0"), length, pl.col("count").cast(pl.String), "triplets", separator=",",
+        pl.lit(f"{purpose(params)},E"), unit, pl.lit("1.0"), length, pl.col("count").cast(pl.String), "triplets",
+        separator=",",
     )  # fmt: skip
 
 
