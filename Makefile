@@ -44,9 +44,9 @@ bench: setup
 # Pins are renewed with: uv pip compile (any resolver that writes hashes); no index address is written.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra embedded pyproject.toml -o requirements.lock
+	  --extra embedded --extra sftp pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra embedded --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --extra embedded --extra sftp --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo-out

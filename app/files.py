@@ -1,5 +1,6 @@
 """Files at the edge: inputs read and checked whole before any work, outputs put in place together or not at all."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -50,6 +51,11 @@ def read_frame(path: Path, frame: Frame) -> pl.DataFrame:
         return conform(rows, frame)
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from error
+
+
+def digest_of(path: Path | None) -> str | None:
+    """SHA-256 of a file in hex, by which its version is named; null where none is given."""
+    return None if path is None else hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def parse_instant(text: str, name: str) -> datetime:

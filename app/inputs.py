@@ -10,6 +10,7 @@ from app.config import Keys
 from app.files import read_bytes, read_text
 from app.kek import load_book, load_kek
 from app.registry import parse_meters
+from billing_export.tariffs import TariffBook, parse_tariffs
 from ingest import meter_types, sources
 from ingest.keyring import Keyring
 from ingest.meter_types import MeterTypes
@@ -118,3 +119,13 @@ def _load_frames(file: Path) -> pl.DataFrame:
 def _named(file: Path, error: ContractError) -> str:
     text = str(error)
     return text if text.startswith(str(file)) else f"{file}: {text}"
+
+
+def load_tariffs(file: Path | None) -> TariffBook:
+    """The tariffs of a TARIFFS.toml; none without one."""
+    if file is None:
+        return TariffBook()
+    try:
+        return parse_tariffs(read_text(file))
+    except ContractError as error:
+        raise ContractError(f"{file}: {error}") from error

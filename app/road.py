@@ -19,7 +19,7 @@ from app.inputs import with_profiles
 from app.picture import busiest_day, draw_day
 from app.scores import energy_error, score_outages
 from app.summary import counts, progress
-from billing_export.delivery import deliver
+from billing_export.delivery.folder import deliver
 from billing_export.export import export
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs

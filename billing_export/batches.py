@@ -8,10 +8,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import polars as pl
 
-from billing_export.determinants import seal
 from billing_export.findings import Finding
-from billing_export.identity import lines_id_of
-from billing_export.spans import DeterminantParams
+from billing_export.reentry import Books, Refusal, refused_among, refused_lines, sent_lines
 from schemas.errors import ContractError
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, conform
 
@@ -20,12 +18,12 @@ NEXT: Final[dict[str, tuple[str, ...]]] = {
     "planned": ("written",),
     "written": ("delivered",),
     "delivered": ("acknowledged", "partly_rejected", "rejected"),
-    "partly_rejected": (),
+    "partly_rejected": ("partly_rejected", "rejected"),
     "rejected": (),
     "acknowledged": (),
 }
-"""State → states that may follow. After a refusal the refused lines live on in another batch; an acknowledged batch
-is locked: only reversals from there."""
+"""State → states that may follow. A receiver may refuse line by line, in several answers. Refused lines live on in
+another batch; an acknowledged batch is locked: only reversals from there."""
 HEADER: Final = ("batch_id", "file", "sha256", "line_no", "status", "reason")
 """Columns of an acknowledgement file (our own design): CSV, a row for a file (`line_no` empty) or for a line."""
 
@@ -51,7 +49,8 @@ class Acknowledged(NamedTuple):
     """What follows from an acknowledgement."""
 
     step: pl.DataFrame
-    """BILLING_BATCHES: the new step; empty where the batch had an answer already, or the files do not match."""
+    """BILLING_BATCHES: the new step, its `reason` the refusals as JSON (`reentry.Refusal`); empty where the answer says
+    nothing new, or the files do not match."""
     refused: pl.DataFrame
     """DETERMINANTS and `reason` of the lines refused."""
     findings: list[Finding]
@@ -99,42 +98,38 @@ def read_acknowledgement(text: str) -> Acknowledgement:
     return Acknowledgement(rows[0]["batch_id"], tuple(lines))
 
 
-def acknowledge(batches: pl.DataFrame, ledger: pl.DataFrame, said: Acknowledgement, at: datetime) -> Acknowledged:
+def acknowledge(books: Books, said: Acknowledgement, at: datetime) -> Acknowledged:
     """The batch's next state by the receiver's answer, and the lines that he refused.
 
     An answer counts only if every file it names has the hash of the batch's manifest. A second answer to an answered
     batch changes nothing. A file refused as a whole refuses all lines of the batch.
 
     Args:
-        batches: BILLING_BATCHES, every step.
-        ledger: DETERMINANTS of the batch, among others.
+        books: The batch with its steps and lines, among others.
         said: The answer.
         at: Time of the step.
     """
-    nothing = conform(ledger, DETERMINANTS).clear().with_columns(reason=pl.lit(None, dtype=pl.String))
-    steps = batches.filter(pl.col("batch_id") == said.batch_id).sort("step")
+    nothing = DETERMINANTS.empty().with_columns(reason=pl.lit(None, dtype=pl.String))
+    steps = books.batches.filter(pl.col("batch_id") == said.batch_id).sort("step")
     if steps.is_empty():
         return Acknowledged(BILLING_BATCHES.empty(), nothing, [Finding(0, "batch_unknown", said.batch_id)])
-    lines = conform(ledger.filter(pl.col("batch_id") == said.batch_id), DETERMINANTS)
+    lines = sent_lines(books, said.batch_id)
     found = _mismatches(steps["manifest"][-1], lines, said)
-    if found or steps["state"][-1] != "delivered":
+    before = steps["state"][-1]
+    rejected = [Refusal(row.line_no, row.reason) for row in said.rows if row.status == "rejected"]
+    if found or before not in ("delivered", "partly_rejected", "acknowledged"):
         return Acknowledged(BILLING_BATCHES.empty(), nothing, found)
-    refused = _refused(lines, said)
-    state = (
-        "acknowledged" if refused.is_empty() else "rejected" if refused.height == lines.height else "partly_rejected"
-    )
-    if refused.is_empty() and any(row.status == "rejected" for row in said.rows):
-        state = "rejected"  # a file without lines of the ledger, refused as a whole
-    reasons = "; ".join(dict.fromkeys(row.reason for row in said.rows if row.status == "rejected" and row.reason))
-    return Acknowledged(advance(batches, said.batch_id, state, at, reasons or None), refused, [])
-
-
-def resubmit(refused: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
-    """The refused lines as a new batch: DETERMINANTS with another batch id, line numbers from 1."""
-    origin = ",".join(sorted(refused["batch_id"].unique().to_list()))
-    again = msgspec.structs.replace(params, cycle=f"{params.cycle}|again:{origin}")
-    lines = conform(refused, DETERMINANTS)
-    return seal(lines, lines_id_of(lines, again))
+    if before == "acknowledged":
+        late = [Finding(0, "locked", "the batch was acknowledged; only a reversal follows")] if rejected else []
+        return Acknowledged(BILLING_BATCHES.empty(), nothing, late)
+    known = refused_lines(lines, steps)
+    refused = refused_among(lines, rejected).join(known, on="line_no", how="anti", maintain_order="left")
+    if before == "partly_rejected" and refused.is_empty():
+        return Acknowledged(BILLING_BATCHES.empty(), nothing, [])
+    every = refused.height + known.height
+    state = "acknowledged" if not rejected else "rejected" if every >= lines.height else "partly_rejected"
+    reasons = msgspec.json.encode(rejected).decode() if rejected else None
+    return Acknowledged(advance(books.batches, said.batch_id, state, at, reasons), refused, [])
 
 
 def silent(batches: pl.DataFrame, now: datetime, limit: timedelta) -> pl.DataFrame:
@@ -155,11 +150,3 @@ def _mismatches(manifest: str, lines: pl.DataFrame, said: Acknowledgement) -> li
         elif row.line_no is not None and row.line_no not in numbers:
             found.append(Finding(number, "line_unknown", f"line {row.line_no}"))
     return found
-
-
-def _refused(lines: pl.DataFrame, said: Acknowledgement) -> pl.DataFrame:
-    rejected = [row for row in said.rows if row.status == "rejected"]
-    whole = next((row.reason for row in rejected if row.line_no is None), None)
-    by_line = {row.line_no: row.reason for row in rejected if row.line_no is not None}
-    reason = pl.col("line_no").replace_strict(by_line, default=whole, return_dtype=pl.String)
-    return lines.with_columns(reason=reason).filter(pl.col("reason").is_not_null())

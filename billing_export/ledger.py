@@ -64,7 +64,7 @@ def post(ledger: pl.DataFrame, latest: pl.DataFrame, params: DeterminantParams) 
     reversed_ = now.join(corrected.select(KEY), on=list(KEY), how="semi", nulls_equal=True, maintain_order="left")
     lines = pl.concat([_reversal(reversed_), conform(added, DETERMINANTS)])
     return Posting(
-        lines=_sealed(lines, params),
+        lines=sealed(lines, params),
         unchanged=joined.filter(known & same).height,
         stale=joined.filter(known & ~same & stale).height,
     )
@@ -74,7 +74,7 @@ def withdraw(ledger: pl.DataFrame, keys: pl.DataFrame, params: DeterminantParams
     """Reversals of the standing lines of `keys` (columns `KEY`), in a batch of their own; nothing takes their place."""
     standing = _standing(conform(ledger, DETERMINANTS))
     taken = standing.join(keys.select(KEY), on=list(KEY), how="semi", nulls_equal=True, maintain_order="left")
-    return _sealed(_reversal(taken), params)
+    return sealed(_reversal(taken), params)
 
 
 def balance(ledger: pl.DataFrame) -> pl.DataFrame:
@@ -90,6 +90,13 @@ def balance(ledger: pl.DataFrame) -> pl.DataFrame:
         )
         .sort(KEY, nulls_last=False)
     )
+
+
+def sealed(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
+    """The same lines in order, numbered, under the id of a batch of their own."""
+    # Reversals first within a determinant: whoever stops half way has taken back before he charges again.
+    ordered = lines.sort("sign", "meter_id", "determinant", "period_start", maintain_order=True)
+    return seal(ordered, lines_id_of(ordered, params))
 
 
 def _compared() -> tuple[str, ...]:
@@ -110,9 +117,3 @@ def _reversal(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _link(batch: str, line: str) -> pl.Expr:
     return pl.concat_str(batch, pl.col(line).cast(pl.String), separator="/")
-
-
-def _sealed(lines: pl.DataFrame, params: DeterminantParams) -> pl.DataFrame:
-    # Reversals first within a determinant: whoever stops half way has taken back before he charges again.
-    ordered = lines.sort("sign", "meter_id", "determinant", "period_start", maintain_order=True)
-    return seal(ordered, lines_id_of(ordered, params))

@@ -49,6 +49,8 @@ def render_manifest(batch_id: str, params: ExportParams, sections: list[Section]
         "records": sum(file.records for section in sections for file in section.files),
         "exports": [_section(section) for section in sections],
         "run_ids": runs,
+        "rule_set": params.rule_set,
+        "calendar_versions": dict(params.calendars),
     }
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
 

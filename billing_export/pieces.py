@@ -66,6 +66,9 @@ class ExportParams(msgspec.Struct, frozen=True):
         missing_limit: As in `DeterminantParams`.
         estimated_limit_permille: As in `DeterminantParams`.
         cycle: Billing cycle; part of the batch id.
+        resent: A period that was sent before goes out again: formats that tell so (CMEP) say it.
+        rule_set: Version of the rules of validation, for the manifest (finals name their runs, not their rules).
+        calendars: Tariff and version of every calendar in force, for the manifest.
     """
 
     formats: tuple[str, ...]
@@ -78,6 +81,9 @@ class ExportParams(msgspec.Struct, frozen=True):
     missing_limit: int = 0
     estimated_limit_permille: int = 1000
     cycle: str = ""
+    resent: bool = False
+    rule_set: str | None = None
+    calendars: tuple[tuple[str, str], ...] = ()
 
     def determinants(self, timezone: str | None = None) -> DeterminantParams:
         """The same, as the determinants take it."""
@@ -114,7 +120,7 @@ class Piece(NamedTuple):
     part: str
     content: bytes
     records: int
-    """Records in it, headers and trailers included."""
+    """Records in it: header and trailer records of a market format included, a row of column names not."""
     tally: Tally | None = None
 
 

@@ -19,7 +19,8 @@ REGISTER_CHANNELS: Final = tuple(
 _COUNTS: Final = (
     "n_intervals", "n_actual", "n_estimated", "n_edited", "n_suspect", "n_outage", "n_missing",
 )  # fmt: skip
-_UNUSABLE: Final = int(Status.CLOCK_INVALID | Status.DATA_NOT_VALID | Status.TEST_MODE | Status.OVERFLOW)
+UNUSABLE_READ: Final = int(Status.CLOCK_INVALID | Status.DATA_NOT_VALID | Status.TEST_MODE | Status.OVERFLOW)
+"""Reads with one of these status bits say nothing of a boundary."""
 
 
 def register_lines(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
@@ -55,7 +56,7 @@ def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     usable = reads.filter(
         pl.col("channel").cast(pl.String).is_in(REGISTER_CHANNELS)
         & pl.col("value_milli").is_not_null()
-        & ((pl.col("status") & pl.lit(_UNUSABLE, dtype=pl.UInt32)) == 0)
+        & ((pl.col("status") & pl.lit(UNUSABLE_READ, dtype=pl.UInt32)) == 0)
     ).select("meter_id", "channel", "read_at", "value_milli", "received_at", "topic", "partition", "offset", "frame")
     ends = pl.concat(
         [

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import msgspec
 import polars as pl
 
 from billing_export.determinants import compute_determinants
@@ -18,9 +19,11 @@ from billing_export.export import (
 )
 from billing_export.formats import FORMATS
 from billing_export.formats.determinants import line_pieces
-from billing_export.ledger import post
+from billing_export.ledger import post, sealed
 from billing_export.manifest import Section
 from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.reentry import Books, Reentry, open_refusals, reenter
+from billing_export.spans import DeterminantParams
 from schemas.frames import BILLING_BATCHES, UTC_US, conform
 from schemas.timegrid import day_bounds
 
@@ -33,22 +36,25 @@ class BillRun(NamedTuple):
     export: Export | None
     """Files of the batch; none where nothing changed since the last run."""
     lines: pl.DataFrame
-    """DETERMINANTS to append to the ledger: all of a first run, reversals and new lines afterwards."""
+    """DETERMINANTS to append to the ledger: all of a first run, reversals and new lines afterwards; those that take
+    back what the receiver had refused stand at the end, and are not in his file."""
     steps: pl.DataFrame
     """BILLING_BATCHES: planned and written."""
     findings: pl.DataFrame
     """FINDINGS: held lines and notes, of the whole period."""
     unchanged: int
+    reentered: int
+    """Refused lines that go out again as they were."""
 
 
-def bill_run(ledger: pl.DataFrame, inputs: ExportInputs, params: ExportParams, at: datetime) -> BillRun:
-    """Bill a period against a ledger: what is new, what is corrected, and nothing else.
+def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datetime) -> BillRun:
+    """Bill a period against a ledger: what is new, what is corrected, what was refused and waits, and nothing else.
 
     The determinants file holds the posted lines, reversals included; market formats hold the whole period again, as
     their receivers correct by replacement. The same ledger and inputs give the same bytes.
 
     Args:
-        ledger: DETERMINANTS posted so far.
+        books: What was posted so far, and what receivers said of it.
         inputs: As for `export`.
         params: As for `export`; the determinants are always among the formats.
         at: Time of the steps.
@@ -56,18 +62,42 @@ def bill_run(ledger: pl.DataFrame, inputs: ExportInputs, params: ExportParams, a
     checked = checked_inputs(inputs)
     asked = params.determinants()
     computed = compute_determinants(checked.finals, checked.meters, checked.reads, checked.tariffs, asked)
-    posting = post(ledger, computed.determinants, asked)
-    if posting.lines.is_empty():
-        return BillRun(None, posting.lines, BILLING_BATCHES.empty(), computed.findings, posting.unchanged)
-    batch_id = str(posting.lines["batch_id"][0])
-    pieces = list(line_pieces(posting.lines, computed.findings))
+    posting = post(books.lines, computed.determinants, asked)
+    refused = open_refusals(books)
+    entry = reenter(posting.lines, refused, books.lines)
+    if entry.sent.is_empty() and entry.silent.is_empty():
+        return BillRun(None, posting.lines, BILLING_BATCHES.empty(), computed.findings, posting.unchanged, 0)
+    sent, lines = _numbered(entry, asked)
+    batch_id = str(lines["batch_id"][0])
+    pieces = list(line_pieces(sent, computed.findings))
     tally = next(piece.tally for piece in pieces if piece.tally is not None)
     form = FORMATS[_LINES]
     section = Section(form, created_at([checked], form, params), tally, ())
     own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
-    others = [render_format(checked, other, (batch_id, params)) for other in formats_of(params) if other.name != _LINES]
+    again = msgspec.structs.replace(params, resent=_sent_before(books, params))
+    others = [render_format(checked, other, (batch_id, again)) for other in formats_of(params) if other.name != _LINES]
     export = assembled(batch_id, params, [own, *others], run_ids([checked]))
-    return BillRun(export, posting.lines, _steps(export, batch_id, params, at), computed.findings, posting.unchanged)
+    steps = _steps(export, batch_id, params, at)
+    return BillRun(export, lines, steps, computed.findings, posting.unchanged, entry.again)
+
+
+def _sent_before(books: Books, params: ExportParams) -> bool:
+    """Whether the receiver had a batch of this cycle and period already."""
+    start, end = (day_bounds(day, "UTC")[0] for day in (params.date_from, params.date_to))
+    same = (pl.col("consumer") == params.receiver) & (pl.col("cycle") == params.cycle)
+    period = (pl.col("period_start") == start) & (pl.col("period_end") == end)
+    return not books.batches.filter(same & period & (pl.col("state") == "delivered")).is_empty()
+
+
+def _numbered(entry: Reentry, asked: DeterminantParams) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The lines of the receiver, numbered from 1, and all lines, the ledger's own numbered after them."""
+    every = sealed(pl.concat([entry.sent, entry.silent]), asked)
+    batch_id = str(every["batch_id"][0])
+    sent = sealed(entry.sent, asked).with_columns(batch_id=pl.lit(batch_id))
+    silent = sealed(entry.silent, asked).with_columns(
+        batch_id=pl.lit(batch_id), line_no=pl.col("line_no") + sent.height
+    )
+    return sent, pl.concat([sent, silent])
 
 
 def _steps(export: Export, batch_id: str, params: ExportParams, at: datetime) -> pl.DataFrame:

@@ -5,28 +5,43 @@ Files grow under temporary names; only when all of them are whole are they renam
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Final, NamedTuple, Protocol
 
 import msgspec
 import polars as pl
 
-from billing_export.delivery import Delivered, settle
+from billing_export.delivery.folder import Delivered, settle
 from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
 from billing_export.identity import RESTING, batch_id_of, resting_on
 from billing_export.located import NOTHING_JUDGED, metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.virtual import with_virtual
+from schemas.codes import Quality
 from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, conform
 
 PART_METERS = 250
 """Meters a part: a month of quarter hours of 250 meters is 744,000 rows; the whole export then stays below 1 GB."""
 
-Parts = Callable[[], Iterator[ExportInputs]]
+_RESTING: Final = (
+    "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "version", "judged_at",
+    "run_id",
+)  # fmt: skip
+"""Columns of FINALS that a batch id, a time of creation and run ids come from."""
+_UNREAD: Final = {"quality": Quality.VALID.value, "failed": 0, "unjudged": 0, "is_final_estimate": False}
+"""What stands in the others, where a contract allows no null, as long as nobody reads them."""
+
+
+class Parts(Protocol):
+    """Gives the inputs part by part, each time anew."""
+
+    def __call__(self, *, resting: bool = False) -> Iterator[ExportInputs]:
+        """The parts; where `resting` is asked for, columns of finals other than those it rests on hold no news."""
+        ...
 
 
 class Streamed(NamedTuple):
@@ -58,23 +73,54 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
-    summed = with_virtual(scan.filter(pl.col("meter_id").is_in(terms)).collect(), rest.tariffs.virtual)
-    virtual = summed.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
-    real = scan.group_by("meter_id").agg(pl.col("service_point_id").max()).collect(engine="streaming")
-    known = pl.concat([real, metered(streams_in(virtual))])
+    summands = scan.filter(pl.col("meter_id").is_in(terms)) if terms else scan.limit(0)
+    added = with_virtual(summands.collect(), rest.tariffs.virtual)
+    virtual = added.filter(pl.col("meter_id").is_in([one.meter for one in rest.tariffs.virtual]))
+    places = _places(scan)
+    known = pl.concat([places.select("meter_id", "service_point_id"), metered(streams_in(virtual))])
     plain = rest._replace(tariffs=msgspec.structs.replace(rest.tariffs, virtual=()))
 
-    def parts() -> Iterator[ExportInputs]:
+    unread = [
+        pl.lit(_UNREAD.get(name), dtype=dtype).alias(name)
+        for name, dtype in FINALS.schema.items()
+        if name not in _RESTING
+    ]
+    narrow = scan.select(*_RESTING, *unread)
+
+    def parts(*, resting: bool = False) -> Iterator[ExportInputs]:
         for names in meter_groups(known, rest.meters, size):
             chosen = pl.col("meter_id").is_in(names.implode())
-            finals_of = conform(scan.filter(chosen).collect(), FINALS)
+            rows = _rows_of(narrow if resting else scan, names, places)
+            finals_of = conform(rows.collect(), FINALS)
+            summed = conform(virtual.filter(chosen), FINALS)
             yield plain._replace(
-                finals=pl.concat([finals_of, conform(virtual.filter(chosen), FINALS)]),
+                finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
                 meters=rest.meters.filter(chosen),
                 reads=rest.reads.filter(chosen),
             )
 
     return parts
+
+
+def _places(scan: pl.LazyFrame) -> pl.DataFrame:
+    """`meter_id`, `service_point_id`, and where its rows stand in the file: `first`, `after`, `rows`."""
+    place = pl.col("place")
+    return (
+        scan.select("meter_id", "service_point_id")
+        .with_row_index("place")
+        .group_by("meter_id")
+        .agg(pl.col("service_point_id").max(), first=place.min(), after=place.max() + 1, rows=pl.len())
+        .collect(engine="streaming")
+    )
+
+
+def _rows_of(scan: pl.LazyFrame, names: pl.Series, places: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of those meters: a slice of the file where they stand together, else what a filter finds."""
+    own = places.filter(pl.col("meter_id").is_in(names.implode()))
+    count, first, after = own.select(pl.col("rows").sum(), pl.col("first").min(), pl.col("after").max()).row(0)
+    if own.height and after - first == count:
+        return scan.slice(first, count)  # no name is compared and no row copied
+    return scan.filter(pl.col("meter_id").is_in(names.implode()))
 
 
 def parquet_rows(finals: Path) -> int:
@@ -178,7 +224,7 @@ def _known(parts: Parts, forms: list[Format], params: ExportParams) -> _Known:
     asked = params.determinants()
     resting, runs = [pl.DataFrame(schema=RESTING)], set()
     created: dict[str, list[datetime]] = {form.name: [] for form in forms}
-    for part in parts():
+    for part in parts(resting=True):
         checked = checked_inputs(part)
         resting.append(resting_on(checked, asked))
         runs.update(run_ids([checked]))

@@ -195,6 +195,13 @@ class TariffBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if len({entry.timezone for entry in self.tariff if entry.name == name}) > 1:
                 raise ValueError(f"tariff {name!r}: its versions have different time zones")
 
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """Name and version label of the newest version of every tariff, by name."""
+        newest = {
+            entry.name: entry.label() for name in {one.name for one in self.tariff} for entry in self.versions(name)
+        }
+        return tuple(sorted(newest.items()))
+
     def versions(self, name: str) -> tuple[Tariff, ...]:
         """Versions of a tariff, oldest first; empty where there is none of that name."""
         found = [entry for entry in self.tariff if entry.name == name]

@@ -8,12 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from app.calendar import load_calendar
-from app.commands.export import load_tariffs
 from app.commands.simulate import load_params
 from app.commands.vee import load_rule_sets
 from app.config import masked, parse_config
 from app.files import read_bytes, read_text
-from app.inputs import load_types
+from app.inputs import load_tariffs, load_types
 from app.options import Json
 from app.registry import parse_meters
 from app.summary import say

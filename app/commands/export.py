@@ -7,17 +7,15 @@ import msgspec
 import typer
 
 from app.calendar import load_calendar
-from app.files import parse_day, parse_instant, read_frame, read_text
-from app.inputs import load_meters, load_types
+from app.files import digest_of, parse_day, parse_instant, read_frame
+from app.inputs import load_meters, load_tariffs, load_types
 from app.options import CalendarFile, Json, Out
 from app.summary import progress, say, timed
-from billing_export.delivery import deliver
+from billing_export.delivery.folder import deliver
 from billing_export.export import export as run_export
 from billing_export.export import formats_of
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.stream import export_parts, parquet_parts, parquet_rows
-from billing_export.tariffs import TariffBook, parse_tariffs
-from schemas.errors import ContractError
 from schemas.frames import FINALS, READS
 
 STREAM_ABOVE: Final = 2_000_000
@@ -37,6 +35,7 @@ def register(ami: typer.Typer) -> None:
         out: Out,
         tariffs: Annotated[Path | None, typer.Option("--tariffs", metavar="F", help="TARIFFS.toml.")] = None,
         reads: Annotated[Path | None, typer.Option("--reads", metavar="F", help="READS: boundary registers.")] = None,
+        rules: Annotated[Path | None, typer.Option("--rules", metavar="F", help="RULES.toml of the finals.")] = None,
         calendar: CalendarFile = None,
         created: Annotated[
             str | None, typer.Option("--created", metavar="T", help="Default: newest judgement.")
@@ -46,6 +45,7 @@ def register(ami: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Write billing determinants and market files with a manifest; the same inputs give the same bytes."""
+        book = load_tariffs(tariffs)
         params = ExportParams(
             formats=tuple(formats),
             date_from=parse_day(date_from, "--from"),
@@ -54,13 +54,15 @@ def register(ami: typer.Typer) -> None:
             sender=sender,
             receiver=receiver,
             holidays=frozenset(load_calendar(calendar).holidays),
+            rule_set=digest_of(rules),
+            calendars=book.labels(),
         )
         formats_of(params)
         rest = ExportInputs(
             FINALS.empty(),
             load_meters(meters, load_types(None)),
             READS.empty() if reads is None else read_frame(reads, READS),
-            load_tariffs(tariffs),
+            book,
         )
         rows = parquet_rows(finals)
         with progress(f"billing {rows} intervals"):
@@ -72,16 +74,6 @@ def register(ami: typer.Typer) -> None:
             exported, seconds = timed(lambda: run_export(inputs, params))
         deliver(exported, out)
         say(manifest_summary(rows, exported.manifest, seconds), as_json=json)
-
-
-def load_tariffs(file: Path | None) -> TariffBook:
-    """The tariffs of a TARIFFS.toml; none without one."""
-    if file is None:
-        return TariffBook()
-    try:
-        return parse_tariffs(read_text(file))
-    except ContractError as error:
-        raise ContractError(f"{file}: {error}") from error
 
 
 def manifest_summary(rows: int, manifest: bytes, seconds: float) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from app.inputs import load_keyring
 from app.options import Json, KeysFile, StoreFolder
 from app.summary import say
 from ingest.inspect import inspect_bytes
+from ingest.keyring import Keyring
 from schemas.errors import ContractError
 from storage.embedded import open_embedded
 from storage.store import ReadingStore, Scope
 from storage.trace import explain
 
-_DEFAULT_STORE = Path("demo-out") / "store"
+DEFAULT_STORE = Path("demo-out") / "store"
 
 
 def register(ami: typer.Typer) -> None:
@@ -29,7 +30,7 @@ def register(ami: typer.Typer) -> None:
     def trace(
         meter: Annotated[str, typer.Argument(metavar="METER")],
         interval_start: Annotated[str, typer.Argument(metavar="INTERVAL_START", help="ISO 8601; UTC by default.")],
-        store: StoreFolder = _DEFAULT_STORE,
+        store: StoreFolder = DEFAULT_STORE,
         keys: KeysFile = None,
         json: Json = False,
     ) -> None:
@@ -38,9 +39,8 @@ def register(ami: typer.Typer) -> None:
         With keys (those beside a demo's store are taken by themselves) the bytes are deciphered and explained too.
         """
         start = parse_instant(interval_start, "INTERVAL_START")
-        folder = _store_folder(store)
-        beside = folder.parent / "keys.csv"
-        keyring = load_keyring(keys if keys is not None or not beside.is_file() else beside)
+        folder = store_folder(store)
+        keyring = keyring_beside(folder, keys)
         opened = open_embedded(folder)
         try:
             scope = Scope((meter,), start, start + timedelta(microseconds=1))
@@ -48,16 +48,28 @@ def register(ami: typer.Typer) -> None:
             answer = explain(evidence, meter, start)
         finally:
             opened.close()
-        for message in answer["messages"]:
-            payload = bytes.fromhex(message["payload"])
-            message["explained"] = inspect_bytes(payload, file=message["topic"], hex_lines=False, keyring=keyring)
+        explain_messages(answer, keyring)
         if json:
             say(answer, as_json=True)
         else:
-            sys.stdout.write("\n".join([*answer["story"], *_bytes_told(answer["messages"])]) + "\n")
+            sys.stdout.write("\n".join([*answer["story"], *bytes_told(answer["messages"])]) + "\n")
 
 
-def _bytes_told(messages: list[dict[str, Any]]) -> Iterator[str]:
+def keyring_beside(folder: Path, keys: Path | None) -> Keyring:
+    """The keys given, else those beside a demo's store."""
+    beside = folder.parent / "keys.csv"
+    return load_keyring(keys if keys is not None or not beside.is_file() else beside)
+
+
+def explain_messages(answer: dict[str, Any], keyring: Keyring) -> None:
+    """Each message of the answer gets `explained`: its bytes deciphered and decoded."""
+    for message in answer["messages"]:
+        payload = bytes.fromhex(message["payload"])
+        message["explained"] = inspect_bytes(payload, file=message["topic"], hex_lines=False, keyring=keyring)
+
+
+def bytes_told(messages: list[dict[str, Any]]) -> Iterator[str]:
+    """Each message's place and bytes, and what they say."""
     for message in messages:
         yield f"{message['topic']}/{message['partition']}/{message['offset']}/{message['frame']}: {message['payload']}"
         for one in message["explained"]:
@@ -66,7 +78,7 @@ def _bytes_told(messages: list[dict[str, Any]]) -> Iterator[str]:
             yield f"  {json_text.dumps(facts)} {json_text.dumps(told)}"
 
 
-def _store_folder(given: Path) -> Path:
+def store_folder(given: Path) -> Path:
     """The engine's folder: the one given, or `store` in the folder of a demo."""
     for folder in (given, given / "store"):
         if (folder / "metadata").is_dir():

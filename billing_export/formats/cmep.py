@@ -50,6 +50,11 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
         yield Piece("cmep", text.encode(), records.height, series_tally(series))
 
 
+def purpose(params: ExportParams) -> str:
+    """What a record is for: the first time, or again. Receivers take the newest file of each meter and hour."""
+    return "RESEND" if params.resent else "OK"
+
+
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
     """Name by period and batch."""
     return {"cmep": f"cmep_{params.date_from:%Y%m%d}_{params.date_to:%Y%m%d}_{batch_id[:8]}.csv"}
@@ -105,8 +110,9 @@ def _record(heading: Heading, suffix: str, length: pl.Expr) -> pl.Expr:
     customer = pl.coalesce("account_id", "service_point_id", pl.lit("")).str.tail(LENGTHS["customer"])
     created = pl.lit(heading.created.strftime("%Y%m%d%H%M"))
     return pl.concat_str(
-        pl.lit(f"MEPMD01,{VERSION},{params.sender},,{params.receiver}"), customer, created, name, pl.lit("OK,E"),
-        unit, pl.lit("1.0"), length, pl.col("count").cast(pl.String), "triplets", separator=",",
+        pl.lit(f"MEPMD01,{VERSION},{params.sender},,{params.receiver}"), customer, created, name,
+        pl.lit(f"{purpose(params)},E"), unit, pl.lit("1.0"), length, pl.col("count").cast(pl.String), "triplets",
+        separator=",",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from billing_export.determinants import compute_lines
-from billing_export.formats.cmep import LENGTHS, VERSION
+from billing_export.formats.cmep import LENGTHS, VERSION, purpose
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece
 from billing_export.render import kilo_decimal
 from billing_export.tallies import lines_tally
@@ -59,7 +59,7 @@ def _records(lines: pl.DataFrame, heading: Heading) -> list[str]:
     record = pl.concat_str(
         pl.lit(f"MEPMD02,{VERSION},{params.sender},,{params.receiver}"), customer,
         pl.lit(heading.created.strftime("%Y%m%d%H%M")), pl.col("meter_id").str.tail(LENGTHS["meter"]),
-        pl.lit("OK,E,KWH,1.0"), pl.col("count").cast(pl.String), pl.lit(""),
+        pl.lit(f"{purpose(params)},E,KWH,1.0"), pl.col("count").cast(pl.String), pl.lit(""),
         pl.col("period_end").dt.strftime("%Y%m%d%H%M"), "triplets", separator=",",
     )  # fmt: skip
     return grouped.select(record).to_series().to_list()

@@ -36,7 +36,7 @@ def line_pieces(lines: pl.DataFrame, findings: pl.DataFrame) -> Iterator[Piece]:
     buffer = io.BytesIO()
     shown.write_parquet(buffer, statistics=True, compression="zstd")
     yield Piece("parquet", buffer.getvalue(), lines.height, lines_tally(lines, findings))
-    yield Piece("csv", _csv(shown), lines.height + 1)
+    yield Piece("csv", _csv(shown), lines.height)
 
 
 def _csv(lines: pl.DataFrame) -> bytes:

@@ -12,15 +12,16 @@ _HEAD: Final = ("UNH", "BGM", "DTM", "RFF", "NAD", "NAD", "UNS", "NAD", "LOC")
 _QUALIFIERS: Final = ("220", "67")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 _OBIS: Final = re.compile(r"1-\d{1,2}:\d{1,2}\.\d{1,2}\.\d{1,2}")
-_FUNCTIONS: Final = ("9", "1", "5")
+_CANCELLATION: Final = "1"
+_FUNCTIONS: Final = ("9", _CANCELLATION, "5")
 
 
 def check(data: bytes) -> list[Finding]:
     """Every breach, by number of the segment; empty for an interchange that a receiver must take.
 
     Beside the findings of `read_segments`: `interchange` (UNB first, UNZ last, same reference), `message_count`,
-    `segment_count`, `message_order`, `participant`, `reference_twice`, `function`, `location`, `obis`, `time`,
-    `period`, `value`, `qualifier`, `gap` (quantities that do not follow one another through the period).
+    `segment_count`, `message_order`, `cancellation`, `participant`, `reference_twice`, `function`, `location`, `obis`,
+    `time`, `period`, `value`, `qualifier`, `gap` (quantities that do not follow one another through the period).
     """
     segments, found = read_segments(data)
     if found or not segments:
@@ -57,19 +58,25 @@ def _messages(segments: list[Segment]) -> list[list[Segment]]:
 
 def _message(message: list[Segment]) -> Iterator[Finding]:
     first, last = message[0], message[-1]
+    cancels = message[1:2] and message[1].tag == "BGM" and message[1].value(2) == _CANCELLATION
+    if cancels and not any(one.tag == "RFF" and one.value(0) == "ACW" and one.value(0, 1) for one in message):
+        yield Finding(message[1].number, "cancellation", "a cancellation names no document (RFF+ACW)")
+    message = [one for one in message if not (cancels and one.tag == "RFF" and one.value(0) == "ACW")]
     tags = tuple(one.tag for one in message[: len(_HEAD)])
     if tags != _HEAD or last.tag != "UNT" or last.value(1) != first.value(0):
         yield Finding(first.number, "message_order", f"begins {'-'.join(tags)}")
         return
-    if last.value(0) != str(len(message)):
-        yield Finding(last.number, "segment_count", f"{last.value(0)} for {len(message)}")
+    count = last.number - first.number + 1
+    if last.value(0) != str(count):
+        yield Finding(last.number, "segment_count", f"{last.value(0)} for {count}")
     if first.elements[1][:1] != ["MSCONS"]:
         yield Finding(first.number, "message_order", "not MSCONS")
     if message[1].value(2) not in _FUNCTIONS:
         yield Finding(message[1].number, "function", f"function {message[1].value(2)[:3]!r}")
     if len(message[8].value(1)) not in (11, 33):
         yield Finding(message[8].number, "location", f"location of {len(message[8].value(1))} characters")
-    yield from _profile(message[len(_HEAD) : -1])
+    if not cancels:
+        yield from _profile(message[len(_HEAD) : -1])
 
 
 def _profile(body: list[Segment]) -> Iterator[Finding]:

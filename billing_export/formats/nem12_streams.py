@@ -24,6 +24,8 @@ LENGTHS_S: Final = (300, 900, 1800)
 NMI_LENGTH: Final = 10
 SERIAL_LENGTH: Final = 12
 
+_NEM_MIN: Final = 600
+"""NEM time is UTC+10."""
 _MEMBER = ["account_id", "service_point_id", "meter_id", "channel"]
 
 
@@ -83,15 +85,25 @@ def _members(located: pl.DataFrame, finals: pl.DataFrame) -> pl.DataFrame:
 
 def _digits(ordered: pl.DataFrame) -> list[int]:
     digits: list[int] = []
-    ends: list[int] = []
+    ends: list[tuple[int, int]] = []
     stream: tuple[object, object] = (None, None)
-    for nmi, channel, first, last in ordered.select("nmi", "channel", "first", "last").rows():
+    for nmi, channel, first, last, length in ordered.select("nmi", "channel", "first", "last", "length_s").rows():
         if (nmi, channel) != stream:
             stream, ends = (nmi, channel), []
-        free = next((place for place, end in enumerate(ends) if end < first), len(ends))
-        ends[free : free + 1] = [last]
+        free = next((place for place, end in enumerate(ends) if _follows(end, first, length)), len(ends))
+        ends[free : free + 1] = [(last, length)]
         digits.append(free + 1)
     return digits
+
+
+def _follows(end: tuple[int, int], first: int, length: int) -> bool:
+    """Whether a meter may take over the suffix: after the last interval, and on another day if its length differs.
+
+    A day of a stream is one 300 of one length: midday exchanges for a meter of another length get a suffix of their
+    own.
+    """
+    last, length_before = end
+    return last < first and (length == length_before or (last + _NEM_MIN) // 1440 < (first + _NEM_MIN) // 1440)
 
 
 def _sound(rows: pl.DataFrame, members: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -109,7 +121,7 @@ def _sound(rows: pl.DataFrame, members: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     if bad.is_empty():
         return rows, pl.DataFrame(schema=FINDINGS)
     # One bad value spoils its day: the market takes whole days only.
-    day = (pl.col("minute") + 600) // 1440
+    day = (pl.col("minute") + _NEM_MIN) // 1440
     spoilt = bad.select("member", day=day).unique()
     sound = judged.with_columns(day=day).join(spoilt, on=["member", "day"], how="anti", maintain_order="left")
     counted = bad.group_by("member", "reason", maintain_order=True).agg(n=pl.len())

@@ -31,7 +31,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
     lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
     findings = pl.concat([one.findings for one in computed])
-    yield Piece("oracle_ccb", _csv(lines), lines.height + 1, lines_tally(lines, findings))
+    yield Piece("oracle_ccb", _csv(lines), lines.height, lines_tally(lines, findings))
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:

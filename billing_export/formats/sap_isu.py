@@ -76,7 +76,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
         said += [spans.findings.cast(FINDINGS), held]
     every = pl.concat(answers).sort("MRIDNUMBER")
     tally = lines_tally(_as_lines(every), pl.concat(said))
-    yield Piece("sap_isu", (";".join(COLUMNS) + "\r\n").encode() + _csv(every), every.height + 1, tally)
+    yield Piece("sap_isu", (";".join(COLUMNS) + "\r\n").encode() + _csv(every), every.height, tally)
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:

@@ -48,7 +48,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     number = f"{int(at.timestamp()) % 10**9:09d}"
     open_ = (
         f"ISA*00*{'':10}*00*{'':10}*ZZ*{sender}*ZZ*{receiver}*{at:%y%m%d}*{at:%H%M}*U*00401*{number}*0*P*>~\n"
-        f"GS*PT*{params.sender}*{params.receiver}*{at:%Y%m%d}*{at:%H%M}*1*X*004010~\n"
+        f"GS*PT*{params.sender}*{params.receiver}*{at:%Y%m%d}*{at:%H%M}*{int(number)}*X*004010~\n"
     )
     yield Piece("x12_867", open_.encode("ascii"), 2)
     sets = 0
@@ -59,7 +59,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
             sets += 1
             texts.append(_set(sets, str(meter), (series, members, since), heading))
         yield Piece("x12_867", "".join(texts).encode("ascii", "replace"), len(texts), series_tally(series))
-    yield Piece("x12_867", f"GE*{sets}*1~\nIEA*1*{number}~\n".encode("ascii"), 2)
+    yield Piece("x12_867", f"GE*{sets}*{int(number)}~\nIEA*1*{number}~\n".encode("ascii"), 2)
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:

@@ -13,7 +13,7 @@ _HEAD: Final = ("ST", "BPT", "REF", "N1")
 
 def check(data: bytes) -> list[Finding]:
     """Every breach, by number of the segment: `not_text`, `envelope`, `control_number`, `set_count`, `segment_count`,
-    `set_order`, `purpose`, `service_point`, `quantity`, `time`, `time_order`, `cut_short`."""
+    `set_order`, `purpose`, `cancellation`, `service_point`, `quantity`, `time`, `time_order`, `cut_short`."""
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
@@ -55,6 +55,9 @@ def _set(segments: list[tuple[int, list[str]]]) -> Iterator[Finding]:
         yield Finding(segments[1][0], "purpose", f"purpose {segments[1][1][1][:3]!r}")
     if segments[2][1][1] != "Q5" or not segments[2][1][-1]:
         yield Finding(segments[2][0], "service_point", "no REF*Q5 with a service point")
+    originals = [fields for _, fields in segments if fields[:2] == ["REF", "TN"] and len(fields) > 2]
+    if segments[1][1][1] == "01" and not originals:
+        yield Finding(segments[1][0], "cancellation", "a cancellation names no original (REF*TN)")
     yield from _quantities(segments[len(_HEAD) : -1])
 
 

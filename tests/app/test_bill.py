@@ -108,11 +108,38 @@ def test_an_answer_moves_the_batch_and_refused_lines_go_out_again(tmp_path: Path
     again = ["bill", "acknowledge", str(answer), *ledger, "--out", str(tmp_path / "answered"), "--json"]
     assert main([*again, "--at", "2026-08-03"]) == 0
     assert said(capsys)["state"] == "partly_rejected"
-    lines = pl.read_parquet(tmp_path / "answered" / "again.parquet")
-    assert lines["batch_id"][0] != batch
+    refused = pl.read_parquet(tmp_path / "answered" / "refused.parquet")
+    assert refused.select("line_no", "reason").rows() == [(1, "closed")]
     assert main([*again, "--at", "2026-08-04"]) == 0
     assert said(capsys)["state"] is None
     assert main(["bill", "status", *ledger, "--now", "2026-08-10", "--json"]) == 0
+    assert said(capsys)["states"] == {"partly_rejected": 1}
+    run(tmp_path, finals(tmp_path, 1_000, 1), meters)
+    rebilled = said(capsys)
+    assert (rebilled["reentered"], rebilled["batch"] != batch) == (1, True)
+    sent = pl.read_parquet(tmp_path / "out" / rebilled["batch"] / "determinants.parquet")
+    assert sent["supersedes"].to_list() == [f"{batch}/1"]
+
+
+def test_a_batch_whose_target_is_away_stays_written_and_is_delivered_later(tmp_path: Path, meters: str, capsys):
+    (tmp_path / "share").write_text("in the way")
+    target = tmp_path / "target.toml"
+    target.write_text(f'[target]\nkind = "folder"\nfolder = "{tmp_path / "share"}"\n')
+    file = finals(tmp_path, 1_000, 1)
+    assert run(tmp_path, file, meters, "--target", str(target)) == 1
+    capsys.readouterr()
+    folders = ["--ledger", str(tmp_path / "ledger"), "--out", str(tmp_path / "out"), "--target", str(target), "--json"]
+    assert main(["bill", "status", "--ledger", str(tmp_path / "ledger"), "--json"]) == 0
+    assert said(capsys)["states"] == {"written": 1}
+    (tmp_path / "share").unlink()
+    assert main(["bill", "deliver", *folders]) == 0
+    ((batch, files),) = said(capsys)["batches"].items()
+    assert files[-1] == "manifest.json"
+    assert sorted(p.name for p in (tmp_path / "share" / batch).iterdir()) == sorted(files)
+    assert main(["bill", "deliver", *folders]) == 0
+    assert said(capsys)["batches"] == {}
+    assert run(tmp_path, file, meters, "--target", str(target)) == 0
+    assert said(capsys)["batch"] is None
 
 
 def test_the_plan_shows_what_is_due_and_what_is_done(tmp_path: Path, meters: str, capsys):
@@ -151,6 +178,32 @@ def test_reconciliation_tells_a_milli_watt_hour(tmp_path: Path, meters: str, cap
     )  # fmt: skip
     assert done == code
     found = said(capsys)
-    assert set(found["compared"]) == {"register", "ledger"}
-    assert found["reasons"] == ({"sum_check": 1} if code else {})
-    assert pl.read_parquet(tmp_path / "reconciled" / "reconciliation.parquet").height == sum(found["compared"].values())
+    assert set(found["compared"]) == {"register", "ledger", "file"}
+    assert list(found["reasons"]) == (["register sum_check", "stretch sum_check"] if code else [])
+    rows = pl.read_parquet(tmp_path / "reconciled" / "reconciliation.parquet")
+    assert rows.height == sum(found["compared"].values()) + code
+
+
+def test_the_scheduled_job_bills_what_is_due_from_the_store_and_delivers_it_once(tmp_path: Path, capsys):
+    pytest.importorskip("chdb", reason="the extra embedded is not installed")
+    demo = tmp_path / "demo"
+    assert main(["demo", "--meters", "10", "--days", "3", "--out", str(demo), "--json"]) == 0
+    capsys.readouterr()
+    (tmp_path / "ami.toml").write_text(f'[embedded]\npath = "{demo / "store"}"\n')
+    # The period from 3 February to 3 March holds the first of the demo's days alone: the rest of it is missing.
+    (tmp_path / "cycles.toml").write_text('[[cycle]]\nname = "m"\nfirst_day = 3\n')
+    (tmp_path / "target.toml").write_text(f'[target]\nkind = "folder"\nfolder = "{tmp_path / "inbox"}"\n')
+    job = [
+        "bill", "window", "--config", str(tmp_path / "ami.toml"), "--cycles", str(tmp_path / "cycles.toml"), "--ledger",
+        str(tmp_path / "ledger"), "--out", str(tmp_path / "out"), "--tariffs", str(demo / "tariffs.toml"), "--target",
+        str(tmp_path / "target.toml"), "--at", "2026-03-06", "--json",
+    ]  # fmt: skip
+    assert main([*job, "--today", "2026-03-04"]) == 0
+    assert said(capsys)["billed"]["m/2026-01-03"]["batch"] is None  # nothing was judged then
+    assert main([*job, "--today", "2026-03-06"]) == 0
+    first = said(capsys)["billed"]["m/2026-02-03"]
+    assert first["held"] and first["lines"]["new"] > 0  # registers alone: no stream is whole
+    manifest = json.loads((tmp_path / "inbox" / first["batch"] / "manifest.json").read_text())
+    assert dict(manifest["calendar_versions"])["home"] == "1"
+    assert main([*job, "--today", "2026-03-06"]) == 0
+    assert "m/2026-02-03" not in said(capsys)["billed"]

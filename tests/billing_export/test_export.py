@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from billing_rows import JUDGED, TARIFFS, build_finals, build_meters
 
-from billing_export import delivery
-from billing_export.delivery import deliver
+from billing_export.delivery import folder as delivery
+from billing_export.delivery.folder import deliver
 from billing_export.export import Export, export, parts_of
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.stream import export_parts, parquet_parts
@@ -137,19 +137,20 @@ def test_a_crash_between_any_two_steps_leaves_no_manifest_without_its_files(
 FLEET = {"M1": "NEM0000003", "M2": "NEM0000001", "M3": "NEM0000002", "M4": "NEM0000001"}
 
 
-def fleet(tmp_path: Path) -> ExportInputs:
+def fleet(tmp_path: Path, *, ordered: bool = False) -> ExportInputs:
     rows = [build_finals(START, [n * 1000 + q for q in range(96)], meter=name) for n, name in enumerate(FLEET, 1)]
     rows += [build_finals(START, [7] * 96, meter="M2", channel="energy_received")]
     finals = pl.concat(rows).sample(fraction=1, shuffle=True, seed=3)
+    finals = finals.sort("meter_id", "channel", "interval_start") if ordered else finals
     finals.write_parquet(tmp_path / "finals.parquet")
     registry = build_meters([{"meter_id": name, "nmi": nmi, "service_point_id": nmi} for name, nmi in FLEET.items()])
     book = parse_tariffs(TARIFFS + '[[virtual]]\nmeter = "V"\nterm = [{meter = "M1"}, {meter = "M3"}]\n')
     return ExportInputs(finals, registry, READS.empty(), book)
 
 
-@pytest.mark.parametrize("size", [1, 100])
-def test_an_export_in_parts_gives_the_same_bytes_as_one_of_the_whole(size: int, tmp_path: Path) -> None:
-    inputs = fleet(tmp_path)
+@pytest.mark.parametrize(("size", "ordered"), [(1, False), (100, False), (1, True), (100, True)])
+def test_an_export_in_parts_gives_the_same_bytes_as_one_of_the_whole(size: int, ordered: bool, tmp_path: Path) -> None:
+    inputs = fleet(tmp_path, ordered=ordered)
     asked = ExportParams(
         formats=("determinants", "nem12", "cmep", "cmep02", "espi", "iec61968", "x12_867", "oracle_ccb"),
         date_from=MONDAY, date_to=TUESDAY,
@@ -185,7 +186,7 @@ def test_an_export_in_parts_that_fails_leaves_the_delivery_before_it_whole(
 
     monkeypatch.setattr(delivery.os, "fsync", fails)
 
-    def changed() -> Iterator[ExportInputs]:
+    def changed(*, resting: bool = False) -> Iterator[ExportInputs]:
         return (part._replace(finals=part.finals.with_columns(value_milli=pl.lit(1, pl.Int64))) for part in parts())
 
     with pytest.raises(TransientError):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 from billing_rows import TARIFFS, build_finals, build_meters, build_reads
+from pydifact.segmentcollection import Interchange
 
 from billing_export.check import check_file, check_manifest
 from billing_export.dst import dst_rules
@@ -37,7 +38,9 @@ ORDERS = "MRIDNUMBER;MATERIAL;SERIALNO;REGISTER;MRREASON\n900001;MAT-1;M1;001;01
 CODES = {"sender": "9903000000001", "receiver": "9903000000002"}
 
 
-def run(form: str, rows: pl.DataFrame | None = None, *, registry: pl.DataFrame | None = None, **asked: str) -> Export:
+def run(
+    form: str, rows: pl.DataFrame | None = None, *, registry: pl.DataFrame | None = None, **asked: object
+) -> Export:
     if rows is None:
         delivered = build_finals(START, [250_123] * 96, qualities={3: ("estimated", "linear"), 4: ("edited", "manual")})
         rows = pl.concat([delivered, build_finals(START, [20_000] * 96, channel="energy_received")])
@@ -423,3 +426,34 @@ def test_segments_of_edifact_survive_their_own_separators() -> None:
     (found,), said = read_segments(text.encode())
     assert not said
     assert found.elements == [["it's 1+1?"], ["a:b", "c"]]
+
+
+# Second readers ------------------------------------------------------------------------------------------------------
+
+
+def test_greenbutton_objects_reads_our_feed_with_the_same_sums(tmp_path: Path) -> None:
+    parse = pytest.importorskip("greenbutton_objects.parse", reason="greenbutton-objects is not installed")
+    file = tmp_path / "feed.xml"
+    file.write_bytes(run("espi").files[0].content)
+    readings = [reading for point in parse.parse_feed(str(file)) for reading in point.meterReadings]
+    values = sorted([one._value for one in reading.intervalReadings] for reading in readings)
+    assert [(len(some), sum(some)) for some in values] == [(96, 96 * 20_000), (96, 96 * 250_123)]
+
+
+def test_pydifact_reads_our_interchange_with_the_same_sums() -> None:
+    interchange = Interchange.from_str(run("mscons").files[0].content.decode("latin-1"))
+    sums = {}
+    for message in interchange.get_messages():
+        register = next(one.elements[1][0] for one in message.segments if one.tag == "PIA")
+        values = [Decimal(one.elements[0][1]) for one in message.segments if one.tag == "QTY"]
+        sums[register] = (len(values), sum(values))
+    assert sums == {"1-1:1.29.0": (96, Decimal("24.011808")), "1-1:2.29.0": (96, Decimal("1.92"))}
+
+
+def test_a_period_that_goes_out_again_says_resend_in_cmep() -> None:
+    for form in ("cmep", "cmep02"):
+        first, again = run(form), run(form, resent=True)
+        rows = [line.split(",") for line in again.files[0].content.decode().splitlines()]
+        assert {row[8] for row in rows} == {"RESEND"}
+        assert again.files[0].content.replace(b",RESEND,", b",OK,") == first.files[0].content
+        assert check_file(again.files[0].name, again.files[0].content).findings == []

@@ -10,9 +10,12 @@ from billing_rows import TARIFFS, build_finals, build_meters, build_reads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing_export.batches import acknowledge, advance, read_acknowledgement, resubmit, silent
+from billing_export.batches import acknowledge, advance, read_acknowledgement, silent
 from billing_export.determinants import compute_determinants
 from billing_export.ledger import KEY, balance, post, withdraw
+from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.reentry import Books, open_refusals
+from billing_export.run import BillRun, bill_run
 from billing_export.spans import DeterminantParams
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError
@@ -149,38 +152,34 @@ def test_an_answer_is_taken_once() -> None:
     lines = bill([1] * 96)
     steps = batch("delivered", lines)
     said = read_acknowledgement(answer(lines, ",accepted,"))
-    first = acknowledge(steps, lines, said, NOON)
+    first = acknowledge(Books(lines, steps), said, NOON)
     assert first.step["state"].to_list() == ["acknowledged"]
-    second = acknowledge(pl.concat([steps, first.step]), lines, said, NOON)
+    second = acknowledge(Books(lines, pl.concat([steps, first.step])), said, NOON)
     assert second.step.is_empty()
 
 
-def test_refused_lines_come_back_with_their_reason_and_go_out_in_a_new_batch() -> None:
+def test_refused_lines_come_back_with_their_reason() -> None:
     lines = bill([1] * 96)
     said = read_acknowledgement(answer(lines, "2,rejected,account closed", "3,accepted,"))
-    found = acknowledge(batch("delivered", lines), lines, said, NOON)
+    found = acknowledge(Books(lines, batch("delivered", lines)), said, NOON)
     assert found.step["state"].to_list() == ["partly_rejected"]
     assert found.refused["line_no"].to_list() == [2]
     assert found.refused["reason"].to_list() == ["account closed"]
-    again = resubmit(found.refused, ASKED)
-    assert again["line_no"].to_list() == [1]
-    assert again["batch_id"][0] != lines["batch_id"][0]
 
 
 def test_a_file_refused_as_a_whole_refuses_every_line() -> None:
     lines = bill([1] * 96)
     found = acknowledge(
-        batch("delivered", lines), lines, read_acknowledgement(answer(lines, ",rejected,bad file")), NOON
+        Books(lines, batch("delivered", lines)), read_acknowledgement(answer(lines, ",rejected,bad file")), NOON
     )
     assert found.step["state"].to_list() == ["rejected"]
     assert found.refused.height == lines.height
-    assert resubmit(found.refused, ASKED)["batch_id"][0] != lines["batch_id"][0]
 
 
 def test_an_answer_to_another_file_counts_for_nothing() -> None:
     lines = bill([1] * 96)
     said = read_acknowledgement(answer(lines, ",accepted,", sha256="cd" * 32))
-    found = acknowledge(batch("delivered", lines), lines, said, NOON)
+    found = acknowledge(Books(lines, batch("delivered", lines)), said, NOON)
     assert found.step.is_empty()
     assert [finding.reason for finding in found.findings] == ["file_hash"]
 
@@ -198,3 +197,122 @@ def test_silence_past_the_limit_is_found() -> None:
     steps = batch("delivered", lines)
     assert silent(steps, NOON + timedelta(hours=25), timedelta(days=1)).height == 1
     assert silent(steps, NOON + timedelta(hours=23), timedelta(days=1)).is_empty()
+
+
+def test_a_receiver_may_refuse_line_by_line_and_says_each_line_once() -> None:
+    lines = bill([1] * 96)
+    steps = batch("delivered", lines)
+    for rows, state, refused in (
+        (["2,rejected,a"], "partly_rejected", [2]),
+        (["2,rejected,a"], None, []),
+        (["2,rejected,a", "4,rejected,b"], "partly_rejected", [4]),
+        ([",rejected,all of it"], "rejected", [n for n in lines["line_no"] if n not in (2, 4)]),
+    ):
+        found = acknowledge(Books(lines, steps), read_acknowledgement(answer(lines, *rows)), NOON)
+        assert found.step["state"].to_list() == ([state] if state else [])
+        assert found.refused["line_no"].to_list() == refused
+        steps = pl.concat([steps, found.step])
+    waiting = open_refusals(Books(lines, steps))
+    assert waiting["line_no"].to_list() == lines["line_no"].to_list()
+
+
+def test_an_acknowledged_batch_is_locked() -> None:
+    lines = bill([1] * 96)
+    found = acknowledge(
+        Books(lines, batch("acknowledged", lines)), read_acknowledgement(answer(lines, "2,rejected,x")), NOON
+    )
+    assert found.step.is_empty()
+    assert [finding.reason for finding in found.findings] == ["locked"]
+
+
+# Refused lines go out again -----------------------------------------------------------------------------------------
+
+
+class Receiver:
+    """Books what he is sent and did not refuse: Σ sign × value by determinant."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[object, ...], int] = {}
+        self.lines: dict[tuple[object, ...], int] = {}
+
+    def take(self, sent: pl.DataFrame, refused: set[int]) -> None:
+        for *key, sign, value, number in sent.select(*KEY, "sign", "value_milli", "line_no").rows():
+            if number not in refused:
+                self.held[tuple(key)] = self.held.get(tuple(key), 0) + sign * (value or 0)
+                self.lines[tuple(key)] = self.lines.get(tuple(key), 0) + sign
+
+
+def posted(books: Books, values: list[int], version: int) -> tuple[BillRun, Books]:
+    rows = build_finals(START, list(values), version=version)
+    inputs = ExportInputs(rows, build_meters(), build_reads({}), parse_tariffs(TARIFFS))
+    params = ExportParams(("determinants",), MONDAY, MONDAY + timedelta(days=1), receiver="billing", cycle="2026-07")
+    run = bill_run(books, inputs, params, NOON)
+    if run.export is None:
+        return run, books
+    steps = pl.concat([books.batches, run.steps])
+    steps = pl.concat([steps, advance(steps, run.lines["batch_id"][0], "delivered", NOON)])
+    return run, Books(pl.concat([books.lines, run.lines]), steps)
+
+
+def answered(books: Books, run: BillRun, refused: set[int]) -> Books:
+    manifest = json.loads(run.export.manifest)
+    file = next(one for one in manifest["files"] if one["name"] == "determinants.csv")
+    rows = [f"{n},rejected,because" for n in sorted(refused)] or [",accepted,"]
+    head = "batch_id,file,sha256,line_no,status,reason\n"
+    text = head + "".join(f"{manifest['batch_id']},{file['name']},{file['sha256']},{row}\n" for row in rows)
+    found = acknowledge(books, read_acknowledgement(text), NOON)
+    assert found.findings == []
+    return Books(books.lines, pl.concat([books.batches, found.step]))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    rounds=st.lists(
+        st.tuples(st.lists(st.tuples(st.integers(0, 95), st.integers(0, 10**9)), max_size=2), st.integers(0, 2**40)),
+        min_size=1, max_size=4,
+    ),
+)  # fmt: skip
+def test_whatever_is_refused_the_receiver_ends_with_what_the_ledger_says(rounds) -> None:
+    books, receiver, values = Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), Receiver(), [500] * 96
+    for version, (late, mask) in enumerate([*rounds, ([], 0), ([], 0)], 1):
+        for place, value in late:
+            values[place] = value
+        run, books = posted(books, values, version)
+        latest = values_of(bill(values))
+        standing = balance(books.lines)
+        assert set(standing["lines"]) == {1}
+        assert values_of(standing) == {key: value or 0 for key, value in latest.items()}
+        if run.export is None:
+            continue
+        sent = pl.read_parquet(run.export.files[0].content)
+        assert sent["line_no"].to_list() == list(range(1, sent.height + 1))
+        refused = {n for n in sent["line_no"].to_list() if mask >> (n % 40) & 1}
+        receiver.take(sent, refused)
+        books = answered(books, run, refused)
+    assert set(receiver.lines.values()) == {1}
+    assert receiver.held == {key: value or 0 for key, value in latest.items()}
+    assert open_refusals(books).is_empty()
+
+
+def test_a_refused_line_goes_out_again_alone_and_once() -> None:
+    run, books = posted(Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), [500] * 96, 1)
+    books = answered(books, run, {2})
+    again, books = posted(books, [500] * 96, 1)
+    sent = pl.read_parquet(again.export.files[0].content)
+    first = run.lines.filter(pl.col("line_no") == 2)
+    assert (again.reentered, sent.height, again.lines.height) == (1, 1, 2)
+    assert sent.select("determinant", "value_milli", "sign", "supersedes").rows() == [
+        (first["determinant"][0], first["value_milli"][0], 1, f"{first['batch_id'][0]}/2")
+    ]
+    assert again.lines["batch_id"].n_unique() == 1 and again.lines["batch_id"][0] != first["batch_id"][0]
+    assert posted(books, [500] * 96, 1)[0].export is None
+
+
+def test_the_correction_of_a_refused_line_does_not_take_back_what_was_never_booked() -> None:
+    run, books = posted(Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), [500] * 96, 1)
+    books = answered(books, run, set(run.lines["line_no"]))
+    new, books = posted(books, [500] * 95 + [600], 2)
+    sent = pl.read_parquet(new.export.files[0].content)
+    assert set(sent["sign"]) == {1}
+    assert values_of(sent) == values_of(bill([500] * 95 + [600]))
+    assert open_refusals(books).is_empty()

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nemreader import NEMFile
 
+from billing_export.check import check_file
 from billing_export.export import Export, export
 from billing_export.formats.nem12_days import UNIT_MILLI, quality_runs, rounded
+from billing_export.formats.nem12_import import import_nem12
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError
@@ -177,3 +179,29 @@ def test_what_the_format_cannot_carry_is_held_with_a_reason(
 def test_a_participant_name_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ContractError, match="participant"):
         nem12(build_finals(NEM_DAY, [1] * 96), sender="ELEVEN-CHARS")
+
+
+@pytest.mark.parametrize(("length", "suffixes"), [(1800, ["E1"]), (900, ["E1", "E2"])])
+def test_a_meter_that_follows_at_midday_shares_the_suffix_only_if_its_intervals_are_as_long(
+    length: int, suffixes: list[str]
+) -> None:
+    noon = NEM_DAY + timedelta(hours=12)
+    rows = pl.concat(
+        [
+            build_finals(NEM_DAY, [100_000] * 24, step=1800, meter="M1"),
+            build_finals(noon, [50_000] * (12 * 3600 // length), step=length, meter="M2"),
+        ]
+    )
+    registry = build_meters(
+        [
+            {"meter_id": "M1", "nmi": "NEM1200001", "removed_at": noon},
+            {"meter_id": "M2", "nmi": "NEM1200001", "installed_at": noon},
+        ]
+    )
+    found = nem12(rows, registry)
+    content = found.files[0].content
+    assert check_file("x.csv", content).findings == []
+    assert sorted({row[4] for row in records(found) if row[0] == "200"}) == suffixes
+    imported = import_nem12(content, "again")
+    assert not imported.refused
+    assert imported.finals["value_milli"].sum() == rows["value_milli"].sum()

@@ -13,6 +13,7 @@ from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.plan import Cycle, plan
 from billing_export.reconcile import reconcile_files, reconcile_ledger, reconcile_registers
 from billing_export.spans import DeterminantParams
+from billing_export.stretches import stretches_of
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError
 from schemas.frames import DETERMINANTS
@@ -36,7 +37,7 @@ def bill(registers: dict[str, int], registry: pl.DataFrame | None = None, value:
     [
         ({"start": 5_000, "end": 101_000}, {}, 0, None),
         ({"start": 5_000, "end": 101_001}, {}, -1, "sum_check"),
-        ({"start": 5_000, "end": 100_500}, {"register_resolution_milli": 1_000}, 500, None),
+        ({"start": 5_000, "end": 100_500}, {"register_resolution_milli": 1_000}, 500, "register_resolution"),
         ({"start": 5_000, "end": 100_000}, {"register_resolution_milli": 1_000}, 1_000, "sum_check"),
         ({"start": 99_990_000, "end": 86_000}, {"register_digits": 5}, 0, None),
         ({"start": 5_000}, {}, None, "register_missing"),
@@ -107,3 +108,93 @@ def test_a_billed_period_is_done_and_periods_join_without_a_gap() -> None:
     assert found["date_from"].to_list()[1:] == found["date_to"].to_list()[:-1]
     with pytest.raises(ContractError, match="first_day"):
         Cycle("c", first_day=31)
+
+
+# Stretches between reads ---------------------------------------------------------------------------------------------
+
+
+def hourly(shown: list[int | None]) -> pl.DataFrame:
+    return build_reads({START + timedelta(hours=n): value for n, value in enumerate(shown) if value is not None})
+
+
+def explained(
+    shown: list[int | None], values: list[int | None] | None = None, kinds: dict | None = None, **columns: int
+) -> tuple[list[tuple], pl.DataFrame]:
+    rows = build_finals(START, values or [1_000] * 16, qualities=kinds)
+    found = stretches_of(rows, hourly(shown), build_meters(**columns))
+    told = found.stretches.with_columns(hour=(pl.col("stretch_start") - START).dt.total_hours())
+    return told.select("hour", "expected_milli", "difference_milli", "reason").rows(), found.wild
+
+
+def test_every_stretch_is_summed_between_the_reads_that_stand() -> None:
+    assert explained([0, 4_000, 8_000, 12_000, 16_000])[0] == [(n, 4_000, 0, None) for n in range(4)]
+    assert explained([0, 4_000, None, 12_000, 16_000])[0] == [
+        (0, 4_000, 0, None), (1, 8_000, 0, None), (3, 4_000, 0, None),
+    ]  # fmt: skip
+
+
+def test_a_difference_has_the_reason_of_the_gravest_interval_in_its_own_stretch() -> None:
+    kinds = {1: ("suspect", None), 5: ("estimated", "linear"), 6: ("edited", "manual"), 9: ("missing", None)}
+    values = [1_000] * 9 + [None] + [1_000] * 6
+    told, _ = explained([0, 4_500, 8_200, 12_000, 16_001], values, kinds)
+    assert told == [
+        (0, 4_500, -500, "suspect"), (1, 3_700, 300, "edited"), (2, 3_800, -800, "missing"),
+        (3, 4_001, -1, "sum_check"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("advance", "kinds", "resolution", "reason"),
+    [
+        (4_999, {}, 1_000, "register_resolution"),
+        (5_000, {}, 1_000, "sum_check"),
+        (5_000, {0: ("estimated", "linear")}, 1_000, "register_resolution"),
+        (5_001, {0: ("estimated", "linear")}, 1_000, "estimated"),
+        (4_001, {0: ("estimated", "linear")}, 1, "estimated"),
+    ],
+)
+def test_what_a_register_cannot_tell_is_its_resolution(advance: int, kinds: dict, resolution: int, reason: str) -> None:
+    told, _ = explained([0, advance], [1_000] * 4, kinds, register_resolution_milli=resolution)
+    assert [row[3] for row in told] == [reason]
+
+
+def test_a_wild_read_is_left_out_and_named_and_a_wrap_is_not_one() -> None:
+    told, wild = explained([0, 4_000, 900_000, 12_000, 16_000])
+    assert [row[2:] for row in told] == [(0, None)] * 3
+    assert wild["value_milli"].to_list() == [900_000]
+    told, wild = explained([99_996_000, 0, 4_000, 8_000, 12_000], register_digits=5)
+    assert [row[2:] for row in told] == [(0, None)] * 4
+    assert wild.is_empty()
+    assert explained([99_996_000, 0])[0][0][2:] == (None, "register_wrap")
+
+
+def test_an_exchange_in_the_period_reconciles_each_meter_alone_and_the_multiplier_counts() -> None:
+    registry = build_meters(multiplier=2_000)
+    found = stretches_of(build_finals(START, [1_000] * 16), hourly([7, 2_007, 4_007]), registry)
+    assert found.stretches["difference_milli"].to_list() == [0, 0]
+
+
+def test_the_difference_of_a_stream_is_the_sum_of_its_stretches_and_has_their_reason() -> None:
+    registry = build_meters(register_resolution_milli=100)
+    kinds = dict.fromkeys(range(8), ("suspect", None))
+    rows = build_finals(START, [1_000] * 96, qualities=kinds)
+    reads = build_reads(
+        {START + timedelta(hours=n): 4_000 * n - (3_000 if n else 0) + (50 if n > 5 else 0) for n in range(25)}
+    )
+    lines = compute_determinants(rows, registry, reads, parse_tariffs(TARIFFS), ASKED).determinants
+    found = reconcile_registers(lines, registry, stretches_of(rows, reads, registry).stretches)
+    by_kind = {kind: part for (kind,), part in found.group_by("kind", maintain_order=True)}
+    assert by_kind["register"].select("difference_milli", "reason").rows() == [(2_950, "suspect")]
+    assert by_kind["stretch"].select("difference_milli", "reason").rows() == [
+        (3_000, "suspect"), (-50, "register_resolution"),
+    ]  # fmt: skip
+
+
+def test_a_difference_that_no_stretch_makes_is_unexplained_or_a_read_beside_the_bound() -> None:
+    registry = build_meters()
+    for shift, reason in ((0, "unexplained"), (60, "read_off_boundary")):
+        reads = build_reads({START + timedelta(seconds=shift): 0, END: 95_000})
+        rows = build_finals(START, [1_000] * 96)
+        lines = compute_determinants(rows, registry, reads, parse_tariffs(TARIFFS), ASKED).determinants
+        found = reconcile_registers(lines, registry, stretches_of(rows, reads, registry).stretches.clear())
+        assert found["reason"].to_list() == [reason]

@@ -1,14 +1,21 @@
 """Deployment files are parsed here; what needs a container engine is not run."""
 
+import contextlib
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from app.billing import load_target
 from app.cli import main
+from app.commands.bill_cycles import load_cycles
 from app.commands.worker import Role
 from app.config import parse_config
+from billing_export.delivery.sftp import SftpSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -62,3 +69,55 @@ def test_the_image_holds_every_room_and_installs_by_hash():
     assert {f"COPY {room} {room}" for room in rooms} <= set(text.splitlines())
     assert "--require-hashes" in text
     assert re.search(r"^USER 10001$", text, flags=re.MULTILINE)
+
+
+# The billing window as a scheduled job -------------------------------------------------------------------------------
+
+BILLING = DEPLOY / "billing"
+
+
+def billing_commands() -> dict[str, list[str]]:
+    unit = (BILLING / "ami-billing.service").read_text()
+    (line,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    job = yaml.safe_load((BILLING / "cronjob.yaml").read_text())
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    return {"systemd": line.split()[1:], "cluster": container["args"]}
+
+
+def test_the_scheduled_job_is_one_command_in_both_places_and_every_option_exists(capsys):
+    commands = billing_commands()
+    assert commands["systemd"] == commands["cluster"]
+    assert commands["cluster"][:2] == ["bill", "window"]
+    with contextlib.suppress(SystemExit):
+        main(["bill", "window", "--help"])
+    known = capsys.readouterr().out
+    for option in (word for word in commands["cluster"] if word.startswith("--")):
+        assert option in known
+
+
+def test_two_jobs_never_write_the_ledger_at_once_and_the_image_is_pinned():
+    job = yaml.safe_load((BILLING / "cronjob.yaml").read_text())["spec"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    pod = job["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    assert re.search(r":\d", pod["containers"][0]["image"])
+    named = {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == named
+
+
+def test_the_settings_of_the_scheduled_job_are_accepted():
+    assert load_cycles(BILLING / "cycles.toml")[0].name == "monthly"
+    assert isinstance(load_target(BILLING / "target.toml"), SftpSettings)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_accepts_the_units(tmp_path):
+    for name in ("ami-billing.service", "ami-billing.timer"):
+        text = (BILLING / name).read_text().replace("/opt/ami/bin/ami", sys.executable)
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(path) for path in sorted(tmp_path.iterdir()))],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if "ami-billing" in line]
+    assert said == [], said

@@ -6,6 +6,7 @@ was cut short is taken up by doing it again: what already stands there, byte for
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -54,7 +55,7 @@ def settle(finished: list[tuple[Path, FileEntry]], manifest: bytes, folder: Path
         OSError: The folder cannot be written.
     """
     same = _stands(folder / MANIFEST, manifest) and all(
-        _has_digest(folder / entry.name, entry.size, entry.sha256) for _, entry in finished
+        stands_there(folder / entry.name, entry.size, entry.sha256) for _, entry in finished
     )
     names = [entry.name for _, entry in finished]
     if same:
@@ -68,6 +69,32 @@ def settle(finished: list[tuple[Path, FileEntry]], manifest: bytes, folder: Path
     _sync_folder(folder)
     _write(folder / MANIFEST, manifest)
     return Delivered((*names, MANIFEST), ())
+
+
+def place_file(target: Path, source: Path) -> None:
+    """A copy of the source stands under the target's name, whole and synced.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.part")
+    with source.open("rb") as given, temporary.open("wb") as out:
+        shutil.copyfileobj(given, out, _BLOCK)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(target)
+    _sync_folder(target.parent)
+
+
+def stands_there(target: Path, size: int, sha256: str) -> bool:
+    """Whether the file is there with exactly these bytes."""
+    if not target.is_file() or target.stat().st_size != size:
+        return False
+    digest = hashlib.sha256()
+    with target.open("rb") as there:
+        while block := there.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == sha256
 
 
 def _write(target: Path, content: bytes) -> None:
@@ -88,17 +115,7 @@ def _place(target: Path, content: bytes) -> bool:
 
 
 def _stands(target: Path, content: bytes) -> bool:
-    return _has_digest(target, len(content), hashlib.sha256(content).hexdigest())
-
-
-def _has_digest(target: Path, size: int, sha256: str) -> bool:
-    if not target.is_file() or target.stat().st_size != size:
-        return False
-    digest = hashlib.sha256()
-    with target.open("rb") as there:
-        while block := there.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest() == sha256
+    return stands_there(target, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,109 @@
+"""`ami bill window`: the scheduled job: what was written is delivered, what is due is billed from the store."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import polars as pl
+import typer
+
+from app.billing import Outlet, bill_into, deliver_written, load_target
+from app.calendar import load_calendar
+from app.commands.bill_cycles import billed_cycles, load_cycles
+from app.config import parse_config
+from app.files import parse_day, read_text
+from app.inputs import load_tariffs
+from app.ledger import instant_or_now, load_books
+from app.options import CalendarFile, Json, Out
+from app.stores import open_store
+from app.summary import progress, say
+from billing_export.export import formats_of
+from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.plan import plan
+from billing_export.tariffs import TariffBook
+from schemas.frames import FINALS, READS
+from schemas.timegrid import day_bounds
+from storage.store import ReadingStore, Scope
+
+_DUE: Final = ("due", "late")
+_METERS_A_QUERY: Final = 500
+
+
+def register(bill: typer.Typer) -> None:
+    """Add the verb."""
+
+    @bill.command("window")
+    def window(
+        config: Annotated[Path, typer.Option("--config", metavar="F", help="Settings: which store.")],
+        cycles: Annotated[Path, typer.Option("--cycles", metavar="F", help="CYCLES.toml.")],
+        ledger: Annotated[Path, typer.Option("--ledger", metavar="DIR", help="Folder of ledger and batches.")],
+        out: Out,
+        formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="Beside determinants.")] = None,
+        tariffs: Annotated[Path | None, typer.Option("--tariffs", metavar="F", help="TARIFFS.toml.")] = None,
+        calendar: CalendarFile = None,
+        target: Annotated[Path | None, typer.Option("--target", metavar="F", help="TARGET.toml.")] = None,
+        sender: Annotated[str, typer.Option("--sender", metavar="S", help="Participant.")] = "AMIHEADEND",
+        receiver: Annotated[str, typer.Option("--receiver", metavar="S", help="Participant.")] = "RECEIVER",
+        today: Annotated[str | None, typer.Option("--today", metavar="D", help="Default: today in UTC.")] = None,
+        at: Annotated[str | None, typer.Option("--at", metavar="T", help="Time of the steps; default: now.")] = None,
+        json: Json = False,
+    ) -> None:
+        """Deliver what waits, then bill every period that is due. Safe to run as often as one likes.
+
+        Exit 1 where the target is away: the next run takes it up. Periods not yet aligned wait.
+        """
+        day = datetime.now(UTC).date() if today is None else parse_day(today, "--today")
+        book = load_tariffs(tariffs)
+        outlet = Outlet(ledger, out, load_target(target))
+        carried = deliver_written(outlet, instant_or_now(at))
+        due = plan(load_cycles(cycles), day, billed_cycles(load_books(ledger).batches))
+        periods = due.filter(pl.col("state").is_in(_DUE)).sort("date_from", "cycle")
+        holidays = frozenset(load_calendar(calendar).holidays)
+        asked = [
+            ExportParams(
+                tuple(formats or ("determinants",)), first, after, sender=sender, receiver=receiver, holidays=holidays,
+                cycle=cycle, calendars=book.labels(),
+            )
+            for cycle, first, after in periods.select("cycle", "date_from", "date_to").rows()
+        ]  # fmt: skip
+        for params in asked:
+            formats_of(params)
+        store = open_store(parse_config(read_text(config), str(config)))
+        try:
+            billed = {params.cycle: _billed(store, outlet, book, params, instant_or_now(at)) for params in asked}
+        finally:
+            store.close()
+        say({"today": day.isoformat(), "delivered": list(carried), "billed": billed}, as_json=json)
+
+
+def _billed(
+    store: ReadingStore, outlet: Outlet, book: TariffBook, params: ExportParams, at: datetime
+) -> dict[str, Any]:
+    with progress(f"billing {params.cycle}"):
+        summary = bill_into(outlet, _inputs(store, book, params), params, at)
+    if summary["batch"] is None:
+        return summary
+    books = load_books(outlet.ledger)
+    for table, rows in (("billing_ledger", books.lines), ("billing_batches", books.batches)):
+        # What `ami trace` and the store's own questions see; rows that stand there already collapse.
+        own = rows.filter(pl.col("batch_id") == summary["batch"])
+        store.append(table, own, f"{table} {summary['batch']} {own.height}")
+    return summary
+
+
+def _inputs(store: ReadingStore, book: TariffBook, params: ExportParams) -> ExportInputs:
+    # A day more at each end: local days begin before or after those of UTC.
+    start = day_bounds(params.date_from, "UTC")[0] - timedelta(days=1)
+    end = day_bounds(params.date_to, "UTC")[0] + timedelta(days=1)
+    meters = store.load_current("meters")
+    scopes = list(_scopes(meters, start, end))
+    finals = pl.concat([FINALS.empty(), *(store.load_finals(scope) for scope in scopes)])
+    reads = pl.concat([READS.empty(), *(store.load_current("reads", scope) for scope in scopes)])
+    return ExportInputs(finals, meters, reads, book)
+
+
+def _scopes(meters: pl.DataFrame, start: datetime, end: datetime) -> Iterator[Scope]:
+    names = meters["meter_id"].unique().sort()
+    for first in range(0, names.len(), _METERS_A_QUERY):
+        yield Scope(tuple(names.slice(first, _METERS_A_QUERY).to_list()), start, end)

@@ -1,0 +1,54 @@
+"""The ledger folder of the billing verbs: `ledger.parquet` and `batches.parquet`, which only ever grow."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from app.files import parse_instant, read_frame, write_outputs
+from app.inputs import load_meters, load_tariffs, load_types
+from billing_export.pieces import ExportInputs
+from billing_export.reentry import Books
+from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, READS, Frame
+
+LINES, BATCHES = "ledger.parquet", "batches.parquet"
+_STEP: Final = ["batch_id", "step"]
+
+
+def load_books(folder: Path) -> Books:
+    """The ledger in that folder; empty where there is none yet."""
+    return Books(_held(folder / LINES, DETERMINANTS), _held(folder / BATCHES, BILLING_BATCHES))
+
+
+def append_steps(folder: Path, books: Books, steps: pl.DataFrame) -> Books:
+    """The steps are added; one that stands there already is kept as it is, so that a run may be repeated."""
+    batches = pl.concat([books.batches, steps]).unique(_STEP, keep="first", maintain_order=True)
+    write_outputs(folder, {BATCHES: batches})
+    return Books(books.lines, batches)
+
+
+def append_lines(folder: Path, books: Books, lines: pl.DataFrame) -> Books:
+    """The lines are added."""
+    grown = pl.concat([books.lines, lines])
+    write_outputs(folder, {LINES: grown})
+    return Books(grown, books.batches)
+
+
+def load_inputs(finals: Path, meters: Path, tariffs: Path | None, reads: Path | None) -> ExportInputs:
+    """What a bill is computed from, as files."""
+    return ExportInputs(
+        read_frame(finals, FINALS),
+        load_meters(meters, load_types(None)),
+        READS.empty() if reads is None else read_frame(reads, READS),
+        load_tariffs(tariffs),
+    )
+
+
+def instant_or_now(text: str | None, name: str = "--at") -> datetime:
+    """The instant given, else now."""
+    return datetime.now(UTC) if text is None else parse_instant(text, name)
+
+
+def _held(file: Path, frame: Frame) -> pl.DataFrame:
+    return read_frame(file, frame) if file.exists() else frame.empty()

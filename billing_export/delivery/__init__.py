@@ -1,0 +1,1 @@
+"""Door: exports on their way out: a folder, an SFTP server, object storage."""
