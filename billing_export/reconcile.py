@@ -166,7 +166,10 @@ def reconcile_files(manifest: bytes, files: Mapping[str, bytes]) -> pl.DataFrame
     rows: list[tuple[str, int | None, int | None, str | None]] = list(faults)
     stated = json.loads(manifest) if not any(fault[3] == "not_json" for fault in faults) else {}
     for section in stated.get("exports", []):
-        totals = {row["determinant"]: _milli(row["sum"]) for row in section["control_totals"] if row["sum"] is not None}
+        totals: dict[str, int] = {}
+        for row in section["control_totals"]:
+            if row["sum"] is not None:  # registers stand under several units; a ratio has no sum
+                totals[row["determinant"]] = totals.get(row["determinant"], 0) + _milli(row["sum"])
         for file in stated["files"]:
             if file["format"] == section["format"] and file["name"] in files:
                 rows += _sums(file["name"], section["format"], files[file["name"]], totals)

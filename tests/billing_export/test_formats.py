@@ -351,7 +351,7 @@ def test_absent_data_is_never_a_zero_in_an_867() -> None:
         "N1*8S*AMIHEADEND",
     ]
     assert segments_[10:12] == ["QTY*20**KH", "DTM*582*20260728*2215*UT"]
-    assert segments_[-4:] == [f"SE*{4 + 4 + 192 + 1}*0001", "GE*1*1", segments_[-2], ""]
+    assert segments_[-4:] == [f"SE*{4 + 4 + 192 + 1}*0001", "GE*1*785550500", segments_[-2], ""]
 
 
 @pytest.mark.parametrize(

@@ -198,3 +198,17 @@ def test_a_difference_that_no_stretch_makes_is_unexplained_or_a_read_beside_the_
         lines = compute_determinants(rows, registry, reads, parse_tariffs(TARIFFS), ASKED).determinants
         found = reconcile_registers(lines, registry, stretches_of(rows, reads, registry).stretches.clear())
         assert found["reason"].to_list() == [reason]
+
+
+def test_registers_of_energy_and_of_reactive_energy_stand_under_one_name_and_both_count() -> None:
+    rows = pl.concat([build_finals(START, [9] * 96), build_finals(START, [7] * 96, channel="reactive_delivered")])
+    reads = pl.concat(
+        [build_reads({START: 5, END: 869}), build_reads({START: 3, END: 675}, channel="reactive_delivered")]
+    )
+    inputs = ExportInputs(rows, build_meters(), reads, parse_tariffs(TARIFFS))
+    made = export(inputs, ExportParams(("determinants",), MONDAY, MONDAY + timedelta(days=1)))
+    found = reconcile_files(made.manifest, {file.name: file.content for file in made.files})
+    assert found.height > 0
+    assert found["difference_milli"].unique().to_list() == [0]
+    forged = {file.name: file.content.replace(b",864,", b",865,") for file in made.files}
+    assert "file_hash" in reconcile_files(made.manifest, forged)["reason"].to_list()
