@@ -13,9 +13,11 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-import polars as pl
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the packages first: files here have names of theirs
 
-from app.cli import main
+import polars as pl  # noqa: E402
+
+from app.cli import main  # noqa: E402
 
 HOMES = Path(__file__).parents[2] / "shared" / "data" / "intervals" / "us_citylearn22_17x1y_60min.parquet"
 
