@@ -108,7 +108,7 @@ def with_pandas(intervals: pl.DataFrame, reads: pl.DataFrame, days: int) -> floa
         gap = values.isna()
         length = gap.groupby((~gap).cumsum()).transform("sum")
         line = values.interpolate()
-        kind = np.where(grid.dayofweek < 5, 0, grid.dayofweek)
+        kind = np.where(grid.day_of_week < 5, 0, grid.day_of_week)
         like = values.groupby([kind, grid.hour * 4 + grid.minute // 15]).transform("mean")
         estimate = line.where(length <= 8, like).fillna(values.mean())
         register = registers[meter].set_index("read_at")["value_milli"]
