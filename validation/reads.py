@@ -75,8 +75,11 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     has = np.zeros(len(layout.base), dtype=np.bool_)
     has[placed.series] = True
     tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
+    told = set(rows["channel"].unique().cast(pl.String))
     for total, registers in TOU_OF.items():
         for number, register in enumerate(registers):
+            if register.value not in told:
+                continue
             column = _as_if(layout.of, total, register)
             mine = _link(
                 _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column), layout, facts

@@ -228,3 +228,11 @@ def test_a_rule_says_nothing_about_channels_that_it_does_not_concern() -> None:
     volts = intervals([230_000, 231_000, 0, -5, 230_000], channel="voltage_l1")
     result = vee(intervals=volts)
     assert result.finals["failed"].to_list() == [0] * 5
+
+
+def test_a_step_is_unjudged_where_nothing_usable_stands_before_it_and_a_spike_on_a_day_with_a_hole() -> None:
+    rows = intervals([KWH, KWH, 0, KWH, -1, KWH] + [KWH] * 42, skip=[2])
+    result = vee(intervals=rows)
+    # Hour 2 never came; hour 4 is below zero and replaced.
+    assert unjudged(result, "step_change") == [0, 3, 5]
+    assert unjudged(result, "spike") == list(range(24))

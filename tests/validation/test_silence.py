@@ -57,8 +57,8 @@ def test_estimation_waits_three_days_and_no_longer(hours: int, silent: bool) -> 
 
 
 def test_silence_after_silence_is_held_against_the_days_that_were_not_silent() -> None:
-    # Two days silent, two normal, silent again for an hour: the mean of the normal days is still 200.
-    assert since(lambda back: 200 if 1 < back <= 49 or back > 97 else 0) == [NOW - HOUR]
+    # Two days silent, two normal, then an hour of 130: 35 per cent below the 200 of the days that were not silent.
+    assert since(lambda back: 130 if back == 1 else 200 if back <= 49 or back > 97 else 0) == [NOW - HOUR]
 
 
 def test_a_fleet_that_sends_once_a_day_is_not_silent_in_between_and_without_a_week_nothing_is() -> None:
