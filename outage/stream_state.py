@@ -283,7 +283,7 @@ def _part(
 
 
 def _routed(state: StreamState, placed: pl.DataFrame, spoken: frozenset[int], fleet: Fleet) -> StreamState:
-    """Reads at their cell, or waiting; trees that speak for the first time have a cell of their own."""
+    """Reads at their cell, or waiting; trees that speak for the first time have a cell, which is judged at once."""
     woken = spoken - state.active
     near, waiting = _part(placed, state.waiting, woken, state.active | woken, fleet)
     of_root: dict[int, pl.DataFrame] = {}
@@ -295,12 +295,10 @@ def _routed(state: StreamState, placed: pl.DataFrame, spoken: frozenset[int], fl
         cell._replace(fresh=(*cell.fresh, *(of_root[root] for root in cell.roots if root in of_root)))
         for cell in state.cells
     )
-    new = (Cell(frozenset({root}), _nothing_of(root, fleet), _one(of_root, root), 0) for root in sorted(woken))
-    return state._replace(cells=(*cells, *new), waiting=waiting)
-
-
-def _one(of_root: dict[int, pl.DataFrame], root: int) -> tuple[pl.DataFrame, ...]:
-    return (of_root[root],) if root in of_root else ()
+    if woken:
+        fresh = tuple(of_root[root] for root in sorted(woken) if root in of_root)
+        cells = (*cells, Cell(woken, _NOTHING, fresh, 0))
+    return state._replace(cells=cells, waiting=waiting)
 
 
 class _Now(NamedTuple):
@@ -339,8 +337,8 @@ def is_stale(cell: Cell, as_of: int) -> bool:
 
 
 def _together(cells: list[Cell], fleet: Fleet) -> Cell:
-    """One cell of several."""
-    if len(cells) == 1:
+    """One cell of several; the tree is read once, whatever they are."""
+    if len(cells) == 1 and cells[0].detect is not _NOTHING:
         return cells[0]
     roots = frozenset[int]().union(*(cell.roots for cell in cells))
     parts = [cell.detect for cell in cells]
@@ -380,9 +378,11 @@ def _apart(whole: DetectState, roots: frozenset[int], fleet: Fleet, params: Dete
     return tuple(cells)
 
 
-def _nothing_of(root: int, fleet: Fleet) -> DetectState:
-    meters, none = _meters_of(frozenset({root}), fleet), EVENTS.empty()
-    return DetectState(meters, read_topology(meters, none["meter_id"]), none, _READS.to_frame(), Published.nothing(), 0)
+_NOTHING: Final = DetectState(
+    METERS.empty(), read_topology(METERS.empty(), EVENTS.empty()["meter_id"]), EVENTS.empty(), _READS.to_frame(),
+    Published.nothing(), 0,
+)  # fmt: skip
+"""Of trees that speak for the first time; their part of METERS is read when they are judged, with the others then."""
 
 
 def _by_hand(

@@ -32,6 +32,39 @@ def test_an_unknown_or_wrong_setting_is_a_refusal_that_names_it(text, said):
         parse_config(text, "ami.toml")
 
 
+PARTY = "[[oms.counterparty]]\nname = 'one'\nformat = 'cim-json'\nurl = 'https://oms.example/'\n"
+SOAP = PARTY.replace("cim-json", "multispeak41") + "company = 'u'\nuser = 'a'\npassword_file = 'p'\n"
+OPEN = "[oms.listen]\nbind = '0.0.0.0'\ncertificate_file = 'c'\nkey_file = 'k'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PARTY + PARTY, "'one' stands there twice"),
+        (PARTY.replace("https", "http"), "'one': oms.url: plain http is for this machine only"),
+        (PARTY.replace("https", "ftp"), "not an http or https address"),
+        (PARTY.replace("cim-json", "fax"), r"\$.oms.counterparty\[0\].format"),
+        (PARTY.replace("'one'", "'../one'"), r"\$.oms.counterparty\[0\].name"),
+        (PARTY + "urgency = 1\n", "urgency"),
+        (PARTY + "code_table = 'none'\n", "code table 'none'"),
+        (PARTY + "certificate_file = 'c'\n", "certificate_file and key_file belong together"),
+        (PARTY.replace("cim-json", "multispeak3"), "company, user and password_file are needed"),
+        (SOAP + "asks_user = 'o'\n", "asks_user and asks_password_file belong together"),
+        (SOAP + "[oms.listen]\nbind = '0.0.0.0'\n", "beyond this machine a certificate_file is needed"),
+        (SOAP + OPEN, "what it says suppresses outages"),
+    ],
+)
+def test_an_outage_system_is_configured_strictly(text, said):
+    with pytest.raises(ContractError, match=said):
+        parse_config(text, "ami.toml")
+
+
+def test_an_outage_system_that_may_ask_shows_who_it_is():
+    config = parse_config(SOAP + "asks_user = 'o'\nasks_password_file = 'q'\n" + OPEN, "ami.toml")
+    assert config.oms.listen is not None
+    assert config.oms.counterparty[0].asks_user == "o"
+
+
 def test_the_effective_settings_show_the_name_of_a_secret_file_only(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("hunter2")

@@ -4,6 +4,7 @@ python faust_counter.py BROKER RUN FOLDER worker
 """
 
 import json
+import os
 import sys
 
 import faust
@@ -13,6 +14,7 @@ app = faust.App(
     f"count-{run}", broker=f"kafka://{broker}", store="memory://", topic_partitions=4, topic_replication_factor=1,
     datadir=folder, web_enabled=False, consumer_auto_offset_reset="earliest",
     broker_session_timeout=10.0, broker_commit_interval=1.0,
+    processing_guarantee=os.environ.get("FAUST_GUARANTEE", "at_least_once"),
 )  # fmt: skip
 RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 told = app.topic(f"told-{run}", partitions=4, **RAW)

@@ -28,14 +28,16 @@ from outage.breaker import Breaker, RetryParams, next_try
 from outage.delivery import Delivery
 from outage.detect import detect_outages
 from outage.letter import Answer, Letter, Verdict
+from outage.messages.cim_json import render_cim_json
 from outage.messages.feedback import answer_ping, answer_request, feedback_of
-from outage.messages.letters import iec61968_letters, json_letters, multispeak_letters, soap_dress
+from outage.messages.letters import iec61968_letters, json_letters, multispeak_letters, odin_letters, soap_dress
 from outage.messages.multispeak import Account, Version
 from outage.messages.multispeak_in import parse_request
 from outage.oms import OmsClient, OmsListener, OmsParams, Reply
-from outage.oms_outbox import Outbox
+from outage.oms_outbox import Check, Outbox, Step, hold_folder
 from outage.params import DetectParams
-from schemas.errors import ContractError
+from outage.stream_said import said_steps
+from schemas.errors import ContractError, TerminalError
 
 METERS = tree()
 FAST = RetryParams(first_s=1.0, longest_s=8.0, open_after=3, cool_s=30.0)
@@ -193,6 +195,51 @@ def test_a_counterparty_that_is_away_is_no_exception(outbox: Outbox) -> None:
     client = OmsClient(OmsParams(url="http://127.0.0.1:9/", timeout_s=1))
     done = Delivery(outbox, client.send, FAST).pump(Clock())
     assert (done.postponed, outbox.counts().waiting) == (1, 1)
+
+
+def test_odin_letters_tell_an_incident_whole_and_that_it_is_gone(outbox: Outbox) -> None:
+    one = OUTAGES.filter(pl.col("incident_id") == OUTAGES["incident_id"][0])
+    gone = one[-1:].with_columns(
+        pl.col("step") + 1, state=pl.lit("cancelled").cast(one.schema["state"]), restored_at=None
+    )
+    every = pl.concat([one, gone.select(one.columns).cast(one.schema)])
+    outbox.keep(
+        (Step(*row) for row in zip(every["incident_id"], every["step"], render_cim_json(every), strict=True)), 1.0
+    )
+    steps = said_steps(outbox.kept(every["incident_id"][0]))
+    assert steps.equals(every)
+    bodies = [letter.body.decode() for letter in odin_letters(every, lambda _: steps, ({}, None))]
+    affected = [int(body.split("<metersAffected>")[1].split("<")[0]) for body in bodies]
+    assert len(bodies) == every.height
+    assert affected[0] == one["meters_out"][0]
+    assert affected[-1] == 0, "who heard of it hears that it is gone"
+    assert all(f"<originalMetersAffected>{one['meters_out'][0]}<" in body for body in bodies)
+
+
+def test_positions_and_letters_are_one_and_what_was_asked_survives(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    check = Check("r", "M1", Version.V3.value, "t", "id-1", 100.0)
+    with Outbox(path) as first:
+        first.put(json_letters(OUTAGES[:1]), {"t": {0: 7}})
+        first.ask([check, check._replace(meter="M2", request_id="id-2")])
+        first.ask([check._replace(expires_at=9.0)])
+        first.answer([("id-1", "off", 5), ("id-1", "on", 6), ("stranger", "on", 6)])
+    with Outbox(path) as again:
+        assert again.positions() == {"t": {0: 7}}
+        assert again.answerable(99.0) == []
+        (both,) = again.answerable(100.0)
+        assert [(each.meter, each.answer, each.answered_us) for each in both] == [("M1", "off", 5), ("M2", None, None)]
+        again.put((), {"t": {0: 9}}, ["r"])
+        assert again.answerable(1e9) == []
+        assert again.positions() == {"t": {0: 9}}
+
+
+def test_a_second_worker_on_one_folder_is_refused(tmp_path: Path) -> None:
+    held = hold_folder(tmp_path / "oms")
+    with pytest.raises(TerminalError, match="another worker"):
+        hold_folder(tmp_path / "oms")
+    held.close()
+    hold_folder(tmp_path / "oms").close()
 
 
 def test_outages_never_cross_a_network_in_clear() -> None:
