@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +92,8 @@ def topic(kafka_settings: KafkaSettings) -> str:
     return contract.name
 
 
-@pytest.fixture(scope="session")
-def database(clickhouse: Found) -> Iterator[str]:
+@contextmanager
+def fresh_database(clickhouse: Found) -> Iterator[str]:
     """A database of its own, dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     first = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database="default"))
@@ -102,9 +103,8 @@ def database(clickhouse: Found) -> Iterator[str]:
     first.close()
 
 
-@pytest.fixture(scope="session")
-def server(clickhouse: Found, database: str) -> Iterator[ClickHouseEngine]:
-    """An engine on the migrated database. A server of before 2019 gets the old schema."""
+def migrated(clickhouse: Found, database: str) -> ClickHouseEngine:
+    """An engine on the database, its tables made. A server of before 2019 gets the old schema."""
     engine = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database=database))
     if engine.version() < (20, 0):
         engine.close()
@@ -112,6 +112,20 @@ def server(clickhouse: Found, database: str) -> Iterator[ClickHouseEngine]:
         apply_migrations(engine, old_migrations())
     else:
         apply_migrations(engine)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def database(clickhouse: Found) -> Iterator[str]:
+    """A database of its own, dropped afterwards."""
+    with fresh_database(clickhouse) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def server(clickhouse: Found, database: str) -> Iterator[ClickHouseEngine]:
+    """An engine on the migrated database."""
+    engine = migrated(clickhouse, database)
     yield engine
     engine.close()
 
