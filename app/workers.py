@@ -20,6 +20,7 @@ import polars as pl
 
 from app.fuse import Fuse
 from app.messages import from_messages, to_messages
+from app.meter_states import METERS_TOPIC, states_of
 from app.retry import part_poison
 from ingest.assembly import CODE_VERSION
 from ingest.decode import Decoded, decode_frames
@@ -89,6 +90,10 @@ class IngestWork:
         seen = [self._store.load_windows(*position) for position in positions]
         self._windows = Windows.from_frame(pl.concat([REPLAY_WINDOWS.empty(), *seen]))
 
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts."""
+        self._registry = registry
+
     def prepare(self, frames: pl.DataFrame) -> Decoded:
         """Decode; the windows and the layouts learned go on to the next batch."""
         registry = self._registry
@@ -143,6 +148,10 @@ class EventsWork:
         self._windows = Windows.empty()
         self._windows = self._decode(self._look_back(positions)).windows
 
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts."""
+        self._registry = registry
+
     def prepare(self, frames: pl.DataFrame) -> Decoded:
         """Decode; the windows go on to the next batch."""
         decoded = self._decode(frames)
@@ -161,7 +170,7 @@ class EventsWork:
 
 
 class StoreWork:
-    """Events, rejects and outages into the database, as a consumer of its own: no lane waits for it."""
+    """Events, rejects, outages and meters into the database, as a consumer of its own: no lane waits for it."""
 
     _TABLES: Final[dict[str, tuple[str, Frame]]] = {
         EVENTS_TOPIC: ("events", EVENTS),
@@ -175,12 +184,14 @@ class StoreWork:
         """Nothing is carried from batch to batch."""
 
     def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
-        """Rows by table. `messages`: `topic`, `value`. With the outages VEE knows which zeros are true."""
+        """Rows by table. `messages`: `topic`, `value`, `at`. With outages and meters VEE knows what it judges."""
         values = {
             topic: rows["value"].to_list() for (topic,), rows in messages.partition_by("topic", as_dict=True).items()
         }
         rows = {table: from_messages(values.get(topic, []), frame) for topic, (table, frame) in self._TABLES.items()}
-        return rows | {"outages": said_steps(values.get(OUTAGES_TOPIC, []))}
+        rows["outages"] = said_steps(values.get(OUTAGES_TOPIC, []))
+        meters = messages.filter(pl.col("topic") == METERS_TOPIC)
+        return rows | ({"meters": states_of(meters)} if meters.height else {})
 
     def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
         """Inserted and acknowledged."""
@@ -195,12 +206,19 @@ class VeeWork:
         self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
     ) -> None:
         self._store, self._params, self._now = store, params, now
-        names = meters["meter_id"].unique().sort()
-        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
-        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
+        self._know(meters)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Nothing is carried from batch to batch."""
+
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on its meters are judged."""
+        self._know(registry.meters)
+
+    def _know(self, meters: pl.DataFrame) -> None:
+        names = meters["meter_id"].unique().sort()
+        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
+        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
 
     def prepare(self, messages: pl.DataFrame) -> list[Scope]:
         """Meters and spans whose raw data changed, each once."""
