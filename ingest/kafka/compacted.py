@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition, errors
 
+from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
 
@@ -27,7 +28,7 @@ class CompactedTopic:
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
-        try:
+        with opening(settings):
             self._consumer: Any = KafkaConsumer(
                 **settings.client_options(),
                 group_id=None,
@@ -36,8 +37,6 @@ class CompactedTopic:
                 allow_auto_create_topics=False,
             )
             partitions = self._consumer.partitions_for_topic(topic)
-        except errors.KafkaError as error:
-            raise typed_error(error, retriable=True) from error
         if not partitions:
             raise TransientError(f"kafka: topic {topic} is unknown: run ami topics")
         self._places = [TopicPartition(topic, partition) for partition in sorted(partitions)]
