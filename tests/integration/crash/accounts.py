@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 from app.messages import from_messages
 from app.workers import DIRTY_DAYS_TOPIC, VeeWork
 from ingest.kafka.settings import KafkaSettings
-from schemas.frames import DIRTY_DAYS, FINALS
+from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINALS
 from storage.queries import Query, select_all
 from storage.store import Context, Scope, SqlStore
 from storage.tables import table_of
@@ -87,6 +87,9 @@ def account_finals(store: SqlStore, settings: KafkaSettings, meters: pl.DataFram
     stored = all_rows(store, "finals").select(what)
     assert_frame_equal(stored.sort(what), wanted.sort(what))
     assert stored.select("meter_id", "channel", "interval_start").is_unique().all()
+    found = [name for name in EXCEPTIONS.schema if name != "run_id"]
+    wanted = pl.concat(judged.exceptions).select(found)
+    assert_frame_equal(all_rows(store, "exceptions").select(found).sort(found), wanted.sort(found))
     return stored.height
 
 
@@ -113,11 +116,17 @@ class _Judged:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         self.finals: list[pl.DataFrame] = []
+        self.exceptions: list[pl.DataFrame] = []
 
     def load_context(self, scope: Scope) -> Context:
         return self._store.load_context(scope)._replace(finals=FINALS.empty())
 
+    def load_current(self, table: str, scope: Scope) -> pl.DataFrame:
+        return self._store.load_current(table, scope).clear()
+
     def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
         if table == "finals":
             self.finals.append(rows)
+        if table == "exceptions":
+            self.exceptions.append(rows)
         return rows.height
