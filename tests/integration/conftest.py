@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "deploy" / "local"), str(ROOT / "tests" / "storage"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / part) for part in ("deploy/local", "tests/storage", "tests/app", "tests/integration")]
 
 from containers import clickhouse_container, docker_answers, kafka_container  # noqa: E402
 from found import Found, fresh_database, migrated  # noqa: E402
