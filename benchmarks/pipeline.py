@@ -194,9 +194,8 @@ def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: 
     total = sum(cpu for cpu, _ in meter.spent.values())
     print(f"profile of {size[0]:,} pushes, {seconds:.1f} s of wall, {total:.1f} s of CPU")
     for name, (cpu, wall) in sorted(meter.spent.items(), key=lambda item: -item[1][0]):
-        print(
-            f"  {name:<46}{cpu / total:6.0%} {cpu / size[0] * 1e6:7.2f} us CPU a push {wall / size[0] * 1e6:8.2f} us wall"
-        )
+        each = f"{cpu / size[0] * 1e6:7.2f} us CPU a push {wall / size[0] * 1e6:8.2f} us wall"
+        print(f"  {name:<46}{cpu / total:6.0%} {each}")
 
 
 def decode_alone(batch: Batch, registry: Registry) -> tuple[float, list[Any]]:
