@@ -12,6 +12,7 @@ import typer
 
 from app import doors, stores, workers
 from app.calendar import load_calendar
+from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
 from app.config import Config, parse_config
 from app.files import read_text
@@ -23,7 +24,7 @@ from app.meter_states import METERS_TOPIC
 from app.observe import Observed
 from app.outage_doors import open_outage
 from app.serve import StatusServer
-from app.telemetry import CONSUMER_LAG, Health, configure_logging
+from app.telemetry import CERTIFICATE_EXPIRY, CONSUMER_LAG, Health, configure_logging
 from ingest.kafka.compacted import CompactedTopic
 from validation.params import VeeParams
 
@@ -59,6 +60,9 @@ def register(ami: typer.Typer) -> None:
 def run(role: Role, settings: Config) -> None:
     """The role's lane, its health on a port, until a signal; then what is in flight within the bound."""
     health = Health(heartbeat_limit_s=settings.ingest.poll_heartbeat_limit_s)
+    ends = earliest_end(settings)
+    if ends is not None:
+        CERTIFICATE_EXPIRY.set_function(lambda: (ends - datetime.now(UTC)).total_seconds())
     told = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: told.set())
