@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types imports unit services services-down bench lock clean
+.PHONY: setup demo test lint types imports unit crash-matrix soak services services-down bench lock clean
 
 setup: $(STAMP)
 
@@ -38,8 +38,16 @@ services: setup
 services-down:
 	$(BIN)/python deploy/local/services.py down --folder .services
 
+# Every worker killed at every step, broker and server too, on 50,000 frames: the matrix is printed as a table.
+crash-matrix: setup
+	AMI_FULL=1 $(BIN)/pytest tests/integration/crash
+
+# Ten minutes at a steady rate; fails where lag or memory grows or a frame is not stored exactly once.
+soak: setup
+	$(BIN)/python benchmarks/soak.py
+
 bench: setup
-	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 # Pins are renewed with: uv pip compile (any resolver that writes hashes); no index address is written.
 lock:

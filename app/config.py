@@ -147,10 +147,12 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Meters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The registry as files; in a cluster the topic of registry changes refreshes it."""
+    """The registry as files; the topic of registry changes (`ami meters publish`) refreshes it meter by meter."""
 
     file: str | None = None
     types_file: str | None = None
+    refresh_seconds: float = 10.0
+    """Between two looks at the topic; 0: it is not followed."""
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

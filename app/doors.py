@@ -10,7 +10,7 @@ from app.lane import Source
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.ranges import read_range
 from ingest.kafka.source import FirstStart, KafkaSource, Place, Polled, Position, Span, Subscription
-from schemas.frames import RAW_FRAMES
+from schemas.frames import RAW_FRAMES, UTC_US
 
 FRAMES_TOPIC: Final = "ami.frames.v1"
 LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
@@ -38,7 +38,7 @@ def open_publisher(config: Config) -> KafkaPublisher:
 
 
 class ValueSource:
-    """A source of messages that hold rows, not frames: `topic`, `partition`, `offset`, `value` (Binary)."""
+    """A source of messages that hold rows, not frames: `topic`, `partition`, `offset`, `at`, `value` (Binary)."""
 
     def __init__(self, source: KafkaSource) -> None:
         self._source = source
@@ -68,15 +68,17 @@ class PolledValues:
         parts = [
             pl.DataFrame(
                 {"topic": records.topic, "partition": records.partition, "offset": list(records.offsets),
-                 "value": list(records.values)},
-                schema=_VALUES,
+                 "at": pl.Series(records.timestamps_ms, dtype=pl.Int64) * 1000, "value": list(records.values)},
+                schema_overrides=_VALUES,
             )
             for records in self._records
         ]  # fmt: skip
         return pl.concat([pl.DataFrame(schema=_VALUES), *parts]).filter(pl.col("value").is_not_null())
 
 
-_VALUES: Final = {"topic": pl.String(), "partition": pl.Int32(), "offset": pl.Int64(), "value": pl.Binary()}
+_VALUES: Final = {
+    "topic": pl.String(), "partition": pl.Int32(), "offset": pl.Int64(), "at": UTC_US, "value": pl.Binary(),
+}  # fmt: skip
 
 
 def look_back(config: Config, messages: int) -> Callable[[tuple[Position, ...]], pl.DataFrame]:

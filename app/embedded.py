@@ -49,6 +49,7 @@ class MemorySource:
             done |= (pl.col("topic") == topic) & (pl.col("partition") == partition) & (pl.col("offset") < offset)
         self._places = rows.select("topic", "partition").unique().sort("topic", "partition")
         self._rows = rows.filter(~done)
+        self._message = self._rows.select(pl.struct("topic", "partition", "offset").rle_id()).to_series()
         self._read = 0
         self._fresh = True
 
@@ -58,8 +59,12 @@ class MemorySource:
 
     def poll(self, limit_s: float, max_messages: int) -> MemoryPolled:  # noqa: ARG002  nothing is waited for
         """See `Source.poll`."""
-        part = self._rows.slice(self._read, max_messages)
-        self._read += part.height
+        if self.is_empty():
+            return MemoryPolled(frozenset(), self._positions(), (), self._rows.clear())
+        # Whole messages: one that is cut would be committed with half of its frames.
+        after = int(self._message.search_sorted(self._message[self._read] + max_messages))
+        part = self._rows.slice(self._read, after - self._read)
+        self._read = after
         return MemoryPolled(frozenset(), self._positions(), _spans(part), part)
 
     def keep_alive(self) -> MemoryPolled:

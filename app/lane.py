@@ -7,13 +7,14 @@ first; then the first waits, keeping the group membership alive, and commits. Of
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as NotYet
+from threading import Thread
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
-from app.retry import Retry
+from app.retry import Retry, StoppedError
 from app.telemetry import Health
 from ingest.kafka.source import Place, Position, Span
 from schemas.errors import TransientError
@@ -107,34 +108,43 @@ class Lane(Generic[Prepared]):
         self._in_flight: tuple[Future[None], tuple[Span, ...]] | None = None
         self._next: dict[Place, int] = {}
         self._deadline: float | None = None
+        self._told_to_stop: Callable[[], bool] = lambda: False
         self._changed = False
         self._retry = Retry(self._must_give_up)
         self._retry_delivery = Retry(self._must_give_up)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="deliver")
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Go round until `stop`, then finish what is in flight within the bound.
 
         Raises:
+            StoppedError: The bound has passed and the batch in flight is not delivered: it is left to be read again.
             AmiError: As raised by the work; nothing of the failed batch is committed.
         """
+        self._told_to_stop = stop
         try:
-            while not stop():
+            while not self._must_stop():
                 self._round()
-            self._deadline = self._clock() + self._params.shutdown_seconds
             if self._pending.messages:
                 self._submit()
             self._settle()
         finally:
+            # A delivery that still tries again gives up; one that hangs is left behind.
             self._deadline = self._deadline or self._clock()
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            if self._in_flight is not None:
+                wait([self._in_flight[0]], self._params.shutdown_seconds)
+
+    def _must_stop(self) -> bool:
+        """Whether to end; from the first time it is told, the bound runs. Asked by the thread of `run` only."""
+        if self._deadline is None and self._told_to_stop():
+            self._deadline = self._clock() + self._params.shutdown_seconds
+        return self._deadline is not None
 
     def _must_give_up(self) -> bool:
         return self._deadline is not None and self._clock() >= self._deadline
 
     def _round(self) -> None:
         room = max(1, self._params.batch_messages - self._pending.messages)
-        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, room))
+        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, room), self._poll_failed)
         self._health.beat(self._clock())
         self._change_hands(polled)
         frames = polled.frames()
@@ -164,7 +174,18 @@ class Lane(Generic[Prepared]):
         self._settle()
         spans = _joined(batch.spans)
         token = " ".join(f"{span.topic}/{span.partition}:{span.first}-{span.next - 1}" for span in spans)
-        self._in_flight = (self._pool.submit(self._deliver, prepared, token), spans)
+        done: Future[None] = Future()
+        # A daemon: a delivery that hangs in a call must not hold the process up beyond the bound.
+        Thread(target=self._carry, args=(done, prepared, token), name="deliver", daemon=True).start()
+        self._in_flight = (done, spans)
+
+    def _carry(self, done: Future[None], prepared: Prepared, token: str) -> None:
+        try:
+            self._deliver(prepared, token)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the thread of `run` raises it
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
     def _deliver(self, prepared: Prepared, token: str) -> None:
         self._retry_delivery(lambda: self._work.deliver(prepared, token), self._failed)
@@ -174,6 +195,12 @@ class Lane(Generic[Prepared]):
         self._health.last_insert_good = False
         LOG.warning("delivery failed, the same batch is tried again", extra={"fields": {"why": str(error)}})
 
+    def _poll_failed(self, error: TransientError) -> None:
+        # The loop goes round though the brokers are away: a restart would not help.
+        self._health.beat(self._clock())
+        self._must_stop()
+        LOG.warning("poll failed, it is tried again", extra={"fields": {"why": str(error)}})
+
     def _settle(self) -> None:
         """Wait for the batch in flight, staying a member of the group, and commit it."""
         if self._in_flight is None:
@@ -182,6 +209,8 @@ class Lane(Generic[Prepared]):
         if not done.done():
             self._wait(done)
         self._in_flight = None
+        if not done.done():
+            raise StoppedError(f"told to stop, and the batch in flight is not through: {spans[0].topic} is read again")
         done.result()
         committed = self._retry(lambda: self._source.commit(spans))
         for span in spans:
@@ -194,8 +223,9 @@ class Lane(Generic[Prepared]):
             try:
                 done.exception(timeout=self._params.poll_seconds)
             except NotYet:
-                self._note(self._retry(self._source.keep_alive))
+                self._note(self._retry(self._source.keep_alive, self._poll_failed))
                 self._health.beat(self._clock())
+                self._must_stop()
         self._source.resume()
 
     def _change_hands(self, polled: Polled) -> None:

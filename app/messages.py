@@ -5,12 +5,16 @@ Instants are ISO 8601 in UTC with microseconds, bytes are hex, nulls are written
 
 import io
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
 
+import numpy as np
 import polars as pl
 
 from schemas.errors import ContractError
 from schemas.frames import Frame, conform
 
+_LINE_END: Final = ord("\n")
 _INSTANT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
@@ -24,12 +28,15 @@ def to_messages(rows: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
     if rows.is_empty():
         return pl.DataFrame(schema={"key": pl.String(), "value": pl.Binary()})
     plain = rows.select(_as_text(name, dtype) for name, dtype in rows.schema.items())
-    parts = plain.with_columns(_key=keys.cast(pl.String).fill_null("")).partition_by(
-        "_key", as_dict=True, include_key=False, maintain_order=True
-    )
-    names = [str(key[0]) for key in parts]
-    values = [part.write_ndjson().encode() for part in parts.values()]
-    return pl.DataFrame({"key": names, "value": values}, schema={"key": pl.String(), "value": pl.Binary()})
+    keyed = pl.DataFrame({"key": keys.cast(pl.String).fill_null("")})
+    counted = keyed.group_by("key", maintain_order=True).agg(lines=pl.len())
+    place = keyed.join(counted.with_row_index("place").select("key", "place"), on="key", maintain_order="left")["place"]
+    # All lines are written at once and cut afterwards: a text has its line ends escaped, so one line is one row.
+    text = plain[place.arg_sort()].write_ndjson().encode()
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_END) + 1
+    stops = ends[counted["lines"].cum_sum().to_numpy() - 1].tolist()
+    values = [text[start:stop] for start, stop in pairwise([0, *stops])]
+    return pl.DataFrame({"key": counted["key"], "value": pl.Series(values, dtype=pl.Binary)})
 
 
 def from_messages(values: Iterable[bytes], frame: Frame) -> pl.DataFrame:

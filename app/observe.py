@@ -2,12 +2,14 @@
 
 import logging
 import time
+from typing import Protocol
 
 import polars as pl
 
 from app import telemetry
 from app.lane import Work
 from app.summary import counts
+from app.workers import Registry
 from ingest.decode import Decoded
 from ingest.kafka.source import Position
 from schemas.codes import RejectReason
@@ -24,11 +26,21 @@ SECURITY_REASONS = frozenset(
 )  # fmt: skip
 
 
+class Decoding(Work[Decoded], Protocol):
+    """A work on decoded frames, by a registry."""
+
+    def enrol(self, registry: Registry) -> None: ...
+
+
 class Observed:
     """A work on decoded frames, watched: `ami_messages_total`, rejects by reason, rows, insert time, event age."""
 
-    def __init__(self, work: Work[Decoded], lane: str) -> None:
+    def __init__(self, work: Decoding, lane: str) -> None:
         self._work, self._lane = work, lane
+
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts."""
+        self._work.enrol(registry)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """See `Work.adopt`."""

@@ -48,11 +48,11 @@ def parse_meters(text: str, name: str) -> pl.DataFrame:
         meters = conform(parsed, METERS)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
-    _refuse_overlaps(meters, name)
+    refuse_overlaps(meters, name)
     return meters
 
 
-def _refuse_overlaps(meters: pl.DataFrame, name: str) -> None:
+def refuse_overlaps(meters: pl.DataFrame, name: str) -> None:
     """A meter stands at one place at a time: its installations follow each other."""
     numbered = meters.select("meter_id", "installed_at", "removed_at", line=pl.int_range(2, pl.len() + 2))
     ordered = numbered.sort("meter_id", "installed_at", "line")

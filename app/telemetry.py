@@ -24,6 +24,9 @@ SECURITY_REJECTS: Final = Counter(
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
 EXPORT_FILES: Final = Counter("ami_export_files", "Billing files written", ["format", "state"], registry=REGISTRY)
+REGISTRY_CHANGES: Final = Counter(
+    "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
+)
 CONSUMER_LAG: Final = Gauge("ami_consumer_lag_records", "Records not yet consumed", ["topic"], registry=REGISTRY)
 INCIDENTS: Final = Gauge("ami_outage_incidents", "Incidents by state", ["scope", "state"], registry=REGISTRY)
 HEARTBEAT_AGE: Final = Gauge("ami_poll_heartbeat_age_seconds", "Age of the poll loop's heartbeat", registry=REGISTRY)

@@ -20,8 +20,10 @@ import polars as pl
 
 from app.fuse import Fuse
 from app.messages import from_messages, to_messages
+from app.meter_states import METERS_TOPIC, states_of
 from app.retry import part_poison
 from app.supply_days import SupplyDays
+from app.telemetry import VEE_INTERVALS
 from ingest.assembly import CODE_VERSION
 from ingest.decode import Decoded, decode_frames
 from ingest.derived import bucket_of
@@ -35,7 +37,7 @@ from ingest.replay import Windows
 from outage.stream_said import said_steps
 from schemas.codes import RejectReason
 from schemas.errors import ContractError
-from schemas.frames import DIRTY_DAYS, EVENTS, PROVENANCE, REJECTS, REPLAY_WINDOWS, Frame
+from schemas.frames import DIRTY_DAYS, EVENTS, EXCEPTIONS, PROVENANCE, REJECTS, REPLAY_WINDOWS, Frame
 from schemas.timegrid import day_bounds
 from storage.store import ReadingStore, Scope
 from validation.params import VeeParams
@@ -46,6 +48,9 @@ HEARD_TOPIC: Final = "ami.heard.v1"
 DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
 OUTAGES_TOPIC: Final = "ami.outages.v1"
+METERS_A_QUERY: Final = 500
+"""Meters whose context is loaded and judged at once: with 28 days of quarters on both sides some 8 million rows."""
+_FINDING: Final = [name for name in EXCEPTIONS.schema if name != "run_id"]
 
 
 class Publisher(Protocol):
@@ -89,6 +94,10 @@ class IngestWork:
         """Replay windows as they were when the first message to be read had not been seen."""
         seen = [self._store.load_windows(*position) for position in positions]
         self._windows = Windows.from_frame(pl.concat([REPLAY_WINDOWS.empty(), *seen]))
+
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts."""
+        self._registry = registry
 
     def prepare(self, frames: pl.DataFrame) -> Decoded:
         """Decode; the windows and the layouts learned go on to the next batch."""
@@ -144,6 +153,10 @@ class EventsWork:
         self._windows = Windows.empty()
         self._windows = self._decode(self._look_back(positions)).windows
 
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts."""
+        self._registry = registry
+
     def prepare(self, frames: pl.DataFrame) -> Decoded:
         """Decode; the windows go on to the next batch."""
         decoded = self._decode(frames)
@@ -162,7 +175,7 @@ class EventsWork:
 
 
 class StoreWork:
-    """Events, rejects and outages into the database, as a consumer of its own: no lane waits for it.
+    """Events, rejects, outages and meters into the database, as a consumer of its own: no lane waits for it.
 
     Once it is known there that a supply was off, its days are judged again: with true zeros, and with estimates where
     an outage turned out to be none.
@@ -180,12 +193,14 @@ class StoreWork:
         """Nothing is carried from batch to batch."""
 
     def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
-        """Rows by table. `messages`: `topic`, `value`. With the outages VEE knows which zeros are true."""
+        """Rows by table. `messages`: `topic`, `value`, `at`. With outages and meters VEE knows what it judges."""
         values = {
             topic: rows["value"].to_list() for (topic,), rows in messages.partition_by("topic", as_dict=True).items()
         }
         rows = {table: from_messages(values.get(topic, []), frame) for topic, (table, frame) in self._TABLES.items()}
-        return rows | {"outages": said_steps(values.get(OUTAGES_TOPIC, []))}
+        rows["outages"] = said_steps(values.get(OUTAGES_TOPIC, []))
+        meters = messages.filter(pl.col("topic") == METERS_TOPIC)
+        return rows | ({"meters": states_of(meters)} if meters.height else {})
 
     def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
         """Inserted and acknowledged; then, never before, the days that follow are flushed."""
@@ -203,34 +218,43 @@ class VeeWork:
         self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
     ) -> None:
         self._store, self._params, self._now = store, params, now
-        names = meters["meter_id"].unique().sort()
-        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
-        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
+        self._know(meters)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Nothing is carried from batch to batch."""
 
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on its meters are judged."""
+        self._know(registry.meters)
+
+    def _know(self, meters: pl.DataFrame) -> None:
+        names = meters["meter_id"].unique().sort()
+        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
+        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
+
     def prepare(self, messages: pl.DataFrame) -> list[Scope]:
-        """Meters and spans whose raw data changed, each once."""
-        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique().sort("bucket", "day")
-        spans = dirty.group_by("bucket", maintain_order=True).agg(
-            first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1)
-        )
+        """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
+        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique()
+        days = dirty.group_by("bucket").agg(first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1))
+        meters = self._buckets.join(days, on="bucket").sort("first", "after", "meter_id")
         return [
             Scope(
-                tuple(self._buckets.filter(pl.col("bucket") == bucket)["meter_id"].to_list()),
+                tuple(part["meter_id"].to_list()),
                 min(day_bounds(first, zone)[0] for zone in self._zones),
                 max(day_bounds(after, zone)[0] for zone in self._zones),
             )
-            for bucket, first, after in zip(spans["bucket"], spans["first"], spans["after"], strict=True)
+            for (first, after), together in meters.group_by("first", "after", maintain_order=True)
+            for part in together.iter_slices(METERS_A_QUERY)
         ]
 
     def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
         """Judged and stored. Judging a day again appends only what differs."""
         run_id = str(uuid.uuid4())
         params = msgspec.structs.replace(self._params, judged_at=self._now(), run_id=run_id)
-        for _ in judge(self._store, (scope for scope in scopes if scope.meters), params):
-            continue
+        for judged in judge(self._store, scopes, params):
+            told = judged.appended.group_by("quality", "method").len()
+            for quality, method, finals in told.rows():
+                VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
 
 
 def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> Iterator[Vee]:
@@ -242,7 +266,8 @@ def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> I
         params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid.
 
     Yields:
-        The judgement of each bucket, after its rows were acknowledged. Doing a bucket again appends nothing.
+        The judgement of each bucket, after its rows were acknowledged. Doing a bucket again appends nothing: a finding
+        that is stored is not stored again by another run.
     """
     reach = timedelta(days=params.context_days)
     for bucket in buckets:
@@ -252,7 +277,9 @@ def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> I
         )
         token = f"vee {params.run_id} {bucket.meters[0]} {bucket.start.isoformat()} {bucket.end.isoformat()}"
         store.append("finals", judged.appended, token)
-        store.append("exceptions", judged.exceptions, token)
+        known = store.load_current("exceptions", bucket)
+        news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
+        store.append("exceptions", news, token)
         yield judged
 
 

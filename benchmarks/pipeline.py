@@ -1,7 +1,7 @@
 # ruff: noqa: E402  the services' starter lies beside the packages, not among them
 """Pushes a second from a topic to an acknowledged insert, beside its own parts and the plain stack, in one run.
 
-    python benchmarks/pipeline.py [--frames 100000] [--peer 2000] [--rounds 3]
+    python benchmarks/pipeline.py [--frames 100000] [--peer 2000] [--rounds 3] [--profile]
 
 Broker and server run on the same machine (AMI_TEST_KAFKA and AMI_TEST_CLICKHOUSE, else deploy/local). The message is a
 ciphered hourly push of 4 intervals and 3 channels. `pipeline` is one ingest worker: poll, decode, insert acknowledged,
@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,18 +35,20 @@ from kafka import KafkaConsumer
 from old_clickhouse import connect_old, old_migrations
 from services import ClickHouse, Kafka, free_port
 
+from app import workers
 from app.lane import Lane, LaneParams
 from app.telemetry import Health
 from app.workers import IngestWork, Registry
 from ingest.dlms.framing import wpdu_starts
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.settings import KafkaSettings
-from ingest.kafka.source import FirstStart, KafkaSource, Subscription
+from ingest.kafka.source import FirstStart, KafkaSource, Polled, Subscription
 from ingest.kafka.topics import apply_topics, packaged_topics
 from ingest.meter_types import BUILT_IN
 from ingest.packing import Waiting, packed_rows
 from schemas.frames import METERS
-from storage.clickhouse import ServerAddress, connect
+from storage import clickhouse
+from storage.clickhouse import ClickHouseEngine, ServerAddress, connect
 from storage.migrations import apply_migrations
 from storage.store import SqlStore
 from storage.tables import TABLES
@@ -146,6 +149,55 @@ def pipeline(settings: KafkaSettings, store: SqlStore, registry: Registry, size:
     return timed.last - (timed.first or 0.0)
 
 
+class Meter:
+    """CPU and wall seconds inside calls, each call's without those of the metered calls that it makes."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = {}
+        self._inner = threading.local()
+
+    def on(self, owner: Any, method: str, name: str) -> None:
+        original = getattr(owner, method)
+
+        def metered(*args: Any, **named: Any) -> Any:
+            outer = getattr(self._inner, "spent", None)
+            self._inner.spent = mine = [0.0, 0.0]
+            begun = time.thread_time(), time.perf_counter()
+            try:
+                return original(*args, **named)
+            finally:
+                whole = time.thread_time() - begun[0], time.perf_counter() - begun[1]
+                self._inner.spent = outer
+                total = self.spent.setdefault(name, [0.0, 0.0])
+                for i in (0, 1):
+                    total[i] += whole[i] - mine[i]
+                    if outer is not None:
+                        outer[i] += whole[i]
+
+        setattr(owner, method, metered)
+
+
+def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: tuple[int, int]) -> None:
+    """Where the time of one worker goes: CPU is the thread's own, wall holds waiting for broker, server and the CPU."""
+    meter = Meter()
+    meter.on(KafkaSource, "poll", "poll: fetch and parse record batches")
+    meter.on(Polled, "frames", "poll: cut messages into frames")
+    meter.on(IngestWork, "prepare", "decode_frames")
+    meter.on(workers, "to_messages", "publish: rows to JSON lines")
+    meter.on(KafkaPublisher, "publish", "publish: hand over")
+    meter.on(KafkaPublisher, "flush", "publish: until acknowledged")
+    meter.on(clickhouse, "encode_column", "insert: columns to native blocks")
+    meter.on(ClickHouseEngine, "insert", "insert: compress, send, until acknowledged")
+    meter.on(SqlStore, "append", "insert: check and cast")
+    meter.on(KafkaSource, "commit", "commit")
+    seconds = pipeline(settings, store, registry, size)
+    total = sum(cpu for cpu, _ in meter.spent.values())
+    print(f"profile of {size[0]:,} pushes, {seconds:.1f} s of wall, {total:.1f} s of CPU")
+    for name, (cpu, wall) in sorted(meter.spent.items(), key=lambda item: -item[1][0]):
+        each = f"{cpu / size[0] * 1e6:7.2f} us CPU a push {wall / size[0] * 1e6:8.2f} us wall"
+        print(f"  {name:<46}{cpu / total:6.0%} {each}")
+
+
 def decode_alone(batch: Batch, registry: Registry) -> tuple[float, list[Any]]:
     """Seconds to decode all in batches, and what they gave."""
     work = IngestWork(SqlStore(None), None, registry, lambda *_: None)  # type: ignore[arg-type]
@@ -239,12 +291,16 @@ def main() -> None:
     options.add_argument("--frames", type=int, default=100_000)
     options.add_argument("--peer", type=int, default=2_000)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--profile", action="store_true", help="where one worker's time goes, instead")
     chosen = options.parse_args()
     batch = hourly_batch(chosen.frames, ciphered=True)
     registry = Registry(batch.keyring, METERS.empty(), BUILT_IN, batch.enrolment)
     with services() as (settings, server), store_on(*server) as store:
         apply_topics(settings, packaged_topics(), replication=1)
         messages = push(settings, batch)
+        if chosen.profile:
+            profile(settings, store, registry, (chosen.frames, messages))
+            return
         taken: dict[str, list[float]] = {"pipeline": [], "decode": [], "insert": [], "plain stack": []}
         for _ in range(chosen.rounds):
             taken["pipeline"].append(pipeline(settings, store, registry, (chosen.frames, messages)) / chosen.frames)

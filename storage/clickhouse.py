@@ -3,6 +3,7 @@
 Columns go and come as they are, instants as microseconds since 1970: none is made a text or a `datetime` on the way.
 """
 
+import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,8 +148,10 @@ def connect(address: ServerAddress) -> ClickHouseEngine:
     """An engine for that server. Nothing is sent before the first statement.
 
     Raises:
-        ContractError: The password file cannot be read.
+        ContractError: The password file or the authority's certificate cannot be read.
     """
+    if address.ca_file is not None:
+        _readable(address.ca_file)
     return ClickHouseEngine(
         ColumnClient(
             address.host,
@@ -182,7 +185,12 @@ def typed_error(error: Exception) -> AmiError:
             return TransientError(text)
         return ContractError(text) if error.code in _OF_ROWS else TerminalError(text)
     if isinstance(error, (EOFError, OSError, errors.NetworkError, errors.SocketTimeoutError)):
-        return TransientError(f"clickhouse: {type(error).__name__}: {error}")
+        text = " ".join(str(error).split())
+        if "certificate verify failed" in text:
+            what, setting = ("host", "host") if "mismatch" in text else ("authority", "ca_file")
+            told = f"the certificate is not of a trusted {what}: see clickhouse.{setting}"
+            return TransientError(f"clickhouse: {told}: {text}")
+        return TransientError(f"clickhouse: {type(error).__name__}: {text}")
     return TransientError(f"clickhouse: {type(error).__name__}: the connection is out of step")
 
 
@@ -193,6 +201,13 @@ def _secret(file: str | None) -> str:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
         raise ContractError(f"clickhouse password file {file}: {error.strerror}") from error
+
+
+def _readable(ca_file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ContractError(f"clickhouse.ca_file {ca_file}: {error.strerror or error}") from error
 
 
 def _with_plain_instants(query: Query) -> str:

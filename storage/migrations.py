@@ -112,7 +112,7 @@ def apply_migrations(
     """Every wanted migration is done when this returns; those that ran now are returned.
 
     `migrations` holds a row when one starts and one when it is done. A lock table keeps two runs apart: the engine
-    makes one table of a name, whoever asks at once.
+    makes one table of a name, whoever asks at once; in a cluster on every node, so that runs on two nodes meet.
 
     Raises:
         TerminalError: Another run holds the lock, or one was left half done.
@@ -122,7 +122,7 @@ def apply_migrations(
     first = wanted[0]
     for statement in render_statements(first, cluster):
         target.execute(statement)
-    _lock(target)
+    _lock(target, cluster)
     try:
         pending = plan_migrations(wanted, _applied(target), target.version())
         for migration in pending:
@@ -131,17 +131,20 @@ def apply_migrations(
                 target.execute(statement)
             _record(target, migration, "done")
     finally:
-        target.execute(f"DROP TABLE IF EXISTS {_LOCK}")
+        target.execute(f"DROP TABLE IF EXISTS {_LOCK}{_on(cluster)}")
     return pending
 
 
 def render_statements(migration: Migration, cluster: str | None = None) -> tuple[str, ...]:
-    """The statements as an engine gets them: as they stand, or for the replicas of a cluster."""
+    """The statements as an engine gets them: as they stand, or for the replicas of a cluster.
+
+    There an ALTER is done when every replica has done it: the next statement must not meet a replica that has not.
+    """
     if cluster is None:
         return migration.statements
-    on_cluster = f"ON CLUSTER {literal(cluster, 'String')}"
     return tuple(
-        statement.replace("/*on cluster*/", on_cluster).replace("/*replicated*/", "Replicated")
+        statement.replace(" /*on cluster*/", _on(cluster)).replace("/*replicated*/", "Replicated")
+        + (" SETTINGS alter_sync = 2" if statement.startswith("ALTER") else "")
         for statement in migration.statements
     )
 
@@ -173,8 +176,12 @@ def _record(target: Target, migration: Migration, status: str) -> None:
     target.execute(f"INSERT INTO migrations (number, name, checksum, status) SELECT {migration.number}, {values}")
 
 
-def _lock(target: Target) -> None:
+def _on(cluster: str | None) -> str:
+    return "" if cluster is None else f" ON CLUSTER {literal(cluster, 'String')}"
+
+
+def _lock(target: Target, cluster: str | None) -> None:
     try:
-        target.execute(f"CREATE TABLE {_LOCK} (at DateTime DEFAULT now()) ENGINE = TinyLog")
+        target.execute(f"CREATE TABLE {_LOCK}{_on(cluster)} (at DateTime DEFAULT now()) ENGINE = TinyLog")
     except TerminalError as error:
         raise TerminalError(f"another run is migrating; if none is, drop the table {_LOCK}") from error

@@ -16,6 +16,7 @@ from app.commands import (
     indices,
     inspect,
     keys,
+    meters,
     outages,
     reconcile,
     replay,
@@ -45,5 +46,6 @@ REGISTER: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     gateway.register,
     replay.register,
     keys.register,
+    meters.register,
 )
 """In the order in which `ami --help` lists them."""

@@ -12,17 +12,21 @@ import typer
 
 from app import doors, stores, workers
 from app.calendar import load_calendar
+from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
 from app.config import Config, parse_config
 from app.files import read_text
+from app.following import Following, RegistryFeed
 from app.fuse import Fuse
 from app.inputs import configured_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
+from app.meter_states import METERS_TOPIC
 from app.observe import Observed
 from app.oms_doors import open_oms
 from app.outage_doors import open_outage
 from app.serve import StatusServer
-from app.telemetry import CONSUMER_LAG, Health, configure_logging
+from app.telemetry import CERTIFICATE_EXPIRY, CONSUMER_LAG, Health, configure_logging
+from ingest.kafka.compacted import CompactedTopic
 from validation.params import VeeParams
 
 LOOK_BACK_MESSAGES = 20_000
@@ -58,6 +62,9 @@ def register(ami: typer.Typer) -> None:
 def run(role: Role, settings: Config) -> None:
     """The role's lane, its health on a port, until a signal; then what is in flight within the bound."""
     health = Health(heartbeat_limit_s=settings.ingest.poll_heartbeat_limit_s)
+    ends = earliest_end(settings)
+    if ends is not None:
+        CERTIFICATE_EXPIRY.set_function(lambda: (ends - datetime.now(UTC)).total_seconds())
     told = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: told.set())
@@ -92,22 +99,25 @@ def _watched(told: threading.Event, source: Any) -> Any:
 
 def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
     fuse = Fuse(share=settings.ingest.fuse_share, messages=settings.ingest.fuse_messages)
+    registry = registry_of(settings)
     work = workers.IngestWork(
         stores.open_store(settings),
         doors.open_publisher(settings),
-        registry_of(settings),
+        registry,
         workers.fuse_of(fuse, time.monotonic),
     )
     # Small pushes take the last-gasp lane too: their values are stored from there.
     source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))
-    return source, Observed(work, "frames"), _params(settings)
+    return source, _following(settings, registry, Observed(work, "frames")), _params(settings)
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before = doors.look_back(settings, LOOK_BACK_MESSAGES)
-    work = workers.EventsWork(doors.open_publisher(settings), registry_of(settings), before)
+    registry = registry_of(settings)
+    work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before), "lastgasp")
     params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
-    return doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,)), Observed(work, "lastgasp"), params
+    source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
+    return source, _following(settings, registry, work), params
 
 
 def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
@@ -121,7 +131,8 @@ def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
-    source = doors.open_source(settings, "store", (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC))
+    topics = (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC, METERS_TOPIC)
+    source = doors.open_source(settings, "store", topics)
     types = load_types(_path(settings.meters.types_file))
     meters = load_meters(_path(settings.meters.file), types)
     work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), meters)
@@ -137,11 +148,11 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         context_days=vee.history_days,
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
-    meters = registry_of(settings).meters
-    work = workers.VeeWork(stores.open_store(settings), meters, params, lambda: datetime.now(UTC))
+    registry = registry_of(settings)
+    work = workers.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
     source = doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,))
     lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
-    return doors.ValueSource(source), work, lane
+    return doors.ValueSource(source), _following(settings, registry, work), lane
 
 
 OPEN = {
@@ -161,6 +172,15 @@ def registry_of(settings: Config) -> workers.Registry:
     return workers.Registry.of(
         configured_keyring(settings.keys), load_meters(_path(settings.meters.file), types), types
     )
+
+
+def _following(settings: Config, registry: workers.Registry, work: Any) -> Any:
+    """The work with its registry kept fresh, where the topic is followed."""
+    every_s = settings.meters.refresh_seconds
+    if not every_s:
+        return work
+    topic = CompactedTopic(settings.kafka, METERS_TOPIC)
+    return Following(work, RegistryFeed(topic, registry, every_s, time.monotonic))
 
 
 def _params(settings: Config) -> LaneParams:

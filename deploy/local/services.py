@@ -87,10 +87,18 @@ class Service:
 
 
 class Kafka(Service):
-    """One KRaft node, broker and controller in one."""
+    """One KRaft node, broker and controller in one.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    Args:
+        folder: Its data lie below.
+        port: Of the plain listener.
+        properties: Lines after those of server.properties, of which they override any.
+        format_options: Words for the tool that makes its log, such as users for SCRAM.
+    """
+
+    def __init__(self, folder: Path, port: int, properties: str = "", format_options: Sequence[str] = ()) -> None:
         super().__init__("kafka", folder / "kafka", port)
+        self._properties, self._format_options = properties, format_options
 
     def run(self) -> None:
         """The broker answers when this returns; the first time on an empty log."""
@@ -101,7 +109,9 @@ class Kafka(Service):
         if not properties.exists():
             template = Template((HERE / "server.properties").read_text("utf-8"))
             properties.write_text(
-                template.substitute(port=self.port, controller_port=free_port(), data=self.folder / "data"), "utf-8"
+                template.substitute(port=self.port, controller_port=free_port(), data=self.folder / "data")
+                + Template(self._properties).safe_substitute(port=self.port),
+                "utf-8",
             )
             cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             tool = [
@@ -114,6 +124,7 @@ class Kafka(Service):
                 cluster_id,
                 "-c",
                 str(properties),
+                *self._format_options,
             ]
             subprocess.run(tool, check=True, capture_output=True)
         options = ["-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -121,17 +132,26 @@ class Kafka(Service):
 
 
 class ClickHouse(Service):
-    """One server without replication; any version that has the native protocol."""
+    """One server without replication; any version that has the native protocol.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    Args:
+        folder: Its data lie below.
+        port: Of the native protocol, without TLS.
+        settings: Elements beside those of clickhouse.xml.
+    """
+
+    def __init__(self, folder: Path, port: int, settings: str = "") -> None:
         super().__init__("clickhouse", folder / "clickhouse", port)
+        self._settings = settings
 
     def run(self) -> None:
-        """The server answers when this returns, and has a database `ami`."""
+        """The server answers when this returns."""
         server = _program("clickhouse-server", "the Debian package clickhouse-server, or a current one")
         (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
         for name in ("clickhouse.xml", "users.xml"):
-            text = Template((HERE / name).read_text("utf-8")).substitute(port=self.port, folder=self.folder)
+            text = Template((HERE / name).read_text("utf-8")).substitute(
+                port=self.port, folder=self.folder, settings=self._settings
+            )
             (self.folder / name).write_text(text, "utf-8")
         self.start([server, f"--config-file={self.folder / 'clickhouse.xml'}"], {"TZ": "UTC"})
 

@@ -7,6 +7,7 @@ import polars as pl
 from kafka import KafkaProducer, errors
 from kafka.partitioner.default import murmur2
 
+from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
 
@@ -19,6 +20,7 @@ class KafkaPublisher:
     """
 
     def __init__(self, settings: KafkaSettings, *, linger_ms: int = 10, compression: str | None = "lz4") -> None:
+        self._settings = settings
         self._options = settings.client_options() | {
             "acks": "all",
             "enable_idempotence": True,
@@ -100,10 +102,8 @@ class KafkaPublisher:
 
     def _open(self) -> Any:
         if self._producer is None:
-            try:
+            with opening(self._settings):
                 self._producer = KafkaProducer(**self._options)
-            except errors.KafkaError as error:
-                raise typed_error(error, retriable=True) from error
         return self._producer
 
     def _begin_anew(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 from kafka import KafkaConsumer, TopicPartition, errors
 
+from ingest.kafka.opening import opening
 from ingest.kafka.records import Records, frames_of_records
 from ingest.kafka.settings import KafkaSettings, typed_error
 from ingest.kafka.source import Span
@@ -24,7 +25,7 @@ def read_range(settings: KafkaSettings, span: Span, messages_a_part: int = 5_000
         TerminalError: They refuse.
     """
     place = TopicPartition(span.topic, span.partition)
-    try:
+    with opening(settings):
         consumer: Any = KafkaConsumer(
             **settings.client_options(),
             group_id=None,
@@ -32,8 +33,6 @@ def read_range(settings: KafkaSettings, span: Span, messages_a_part: int = 5_000
             auto_offset_reset="none",
             allow_auto_create_topics=False,
         )
-    except errors.KafkaError as error:
-        raise typed_error(error, retriable=True) from error
     try:
         consumer.assign([place])
         at = max(span.first, consumer.beginning_offsets([place])[place])

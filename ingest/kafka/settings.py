@@ -1,5 +1,6 @@
 """How to reach the brokers. Secrets are files; a setting never holds one."""
 
+import ssl
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Options common to consumers, producers and administration, secrets read.
 
         Raises:
-            ContractError: A secret's file cannot be read.
+            ContractError: A secret's file, or a certificate's, cannot be read.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.brokers),
@@ -39,12 +40,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "reconnect_backoff_max_ms": 2_000,
         }
         if self.security.endswith("SSL"):
-            options |= {
-                "ssl_cafile": self.ca_file,
-                "ssl_certfile": self.cert_file,
-                "ssl_keyfile": self.key_file,
-                "ssl_password": read_secret(self.key_password_file),
-            }
+            options["ssl_context"] = self._tls()
         if self.security.startswith("SASL"):
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
@@ -52,6 +48,24 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 "sasl_plain_password": read_secret(self.sasl_password_file),
             }
         return options
+
+    def _tls(self) -> ssl.SSLContext:
+        """TLS of 1.2 or newer with the broker's certificate and host name checked, and ours shown where we have one."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ContractError(f"kafka.ca_file {self.ca_file}: {error.strerror or error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert_file is not None:
+            password = read_secret(self.key_password_file)
+            try:
+                # Without a password the library would ask for one on the terminal.
+                context.load_cert_chain(self.cert_file, self.key_file, password or "")
+            except (OSError, ssl.SSLError) as error:
+                named = f"kafka.cert_file {self.cert_file}, kafka.key_file {self.key_file}"
+                reason = "no such file" if isinstance(error, FileNotFoundError) else "not a pair, or a wrong password"
+                raise ContractError(f"{named}: {reason}") from error
+        return context
 
 
 def read_secret(file: str | None) -> str | None:

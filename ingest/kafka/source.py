@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
 
+from ingest.kafka.opening import opening
 from ingest.kafka.records import Records, frames_of_records
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TerminalError
@@ -81,19 +82,20 @@ class KafkaSource:
 
     def __init__(self, settings: KafkaSettings, subscription: Subscription) -> None:
         self._first_start = subscription.first_start
-        self._consumer: Any = KafkaConsumer(
-            **settings.client_options(),
-            group_id=subscription.group,
-            group_instance_id=subscription.instance,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            allow_auto_create_topics=False,
-            session_timeout_ms=subscription.session_timeout_ms,
-            max_poll_interval_ms=subscription.max_poll_interval_ms,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=100,
-        )
+        with opening(settings):
+            self._consumer: Any = KafkaConsumer(
+                **settings.client_options(),
+                group_id=subscription.group,
+                group_instance_id=subscription.instance,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                allow_auto_create_topics=False,
+                session_timeout_ms=subscription.session_timeout_ms,
+                max_poll_interval_ms=subscription.max_poll_interval_ms,
+                max_partition_fetch_bytes=8 * 1024 * 1024,
+                fetch_min_bytes=1,
+                fetch_max_wait_ms=100,
+            )
         self._ownership = _Ownership()
         self._kept: dict[Any, list[Any]] = {}
         self._paused = False

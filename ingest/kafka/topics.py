@@ -7,6 +7,7 @@ import msgspec
 from kafka import KafkaAdminClient, errors
 from kafka.admin import NewTopic
 
+from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas import errors as our_errors
 from schemas.errors import ContractError
@@ -73,7 +74,8 @@ def apply_topics(
     """
     admin: Any = None
     try:
-        admin = KafkaAdminClient(**settings.client_options())
+        with opening(settings):
+            admin = KafkaAdminClient(**settings.client_options())
         plan = plan_topics(wanted, _partitions(admin, wanted))
         if plan.missing and not dry_run:
             admin.create_topics([_new(topic, replication) for topic in plan.missing])

@@ -12,6 +12,7 @@ from app import workers
 from app.embedded import MemoryPolled, MemoryPublisher, MemorySource
 from app.fuse import Fuse
 from app.lane import Lane, LaneParams
+from app.retry import StoppedError
 from app.telemetry import Health
 from ingest import meter_types
 from ingest.kafka.source import Position, Span
@@ -281,6 +282,49 @@ def test_a_terminal_failure_stops_the_lane_and_commits_nothing():
     with pytest.raises(TerminalError):
         _lane(source, Broken(), batch_messages=1).run(source.is_empty)
     assert source.committed_spans == []
+
+
+def test_a_worker_told_to_stop_while_the_store_is_away_ends_within_its_bound_and_commits_nothing():
+    class Away(_Counting):
+        def deliver(self, prepared, token):
+            asked.set()
+            raise TransientError("away")
+
+    asked = threading.Event()
+    source = _Script([_polled([0], assigned=[Position("t", 0, 0)]), *(_polled([n]) for n in range(1, 50))])
+    lane = _lane(source, Away(), batch_messages=1, shutdown_seconds=0.3)
+    with pytest.raises(StoppedError):
+        lane.run(asked.is_set)
+    assert source.committed_spans == []
+
+
+def test_a_delivery_that_hangs_does_not_hold_the_end_up_beyond_the_bound():
+    work = _Counting()
+    work.gate = threading.Event()
+    source = _Script([_polled([0], assigned=[Position("t", 0, 0)]), _polled([1])])
+    with pytest.raises(StoppedError, match="not through"):
+        _lane(source, work, batch_messages=1, shutdown_seconds=0.3).run(source.is_empty)
+    assert source.committed_spans == []
+    work.gate.set()
+
+
+def test_a_broker_that_is_away_leaves_the_heartbeat_beating():
+    class Away(_Script):
+        failures = 2
+
+        def poll(self, limit_s, max_messages):
+            if self.failures:
+                self.failures -= 1
+                raise TransientError("away")
+            return super().poll(limit_s, max_messages)
+
+    beats: list[float] = []
+    health = Health(heartbeat_limit_s=60)
+    health.beat = beats.append
+    source = Away([_polled([0], assigned=[Position("t", 0, 0)])])
+    Lane(source, _Counting(), PARAMS, health).run(source.is_empty)
+    assert len(beats) >= 3
+    assert source.committed_spans == [Span("t", 0, 0, 1, 0)]
 
 
 def test_a_swallowed_reject_would_be_seen(log, store, simulated):

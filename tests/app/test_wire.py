@@ -82,3 +82,11 @@ def test_nothing_is_no_message_and_no_message_is_nothing():
 def test_a_value_of_another_kind_is_refused(value):
     with pytest.raises(ContractError, match="EVENTS"):
         from_messages([value], EVENTS)
+
+
+def test_a_text_with_line_ends_and_any_key_is_cut_as_its_row():
+    rows = pl.DataFrame({"meter_id": ["a\nb", "c", 'd"\r\n', "e"]})
+    messages = to_messages(rows, pl.Series(["x\n", None, "x\n", "y"]))
+    assert messages["key"].to_list() == ["x\n", "", "y"]
+    lines = [[json.loads(line)["meter_id"] for line in value.splitlines()] for value in messages["value"]]
+    assert lines == [["a\nb", 'd"\r\n'], ["c"], ["e"]]

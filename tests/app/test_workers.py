@@ -70,13 +70,30 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
     meters = tuple(simulated.meters["meter_id"].unique().to_list())
     span = Scope(meters, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC))
     finals = store.load_current("finals", span)
-    first = store.engine
     assert finals.height > 90 * len(meters)
     assert set(finals["version"]) == {1}
     later = workers.VeeWork(store, simulated.meters, params, lambda: NOW + timedelta(hours=1))
     later.deliver(later.prepare(to_messages(dirty, dirty["bucket"])), "second")
     assert store.load_current("finals", span).equals(finals)
-    assert first is store.engine
+    findings = store.load_current("exceptions", span)
+    assert findings.height > 0
+    assert findings.drop("run_id").is_unique().all()
+    assert findings["run_id"].n_unique() == 1
+
+
+def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simulated, monkeypatch):
+    work = workers.VeeWork(None, simulated.meters, VeeParams(judged_at=NOW, run_id=""), lambda: NOW)
+    meters = simulated.meters["meter_id"].unique().sort()
+    buckets = bucket_of(meters).unique().sort()
+    days = pl.DataFrame({"bucket": buckets, "day": [date(2026, 3, 2)] * len(buckets)}, schema=DIRTY_DAYS.schema)
+    late = days.head(1).with_columns(day=pl.lit(date(2026, 2, 27)))
+    scopes = work.prepare(to_messages(pl.concat([days, late]), pl.concat([days, late])["bucket"]))
+    assert len(scopes) == 2
+    assert sorted(meter for scope in scopes for meter in scope.meters) == meters.to_list()
+    monkeypatch.setattr(workers, "METERS_A_QUERY", 10)
+    few = work.prepare(to_messages(days, days["bucket"]))
+    assert max(len(scope.meters) for scope in few) == 10
+    assert sorted(meter for scope in few for meter in scope.meters) == meters.to_list()
 
 
 def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simulated):

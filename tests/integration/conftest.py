@@ -7,31 +7,21 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "deploy" / "local"), str(ROOT / "tests" / "storage"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / part) for part in ("deploy/local", "tests/storage", "tests/app", "tests/integration")]
 
 from containers import clickhouse_container, docker_answers, kafka_container  # noqa: E402
-from old_clickhouse import connect_old, old_migrations  # noqa: E402
+from found import Found, fresh_database, migrated  # noqa: E402
 from services import ClickHouse, Kafka, Service, ServiceError, free_port  # noqa: E402
 
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
 from ingest.kafka.topics import TopicContract, apply_topics  # noqa: E402
-from storage.clickhouse import ClickHouseEngine, ServerAddress, connect  # noqa: E402
-from storage.migrations import apply_migrations  # noqa: E402
+from storage.clickhouse import ClickHouseEngine  # noqa: E402
 from storage.store import SqlStore  # noqa: E402
 from storage.tables import TABLES  # noqa: E402
-
-
-class Found(NamedTuple):
-    """A service that answers; `process` where it is ours to stop and start."""
-
-    host: str
-    port: int
-    process: Service | None = None
 
 
 def find(variable: str, container: Callable[[], object], local: Callable[[], Service]) -> Iterator[Found]:
@@ -94,24 +84,14 @@ def topic(kafka_settings: KafkaSettings) -> str:
 @pytest.fixture(scope="session")
 def database(clickhouse: Found) -> Iterator[str]:
     """A database of its own, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    first = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database="default"))
-    first.execute(f"CREATE DATABASE {name}")
-    yield name
-    first.execute(f"DROP DATABASE IF EXISTS {name}")
-    first.close()
+    with fresh_database(clickhouse) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
 def server(clickhouse: Found, database: str) -> Iterator[ClickHouseEngine]:
-    """An engine on the migrated database. A server of before 2019 gets the old schema."""
-    engine = connect(ServerAddress(host=clickhouse.host, port=clickhouse.port, database=database))
-    if engine.version() < (20, 0):
-        engine.close()
-        engine = connect_old(clickhouse.host, clickhouse.port, database)
-        apply_migrations(engine, old_migrations())
-    else:
-        apply_migrations(engine)
+    """An engine on the migrated database."""
+    engine = migrated(clickhouse, database)
     yield engine
     engine.close()
 

@@ -12,6 +12,8 @@ import polars as pl
 from kafka import KafkaAdminClient
 
 from app.inputs import load_keyring, load_meters, load_types
+from app.messages import to_messages
+from app.meter_states import METERS_TOPIC
 from app.workers import Registry
 from ingest.decode import Decoded, decode_frames
 from ingest.kafka.publisher import KafkaPublisher
@@ -111,6 +113,14 @@ def push(settings: KafkaSettings, payloads: list[bytes]) -> None:
                 place = publisher.partition_for(lane, key)
                 waiting.setdefault(place, []).append(Waiting(payload, key, 1_760_000_000_000 + i))
         publisher.publish(lane, packed_rows(waiting, PACKED_OCTETS))
+    publisher.flush()
+    publisher.close()
+
+
+def enrol(settings: KafkaSettings, meters: pl.DataFrame) -> None:
+    """The meters on their topic, as `ami meters publish` writes them."""
+    publisher = KafkaPublisher(settings)
+    publisher.publish(METERS_TOPIC, to_messages(meters, meters["meter_id"]))
     publisher.flush()
     publisher.close()
 

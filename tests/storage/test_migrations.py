@@ -77,6 +77,38 @@ def test_the_same_file_serves_one_node_and_a_cluster() -> None:
     assert "ENGINE = ReplicatedMergeTree" in clustered
 
 
+def test_every_statement_for_a_cluster_is_one_that_a_current_engine_reads(engine: EmbeddedEngine) -> None:
+    for migration in packaged_migrations():
+        for statement in render_statements(migration, "c1"):
+            assert statement.count("ON CLUSTER 'c1'") == 1, migration.name
+            assert ("alter_sync = 2" in statement) == statement.startswith("ALTER")
+            # The parser tells what it read: a replicated engine, and a cluster to run on.
+            engine.execute(f"EXPLAIN AST {statement}")
+    tables = [s for m in packaged_migrations() for s in render_statements(m, "c1") if s.startswith("CREATE TABLE")]
+    assert all("ENGINE = Replicated" in statement for statement in tables)
+
+
+def test_in_a_cluster_the_lock_is_taken_on_every_node() -> None:
+    class Cluster:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def execute(self, sql: str) -> None:
+            self.told.append(sql)
+
+        def select(self, query: object) -> pl.DataFrame:
+            return done()
+
+        def version(self) -> tuple[int, int]:
+            return (25, 8)
+
+    cluster = Cluster()
+    apply_migrations(cluster, migrations(1), "c1")
+    locks = [sql for sql in cluster.told if "migrations_running" in sql]
+    assert locks[0].startswith("CREATE TABLE migrations_running ON CLUSTER 'c1' (")
+    assert locks[-1] == "DROP TABLE IF EXISTS migrations_running ON CLUSTER 'c1'"
+
+
 @pytest.mark.parametrize("name", ["1_a.sql", "001-a.sql", "001_a.txt"])
 def test_a_file_of_another_name_or_without_a_minimum_server_is_refused(name: str) -> None:
     with pytest.raises(ContractError):

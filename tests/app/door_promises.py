@@ -1,0 +1,136 @@
+"""What every source and publisher promises to a lane: tests of whatever `doors` are given, in memory or to Kafka."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import polars as pl
+
+MESSAGES, FRAMES, PARTITIONS = 40, 3, 2
+PATIENCE = 1500
+
+
+def wpdu(number: int) -> bytes:
+    return bytes([0, 1, 0, 1, 0, 16, 0, 4]) + number.to_bytes(4, "big")
+
+
+class Doors(NamedTuple):
+    """A log of `MESSAGES` messages of `FRAMES` frames on `PARTITIONS` partitions.
+
+    `source()` reads it as the member of one group: another one goes on where the last has committed. `publisher()`
+    writes elsewhere, and `published()` is what stands there.
+    """
+
+    source: Callable[[], Any]
+    publisher: Callable[[], Any]
+    published: Callable[[], list[bytes]]
+
+
+def polled(source: Any, wanted: int, *, most: int = 7, commit: bool = False) -> list[Any]:
+    """Polls until so many frames came."""
+    polls: list[Any] = []
+    for _ in range(PATIENCE):
+        polls.append(source.poll(0.1, most))
+        if commit:
+            source.commit(polls[-1].spans)
+        if frames_of(polls).height >= wanted:
+            return polls
+    raise AssertionError(f"{frames_of(polls).height} of {wanted} frames came")
+
+
+def frames_of(polls: list[Any]) -> pl.DataFrame:
+    return pl.concat([poll.frames() for poll in polls])
+
+
+def test_every_frame_comes_once_whole_messages_ascending_in_each_partition(doors: Doors) -> None:
+    source = doors.source()
+    polls = polled(source, MESSAGES * FRAMES)
+    frames = frames_of(polls)
+    assert sorted(frames["payload"]) == [wpdu(i) for i in range(MESSAGES * FRAMES)]
+    for poll in polls:
+        told = poll.frames()
+        messages = told.group_by("topic", "partition", "offset").agg(pl.col("frame").sort())
+        assert messages.height <= 7
+        assert all(numbers.to_list() == list(range(FRAMES)) for numbers in messages["frame"])
+    for _, part in frames.group_by("partition"):
+        assert part["offset"].is_sorted()
+    source.close()
+
+
+def test_the_spans_of_a_poll_are_its_messages_without_a_gap(doors: Doors) -> None:
+    source = doors.source()
+    at: dict[tuple[str, int], int] = {}
+    for poll in polled(source, MESSAGES * FRAMES):
+        at.update({(position.topic, position.partition): position.offset for position in poll.assigned})
+        for span in poll.spans:
+            place = (span.topic, span.partition)
+            assert span.first == at[place]
+            offsets = poll.frames().filter(pl.col("partition") == span.partition)["offset"]
+            assert (offsets.min(), offsets.max()) == (span.first, span.next - 1)
+            at[place] = span.next
+    assert sum(at.values()) == MESSAGES
+    source.close()
+
+
+def test_what_was_committed_does_not_come_again_and_all_else_does(doors: Doors) -> None:
+    first = doors.source()
+    done = frames_of(polled(first, 20, commit=True))
+    polled(first, 15)  # read and never committed
+    first.close()
+    second = doors.source()
+    rest = frames_of(polled(second, MESSAGES * FRAMES - done.height))
+    assert sorted([*done["payload"], *rest["payload"]]) == [wpdu(i) for i in range(MESSAGES * FRAMES)]
+    second.close()
+
+
+def test_a_commit_says_of_which_partitions_it_was(doors: Doors) -> None:
+    source = doors.source()
+    for poll in polled(source, MESSAGES * FRAMES):
+        assert source.commit(poll.spans) == {(span.topic, span.partition) for span in poll.spans}
+    assert source.commit(()) == frozenset()
+    source.close()
+
+
+def test_while_paused_and_kept_alive_nothing_comes_and_afterwards_all_of_it(doors: Doors) -> None:
+    source = doors.source()
+    before = polled(source, 1)
+    source.pause()
+    quiet = [source.keep_alive() for _ in range(5)]
+    assert all(not poll.spans and poll.frames().is_empty() for poll in quiet)
+    source.resume()
+    after = polled(source, MESSAGES * FRAMES - frames_of(before).height)
+    assert sorted(frames_of([*before, *after])["payload"]) == [wpdu(i) for i in range(MESSAGES * FRAMES)]
+    source.close()
+
+
+def test_the_lag_is_what_was_not_polled_yet(doors: Doors) -> None:
+    source = doors.source()
+    polled(source, MESSAGES * FRAMES)
+    assert sum(source.lag().values()) == 0
+    source.close()
+
+
+def test_what_a_flush_returned_from_is_there_in_the_order_of_its_key(doors: Doors) -> None:
+    publisher = doors.publisher()
+    rows = pl.DataFrame({"key": ["a", "b", "a", "a"], "value": [b"1", b"2", b"3", b"4"]})
+    assert publisher.publish("out", rows) == 4
+    publisher.flush()
+    there = doors.published()
+    assert sorted(there) == [b"1", b"2", b"3", b"4"]
+    assert [value for value in there if value != b"2"] == [b"1", b"3", b"4"]
+    publisher.flush()
+    assert len(doors.published()) == 4
+    publisher.close()
+
+
+def log_of_messages() -> pl.DataFrame:
+    """The log as RAW_FRAMES: message `i` lies on partition `i % PARTITIONS`."""
+    return pl.DataFrame(
+        {
+            "topic": "in",
+            "partition": [i % PARTITIONS for i in range(MESSAGES) for _ in range(FRAMES)],
+            "offset": [i // PARTITIONS for i in range(MESSAGES) for _ in range(FRAMES)],
+            "frame": [k for _ in range(MESSAGES) for k in range(FRAMES)],
+            "payload": [wpdu(i) for i in range(MESSAGES * FRAMES)],
+        },
+        schema_overrides={"partition": pl.Int32, "offset": pl.Int64, "frame": pl.Int32},
+    ).sort("partition", "offset", "frame")

@@ -1,0 +1,191 @@
+"""Registry changes reach workers by the meter, whole states, and a bad one stops nobody."""
+
+import logging
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from app.commands.meters import changed_states
+from app.embedded import MemoryPublisher
+from app.following import Following, RegistryFeed
+from app.messages import to_messages
+from app.meter_states import states_of
+from app.registry import parse_meters
+from app.workers import METERS_TOPIC, Registry, StoreWork
+from ingest import meter_types
+from ingest.kafka.compacted import Newest
+from ingest.keyring import Keyring
+from schemas.errors import TransientError
+from schemas.frames import METERS
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def rows(text: str) -> pl.DataFrame:
+    return parse_meters("meter_id,meter_type,system_title,installed_at,removed_at\n" + text, "meters.csv")
+
+
+def values(text: str) -> dict[bytes, Newest]:
+    meters = rows(text)
+    messages = to_messages(meters, meters["meter_id"])
+    return {
+        key.encode(): Newest(value, 0, f"ami.meters.v1/0@{i}")
+        for i, (key, value) in enumerate(zip(messages["key"], messages["value"], strict=True))
+    }
+
+
+class Topic:
+    """A compacted topic in memory."""
+
+    def __init__(self) -> None:
+        self.written: dict[bytes, Newest] = {}
+        self.read = 0
+        self.away = False
+
+    def write(self, changes: dict[bytes, Newest]) -> None:
+        self.written |= changes
+
+    def changes(self) -> dict[bytes, Newest]:
+        if self.away:
+            raise TransientError("away")
+        changed, self.written = self.written, {}
+        self.read += len(changed)
+        return changed
+
+    def version(self) -> int:
+        return self.read
+
+
+def feed_on(topic: Topic, meters: pl.DataFrame | None = None, every_s: float = 0.0) -> RegistryFeed:
+    base = Registry.of(Keyring.empty(), METERS.empty() if meters is None else meters, meter_types.BUILT_IN)
+    now = iter(range(10_000))
+    return RegistryFeed(topic, base, every_s, lambda: float(next(now)))
+
+
+def ids(feed: RegistryFeed) -> list[str]:
+    return feed.registry.meters["meter_id"].to_list()
+
+
+def test_a_meter_of_the_topic_replaces_that_of_the_file_with_all_its_installations():
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,,,\nB,generic,,,\n"))
+    topic.write(values("A,generic,,2025-01-01T00:00:00Z,2026-01-01T00:00:00Z\nA,generic,,2026-01-01T00:00:00Z,\n"))
+    assert feed.look()
+    assert ids(feed) == ["A", "A", "B"]
+    assert not feed.look()
+
+
+def test_a_message_without_a_value_takes_the_meter_away():
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,,,\nB,generic,,,\n"))
+    topic.write({b"A": Newest(None, 0, "x")})
+    feed.look()
+    assert ids(feed) == ["B"]
+
+
+def test_a_title_may_pass_from_one_meter_to_another():
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\nB,generic,,,\n"))
+    topic.write(values("A,generic,,,\nB,generic,4d4d4d0000000001,,\n"))
+    feed.look()
+    assert feed.registry.meters.filter(pl.col("meter_id") == "B")["system_title"].to_list() == ["4d4d4d0000000001"]
+
+
+def test_a_change_that_cannot_be_taken_is_told_by_its_place_and_holds_up_no_other(caplog: pytest.LogCaptureFixture):
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\n"))
+    good = values("C,generic,,,\nD,generic,,,\nE,generic,,,\n")
+    bad = {b"X": Newest(b'{"no": "row"}\n', 0, "ami.meters.v1/3@17"), b"T": values("T,no_such_type,,,\n")[b"T"],
+           b"Y": values("Z,generic,,,\n")[b"Z"]}  # fmt: skip
+    twin = values("B,generic,4d4d4d0000000001,,\n")
+    topic.write({**bad, **good, **twin})
+    with caplog.at_level(logging.INFO, "ami.registry"):
+        assert feed.look()
+    assert ids(feed) == ["A", "C", "D", "E"]
+    told = caplog.records[-1].fields
+    assert told["refused"] == 4
+    assert "ami.meters.v1/3@17" in told["places"]
+
+
+def test_what_was_refused_is_tried_again_with_the_next_change():
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\n"))
+    topic.write(values("B,generic,4d4d4d0000000001,,\n"))
+    assert not feed.look()
+    topic.write(values("A,generic,,,\n"))
+    feed.look()
+    assert ids(feed) == ["A", "B"]
+
+
+def test_while_the_brokers_are_away_the_registry_stays():
+    topic = Topic()
+    feed = feed_on(topic, rows("A,generic,,,\n"))
+    topic.away = True
+    assert not feed.look()
+    assert ids(feed) == ["A"]
+
+
+def test_the_topic_is_looked_at_no_more_often_than_asked():
+    topic = Topic()
+    feed = feed_on(topic, every_s=5.0)
+    assert not feed.look()
+    topic.write(values("A,generic,,,\n"))
+    looks = [feed.look() for _ in range(5)]
+    assert looks.count(True) == 1
+    assert looks[0] is False
+
+
+def test_a_batch_is_prepared_by_the_newest_registry_and_its_token_names_it():
+    topic = Topic()
+    told: list[object] = []
+
+    class Work:
+        def enrol(self, registry: Registry) -> None:
+            told.append(registry.meters["meter_id"].to_list())
+
+        def adopt(self, positions: object) -> None: ...
+        def prepare(self, frames: pl.DataFrame) -> str:
+            return "prepared"
+
+        def deliver(self, prepared: str, token: str) -> None:
+            told.append((prepared, token))
+
+    work = Following(Work(), feed_on(topic))
+    first = work.prepare(pl.DataFrame())
+    topic.write(values("A,generic,,,\n"))
+    second = work.prepare(pl.DataFrame())
+    work.deliver(first, "t")
+    work.deliver(second, "t")
+    assert told == [["A"], ("prepared", "t registry 0"), ("prepared", "t registry 1")]
+
+
+def test_only_meters_whose_state_changed_are_published():
+    known = {key: newest.value for key, newest in values("A,generic,,,\nB,generic,,,\nC,generic,,,\n").items()}
+    changed = changed_states(rows("A,generic,,,\nB,dsmr4,,,\nD,generic,,,\n"), known, remove=False)
+    assert changed["key"].to_list() == ["B", "D"]
+    with_removed = changed_states(rows("A,generic,,,\n"), known | {b"Z": None}, remove=True)
+    assert with_removed.rows() == [("B", None), ("C", None)]
+
+
+def test_states_are_stored_with_the_time_of_their_message_and_a_bad_message_holds_up_none():
+    two = "A,generic,,2024-01-01T00:00:00Z,2025-01-01T00:00:00Z\nA,generic,,2025-01-01T00:00:00Z,\n"
+    messages = [newest.value for newest in values(two + "B,generic,,,\n").values()]
+    table = pl.DataFrame(
+        {"topic": METERS_TOPIC, "partition": 0, "offset": [0, 1, 2], "at": [AT, AT, AT.replace(day=2)],
+         "value": [messages[0], b"rubbish", messages[1]]},
+        schema_overrides={"value": pl.Binary(), "at": pl.Datetime("us", "UTC")},
+    )  # fmt: skip
+    states = states_of(table)
+    assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
+    appended: dict[str, int] = {}
+
+    class Store:
+        def append(self, name: str, part: pl.DataFrame, token: str) -> int:
+            appended[name] = part.height
+            return part.height
+
+    work = StoreWork(Store(), MemoryPublisher(), METERS.empty())
+    work.deliver(work.prepare(table), "t")
+    assert appended["meters"] == 3
+    assert states_of(table.clear()).height == 0
