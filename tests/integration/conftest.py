@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("deploy/local", "tests/storage", "tests/app", "tests/integration")]
 
 from containers import clickhouse_container, docker_answers, kafka_container  # noqa: E402
-from found import Found, fresh_database, migrated  # noqa: E402
+from found import Found, absent, fresh_database, migrated  # noqa: E402
 from services import ClickHouse, Kafka, Service, ServiceError, free_port  # noqa: E402
 
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
@@ -41,13 +41,6 @@ def find(variable: str, container: Callable[[], object], local: Callable[[], Ser
         absent(str(error))
     yield Found("127.0.0.1", service.port, service)
     service.stop(kill=True)
-
-
-def absent(reason: str) -> None:
-    """Skip, or fail where services are required."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"services are required in CI: {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """Services that answer, and databases of their own on them."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import pytest
 from old_clickhouse import connect_old, old_migrations
 from services import Service
 
@@ -41,3 +43,10 @@ def migrated(clickhouse: Found, database: str) -> ClickHouseEngine:
     else:
         apply_migrations(engine)
     return engine
+
+
+def absent(reason: str) -> None:
+    """Skip, or fail where services are required."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"services are required in CI: {reason}")
+    pytest.skip(reason)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from certificates import Authority
-from conftest import absent
+from found import absent
 from services import ClickHouse, ServiceError, free_port
 
 from app.config import parse_config

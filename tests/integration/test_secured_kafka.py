@@ -10,8 +10,8 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 from certificates import Authority
-from conftest import absent
 from fleet import Fleet, fresh_topics, in_one_pass, on_topics, patiently, push, simulate
+from found import absent
 from polars.testing import assert_frame_equal
 from services import Kafka, ServiceError, free_port
 

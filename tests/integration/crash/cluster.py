@@ -14,7 +14,8 @@ from ingest.kafka.settings import KafkaSettings
 from ingest.lanes import LAST_GASP_TOPIC
 
 CRASHING_WORKER = Path(__file__).parents[1] / "crashing_worker.py"
-LIMIT_S = 600 if os.environ.get("AMI_FULL") == "1" else 240
+FULL = os.environ.get("AMI_FULL") == "1"
+LIMIT_S = 600 if FULL else 240
 TOPICS = {
     "ingest": LANES,
     "events": (LAST_GASP_TOPIC,),

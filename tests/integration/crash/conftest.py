@@ -1,20 +1,18 @@
 """A fleet, a database and workers of their own for each test; at the end the crash matrix is printed as a table."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from accounts import Account
-from cluster import Workers, configure
+from cluster import FULL, Workers, configure
 from fleet import Fleet, fresh_topics, simulate
 from found import Found, fresh_database, migrated
 
 from ingest.kafka.settings import KafkaSettings
 from storage.store import SqlStore
 
-FULL = os.environ.get("AMI_FULL") == "1"
 METERS, DAYS, BATCH_MESSAGES = (700, 3, 80) if FULL else (90, 2, 6)
 """A batch is so many Kafka messages of some ten frames: every kill leaves work for the next."""
 _MATRIX = pytest.StashKey[list[Account]]()

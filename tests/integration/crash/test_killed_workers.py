@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from accounts import Account, account, account_finals, all_rows
-from cluster import Workers
-from conftest import FULL
+from cluster import FULL, Workers
 from fleet import Fleet, enrol, in_one_pass, on_topics, push
 from found import Found
 from polars.testing import assert_frame_equal
