@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition, errors
+from kafka.structs import MemberState
 
 from outage.stream_inputs import CLIENT_OPTIONS, opened, told, typed
 from outage.stream_record import Folding, Kind, Part, Record, cut_record, read_part
@@ -163,6 +164,9 @@ class Leadership:
             TransientError: The brokers are away.
         """
         told(lambda: self._consumer.poll(int(limit_s * 1000), max_records=1))
+        if self._consumer.group_metadata().state is MemberState.REBALANCING:
+            # kafka-python 3.0.12 forgets a rebalance for which a poll was too short: the next one takes it up again.
+            self._consumer._coordinator.request_rejoin()
         return self._terms.held.get(self._place)
 
     def close(self) -> None:

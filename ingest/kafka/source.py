@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
+from kafka.structs import MemberState
 
 from ingest.kafka.opening import opening
 from ingest.kafka.records import Records, frames_of_records
@@ -175,7 +176,18 @@ class KafkaSource:
             raise TerminalError(f"kafka: the committed position is no longer kept: {error}") from error
         except errors.KafkaError as error:
             raise typed_error(error, retriable=_may_pass(error)) from error
+        finally:
+            self._keep_joining()
         return polled
+
+    def _keep_joining(self) -> None:
+        """A rebalance that a poll was too short for is taken up again by the next.
+
+        kafka-python 3.0.12 forgets one that changed metadata had caused: it clears what told it so before it waits for
+        the group, and where the poll ends first nobody asks for the answer. The member then owns nothing, for ever.
+        """
+        if self._consumer.group_metadata().state is MemberState.REBALANCING:
+            self._consumer._coordinator.request_rejoin()
 
     def _told(self, polled: dict[Any, list[Any]]) -> Polled:
         revoked, assigned = self._ownership.changes()

@@ -88,6 +88,24 @@ def test_a_restarted_member_goes_on_after_the_last_commit(kafka_settings, publis
     assert sum(position.offset for polled in polls for position in polled.assigned) == 100
 
 
+@pytest.mark.parametrize("limit_s", [0.003, 0.005, 0.008])
+def test_a_member_whose_polls_are_shorter_than_joining_takes_comes_to_its_partitions_all_the_same(
+    kafka_settings, publisher, topic: str, limit_s: float
+) -> None:
+    publisher.publish(topic, rows(20))
+    publisher.flush()
+    for _ in range(6):  # without what `_keep_joining` does, every third to tenth group waits for ever
+        one = Subscription((topic,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST, session_timeout_ms=6_000)
+        source = KafkaSource(kafka_settings, one)
+        got = 0
+        for _ in range(2_000):
+            got += source.poll(limit_s, 500).frames().height
+            if got == 20:
+                break
+        assert got == 20
+        source.close()
+
+
 def test_what_was_not_committed_comes_again(kafka_settings, publisher, subscription, topic: str) -> None:
     publisher.publish(topic, rows(50))
     publisher.flush()
