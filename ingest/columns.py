@@ -1,9 +1,14 @@
 """Columns that hold one value in every row, and instants as plain numbers: what a batch needs without an expression."""
 
+from typing import Final
+
 import polars as pl
 
 from ingest.blocks import NO_TIME
 from ingest.clocks import Micros
+
+_NULLS: Final[dict[pl.DataType, pl.Series]] = {}
+"""One null of each type asked for so far."""
 
 
 def constant(value: pl.Series, rows: int) -> pl.Series:
@@ -13,11 +18,13 @@ def constant(value: pl.Series, rows: int) -> pl.Series:
 
 def nulls(dtype: pl.DataType, rows: int) -> pl.Series:
     """So many nulls."""
-    return constant(pl.Series([None], dtype=dtype), rows)
+    if dtype not in _NULLS:
+        _NULLS[dtype] = pl.Series([None], dtype=dtype)
+    return constant(_NULLS[dtype], rows)
 
 
 def micros_of(instants: pl.Series) -> Micros:
     """Microseconds since 1970 UTC of a Datetime("us") column, `NO_TIME` where it is null."""
     if instants.null_count():
         return instants.dt.epoch("us").fill_null(NO_TIME).to_numpy()
-    return instants.to_physical().to_numpy()
+    return instants.cast(pl.Int64).to_numpy()
