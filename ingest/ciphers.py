@@ -23,12 +23,12 @@ class Cipher:
     __slots__ = ("ak", "blocks", "encrypt")
 
     def __init__(self, pair: memoryview, *, lasting: bool) -> None:
-        """Ready to make tags; where it is `lasting` also `blocks`, which makes key stream of counter blocks at once."""
+        """Ready to make tags; where it is `lasting` also `blocks`, which writes the key stream of counter blocks."""
         half = len(pair) // 2
         self.encrypt: Callable[[bytes, bytes, bytes | None], bytes] = AESGCM(pair[:half]).encrypt
         self.ak = bytes(pair[half:])
-        blocks = BlockCipher(AES(bytes(pair[:half])), _BLOCK_MODE).encryptor().update if lasting else None
-        self.blocks: Callable[[memoryview], bytes] | None = blocks
+        blocks = BlockCipher(AES(bytes(pair[:half])), _BLOCK_MODE).encryptor().update_into if lasting else None
+        self.blocks: Callable[[memoryview, memoryview], int] | None = blocks
 
     def __repr__(self) -> str:
         return "Cipher()"

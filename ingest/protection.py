@@ -28,6 +28,7 @@ _BLOCK: Final = np.dtype(f"V{_BLOCK_OCTETS}")
 _FIRST_COUNTER: Final = 2
 """Of the key stream: block 1 masks the tag (NIST SP 800-38D, section 7.1)."""
 _BLOCKS_BITS: Final = 32
+_HALF: Final = np.uint64(32)
 _FULL_TAG: Final = 16
 _TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
 NO_KEY: Final = -1
@@ -179,7 +180,7 @@ def _contents(sealed: _Sealed, part: _Attempt, form: tuple[int, int], plain: Oct
     # Behind its content a message has what followed it.
     opened = rows_at(sealed.octets, sealed.begin[part.place], width * _BLOCK_OCTETS).view(np.uint64)
     if control & ENCRYPTED:
-        opened ^= np.frombuffer(_key_stream(sealed, part, width), np.uint64).reshape(opened.shape)
+        opened ^= _key_stream(sealed, part, width).view(np.uint64).reshape(opened.shape)
     first = sealed.block[part.place]
     if len(part.place) == len(sealed.size):
         plain.reshape(-1)[:] = opened.view(np.uint8).reshape(-1)
@@ -194,23 +195,28 @@ def _contents(sealed: _Sealed, part: _Attempt, form: tuple[int, int], plain: Oct
     return [octets[at * step : at * step + each] for at, each in enumerate(size.tolist())]
 
 
-def _key_stream(sealed: _Sealed, part: _Attempt, width: int) -> bytes:
+def _key_stream(sealed: _Sealed, part: _Attempt, width: int) -> Octets:
     """The key stream of messages of one number of blocks: one call of the library a key, however many they are."""
     iv = sealed.iv[part.place]
-    counters = np.empty((len(iv), width, 4), np.uint32)
-    counters[:, :, :3] = iv.view(np.uint32)[:, None, :]
-    counters[:, :, 3] = np.arange(_FIRST_COUNTER, _FIRST_COUNTER + width, dtype=">u4").view(np.uint32)
-    octets = counters.reshape(-1).view(np.uint8).data
+    words = iv.view("<u4")
+    counter = np.arange(_FIRST_COUNTER, _FIRST_COUNTER + width, dtype=">u4").view("<u4").astype(np.uint64)
+    blocks = np.empty((len(iv), width, 2), "<u8")  # title; counter of the message, number of the block
+    blocks[:, :, 0] = (words[:, 0] | words[:, 1].astype(np.uint64) << _HALF)[:, None]
+    np.add(words[:, 2].astype(np.uint64)[:, None], (counter << _HALF)[None, :], out=blocks[:, :, 1])
+    counters = blocks.reshape(-1).view(np.uint8).data
+    stream = np.empty(blocks.nbytes + _BLOCK_OCTETS, np.uint8)  # the library asks for a block of room
+    room = stream.data
     edge = np.flatnonzero(np.diff(part.cipher, prepend=-1))
     runs = (part.cipher[edge].tolist(), edge.tolist(), [*edge[1:].tolist(), len(iv)])
-    step, stream = width * _BLOCK_OCTETS, []
+    step = width * _BLOCK_OCTETS
     for at, begin, stop in zip(*runs, strict=True):
         cipher = part.ciphers[at]
         if cipher.blocks is not None:
-            stream.append(cipher.blocks(octets[begin * step : stop * step]))
+            cipher.blocks(counters[begin * step : stop * step], room[begin * step : stop * step + _BLOCK_OCTETS])
         else:
-            stream += cipher.key_streams(_texts(iv[begin:stop]), step)
-    return b"".join(stream)
+            made = b"".join(cipher.key_streams(_texts(iv[begin:stop]), step))
+            stream[begin * step : stop * step] = np.frombuffer(made, np.uint8)
+    return stream[:-_BLOCK_OCTETS]
 
 
 def _texts(octets: Octets) -> list[bytes]:

@@ -62,6 +62,6 @@ def explain(reason: str, settings: KafkaSettings) -> str:
             f"the broker refuses to authenticate us ({plain}): see kafka.sasl_mechanism, kafka.sasl_user and "
             "kafka.sasl_password_file"
         )
-    if "disconnected" in plain:
+    if "disconnected" in plain or "Invalid frame length" in plain:  # the latter is an alert of TLS, read as a length
         return f"the broker ends the connection at once ({plain}): is kafka.security = {settings.security!r} right?"
     return plain
