@@ -5,8 +5,9 @@
 The message is an hourly push of 4 intervals and 3 channels. The peers decode bytes to values (dlms-cosem verifies the
 tag, gurux-dlms does not); `values` is that work done by ours: link, protection, layouts, and every number and clock as
 columns, scaled and placed in time. `stage` is all of `decode_frames`: replay windows, meters, and every frame built.
-Rounds alternate between all of them, so the machine's noise falls on each; medians of processor time are compared, and
-the spread is (max - min) / median. Ours runs on one core: Polars is held to one thread.
+Rounds alternate between all of them, so the machine's noise falls on each; a ratio is the median of the ratios of each
+round, with the least and the greatest, and the spread of a time is (max - min) / median. Ours runs on one core: Polars
+is held to one thread.
 """
 
 import argparse
@@ -78,10 +79,16 @@ class Batch(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Microseconds of processor time a message, median of the rounds, and (max - min) / median."""
+    """Microseconds of processor time a message: median of the rounds, (max - min) / median, and each round's."""
 
     median_us: float
     spread: float
+    rounds_us: tuple[float, ...]
+
+    def times(self, other: "Timing") -> str:
+        """How many times another's cost this is: round against round, since the machine's speed changes between."""
+        each = sorted(mine / theirs for mine, theirs in zip(self.rounds_us, other.rounds_us, strict=True))
+        return f"{statistics.median(each):7.1f} x ({each[0]:.0f} to {each[-1]:.0f})"
 
 
 def title_of(meter: int) -> bytes:
@@ -271,7 +278,7 @@ def timed(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, Timing]:
             if number:
                 taken[name].append((time.process_time() - start) / count * 1e6)
     return {
-        name: Timing(statistics.median(each), (max(each) - min(each)) / statistics.median(each))
+        name: Timing(statistics.median(each), (max(each) - min(each)) / statistics.median(each), tuple(each))
         for name, each in taken.items()
     }
 
@@ -297,9 +304,10 @@ def compare(title: str, batch: Batch, peers: dict[str, Callable[[Batch], int]], 
     found = timed(runs, rounds)
     print(f"\n{title}: {batch.frames.height:,} messages")
     for name, timing in found.items():
-        ratios = [timing.median_us / found[own].median_us for own in ("values", "stage")]
         line = f"  {name:<14}{timing.median_us:10.2f} us a message   spread {timing.spread:4.0%}"
-        print(line + ("" if name in ("values", "stage") else f"   {ratios[0]:8.1f} x values {ratios[1]:8.1f} x stage"))
+        if name not in ("values", "stage"):
+            line += f"{timing.times(found['values'])} values{timing.times(found['stage'])} stage"
+        print(line)
     return found
 
 
