@@ -6,17 +6,9 @@ import polars as pl
 
 from ingest.derived import bucket_of
 from outage.belief import DOWN, UP
-from schemas.codes import NodeKind
 from schemas.frames import DIRTY_DAYS
+from validation.supply import NODE_COLUMN
 
-_COLUMN: Final = {
-    NodeKind.METER: "meter_id",
-    NodeKind.SERVICE_POINT: "service_point_id",
-    NodeKind.TRANSFORMER: "transformer_id",
-    NodeKind.LATERAL: "lateral_id",
-    NodeKind.FEEDER: "feeder_id",
-    NodeKind.SUBSTATION: "substation_id",
-}
 _UTC: Final = "UTC"
 
 
@@ -28,7 +20,7 @@ class SupplyDays:
     """
 
     def __init__(self, meters: pl.DataFrame) -> None:
-        known = meters.select(*_COLUMN.values(), zone=pl.col("timezone").fill_null(_UTC))
+        known = meters.select(*NODE_COLUMN.values(), zone=pl.col("timezone").fill_null(_UTC))
         self._places = known.with_columns(bucket=bucket_of(known["meter_id"]))
 
     def of(self, outages: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
@@ -51,7 +43,7 @@ class SupplyDays:
             self._spans(
                 incidents.filter(pl.col("node_kind") == kind).select("begin", "end", pl.col("node_id").alias(c)), c
             )
-            for kind, c in _COLUMN.items()
+            for kind, c in NODE_COLUMN.items()
         ]
         spans = pl.concat([*below, self._spans(own, "meter_id")]).unique()
         days = [
