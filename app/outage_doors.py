@@ -28,7 +28,9 @@ def open_outage(settings: Config, meters: pl.DataFrame) -> tuple[OutageSource, O
     inputs, pace = Inputs(options, INPUT_TOPICS), Pace()
     params = OutageParams(
         detect=DetectParams(
-            sustained_s=outage.sustained_s, declaration_s=outage.declaration_s, share_tenths=outage.share_tenths,
+            sustained_s=outage.sustained_s,
+            declaration_s=outage.declaration_s,
+            share_tenths=outage.share_tenths,
             storm=outage.storm,
         ),
         missing_from_start=None if group.first_start is None else group.first_start == "earliest",

@@ -12,7 +12,7 @@ import polars as pl
 
 from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import constant, nulls
+from ingest.columns import constant, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.places import Located
 from ingest.spans import Flags, Places
@@ -71,7 +71,7 @@ def assemble_quantities(
     if any(block.unknown is not None for block in blocks):
         milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
     columns = _provenance(blocks, senders) | {
-        "channel": _gathered(_CHANNELS, _joined([_by_column(block, block.channel) for block in blocks])),
+        "channel": taken(_CHANNELS, _joined([_by_column(block, block.channel) for block in blocks])),
         "obis": _obis(blocks, obis),
         "value_milli": milli,
         "status": pl.Series(_joined([_by_row(block, block.status) for block in blocks])),
@@ -100,17 +100,17 @@ def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
     order = np.argsort(joined.message, kind="stable")
     message, kind, code, origin, at = (column[order] for column in joined)
     columns = {
-        "topic": senders.topic.gather(message),
+        "topic": taken(senders.topic, message),
         "partition": pl.Series(senders.partition[message]),
         "offset": pl.Series(senders.offset[message]),
         "frame": pl.Series(senders.frame[message]),
         "received_at": pl.Series(senders.received[message]).cast(UTC_US),
-        "meter_id": senders.names.gather(senders.name[message]),
-        "event": _KINDS.gather(kind),
+        "meter_id": taken(senders.names, senders.name[message]),
+        "event": taken(_KINDS, kind),
         "code": _codes_sent(code),
-        "origin": _ORIGINS.gather(origin),
+        "origin": taken(_ORIGINS, origin),
         "occurred_at": pl.Series(at).cast(UTC_US),
-        "sequence": senders.sequence.gather(message),
+        "sequence": taken(senders.sequence, message),
         "authenticated": pl.Series(senders.authenticated[message]),
     }
     return pl.DataFrame({name: columns[name] for name in EVENTS.schema})
@@ -148,11 +148,11 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     return (
         frames[rows]
         .with_columns(
-            reason=_REASONS.gather(np.concatenate(reason)),
+            reason=taken(_REASONS, np.concatenate(reason)),
             detail=pl.Series(details, dtype=pl.String),
             at=pl.Series(np.concatenate(at)).cast(pl.Int32),
-            system_title=undecoded.system_title.gather(rows),
-            key_id=undecoded.key_id.gather(rows),
+            system_title=taken(undecoded.system_title, rows),
+            key_id=taken(undecoded.key_id, rows),
             code_version=pl.lit(CODE_VERSION),
             message=pl.Series(rows),
         )
@@ -174,7 +174,7 @@ def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.
     return by_value | {
         "topic": _topics(blocks, senders.topic, rows),
         "received_at": by_value["received_at"].cast(UTC_US),
-        "meter_id": senders.names.gather(by_value["meter_id"].cast(pl.UInt32)),
+        "meter_id": taken(senders.names, by_value["meter_id"].to_numpy()),
     }
 
 
@@ -187,18 +187,14 @@ def _by_value(blocks: Sequence[Quantities], column: npt.NDArray[Any], rows: int)
 def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Series:
     if (topic == topic[0]).all():  # the usual batch comes from one topic
         return constant(topic, rows)
-    return topic.gather(_joined([_by_message(block, block.message) for block in blocks]))
+    return taken(topic, _joined([_by_message(block, block.message) for block in blocks]))
 
 
 def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
     if not obis:
         return nulls(pl.String(), sum(_rows(block) for block in blocks))
     codes = _joined([_by_column(block, block.obis) for block in blocks])
-    return _gathered(pl.Series([*obis, None], dtype=pl.String), codes % (len(obis) + 1))  # -1 is the last
-
-
-def _gathered(values: pl.Series, places: npt.NDArray[np.integer]) -> pl.Series:
-    return values.gather(pl.Series(places).cast(pl.UInt32))  # the type that polars gathers by
+    return taken(pl.Series([*obis, None], dtype=pl.String), codes % (len(obis) + 1))  # -1 is the last
 
 
 def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

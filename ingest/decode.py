@@ -27,7 +27,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import micros_of, nulls
+from ingest.columns import micros_of, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -214,7 +214,7 @@ def _decoded(
         dirty_days(lives, enrolment),
         judged.windows,
         Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
-        frames.drop("sender", strict=False).with_columns(system_title=titles, counter=counters),
+        _told(frames, {"system_title": titles, "counter": counters}),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
     )
@@ -232,13 +232,21 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     )
 
 
+def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
+    """The messages as they came, with what their headers said."""
+    came = {name: frames[name] for name in frames.columns if name != "sender"}
+    return pl.DataFrame(came | headers)
+
+
 def _where_known(column: pl.Series, known: Flags) -> pl.Series:
     return column if known.all() else column.set(pl.Series(~known), None)
 
 
 def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment: Enrolment) -> Flags:
     enrolled = meter_row >= 0
-    refused_by_us = np.isin(faults.reason, [REASON_CODE[each] for each in _OUR_OWN_LACK])
+    refused_by_us = np.zeros(len(enrolled), np.bool_)
+    for each in _OUR_OWN_LACK:
+        refused_by_us |= faults.reason == REASON_CODE[each]
     owes_nothing = faults.reason != REASON_CODE[RejectReason.DOWNGRADE]
     keyless = enrolled & ~opened.headers.ciphered & owes_nothing
     may: Flags = opened.authenticated | keyless | (enrolled & refused_by_us)
@@ -276,8 +284,8 @@ def _seen(
         "topic",
         "partition",
         "offset",
-        system_title=titles.gather(rows),
-        key_id=key_names.gather(rows),
+        system_title=taken(titles, rows),
+        key_id=taken(key_names, rows),
         counter=pl.Series(judged.counter),
         digest=pl.Series(opened.digest[rows]),
         saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),

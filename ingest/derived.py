@@ -13,6 +13,7 @@ from ingest.blocks import NO_TIME, Quantities
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
+from ingest.columns import taken
 from ingest.enrolment import Enrolment
 from ingest.spans import Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
@@ -61,7 +62,7 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
     newest = np.full(len(lives.names), NO_TIME, np.int64)
     np.maximum.at(newest, lives.name[lives.message], lives.end)
     heard = np.flatnonzero(newest != NO_TIME)
-    rows = pl.DataFrame({"meter_id": lives.names.gather(heard), "read_at": pl.Series(newest[heard]).cast(UTC_US)})
+    rows = pl.DataFrame({"meter_id": taken(lives.names, heard), "read_at": pl.Series(newest[heard]).cast(UTC_US)})
     if heard.max(initial=0) < lives.enrolled:
         return rows
     # A meter that is not enrolled stands among the names once a message.
@@ -99,7 +100,7 @@ def _groups(lives: Lives, enrolment: Enrolment) -> Places:
     groups[known] = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
     lone = np.unique(lives.message[~known[lives.message]])
     if len(lone):
-        groups[lone] = bucket_of(lives.names.gather(lives.name[lone])).to_numpy()
+        groups[lone] = bucket_of(taken(lives.names, lives.name[lone])).to_numpy()
     return groups
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from ingest.blocks import Cut, Texts
 from ingest.clocks import Micros, Zones
+from ingest.columns import taken
 from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
 from ingest.faults import NO_FAULT, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
@@ -231,7 +232,7 @@ class _Work:
         titled = self._arrived.title[message] != 0
         if not len(self._rules.enrolment.meter_id):
             unnamed = message[~titled]
-            self.names.append((unnamed, self._arrived.topic.gather(unnamed)))
+            self.names.append((unnamed, taken(self._arrived.topic, unnamed)))
             titled = np.ones(len(message), np.bool_)
         lone = message[(self._arrived.title[message] != 0) & (by_title < 0)]
         if len(lone):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import replay_table as verdict
-from ingest.columns import constant, nulls
+from ingest.columns import constant, nulls, taken
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
@@ -40,7 +40,7 @@ def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
         return constant(pl.Series(names), len(with_key))
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
-    named = pl.Series([*names, None], dtype=pl.String).gather(place)
+    named = taken(pl.Series([*names, None], dtype=pl.String), place)
     return named.scatter(list(opened.brought), list(opened.brought.values())) if opened.brought else named
 
 
@@ -50,8 +50,8 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
         return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)
-    lanes, lane = _numbered(frames["topic"].gather(rows))
-    names, key = _numbered(key_names.gather(rows))
+    lanes, lane = _numbered(taken(frames["topic"], rows))
+    names, key = _numbered(taken(key_names, rows))
     headers = opened.headers
     streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
     verdicts, after = windows.judge(streams)

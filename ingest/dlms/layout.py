@@ -138,9 +138,7 @@ def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
     wanted[structure], relevant[structure] = octets[structure], 0xFF
     lengths = {len(text) for text in fixed}
     names = tuple(
-        node
-        for node in located.body.leaves()
-        if node.tag in STRINGS and node.placed and node.stop - node.at in lengths
+        node for node in located.body.leaves() if node.tag in STRINGS and node.placed and node.stop - node.at in lengths
     )
     words = (wanted.view(np.uint64), relevant.view(np.uint64))
     return Layout(len(apdu), structure, octets[structure], located, *words, names)
