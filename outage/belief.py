@@ -8,7 +8,7 @@ import polars as pl
 
 from outage.params import DetectParams
 from outage.spans import NEVER, Spans, no_spans
-from outage.topology import Flags, Ints, Topology, numbers_of
+from outage.topology import Flags, Ints
 from schemas.codes import EventKind
 from schemas.frames import EVENTS, PROVENANCE, conform
 
@@ -52,10 +52,9 @@ def conform_events(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def place_events(events: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
-    """The events that are known by `until`, with the number of their meter in `meter`."""
-    known = events if params.until is None else events.filter(pl.col("received_at") <= params.until)
-    return known.with_columns(meter=numbers_of(known["meter_id"], topology))
+def known_events(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
+    """The events that are known by `until`."""
+    return events if params.until is None else events.filter(pl.col("received_at") <= params.until)
 
 
 def believe(events: pl.DataFrame, params: DetectParams) -> pl.DataFrame:

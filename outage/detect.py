@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from outage.belief import conform_events, place_events
+from outage.belief import conform_events, known_events
 from outage.circumstances import Circumstances, circumstances
 from outage.evidence import Evidence, place_reads, read_evidence
 from outage.identity import Published, anchors_of, explain_lost, issue_steps, name_incidents
@@ -18,7 +18,7 @@ from outage.pings import request_pings
 from outage.pool import INDIVIDUAL
 from outage.restoration import optional
 from outage.spans import NEVER, Spans
-from outage.topology import Flags, Topology, read_topology
+from outage.topology import Flags, Topology, numbers_of, read_topology
 from schemas.frames import HEARD, METERS, UTC_US, conform
 
 INTERRUPTIONS: Final = pl.Schema(
@@ -125,8 +125,8 @@ def detect_outages(
     batch, life = conform_events(events), conform(heard, HEARD)
     fleet = meters if state is not None and meters is state.meters else conform(meters, METERS)
     log, reads = remember(state, batch, life.select("meter_id", at=pl.col("read_at").to_physical()))
-    topology = _topology(state, fleet, log["meter_id"])
-    placed = place_events(log, topology, params)
+    topology, numbers = _numbered(state, fleet, log["meter_id"])
+    placed = known_events(log.with_columns(numbers), params)
     evidence = _evidence(placed, reads, topology, known, (state, params))
     eligible = _eligible(topology, evidence, params)
     inferred = infer_incidents(evidence, topology, eligible, params)
@@ -152,15 +152,15 @@ def detect_outages(
     )
 
 
-def _topology(state: DetectState | None, meters: pl.DataFrame, speaking: pl.Series) -> Topology:
-    """The topology of the state where nothing about the meters has changed."""
-    if (
-        state is not None
-        and (meters is state.meters or meters.equals(state.meters))
-        and speaking.is_in(state.topology.meters["meter_id"].implode()).all()
-    ):
-        return state.topology
-    return read_topology(meters, speaking)
+def _numbered(state: DetectState | None, meters: pl.DataFrame, speaking: pl.Series) -> tuple[Topology, pl.Series]:
+    """The topology, that of the state where nothing about the meters has changed; and the number of each meter."""
+    same = state is not None and (meters is state.meters or meters.equals(state.meters))
+    topology = state.topology if same and state is not None else read_topology(meters, speaking.clear())
+    numbers = numbers_of(speaking, topology)
+    if not numbers.null_count():
+        return topology, numbers
+    strangers = read_topology(meters, speaking)
+    return strangers, numbers_of(speaking, strangers)
 
 
 def _evidence(

@@ -9,7 +9,7 @@ from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import Circumstances, PingAnswer
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
-from outage.spans import NEVER, Spans, Timeline, joined, timeline
+from outage.spans import NEVER, Spans, Timeline, joined, no_spans, timeline
 from outage.suppress import Quiet, suppress
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below, numbers_of
 from schemas.codes import EventKind
@@ -59,7 +59,7 @@ def read_evidence(
     """Believe, order and fold the events; spans end with a power-up or the first read after them.
 
     Args:
-        events: EVENTS with `meter` as `topology` numbers them (see `place_events`).
+        events: EVENTS with `meter` as `topology` numbers them (see `numbers_of`).
         reads: `meter`, `at` (microseconds): every read of every meter; order and repeats do not matter.
         topology: The tree.
         known: Pings, orders, planned work, confirmations.
@@ -191,7 +191,10 @@ def _confirmed(spans: Spans, confirmed: pl.DataFrame, topology: Topology, params
 
 
 def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, Spans, Spans]:
-    a, b, c = (fold(believed, (down,), (up,), params).spans for down, up in zip(PHASE_DOWN, PHASE_UP, strict=True))
+    told = believed.filter(pl.col("event").is_in([*PHASE_DOWN, *PHASE_UP]))
+    if told.is_empty():
+        return no_spans(), no_spans(), no_spans()
+    a, b, c = (fold(told, (down,), (up,), params).spans for down, up in zip(PHASE_DOWN, PHASE_UP, strict=True))
     return _lasting(a, params), _lasting(b, params), _lasting(c, params)
 
 

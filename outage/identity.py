@@ -1,7 +1,8 @@
 """Ids that stay: an incident keeps the one it was first reported under, whatever is learnt later."""
 
+from hashlib import sha1
 from typing import Final, NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import polars as pl
 
@@ -10,6 +11,7 @@ from schemas.frames import OUTAGES, UTC_US
 
 INCIDENT_NAMESPACE: Final = UUID("6f1f1a52-4f0e-5f5e-9a5e-0a6f7a1c3d10")
 """Namespace of incident ids (UUIDv5); an id is a name, it opens nothing."""
+_NAMESPACE_OCTETS: Final = INCIDENT_NAMESPACE.bytes
 SAME_SPAN_US: Final = 3_600_000_000
 """An earlier power-down may move the start of a span by as much as belief allows: one hour."""
 GONE: Final = (IncidentState.MERGED.value, IncidentState.CANCELLED.value)
@@ -45,7 +47,7 @@ def name_incidents(told: pl.DataFrame, published: Published) -> Named:
     one that has fallen apart, the part with its first message keeps the id.
 
     Args:
-        told: `incident`, `meter_id`, `start`, `received`, `founding`: the spans that reported each incident.
+        told: `incident`, `meter`, `meter_id`, `start`, `received`, `founding`: the spans that reported each incident.
         published: What has been said so far.
     """
     seeds = _seeds(told)
@@ -133,15 +135,22 @@ def last_steps(outages: pl.DataFrame) -> pl.DataFrame:
 
 
 def _seeds(told: pl.DataFrame) -> pl.DataFrame:
-    first = (
-        told.sort("received", "meter_id", "start").group_by("incident", maintain_order=True).first().sort("incident")
+    first = told.sort("incident", "received", "meter", "start").filter(
+        pl.col("incident").ne_missing(pl.col("incident").shift(1))
     )
-    ids = [str(uuid5(INCIDENT_NAMESPACE, f"{meter}/{at}")) for meter, at in first.select("meter_id", "received").rows()]
+    ids = [_uuid5(f"{meter}/{at}") for meter, at in first.select("meter_id", "received").rows()]
     return first.select("incident", incident_id=pl.Series(ids, dtype=pl.String))
 
 
 def _again(seed: str, incident: int) -> str:
-    return str(uuid5(INCIDENT_NAMESPACE, f"{seed}/{incident}"))
+    return _uuid5(f"{seed}/{incident}")
+
+
+def _uuid5(name: str) -> str:
+    """The UUIDv5 of a name (RFC 9562 section 5.5), several times faster than `uuid.uuid5` makes it."""
+    text = sha1(_NAMESPACE_OCTETS + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def _homes(told: pl.DataFrame, anchors: pl.DataFrame) -> pl.DataFrame:

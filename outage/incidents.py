@@ -8,6 +8,7 @@ from outage.neighbours import TOGETHER_MS
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
 from outage.restoration import number_blocks
+from outage.rungs import LETTERS
 from outage.topology import LEVELS, SCOPE_OF_LEVEL, Topology
 from schemas.codes import IncidentState, NodeKind, Scope
 from schemas.frames import NODE_KIND, OUTAGES, SCOPE, UTC_US, conform
@@ -15,6 +16,7 @@ from schemas.frames import NODE_KIND, OUTAGES, SCOPE, UTC_US, conform
 TOLD = pl.Schema(
     {
         "incident": pl.Int64(),
+        "meter": pl.Int64(),
         "meter_id": pl.String(),
         "start": pl.Int64(),
         "received": pl.Int64(),
@@ -30,11 +32,11 @@ been silent alone before, or whose clock is off, says nothing about when the nod
 
 def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
     """`TOLD`: the spans that reported each incident."""
-    heard = inferred.members.filter(pl.col("span").is_not_null()).join(
-        topology.meters.select("meter", "meter_id"), on="meter", how="left"
-    )
+    heard = inferred.members.filter(pl.col("span").is_not_null())
     spans = inferred.spans.at(heard["span"].to_numpy())
     return heard.with_columns(
+        # A meter's number is its row.
+        meter_id=topology.meters["meter_id"].gather(heard["meter"]),
         start=pl.Series(spans.start, dtype=pl.Int64),
         received=pl.Series(spans.received, dtype=pl.Int64),
         trusted=pl.Series(spans.trusted, dtype=pl.Boolean),
@@ -49,7 +51,7 @@ def _with_founding(told: pl.DataFrame) -> pl.DataFrame:
     after = pl.col("start").shift(-1).over("incident") - pl.col("start") <= window
     together = (before.fill_null(value=False)) | (after.fill_null(value=False))
     return (
-        told.sort("incident", "start", "meter_id")
+        told.sort("incident", "start", "meter")
         .with_columns(founding=together)
         .with_columns(founding=pl.col("founding") | ~pl.col("founding").any().over("incident"))
         .select(*TOLD)
@@ -60,7 +62,10 @@ def describe_incidents(
     inferred: Inferred, told: pl.DataFrame, topology: Topology, params: DetectParams
 ) -> pl.DataFrame:
     """The incidents with scope, node, phases, counts, confidence and the kinds of evidence they rest on."""
-    members = inferred.members.join(topology.meters.select("meter", "customer", "phase"), on="meter", how="left")
+    places = topology.meters[inferred.members["meter"]].select(
+        "customer", *(pl.col("phase").str.contains(letter, literal=True).alias(letter) for letter in LETTERS)
+    )
+    members = pl.concat([inferred.members, places], how="horizontal")
     facts = told.group_by("incident").agg(
         authenticated_share=pl.col("trusted").mean(),
         started_at=pl.col("start").filter("founding").min(),
@@ -71,15 +76,14 @@ def describe_incidents(
         meters_out=pl.len(),
         customers_out=pl.col("customer").n_unique(),
         all_live=pl.col("lives").all(),
-        phases_of_meters=pl.col("phase").drop_nulls().str.extract_all("[ABC]").explode().unique().sort().str.join(""),
+        **{letter: pl.col(letter).any() for letter in LETTERS},
     )
+    phases = pl.concat_str(pl.when(letter).then(pl.lit(letter)).otherwise(pl.lit("")) for letter in LETTERS)
     described = inferred.incidents.join(facts, on="incident").join(counts, on="incident").pipe(_place, topology)
     return described.with_columns(
         confidence=_confidence(params),
-        phases=pl.when(pl.col("letters") != "")
-        .then("letters")
-        .otherwise(pl.when(pl.col("phases_of_meters") != "").then("phases_of_meters")),
-    ).drop("phases_of_meters")
+        phases=pl.when(pl.col("letters") != "").then("letters").otherwise(pl.when(phases != "").then(phases)),
+    ).drop(*LETTERS)
 
 
 def render_steps(
@@ -176,8 +180,9 @@ def _blocks(members: pl.DataFrame, topology: Topology, params: DetectParams) -> 
     """Per incident and block: when it came back, its meters and customers, and whether nothing stays dark after it."""
     numbered = number_blocks(members, params).join(topology.meters.select("meter", "customer"), on="meter", how="left")
     # A customer with several meters is back with the last of them.
-    customers = numbered.group_by("incident", "customer").agg(
-        block=pl.when(pl.col("block").null_count() == 0).then(pl.col("block").max())
+    width = len(topology.customer)
+    customers = numbered.group_by((pl.col("incident") * width + pl.col("customer")).alias("corner")).agg(
+        pl.col("incident").first(), block=pl.when(pl.col("block").null_count() == 0).then(pl.col("block").max())
     )
     return (
         numbered.filter(pl.col("block").is_not_null())
@@ -200,27 +205,35 @@ def _blocks(members: pl.DataFrame, topology: Topology, params: DetectParams) -> 
 
 
 def _place(incidents: pl.DataFrame, topology: Topology) -> pl.DataFrame:
-    level, node = incidents["level"], incidents["node"]
-    alone = incidents.filter(level == INDIVIDUAL)["node"].unique()
-    known = topology.meters.filter(pl.col("customer").is_in(alone.to_list())).unique(
+    at_point = pl.coalesce("service_point_id", "meter_id")
+    points = topology.meters.filter(pl.col("customer").is_in(incidents["node"].unique().implode())).unique(
         "customer", keep="first", maintain_order=True
     )
-    point = dict(known.select("customer", "service_point_id").rows())
-    meter = dict(known.select("customer", "meter_id").rows())
-    kinds, ids, scopes = [], [], []
-    for rung, number in zip(level, node, strict=True):
-        if rung == INDIVIDUAL:
-            kinds.append((NodeKind.METER if point[number] is None else NodeKind.SERVICE_POINT).value)
-            ids.append(point[number] or meter[number])
-            scopes.append(Scope.INDIVIDUAL.value)
-        else:
-            kinds.append(LEVELS[rung].value)
-            ids.append(topology.names[rung][number])
-            scopes.append(SCOPE_OF_LEVEL[rung].value)
-    return incidents.with_columns(
-        scope=pl.Series(scopes, dtype=SCOPE),
-        node_kind=pl.Series(kinds, dtype=NODE_KIND),
-        node_id=pl.Series(ids, dtype=pl.String),
+    alone = points.select(
+        level=pl.lit(INDIVIDUAL, pl.Int64),
+        node=pl.col("customer"),
+        scope=pl.lit(Scope.INDIVIDUAL.value),
+        node_kind=pl.when(pl.col("service_point_id").is_null())
+        .then(pl.lit(NodeKind.METER.value))
+        .otherwise(pl.lit(NodeKind.SERVICE_POINT.value)),
+        node_id=at_point,
+    )
+    nodes = [
+        pl.DataFrame({"node": numbers}, schema={"node": pl.Int64}).select(
+            pl.lit(level, pl.Int64).alias("level"),
+            "node",
+            pl.lit(SCOPE_OF_LEVEL[level].value).alias("scope"),
+            pl.lit(LEVELS[level].value).alias("node_kind"),
+            pl.Series("node_id", [topology.names[level][number] for number in numbers], dtype=pl.String),
+        )
+        for level in range(len(LEVELS))
+        for numbers in [incidents.filter(pl.col("level") == level)["node"].unique().to_list()]
+    ]
+    return incidents.join(
+        pl.concat([alone, *nodes]).with_columns(pl.col("scope").cast(SCOPE), pl.col("node_kind").cast(NODE_KIND)),
+        on=["level", "node"],
+        how="left",
+        maintain_order="left",
     )
 
 

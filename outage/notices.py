@@ -9,6 +9,7 @@ from outage.circumstances import Storm
 from outage.evidence import Evidence
 from outage.onset import Dark, find_onsets
 from outage.params import DetectParams
+from outage.spans import NEVER
 from outage.suppress import SuppressedBy
 from outage.topology import LEVELS, NO_NODE, SCOPE_OF_LEVEL, Flags, Topology
 from schemas.codes import EventKind, NodeKind, Scope
@@ -176,14 +177,15 @@ def _uncorroborated(
     of = topology.node_of[level]
     if SCOPE_OF_LEVEL[level] is not Scope.ZONAL or not params.zonal_needs_authenticated:
         return ALARMS.to_frame()
-    said = spans.at(of[spans.meter] != NO_NODE)
+    node = of[spans.meter]
+    size = np.bincount(of[eligible & (of != NO_NODE)], minlength=len(topology.names[level]))
+    trusted = np.bincount(node[spans.trusted & (node != NO_NODE)], minlength=len(size))
+    placed = np.flatnonzero(node != NO_NODE)
+    said = spans.at(placed[trusted[node[placed]] == 0])
     if not len(said.meter):
         return ALARMS.to_frame()
-    size = np.bincount(of[eligible & (of != NO_NODE)], minlength=len(topology.names[level]))
     none = np.empty(0, np.int64)
-    all_of_it = find_onsets(Dark(of[said.meter], said.start, said.end), Dark(none, none, none), size, params).enough
-    trusted = np.bincount(of[said.meter[said.trusted]], minlength=len(size))
-    doubtful = all_of_it & (trusted[of[said.meter]] == 0)
+    doubtful = find_onsets(Dark(of[said.meter], said.start, said.end), Dark(none, none, none), size, params).enough
     rows = pl.DataFrame({"node": of[said.meter][doubtful], "at": said.start[doubtful]})
     found = rows.group_by("node").agg(pl.col("at").min(), count=pl.len()).sort("node")
     return _alarms(
@@ -200,12 +202,15 @@ def _rate(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     below = np.bincount(of[of != NO_NODE], minlength=len(topology.names[0]))
     node = of[gasps["meter"].to_numpy()]
     minute = gasps["received_at"].to_physical().to_numpy() // (60 * SECOND)
+    first, placed = int(minute.min(initial=NEVER)), node != NO_NODE
+    span = int(minute.max(initial=0)) - first + 1 if len(minute) else 1
+    key, count = np.unique(node[placed] * span + minute[placed] - first, return_counts=True)
+    many = count > COPIES * below[key // span] if len(key) else np.zeros(0, bool)
     found = (
-        pl.DataFrame({"node": node, "minute": minute, "meters": below[node] if len(below) else node})
-        .filter(pl.col("node") != NO_NODE)
-        .group_by("node", "minute", "meters")
-        .agg(count=pl.len())
-        .filter(pl.col("count") > COPIES * pl.col("meters"))
+        pl.DataFrame(
+            {"node": key[many] // span, "minute": key[many] % span + first, "count": count[many]},
+            schema={"node": pl.Int64, "minute": pl.Int64, "count": pl.Int64},
+        )
         .sort("minute", "node")
         .with_columns(at=pl.col("minute") * 60 * SECOND)
     )

@@ -34,14 +34,14 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
     evidence is presumed back with its node. A unit whose meters came back later than the node, or which is silent
     beside living ones, is residual: it stays dark as an incident of its own.
     """
-    dated = _date(meters)
+    dated = _date(meters.with_columns(_corner(meters)))
     nodes = _back(dated, params)
     settle = params.settle_s * 1_000_000
     judged = (
         dated.join(nodes, on="place", maintain_order="left")
         .with_columns(
-            unit_lives=pl.col("life_at").is_not_null().any().over("place", "unit"),
-            unit_size=pl.len().over("place", "unit"),
+            unit_lives=pl.col("life_at").is_not_null().any().over("corner"),
+            unit_size=pl.len().over("corner"),
             share=pl.col("life_at").is_not_null().mean().over("place"),
         )
         .with_columns(
@@ -56,7 +56,7 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
             & (pl.lit(as_of) > pl.col("back_at") + settle),
         )
         # A late power-up of a meter that was not heard may be of another outage, unless its neighbours were late too.
-        .with_columns(late_unit=(pl.col("told_later") & pl.col("heard")).any().over("place", "unit"))
+        .with_columns(late_unit=(pl.col("told_later") & pl.col("heard")).any().over("corner"))
         .with_columns(
             residual=((pl.col("told_later") & pl.col("late_unit")) | pl.col("stays_silent")).fill_null(value=False)
         )
@@ -75,12 +75,24 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
     )
 
 
+def _corner(meters: pl.DataFrame) -> pl.Series:
+    """One number for each unit of each place: one key is grouped several times faster than two."""
+    unit = meters["unit"]
+    low, high = unit.min(), unit.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return pl.Series("corner", [], dtype=pl.Int64)
+    return (meters["place"].cast(pl.Int64) * (high - low + 1) + unit - low).alias("corner")
+
+
 def _date(meters: pl.DataFrame) -> pl.DataFrame:
     """`exact_at`: a power-up, its own or its unit's; `life_at`: the best date there is for the meter's return."""
-    unit = ["place", "unit"]
     units = (
-        meters.group_by(unit)
-        .agg(unit_up=pl.col("up_at").quantile(0.5, "higher").cast(pl.Int64), unit_read=pl.col("read_at").min())
+        meters.group_by("corner")
+        .agg(
+            pl.col("place").first(),
+            unit_up=pl.col("up_at").quantile(0.5, "higher").cast(pl.Int64),
+            unit_read=pl.col("read_at").min(),
+        )
         .sort("unit_read")
     )
     # A unit known by reads alone came back with the last neighbour that told a power-up before its first read.
@@ -88,11 +100,11 @@ def _date(meters: pl.DataFrame) -> pl.DataFrame:
     placed = units.filter(pl.col("unit_read").is_not_null()).join_asof(
         ups, left_on="unit_read", right_on="around", by="place", strategy="backward", check_sortedness=False
     )
-    dates = units.join(placed.select(*unit, "around"), on=unit, how="left")
+    dates = units.join(placed.select("corner", "around"), on="corner", how="left")
     by_unit = (
         pl.when(pl.col("unit_up") <= pl.col("read_at")).then("unit_up").otherwise(pl.coalesce("around", "unit_read"))
     )
-    return meters.join(dates, on=unit, how="left", maintain_order="left").with_columns(
+    return meters.join(dates.drop("place"), on="corner", how="left", maintain_order="left").with_columns(
         exact_at=pl.col("up_at"),
         life_at=pl.when(pl.col("up_at").is_not_null())
         .then("up_at")

@@ -103,7 +103,8 @@ class Timeline(NamedTuple):
         Where its own record is too short, the usual pause of all stands for it; `NEVER` where that is unknown too.
         """
         usual = self.usual_pauses(meter)
-        usual = np.where(usual < 0, self.common_pause(), usual)
+        if (usual < 0).any():
+            usual = np.where(usual < 0, self.common_pause(), usual)
         return np.where(usual < 0, NEVER, usual * 3 // 2)
 
     def usual_pauses(self, meter: Ints) -> Ints:

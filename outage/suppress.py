@@ -130,7 +130,7 @@ def _quiet(rows: pl.DataFrame, windows: pl.DataFrame, spans: Spans, topology: To
 
 def _planned_windows(planned: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     """`meter`, `from`, `to` of every meter below a planned node, by meter and beginning."""
-    below = meters_below(planned, topology)
+    below = meters_below(planned, topology) if planned.height else planned.with_columns(meter=pl.lit(0, pl.Int64))
     return below.select("meter", pl.col("from", "to").cast(UTC_US).to_physical()).sort("meter", "from")
 
 
@@ -163,9 +163,10 @@ def _near(spans: Spans, believed: pl.DataFrame, kinds: tuple[EventKind, ...], wi
 
 def _contradicted(spans: Spans, reads: Timeline) -> Flags:
     """Nobody vouches for the gasp, and the meter's next read came when it was due: it never was dark."""
-    before = reads.last_until(spans.meter, spans.start)
-    on_time = (before >= 0) & (spans.end - before <= reads.overdue(spans.meter))
-    flags: Flags = spans.by_read & ~spans.trusted & on_time
+    flags: Flags = spans.by_read & ~spans.trusted
+    asked = spans.at(np.flatnonzero(flags))
+    before = reads.last_until(asked.meter, asked.start)
+    flags[flags] = (before >= 0) & (asked.end - before <= reads.overdue(asked.meter))
     return flags
 
 
@@ -175,6 +176,8 @@ def _told(believed: pl.DataFrame, kinds: tuple[EventKind, ...]) -> Timeline:
 
 
 def _ordered(spans: Spans, known: Circumstances, topology: Topology, kind: OrderKind) -> Flags:
+    if known.orders.is_empty():
+        return np.zeros(len(spans.meter), bool)
     orders = (
         known.orders.filter(pl.col("kind") == kind)
         .join(topology.meters.select("meter", "meter_id"), on="meter_id")

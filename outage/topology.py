@@ -49,14 +49,15 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
         also: `meter_id` of meters that spoke; those not in METERS are known without a place.
     """
     known = (
-        meters.sort("installed_at", nulls_last=False)
-        .unique("meter_id", keep="last", maintain_order=True)
-        .select("meter_id", "service_point_id", "phase", "installed_at", "removed_at", *(f"{lv}_id" for lv in LEVELS))
+        meters.select(
+            "meter_id", "service_point_id", "phase", "installed_at", "removed_at", *(f"{lv}_id" for lv in LEVELS)
+        )
+        .sort("meter_id", "installed_at", nulls_last=False, maintain_order=True)
+        .filter(pl.col("meter_id").ne_missing(pl.col("meter_id").shift(-1)))
     )
     strangers = also.unique().rename("meter_id").to_frame().join(known, on="meter_id", how="anti")
     table = (
-        pl.concat([known, strangers], how="diagonal")
-        .sort("meter_id")
+        (pl.concat([known, strangers], how="diagonal").sort("meter_id") if strangers.height else known)
         .with_row_index("meter")
         .with_columns(
             pl.col("meter").cast(pl.Int64),
@@ -115,8 +116,11 @@ def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
 
 def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
     # Dense ranks number the ids in the order of their names.
-    numbers = (ids.rank("dense").cast(pl.Int64) - 1).fill_null(NO_NODE)
-    return numbers.to_numpy(), ids.drop_nulls().unique().sort().to_list()
+    numbers = (ids.rank("dense").cast(pl.Int64) - 1).fill_null(NO_NODE).to_numpy()
+    known = np.flatnonzero(numbers != NO_NODE)
+    row = np.zeros(int(numbers.max(initial=NO_NODE)) + 1, np.int64)
+    row[numbers[known]] = known
+    return numbers, ids.gather(row).to_list()
 
 
 def _phase(phases: pl.Series) -> Ints:

@@ -21,6 +21,7 @@ from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
 from validation.silence import waiting_spans
+from validation.stray_findings import by_rule_sets
 from validation.supply import supply_spans
 from validation.versions import with_versions
 
@@ -95,7 +96,8 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     versions = with_versions(judged, inputs.finals, params.locks)
-    rows = [placed.stray, placed.copies, replacements(versions.replaced, fleet.installs, params.rule_sets)]
+    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
+    rows.append(replacements(versions.replaced, fleet.installs, params.rule_sets))
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 

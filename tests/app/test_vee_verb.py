@@ -108,3 +108,15 @@ def test_estimation_waits_while_half_of_the_fleet_is_silent(tmp_path: Path, caps
 
     assert judged(end) == {"valid": 120 * hours - 181, "estimated": 1, "missing": 180}
     assert judged(end + timedelta(days=3)) == {"valid": 120 * hours - 181, "estimated": 181}
+
+
+def test_check_config_takes_a_good_rule_set_and_names_the_place_of_a_bad_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rule_set]]\nname = "shops"\n[rule_set.rules.spike]\npercent = 400\n')
+    assert main(["check-config", str(file), "--kind", "rules", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["good"] is True
+    file.write_text('[[rule_set]]\nname = "shops"\n[rule_set.rules.spike]\npercents = 400\n')
+    assert main(["check-config", str(file), "--kind", "rules"]) == 2
+    assert "rules.spike.percents" in capsys.readouterr().err

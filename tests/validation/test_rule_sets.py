@@ -156,3 +156,18 @@ def _inputs(rows: pl.DataFrame) -> VeeInputs:
         rows, frames.READS.empty(), frames.EVENTS.empty(), frames.OUTAGES.empty(), frames.METERS.empty(),
         frames.EDITS.empty(), frames.FINALS.empty(),
     )  # fmt: skip
+
+
+def test_a_rule_set_decides_how_grave_a_row_without_a_place_is_and_whether_it_is_told() -> None:
+    # An hourly meter sends a quarter of an hour (V2), and its first hour twice (V5).
+    rows = pl.concat([intervals([100] * 24), intervals([100]), intervals([25], step_s=900)])
+    usual = vee(intervals=rows, meters=meters({}))
+    assert found(usual, "identity").select("severity", "intervals").rows() == [("blocking", 1)]
+    assert found(usual, "duplicate").select("severity", "intervals").rows() == [("info", 1)]
+    sets = parse_rule_sets(
+        '[[rule_set]]\nname = "mild"\n[rule_set.rules.identity]\nseverity = "warning"\n'
+        "[rule_set.rules.duplicate]\non = false\n"
+    )
+    mild = vee(params(rule_sets=sets), intervals=rows, meters=meters({}))
+    assert found(mild, "identity").select("severity", "intervals").rows() == [("warning", 1)]
+    assert found(mild, "duplicate").height == 0
