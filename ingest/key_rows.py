@@ -52,6 +52,7 @@ def join_rows(parts: Iterable[KeyRows]) -> KeyRows:
     A part is let go of as its columns are joined: millions of keys are in memory once, and one column of them twice.
     """
     columns: list[list[npt.NDArray[Any]]] = [[] for _ in KeyRows._fields]
+    values: npt.NDArray[Any]
     for part in parts:
         for column, values in zip(columns, part, strict=True):
             column.append(values)
