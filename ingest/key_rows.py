@@ -52,11 +52,11 @@ def join_rows(parts: Iterable[KeyRows]) -> KeyRows:
     A part is let go of as its columns are joined: millions of keys are in memory once, and one column of them twice.
     """
     columns: list[list[npt.NDArray[Any]]] = [[] for _ in KeyRows._fields]
-    values: npt.NDArray[Any]
     for part in parts:
-        for column, values in zip(columns, part, strict=True):
+        arrays: tuple[npt.NDArray[Any], ...] = part
+        for column, values in zip(columns, arrays, strict=True):
             column.append(values)
-        del part, values
+        del part, arrays, values
     if not columns[0]:
         return NO_KEYS
     width = max(material.shape[1] for material in columns[-1])
