@@ -1,6 +1,7 @@
 """The fuse on rejects: past a share of a window the worker stops, for then the fault is ours and grows by the batch.
 
-Only rejects that an outsider cannot cause are put through it: after a verified tag, or from enrolled meters.
+Only rejects that an outsider cannot cause are put through it: after a verified tag, or from enrolled meters, and never
+for their counter, since what has verified once can be recorded and sent again.
 """
 
 from collections import deque

@@ -47,6 +47,8 @@ from schemas.codes import RejectReason
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 
 _OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
+_ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED)
+"""What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about."""
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -56,6 +58,7 @@ class Counts(NamedTuple):
 
     `fusible`: those of the rejected that may blow the fuse, because no outsider can send them: rejected after a tag
     had verified, or from a meter enrolled without keys; also `key_unknown` and `layout_unknown` of enrolled meters.
+    Never those whose counter refused them (`replay`, `quarantined`): a verified tag can be recorded and sent again.
     """
 
     frames: int
@@ -250,6 +253,8 @@ def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment:
     owes_nothing = faults.reason != REASON_CODE[RejectReason.DOWNGRADE]
     keyless = enrolled & ~opened.headers.ciphered & owes_nothing
     may: Flags = opened.authenticated | keyless | (enrolled & refused_by_us)
+    for each in _ANYONE_MAY_REPEAT:
+        may &= faults.reason != REASON_CODE[each]
     return may & (len(enrolment.meter_id) > 0)
 
 

@@ -279,6 +279,20 @@ def test_only_rejects_that_no_outsider_can_make_count_for_the_fuse():
     assert decoded.counts.rejected == 3 and decoded.counts.fusible == 1
 
 
+def test_what_a_counter_refuses_does_not_count_for_the_fuse():
+    """Last gasps that overtook each other, a recording, messages of a key in quarantine: the worker goes on."""
+    apdu = notification(interval_rows(usual_rows()))
+    first = decode(sealed(apdu, 100))
+    gasps = [sealed(event("0.0.96.11.0.255", u32(1)), counter) for counter in (99, 98, 97)]
+    played_again = sealed(apdu, 3)
+    again = decode(*gasps, played_again, windows=first.windows)
+    assert reasons(again) == ["replay"] * 4 and again.counts.fusible == 0
+    reused = decode(sealed(notification(interval_rows(usual_rows(values=(1, 1)))), 100), windows=first.windows)
+    assert reasons(reused) == ["nonce_reuse"] and reused.counts.fusible == 1
+    held = decode(sealed(apdu, 101), played_again, windows=reused.windows)
+    assert reasons(held) == ["quarantined"] * 2 and held.counts.fusible == 0
+
+
 def test_a_copy_is_counted_a_reuse_and_a_replay_are_alarmed_and_a_late_reading_is_taken():
     apdu = notification(interval_rows(usual_rows()))
     first = decode(sealed(apdu, 100))
