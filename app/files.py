@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -118,6 +119,38 @@ def write_outputs(folder: Path, outputs: Mapping[str, pl.DataFrame | bytes | str
         raise ContractError(f"--out {folder}: {error.strerror or error}") from error
     finally:
         for part in aside.values():
+            part.unlink(missing_ok=True)
+
+
+def write_in_parts(folder: Path, parts: Iterable[Mapping[str, pl.DataFrame]]) -> None:
+    """Tables that come in parts stand in the folder under their names, whole; one part at a time is in memory.
+
+    Args:
+        folder: Where to; made where absent.
+        parts: File name -> the next rows of that table, the same names and columns each time; at least one part.
+
+    Raises:
+        ContractError: The folder cannot be written; no table carries its final name then.
+    """
+    output_folder(folder)
+    aside: dict[str, list[Path]] = {}
+    try:
+        for number, tables in enumerate(parts):
+            for name, rows in tables.items():
+                part = folder / f".{name}.{os.getpid()}.{number}.part"
+                aside.setdefault(name, []).append(part)
+                rows.write_parquet(part)
+        for name, written in aside.items():
+            if len(written) > 1:
+                whole = folder / f".{name}.{os.getpid()}.part"
+                written.append(whole)
+                pl.scan_parquet(written[:-1], glob=False).sink_parquet(whole)
+        for name, written in aside.items():
+            written[-1].replace(folder / name)
+    except OSError as error:
+        raise ContractError(f"--out {folder}: {error.strerror or error}") from error
+    finally:
+        for part in chain.from_iterable(aside.values()):
             part.unlink(missing_ok=True)
 
 

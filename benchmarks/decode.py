@@ -16,9 +16,13 @@ import gc
 import io
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -67,6 +71,17 @@ LEARNED = [Learned.nothing(), Learned.nothing()]
 """Layouts pass from batch to batch, as in a worker: of `values` and of `stage`."""
 PEER_SHARE = 20
 """Peers decode one message in so many, or a round would take minutes; they cost the same for each."""
+
+_DECODE_AND_SAY_PEAK = """
+import sys
+from app.cli import main
+sys.stdout = sys.stderr
+status = main(["decode", "frames.bin", "--meters", "meters.csv", "--out", "out"])
+said = dict(line.split(":") for line in open("/proc/self/status"))
+sys.__stdout__.write(said["VmHWM"].split()[0])
+sys.exit(status)
+"""
+"""The peak of the new program's memory alone: what `wait4` tells of a child begins with its parent's."""
 
 
 class Batch(NamedTuple):
@@ -339,6 +354,22 @@ def main() -> None:
         timing = timed({"stage": lambda batch=batch: ours(batch)}, 3 if size >= 100_000 else chosen.rounds)["stage"]
         print(f"  {size:>9,} messages {timing.median_us:8.2f} us a message   spread {timing.spread:4.0%}")
         size *= 10
+    print("\nresident set of `ami decode` (plain)")
+    for size in (chosen.largest // 10, chosen.largest):
+        show_resident_set(size)
+
+
+def show_resident_set(messages: int) -> None:
+    """Print the largest resident set of a process that decodes a file of so many messages."""
+    batch = hourly_batch(messages, ciphered=False)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "frames.bin").write_bytes(b"".join(batch.payloads))
+        meters = [f"{meter_id},900,{';'.join(CHANNELS)}" for meter_id in batch.enrolment.meter_id]
+        (folder / "meters.csv").write_text("\n".join(["meter_id,interval_s,channels", *meters]), encoding="utf-8")
+        done = subprocess.run([sys.executable, "-c", _DECODE_AND_SAY_PEAK], cwd=folder, capture_output=True, check=True)
+        octets = (folder / "frames.bin").stat().st_size
+    print(f"  {messages:>9,} messages {int(done.stdout) / 1024:8.0f} MB, file {octets / 2**20:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import re
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
 from ingest.dlms.framing import RawMessage, split_lines, split_messages
@@ -29,10 +31,9 @@ def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
     starts, stop = wpdu_chain(data)
     if starts and _any_blocks(data, starts):
         starts, stop = [], 0  # blocks of one APDU may stand in several WPDUs: those are joined the long way
-    edges = np.array([*starts, stop], np.int64)
-    whole = [data[first:after] for first, after in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
-    rest = [message.payload for message in split_messages(data[stop:])] if stop < len(data) else []
-    return _frames([*whole, *rest], topic)
+    whole = _pieces(data, np.array([*starts, stop], np.int64))
+    rest = _payloads(split_messages(data[stop:])) if stop < len(data) else []
+    return _frames(whole.append(pl.Series(rest, dtype=pl.Binary)), topic)
 
 
 def cut_hex(text: str, topic: str) -> pl.DataFrame:
@@ -54,7 +55,13 @@ def cut_hex(text: str, topic: str) -> pl.DataFrame:
             payloads.append(line.encode("utf-8", "replace"))
             run = []
     payloads += _payloads(split_lines(run))
-    return _frames(payloads, topic)
+    return _frames(pl.Series(payloads, dtype=pl.Binary), topic)
+
+
+def _pieces(data: bytes, edges: npt.NDArray[np.int64]) -> pl.Series:
+    """The bytes from each edge to the next, where they are: nothing is copied."""
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(data)]
+    return pl.Series(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(edges) - 1, buffers), dtype=pl.Binary)
 
 
 def _payloads(messages: list[RawMessage]) -> list[bytes]:
@@ -68,7 +75,7 @@ def _any_blocks(data: bytes, starts: list[int]) -> bool:
     return bool(((first == TRANSFER_BLOCK[0]) | (first == DATABLOCK[0]) & (second == DATABLOCK[1])).any())
 
 
-def _frames(payloads: list[bytes], topic: str) -> pl.DataFrame:
+def _frames(payloads: pl.Series, topic: str) -> pl.DataFrame:
     count = len(payloads)
     return pl.DataFrame(
         {
@@ -77,7 +84,7 @@ def _frames(payloads: list[bytes], topic: str) -> pl.DataFrame:
             "offset": pl.zeros(count, dtype=pl.Int64, eager=True),
             "frame": pl.int_range(count, dtype=pl.Int32, eager=True),
             "received_at": pl.Series([None] * count, dtype=UTC_US),
-            "payload": pl.Series(payloads, dtype=pl.Binary),
+            "payload": payloads,
         },
         schema=RAW_FRAMES.schema,
     )

@@ -1,16 +1,26 @@
 """`ami decode`: frames in, intervals, reads, events and rejects out."""
 
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
 
 import polars as pl
 import typer
 
-from app.files import write_outputs
+from app.files import write_in_parts
 from app.inputs import load_frames, load_keyring, load_meters, load_types, parse_sender
 from app.options import Files, Json, KeysFile, MetersFile, Out, Sender, TypesFile
-from app.summary import counts, progress, say, timed
+from app.summary import counts, progress, say
 from ingest.decode import Decoded, decode_frames
+from ingest.enrolment import Enrolment
+from ingest.keyring import Keyring
+from ingest.learned import Learned
+from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
+
+BATCH_MESSAGES: Final = 50_000
+"""Messages that are decoded at once: what follows from them is in memory, beside the bytes of the files."""
 
 
 def register(ami: typer.Typer) -> None:
@@ -35,10 +45,52 @@ def register(ami: typer.Typer) -> None:
             frames = load_frames(files)
             if title is not None:
                 frames = frames.with_columns(sender=pl.lit(title.hex()))
+        decoding = Decoding(frames, keyring, Enrolment.of(fleet, known), known)
         with progress(f"decoding {frames.height} messages"):
-            decoded, seconds = timed(lambda: decode_frames(frames, keyring, Windows.empty(), fleet, known))
-        write_outputs(out, decoded_files(decoded))
-        say(decoded_summary(decoded, seconds), as_json=json)
+            write_in_parts(out, map(decoded_files, decoding.batches()))
+        say(decoding.summary(), as_json=json)
+
+
+class Decoding:
+    """Messages of files, decoded batch by batch as a worker does it, and what became of them."""
+
+    def __init__(self, frames: pl.DataFrame, keyring: Keyring, enrolment: Enrolment, types: MeterTypes) -> None:
+        self._frames, self._keyring, self._enrolment, self._types = frames, keyring, enrolment, types
+        self._sums: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._seconds = 0.0
+
+    def batches(self) -> Iterator[Decoded]:
+        """At least one; windows and layouts learned go on from each to the next."""
+        windows, learned = Windows.empty(), Learned.nothing()
+        for first in range(0, max(self._frames.height, 1), BATCH_MESSAGES):
+            frames = self._frames.slice(first, BATCH_MESSAGES)
+            start = time.perf_counter()
+            decoded = decode_frames(frames, self._keyring, windows, self._enrolment, self._types, learned)
+            self._seconds += time.perf_counter() - start
+            windows, learned = decoded.windows, decoded.learned
+            self._count(decoded)
+            yield decoded
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of messages, rows and rejects; `values` are the numeric values that became rows."""
+        sums = self._sums
+        return {
+            **{name: sums[name] for name in ("frames", "decoded", "rejected", "duplicates")},
+            "values": sums["intervals"] + sums["reads"],
+            "rows": {
+                "in": sums["frames"],
+                "out": {name: sums[name] for name in ("intervals", "reads", "events", "rejects")},
+            },
+            "rejects": dict(sorted(self._reasons.items(), key=lambda each: (-each[1], each[0]))),
+            "seconds": self._seconds,
+        }
+
+    def _count(self, decoded: Decoded) -> None:
+        messages = ("frames", "decoded", "rejected", "duplicates")
+        self._sums.update({name: getattr(decoded.counts, name) for name in messages})
+        self._sums.update({name: getattr(decoded, name).height for name in ("intervals", "reads", "events", "rejects")})
+        self._reasons.update(counts(decoded.rejects, "reason"))
 
 
 def decoded_files(decoded: Decoded) -> dict[str, Any]:
@@ -48,19 +100,4 @@ def decoded_files(decoded: Decoded) -> dict[str, Any]:
         "reads.parquet": decoded.reads,
         "events.parquet": decoded.events,
         "rejects.parquet": decoded.rejects,
-    }
-
-
-def decoded_summary(decoded: Decoded, seconds: float) -> dict[str, Any]:
-    """Counts of messages, rows and rejects; `values` are the numeric values that became rows."""
-    rows = {"intervals": decoded.intervals.height, "reads": decoded.reads.height, "events": decoded.events.height}
-    return {
-        "frames": decoded.counts.frames,
-        "decoded": decoded.counts.decoded,
-        "rejected": decoded.counts.rejected,
-        "duplicates": decoded.counts.duplicates,
-        "values": rows["intervals"] + rows["reads"],
-        "rows": {"in": decoded.counts.frames, "out": {**rows, "rejects": decoded.rejects.height}},
-        "rejects": counts(decoded.rejects, "reason"),
-        "seconds": seconds,
     }

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from app.cli import main
+from app.commands import decode
 from schemas.frames import EVENTS, FINALS, INTERVALS, READS
 
 
@@ -105,6 +106,36 @@ def test_a_summary_counts_every_frame_once(fleet: Path, tmp_path: Path, capsys):
     assert summary["frames"] > 1000
     assert summary["values"] > summary["frames"]
     assert summary["seconds"] > 0
+
+
+def test_a_file_decoded_in_many_batches_gives_the_rows_of_one(fleet: Path, tmp_path: Path, capsys, monkeypatch):
+    """Frames twice over, so that copies meet their first in a batch before."""
+    twice = tmp_path / "twice.bin"
+    twice.write_bytes(2 * (fleet / "frames.bin").read_bytes())
+    said = {}
+    for name, messages in (("one", 10**9), ("many", 300)):
+        monkeypatch.setattr(decode, "BATCH_MESSAGES", messages)
+        keys, meters = str(fleet / "keys.csv"), str(fleet / "meters.csv")
+        arguments = ["--keys", keys, "--meters", meters, "--out", str(tmp_path / name), "--json"]
+        assert main(["decode", str(twice), *arguments]) == 0
+        said[name] = json.loads(capsys.readouterr().out)
+        assert {path.suffix for path in (tmp_path / name).iterdir()} == {".parquet"}
+    assert said["one"]["duplicates"] > 1000
+    for summary in said.values():
+        del summary["seconds"]
+    assert said["many"] == said["one"]
+    for table in ("intervals", "reads", "events", "rejects"):
+        one, many = (pl.read_parquet(tmp_path / name / f"{table}.parquet") for name in ("one", "many"))
+        assert many.schema == one.schema
+        assert many.sort("frame", maintain_order=True).equals(one.sort("frame", maintain_order=True))
+
+
+def test_a_folder_that_cannot_be_written_has_no_table_in_part(fleet: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(decode, "BATCH_MESSAGES", 300)
+    (tmp_path / "reads.parquet" / "taken").mkdir(parents=True)
+    assert main(["decode", str(fleet / "frames.bin"), "--out", str(tmp_path)]) == 2
+    assert str(tmp_path) in _line(capsys)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
 
 
 def test_without_keys_every_frame_is_a_reject_that_keeps_its_bytes(fleet: Path, tmp_path: Path):
