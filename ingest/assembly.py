@@ -14,6 +14,7 @@ from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.columns import constant, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
+from ingest.meter_names import MeterNames
 from ingest.places import Located
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, EventKind, Origin
@@ -47,12 +48,12 @@ class Senders(NamedTuple):
     frame: npt.NDArray[np.int32]
     received: Micros  # the message's own time where reception is not known
     name: Places  # place in `names`
-    names: pl.Series
+    names: MeterNames
     sequence: pl.Series  # invocation counter; null where there is none
     authenticated: Flags
 
     @classmethod
-    def of(cls, frames: pl.DataFrame, received: Micros, name: Places, names: pl.Series) -> "Senders":
+    def of(cls, frames: pl.DataFrame, received: Micros, name: Places, names: MeterNames) -> "Senders":
         """Senders of RAW_FRAMES, nothing yet known of their security."""
         partition, offset, frame = (frames[column].to_numpy() for column in ("partition", "offset", "frame"))
         nothing = nulls(pl.Int64(), frames.height)
@@ -105,7 +106,7 @@ def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
         "offset": pl.Series(senders.offset[message]),
         "frame": pl.Series(senders.frame[message]),
         "received_at": pl.Series(senders.received[message]).cast(UTC_US),
-        "meter_id": taken(senders.names, senders.name[message]),
+        "meter_id": senders.names.taken(senders.name[message]),
         "event": taken(_KINDS, kind),
         "code": _codes_sent(code),
         "origin": taken(_ORIGINS, origin),
@@ -174,7 +175,7 @@ def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.
     return by_value | {
         "topic": _topics(blocks, senders.topic, rows),
         "received_at": by_value["received_at"].cast(UTC_US),
-        "meter_id": taken(senders.names, by_value["meter_id"].to_numpy()),
+        "meter_id": senders.names.taken(by_value["meter_id"].to_numpy()),
     }
 
 

@@ -35,6 +35,7 @@ from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
+from ingest.meter_names import MeterNames
 from ingest.meter_types import BUILT_IN, MeterTypes
 from ingest.places import Located, Part, Parts
 from ingest.protection import Opened, open_all
@@ -204,7 +205,7 @@ def _decoded(
     received = np.where(received == NO_TIME, kept.own_time, received)
     senders = Senders.of(frames, received, *_names(read, enrolment))
     senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
-    lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names, len(enrolment.meter_id))
+    lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
     fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
@@ -258,19 +259,18 @@ def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment:
     return may & (len(enrolment.meter_id) > 0)
 
 
-def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, pl.Series]:
-    """Where each message's meter stands among all names, and those: METERS first, then meters that it lacks.
+def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, MeterNames]:
+    """Where each message's meter stands among all names, and those.
 
     A message without a meter stands at 0; it is a reject and has no row.
     """
     place = np.maximum(read.meter_row, 0)
-    if not read.names:
-        return place, enrolment.meter_id if len(enrolment.meter_id) else pl.Series([""])
+    others = [pl.Series(dtype=pl.String), *(texts for _, texts in read.names)]
     first = len(enrolment.meter_id)
     for message, texts in read.names:
         place[message] = first + np.arange(len(texts))
         first += len(texts)
-    return place, pl.concat([enrolment.meter_id, *(texts for _, texts in read.names)], rechunk=True)
+    return place, MeterNames(enrolment.meter_id, pl.concat(others))
 
 
 def _seen(

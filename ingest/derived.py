@@ -13,8 +13,8 @@ from ingest.blocks import NO_TIME, Quantities
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
-from ingest.columns import taken
 from ingest.enrolment import Enrolment
+from ingest.meter_names import MeterNames
 from ingest.spans import Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
@@ -33,15 +33,14 @@ _MARKS: Final = 1 << 20
 class Lives(NamedTuple):
     """The instants of a batch's values: message by message, each row of a push once."""
 
-    name: Places  # by message: place in `names`; enrolled meters come first, in the order of METERS
-    names: pl.Series
-    enrolled: int
+    name: Places  # by message: place in `names`
+    names: MeterNames
     message: Places
     at: Micros  # start of an interval, or time of a read
     end: Micros  # end of an interval, or time of a read
 
 
-def lives_of(blocks: Sequence[Quantities], name: Places, names: pl.Series, enrolled: int) -> Lives:
+def lives_of(blocks: Sequence[Quantities], name: Places, names: MeterNames) -> Lives:
     """The instants of these rows."""
     messages, starts, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for block in blocks:
@@ -54,16 +53,22 @@ def lives_of(blocks: Sequence[Quantities], name: Places, names: pl.Series, enrol
         messages.append(message)
         starts.append(at)
         ends.append(end)
-    return Lives(name, names, enrolled, np.concatenate(messages), np.concatenate(starts), np.concatenate(ends))
+    return Lives(name, names, np.concatenate(messages), np.concatenate(starts), np.concatenate(ends))
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
-    newest = np.full(len(lives.names), NO_TIME, np.int64)
-    np.maximum.at(newest, lives.name[lives.message], lives.end)
+    newest = np.full(len(lives.name), NO_TIME, np.int64)
+    np.maximum.at(newest, lives.message, lives.end)
     heard = np.flatnonzero(newest != NO_TIME)
-    rows = pl.DataFrame({"meter_id": taken(lives.names, heard), "read_at": pl.Series(newest[heard]).cast(UTC_US)})
-    if heard.max(initial=0) < lives.enrolled:
+    if not len(heard):
+        return HEARD.empty()
+    heard = heard[np.argsort(lives.name[heard], kind="stable")]
+    name = lives.name[heard]
+    first = np.flatnonzero(np.diff(name, prepend=-1))
+    read_at = pl.Series(np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
+    rows = pl.DataFrame({"meter_id": lives.names.taken(name[first]), "read_at": read_at})
+    if name[-1] < len(lives.names.enrolled):
         return rows
     # A meter that is not enrolled stands among the names once a message.
     return rows.group_by("meter_id", maintain_order=True).agg(pl.col("read_at").max()).select(list(HEARD.schema))
@@ -100,7 +105,7 @@ def _groups(lives: Lives, enrolment: Enrolment) -> Places:
     groups[known] = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
     lone = np.unique(lives.message[~known[lives.message]])
     if len(lone):
-        groups[lone] = bucket_of(taken(lives.names, lives.name[lone])).to_numpy()
+        groups[lone] = bucket_of(lives.names.taken(lives.name[lone])).to_numpy()
     return groups
 
 

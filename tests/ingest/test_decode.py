@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.framing import wrap_wpdu
+from ingest.meter_names import MeterNames
 from ingest.meter_types import parse_types
 from schemas.codes import Status
 from schemas.errors import ContractError
@@ -416,3 +418,24 @@ def test_a_clock_in_an_event_is_no_name_and_a_name_of_its_length_is_one():
         (0, NAME), (1, NAME), (2, NAME), (3, name), (4, name), (5, name)
     ]  # fmt: skip
     assert decoded.rejects.select("offset", "reason").rows() == [(6, "identity"), (7, "identity")]
+
+
+def test_names_are_asked_of_two_columns_as_of_one():
+    names = MeterNames(pl.Series(["a", "b", "c"]), pl.Series(["x", "y"]))
+    places = np.array([4, 0, 3, 2, 0, 3])
+    assert names.taken(places).to_list() == ["y", "a", "x", "c", "a", "x"]
+    assert names._replace(others=names.others.clear()).taken(places[[1, 3]]).to_list() == ["a", "c"]
+
+
+def test_a_meter_is_heard_once_with_its_newest_instant_enrolled_or_not():
+    """Two enrolled meters whose messages are interleaved, older ones last, and one that METERS lacks."""
+    registry = meters(*(enrolled(meter_id=name, system_title=None, security_min=0) for name in (NAME, OTHER_NAME)))
+    known = [
+        notification(interval_rows(usual_rows(first=START + timedelta(hours=hour)), name=name))
+        for hour, name in ((3, OTHER_NAME), (5, NAME), (4, OTHER_NAME), (1, NAME))
+    ]
+    body = register_rows([device_name("ELSEWHERE"), ("1-0:1.8.0.255", u32(12), (0, 30))])
+    apdus = [*known, *(notification(body, at=START + timedelta(hours=hour)) for hour in (2, 1))]
+    heard = decode(*map(wrap_wpdu, apdus), registry=registry).heard
+    assert heard["meter_id"].to_list() == [NAME, OTHER_NAME, "ELSEWHERE"]
+    assert heard["read_at"].to_list() == [START + timedelta(hours=hour + 1) for hour in (5, 4, 1)]
