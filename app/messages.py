@@ -1,4 +1,4 @@
-"""Rows of a frame as Kafka values and back: one JSON object a line, the rows of one key and batch in one message.
+"""Rows of a frame as Kafka values and back: one JSON object a line, the rows of one key and batch in few messages.
 
 Instants are ISO 8601 in UTC with microseconds, bytes are hex, nulls are written; `schemas/kafka/` describes a line.
 """
@@ -14,12 +14,17 @@ import polars as pl
 from schemas.errors import ContractError
 from schemas.frames import Frame, conform
 
+MESSAGE_OCTETS: Final = 524_288
+"""Where the rows of a key are cut: a topic takes 1 MiB, and the last row may reach beyond."""
 _LINE_END: Final = ord("\n")
 _INSTANT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
 def to_messages(rows: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
-    """`key` (String) and `value` (Binary), one row per distinct key, rows of a key in their order.
+    """`key` (String) and `value` (Binary), messages of a key together and its rows in their order.
+
+    The rows of a key are one message while they take less than `MESSAGE_OCTETS`, else as many as it takes: a storm, or
+    rubbish that someone pours in, must not make a message that no broker takes.
 
     Args:
         rows: Any frame; enums become their text.
@@ -34,9 +39,13 @@ def to_messages(rows: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
     # All lines are written at once and cut afterwards: a text has its line ends escaped, so one line is one row.
     text = plain[place.arg_sort()].write_ndjson().encode()
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_END) + 1
-    stops = ends[counted["lines"].cum_sum().to_numpy() - 1].tolist()
-    values = [text[start:stop] for start, stop in pairwise([0, *stops])]
-    return pl.DataFrame({"key": counted["key"], "value": pl.Series(values, dtype=pl.Binary)})
+    last = counted["lines"].cum_sum().to_numpy() - 1
+    key = np.repeat(np.arange(counted.height), counted["lines"])
+    begun = np.concatenate([[0], ends[last[:-1]]])[key]
+    piece = (ends - begun) // MESSAGE_OCTETS
+    cuts = np.flatnonzero(np.append((np.diff(key) != 0) | (np.diff(piece) != 0), True))
+    values = [text[start:stop] for start, stop in pairwise([0, *ends[cuts].tolist()])]
+    return pl.DataFrame({"key": counted["key"].gather(key[cuts]), "value": pl.Series(values, dtype=pl.Binary)})
 
 
 def from_messages(values: Iterable[bytes], frame: Frame) -> pl.DataFrame:

@@ -123,16 +123,13 @@ class IngestWork:
         rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
         self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
         # Of the last-gasp lane the events worker publishes, sooner: here its messages are only stored.
-        mine = pl.col("topic") != LAST_GASP_TOPIC
+        mine, registry = pl.col("topic") != LAST_GASP_TOPIC, self._registry
         events, refused = decoded.events.filter(mine), rejects.filter(mine)
         _publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
-        _publish(self._publisher, EVENTS_TOPIC, events, self._feeder(events))
-        _publish(self._publisher, HEARD_TOPIC, decoded.heard, self._feeder(decoded.heard))
+        _publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
+        _publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
-
-    def _feeder(self, rows: pl.DataFrame) -> pl.Series:
-        return feeder_of(rows, self._registry.meters)
 
 
 class EventsWork:
@@ -165,7 +162,7 @@ class EventsWork:
 
     def deliver(self, decoded: Decoded, token: str) -> None:  # noqa: ARG002  every work takes a token
         """Events and rejects acknowledged by the broker."""
-        _publish(self._publisher, EVENTS_TOPIC, decoded.events, feeder_of(decoded.events, self._registry.meters))
+        _publish(self._publisher, EVENTS_TOPIC, decoded.events, _feeder(decoded.events, self._registry))
         _publish(self._publisher, REJECTS_TOPIC, decoded.rejects, _place(decoded.rejects))
         self._publisher.flush()
 
@@ -288,11 +285,8 @@ def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None
     return lambda messages, rejected: fuse.pass_through(clock(), messages, rejected)
 
 
-def feeder_of(rows: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
-    """The feeder of each row's meter, else the meter itself: events of one node meet in one consumer."""
-    feeders = meters.select("meter_id", "feeder_id").unique("meter_id", keep="last")
-    keyed = rows.select("meter_id").join(feeders, on="meter_id", how="left", maintain_order="left")
-    return keyed.select(pl.coalesce("feeder_id", "meter_id")).to_series()
+def _feeder(rows: pl.DataFrame, registry: Registry) -> pl.Series:
+    return registry.enrolment.keys_of(rows["meter_id"])
 
 
 def _publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Series) -> None:

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.buckets import bucket_of
+from ingest.columns import nulls, taken
 from ingest.keyring import Keyring
-from ingest.lookup import Lookup
+from ingest.lookup import NOT_FOUND, Lookup
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.names import Names
 from ingest.spans import Places
@@ -42,6 +43,7 @@ class Enrolment(NamedTuple):
     titled: Places  # the meters that `by_title` finds
     title: npt.NDArray[np.uint64]  # by meter; 0 where it has none
     bucket: npt.NDArray[np.int16]  # by meter
+    feeder_id: pl.Series  # by meter; null where METERS names none
     security_min: npt.NDArray[np.int16]  # by meter; -1 where METERS leaves it to the default
     zone: npt.NDArray[np.int32]  # by meter, place in `zones`, -1 where neither METERS nor its type names one
     zones: tuple[str, ...]
@@ -69,6 +71,7 @@ class Enrolment(NamedTuple):
             titled,
             titles,
             bucket_of(newest["meter_id"]).cast(pl.Int16).to_numpy(),
+            newest["feeder_id"],
             security_min,
             zone,
             zones,
@@ -80,6 +83,20 @@ class Enrolment(NamedTuple):
         """Meter of each system title, `NOT_ENROLLED` where there is none."""
         found = self.by_title.find(titles)
         return np.where(found >= 0, self.titled[found], NOT_ENROLLED) if len(self.titled) else found
+
+    def keys_of(self, meter_ids: pl.Series) -> pl.Series:
+        """Kafka keys (String) of what is told of these meters: the feeder, so that a node's news meet in one consumer.
+
+        A meter without one shares the key of its bucket (`meters-17`): as many messages as there are meters would
+        cost more than decoding them.
+        """
+        place = self.names.places_of(meter_ids)
+        met = np.flatnonzero(place != NOT_FOUND)
+        keys = nulls(pl.String(), len(place)).scatter(met, taken(self.feeder_id, place[met]))
+        lone = keys.is_null()
+        if not lone.any():
+            return keys
+        return keys.scatter(lone.arg_true(), "meters-" + bucket_of(meter_ids.filter(lone)).cast(pl.String))
 
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.lookup import NOT_FOUND, Lookup
-from ingest.spans import Flags, Octets, Places, Spans
+from ingest.spans import Flags, Octets, Places, Spans, rows_at
 from schemas.errors import ContractError
 
 MAX_NAME_OCTETS: Final = 64
@@ -42,10 +42,7 @@ class Names(NamedTuple):
         if longest > MAX_NAME_OCTETS:
             raise ContractError(f"METERS.meter_id: a name of {longest} bytes, {MAX_NAME_OCTETS} are possible")
         width = max(1, -(-longest // _WORD_OCTETS)) * _WORD_OCTETS
-        octets = np.zeros((len(names), width), np.uint8)
-        inside = np.arange(width) < spans.length[:, None]
-        octets[inside] = spans.octets[: int(spans.length.sum())]
-        words = octets.view(np.uint64)
+        words = _rows(spans, width).view(np.uint64)
         for seed in range(_SEEDS):
             hashes = _hash(words, np.uint64(seed))
             if len(np.unique(hashes)) == len(hashes):
@@ -63,14 +60,31 @@ class Names(NamedTuple):
         padded = np.empty((len(sent), width), np.uint8)
         padded[:, : sent.shape[1]] = sent
         padded[:, sent.shape[1] :] = 0
-        words = padded.view(np.uint64)
+        found = self._find(padded.view(np.uint64))
+        return found if too_long is None else np.where(too_long, NOT_FOUND, found)
+
+    def places_of(self, names: pl.Series) -> Places:
+        """The place of each name (String, no null), to the letter; `NOT_FOUND` where there is none."""
+        spans = Spans.of_column(names.cast(pl.Binary))
+        width = self.words.shape[1] * _WORD_OCTETS
+        found = self._find(_rows(spans, width).view(np.uint64))
+        return np.where(spans.length <= width, found, NOT_FOUND)
+
+    def _find(self, words: Words) -> Places:
         found = self.by_hash.find(_hash(words, self.seed))
         if not len(self.words):
             return found
         same = found != NOT_FOUND
         for column in range(words.shape[1]):  # equal hashes are not yet equal names
             same &= self.words[found, column] == words[:, column]
-        return np.where(same if too_long is None else same & ~too_long, found, NOT_FOUND)
+        return np.where(same, found, NOT_FOUND)
+
+
+def _rows(spans: Spans, width: int) -> Octets:
+    """The first octets of each name, zeros behind its end."""
+    octets = rows_at(spans.octets, spans.start, width)
+    octets[np.arange(width) >= spans.length[:, None]] = 0
+    return octets
 
 
 def _trimmed(octets: Octets) -> Octets:

@@ -1,7 +1,7 @@
 """Publishing: rows out, acknowledged by all in-sync replicas or failed. Nothing fails in silence."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from kafka import KafkaProducer, errors
@@ -10,6 +10,9 @@ from kafka.partitioner.default import murmur2
 from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
+
+MAX_MESSAGE_OCTETS: Final = 4 * 1024 * 1024
+"""What the largest topic takes: the reject of a whole message of 1 MiB, in hex, with its reason."""
 
 
 class KafkaPublisher:
@@ -26,6 +29,7 @@ class KafkaPublisher:
             "enable_idempotence": True,
             "linger_ms": linger_ms,
             "batch_size": 256 * 1024,
+            "max_request_size": MAX_MESSAGE_OCTETS,
             "compression_type": compression,
             "allow_auto_create_topics": False,
             "delivery_timeout_ms": max(60_000, settings.request_timeout_ms + linger_ms),

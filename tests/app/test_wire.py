@@ -5,7 +5,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from app.messages import from_messages, to_messages
+from app.messages import MESSAGE_OCTETS, from_messages, to_messages
 from schemas.errors import ContractError
 from schemas.frames import EVENTS, FRAMES, REJECTS, conform
 
@@ -90,3 +90,20 @@ def test_a_text_with_line_ends_and_any_key_is_cut_as_its_row():
     assert messages["key"].to_list() == ["x\n", "", "y"]
     lines = [[json.loads(line)["meter_id"] for line in value.splitlines()] for value in messages["value"]]
     assert lines == [["a\nb", 'd"\r\n'], ["c"], ["e"]]
+
+
+def test_rows_of_a_key_are_cut_where_a_broker_would_refuse_the_message():
+    """Keys below and far above the bound, rows of a third of it, and one that is longer than it."""
+    sizes = [10] * 30 + [MESSAGE_OCTETS // 3] * 5 + [2 * MESSAGE_OCTETS] + [10] * 3
+    keys = ["small"] * 30 + ["large"] * 9
+    rows = pl.DataFrame({"meter_id": [f"{n}".ljust(size, "x") for n, size in enumerate(sizes)]})
+    shuffled = [*range(0, 39, 2), *range(1, 39, 2)]
+    messages = to_messages(rows[shuffled], pl.Series(keys)[shuffled])
+    assert messages["key"].value_counts().sort("key")["count"].to_list() == [3, 1]
+    assert all(value.endswith(b"\n") for value in messages["value"])
+    longest = 2 * MESSAGE_OCTETS + 20
+    assert max(map(len, messages["value"])) < MESSAGE_OCTETS + longest
+    got: dict[str, list[int]] = {"small": [], "large": []}
+    for key, value in messages.rows():
+        got[key] += [int(json.loads(line)["meter_id"].rstrip("x")) for line in value.splitlines()]
+    assert got == {key: [n for n in shuffled if keys[n] == key] for key in got}

@@ -110,12 +110,21 @@ def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simu
     assert stored.height == events.unique(["topic", "partition", "offset", "frame", "event", "occurred_at"]).height
 
 
-def test_events_of_one_feeder_share_a_key(simulated):
-    rows = simulated.meters.select("meter_id")
-    keys = workers.feeder_of(rows, simulated.meters)
-    assert keys.to_list() == simulated.meters["feeder_id"].to_list()
-    stranger = pl.DataFrame({"meter_id": ["X"]})
-    assert workers.feeder_of(stranger, simulated.meters).to_list() == ["X"]
+def test_news_of_one_feeder_share_a_key_and_those_without_one_that_of_their_bucket(simulated, registry):
+    meters = simulated.meters
+    assert registry.enrolment.keys_of(meters["meter_id"].reverse()).to_list() == meters["feeder_id"].reverse().to_list()
+    strangers = pl.Series([meters["meter_id"][0], "X", meters["meter_id"][0] + " ", "X" * 70, meters["meter_id"][1]])
+    keys = registry.enrolment.keys_of(strangers)
+    assert keys.to_list() == [
+        meters["feeder_id"][0], *(f"meters-{bucket}" for bucket in bucket_of(strangers[1:4])), meters["feeder_id"][1]
+    ]  # fmt: skip
+    without = meters.with_columns(feeder_id=pl.lit(None, pl.String))
+    bare = workers.Registry.of(registry.keyring, without, registry.types)
+    buckets = bucket_of(meters["meter_id"])
+    assert bare.enrolment.keys_of(meters["meter_id"]).to_list() == [f"meters-{bucket}" for bucket in buckets]
+    nobody = workers.Registry.of(registry.keyring, meters.clear(), registry.types)
+    assert nobody.enrolment.keys_of(pl.Series(["X"])).to_list() == [f"meters-{bucket_of(pl.Series(['X'])).item()}"]
+    assert nobody.enrolment.keys_of(pl.Series([], dtype=pl.String)).is_empty()
 
 
 def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_stored(simulated, registry):

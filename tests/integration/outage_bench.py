@@ -21,9 +21,11 @@ from outage_logs import MINUTE, T0, alive, last_steps, log, told, tree  # noqa: 
 
 from app.messages import to_messages  # noqa: E402
 from app.outage_source import INPUT_TOPICS, JOURNAL_TOPIC  # noqa: E402
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, feeder_of  # noqa: E402
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC  # noqa: E402
+from ingest.enrolment import Enrolment  # noqa: E402
 from ingest.kafka.publisher import KafkaPublisher  # noqa: E402
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
+from ingest.meter_types import BUILT_IN  # noqa: E402
 from outage.detect import detect_outages  # noqa: E402
 from outage.identity import GONE  # noqa: E402
 from outage.messages.cim_json import OutageMessage, parse_cim_json  # noqa: E402
@@ -44,6 +46,11 @@ class Night(NamedTuple):
     def said(self) -> pl.DataFrame:
         """What one pass over the log says."""
         return detect_outages(pl.concat(self.events), self.meters, pl.concat(self.heard), DetectParams()).outages
+
+
+def feeder_of(rows: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
+    """The key under which the decoding workers publish each row."""
+    return Enrolment.of(meters, BUILT_IN).keys_of(rows["meter_id"])
 
 
 def night_of_storms() -> Night:

@@ -1,18 +1,24 @@
 """The Kafka doors against a real broker."""
 
+import os
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from fleet import fresh_topics
 
+from app.messages import from_messages, to_messages
+from app.workers import REJECTS_TOPIC
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.ranges import read_range
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import FirstStart, KafkaSource, Polled, Span, Subscription
 from ingest.kafka.topics import apply_topics, packaged_topics
 from schemas.errors import TerminalError, TransientError
+from schemas.frames import REJECTS, conform
 
 PATIENCE = 150
 """Polls of 0.2 s that a test waits for what must come."""
@@ -183,10 +189,11 @@ def test_a_span_of_another_term_is_not_committed(kafka_settings, publisher, subs
     source.close()
 
 
-def test_a_row_that_is_too_large_is_refused_for_good_and_an_unknown_topic_may_come(kafka_settings, topic: str) -> None:
+@pytest.mark.parametrize("octets", [3_000_000, 5_000_000], ids=["for the topic", "for the publisher"])
+def test_a_row_that_is_too_large_is_refused_for_good(kafka_settings, topic: str, octets: int) -> None:
     door = KafkaPublisher(kafka_settings)
     with pytest.raises(TerminalError):
-        door.publish(topic, pl.DataFrame({"value": [bytes(3_000_000)]}))
+        door.publish(topic, pl.DataFrame({"value": [os.urandom(octets)]}))
         door.flush()
     door.close()
 
@@ -232,3 +239,30 @@ def test_reading_goes_on_after_the_broker_was_restarted(
     publisher.flush()
     assert set(payloads(until(source, 31))) == {wpdu(i) for i in range(31)}
     source.close()
+
+
+def test_rejects_of_rubbish_in_any_amount_are_published(kafka_settings, publisher) -> None:
+    """Rows of one key of three times what a message may hold, and one message of all that the frames topic takes."""
+    fresh_topics(kafka_settings)
+    rubbish = [bytes([n]) * 65_543 for n in range(40)] + [b"\xff" * 1_048_000]
+    refused = conform(
+        pl.DataFrame(
+            {
+                "topic": "ami.frames.v1", "partition": 0, "offset": list(range(41)), "frame": 0,
+                "received_at": datetime(2026, 3, 2, tzinfo=UTC), "payload": rubbish, "reason": "not_dlms",
+                "detail": "no link layer", "at": 0, "system_title": None, "key_id": None, "code_version": "decode/1",
+            }
+        ),
+        REJECTS,
+    )  # fmt: skip
+    messages = to_messages(refused, refused["topic"])
+    publisher.publish(REJECTS_TOPIC, messages)
+    publisher.flush()
+    source = KafkaSource(kafka_settings, Subscription((REJECTS_TOPIC,), uuid.uuid4().hex, None, FirstStart.EARLIEST))
+    values: list[bytes] = []
+    for _ in range(PATIENCE):
+        values += [value for records in source.poll(0.2, 500).records for value in records.values if value]
+        if len(values) == messages.height:
+            break
+    source.close()
+    assert from_messages(values, REJECTS).equals(refused)

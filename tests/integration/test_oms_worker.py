@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from doomed_oms import STEPS
 from fleet import fresh_topics
-from outage_bench import HERE, LIMIT_S, MINUTE, T0, Night, ends_of, messages_of, night_of_storms
+from outage_bench import HERE, LIMIT_S, MINUTE, T0, Night, ends_of, feeder_of, messages_of, night_of_storms
 
 from oms_double import OmsDouble  # isort: skip  its folder is on the path since `outage_bench`
 from outage_logs import log, told  # isort: skip
@@ -29,7 +29,7 @@ from app.messages import from_messages, to_messages
 from app.outage_lane import PING_REQUESTS_TOPIC, PING_RESULTS
 from app.outage_source import NOTES_TOPIC, PING_RESULTS_TOPIC
 from app.registry import COLUMNS
-from app.workers import EVENTS_TOPIC, OUTAGES_TOPIC, feeder_of
+from app.workers import EVENTS_TOPIC, OUTAGES_TOPIC
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.settings import KafkaSettings
 from outage.messages.cim_json import parse_cim_json, render_cim_json
