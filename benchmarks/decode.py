@@ -67,6 +67,7 @@ EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))  # published example keys
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CHANNELS = ("energy_delivered", "energy_received", "reactive_delivered")
 METER_COUNT = 2000
+METERS_A_FEEDER = 1000
 LEARNED = [Learned.nothing(), Learned.nothing()]
 """Layouts pass from batch to batch, as in a worker: of `values` and of `stage`."""
 PEER_SHARE = 20
@@ -167,6 +168,7 @@ def batch_of(apdus: Sequence[bytes], *, ciphered: bool) -> Batch:
     known = {"meter_id": names, "system_title": titles, "interval_s": [900] * METER_COUNT}
     columns = {name: known.get(name, [None] * METER_COUNT) for name in METERS.schema}
     columns["channels"] = [list(CHANNELS)] * METER_COUNT
+    columns["feeder_id"] = [f"F{meter // METERS_A_FEEDER}" for meter in range(METER_COUNT)]
     keys = "system_title,ek,ak\n" + "".join(
         f"{title_of(meter).hex()},{EK.hex()},{AK.hex()}\n" for meter in range(METER_COUNT if ciphered else 0)
     )

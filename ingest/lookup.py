@@ -28,7 +28,7 @@ class Lookup(NamedTuple):
 
     @classmethod
     def of(cls, numbers: Numbers) -> Self:
-        """An index of these numbers, which must be distinct."""
+        """An index of these numbers, which must be distinct (`is_distinct` tells)."""
         bits = max(1, len(numbers).bit_length())
         shift = np.uint64(_WORD_BITS - bits)
         spread = numbers * _SPREAD
@@ -42,6 +42,10 @@ class Lookup(NamedTuple):
             begin[1 + prefix[0] : 1 + prefix[0] + len(counts)] += counts.astype(np.int32)
         np.cumsum(begin, out=begin)
         return cls(ordered, order, begin, shift)
+
+    def is_distinct(self) -> bool:
+        """No number was given twice."""
+        return not bool((self.spread[1:] == self.spread[:-1]).any())
 
     def find(self, wanted: Numbers) -> npt.NDArray[np.int64]:
         """Place of each wanted number, `NOT_FOUND` where it is not among them."""

@@ -44,9 +44,9 @@ class Names(NamedTuple):
         width = max(1, -(-longest // _WORD_OCTETS)) * _WORD_OCTETS
         words = _rows(spans, width).view(np.uint64)
         for seed in range(_SEEDS):
-            hashes = _hash(words, np.uint64(seed))
-            if len(np.unique(hashes)) == len(hashes):
-                return cls(words, Lookup.of(hashes), np.uint64(seed))
+            index = Lookup.of(_hash(words, np.uint64(seed)))
+            if index.is_distinct():
+                return cls(words, index, np.uint64(seed))
         raise ContractError(f"METERS.meter_id: {len(names)} names cannot be told apart")
 
     def find(self, octets: Octets) -> Places:

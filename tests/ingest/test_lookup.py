@@ -32,6 +32,22 @@ def test_names_are_found_whatever_pads_them(known, wanted, padding):
     assert names.find(octets).tolist() == [places.get(text, NOT_FOUND) for text in asked]
 
 
+@given(st.lists(st.text(max_size=20), unique=True, max_size=30), st.lists(st.text(max_size=30), max_size=30))
+def test_names_of_a_column_are_found_to_the_letter(known, wanted):
+    names = Names.of(pl.Series(known, dtype=pl.String))
+    asked = pl.Series(["before", *wanted, *known, "after"], dtype=pl.String)[1:-1]
+    places = {text.rstrip("\0"): place for place, text in enumerate(known)}
+    if len(places) < len(known):
+        return  # names that differ by octets of zero alone are one
+    assert names.places_of(asked).tolist() == [places.get(text.rstrip("\0"), NOT_FOUND) for text in asked]
+
+
+def test_numbers_given_twice_are_told():
+    assert Lookup.of(np.array([5, 7, 2**63], np.uint64)).is_distinct()
+    assert not Lookup.of(np.array([5, 7, 5], np.uint64)).is_distinct()
+    assert Lookup.of(np.zeros(0, np.uint64)).is_distinct()
+
+
 def test_a_name_too_long_to_be_matched_is_refused():
     with pytest.raises(ContractError, match="65 bytes"):
         Names.of(pl.Series(["x" * 65]))
