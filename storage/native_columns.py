@@ -18,6 +18,8 @@ _KEYS_VERSION: Final = (1).to_bytes(8, "little")
 _DICTIONARY_WITH_KEYS: Final = 1 << 9 | 1 << 10
 """The block brings its own dictionary (additional keys), which replaces any before it."""
 _VARINT_BITS: Final = 7
+_LONG: Final = 1 << _VARINT_BITS
+"""Strings as long as this have a length of two octets or more."""
 
 Octets = npt.NDArray[np.uint8]
 
@@ -62,6 +64,11 @@ def _strings(values: pl.Series) -> Octets:
     offsets = np.frombuffer(offsets_buffer, offset_width)[arrow.offset : arrow.offset + len(arrow) + 1]
     octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
     lengths = np.diff(offsets)
+    if len(lengths) and lengths[0] < _LONG and (lengths == lengths[0]).all():  # names mostly are of one length
+        rows = np.empty((len(lengths), 1 + lengths[0]), np.uint8)
+        rows[:, 0] = lengths[0]
+        rows[:, 1:] = octets[offsets[0] : offsets[-1]].reshape(len(lengths), lengths[0])
+        return rows.reshape(-1)
     heads, counts = _varints(lengths)
     return np.insert(octets[offsets[0] : offsets[-1]], np.repeat(offsets[:-1] - offsets[0], counts), heads)
 
@@ -81,8 +88,7 @@ def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int
 
 def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
     distinct = values.drop_nulls().unique(maintain_order=True)
-    codes = pl.DataFrame({"value": distinct}).with_row_index("code")
-    keys = pl.DataFrame({"value": values}).join(codes, on="value", how="left", maintain_order="left")["code"]
+    keys = values.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
     if nullable:
         # The first entry of the dictionary is the null.
         distinct = pl.concat([pl.Series([_default(values)], dtype=values.dtype).alias(distinct.name), distinct])

@@ -1,5 +1,6 @@
 """What every ReadingStore promises."""
 
+import itertools
 from datetime import timedelta
 
 import polars as pl
@@ -9,7 +10,8 @@ from storage_rows import T0, intervals, rows_of
 
 from schemas.errors import ContractError
 from schemas.frames import FINALS, REJECTS, REPLAY_WINDOWS
-from storage.store import ReadingStore, Scope
+from storage.embedded import EmbeddedEngine
+from storage.store import ReadingStore, Scope, SqlStore
 from storage.tables import TABLES, Table
 
 NAMES = list(TABLES)
@@ -123,6 +125,35 @@ def test_rows_of_a_hundred_and_more_months_are_one_batch(store: ReadingStore) ->
     rows = intervals(list(range(150)), interval_start=[T0 + timedelta(days=31 * i) for i in range(150)])
     assert store.append("intervals", rows, "a") == 150
     assert store.load_current("intervals").height == 150
+
+
+class Recorder(EmbeddedEngine):
+    """Nothing but what was inserted."""
+
+    def __init__(self) -> None:
+        self.inserted: list[pl.DataFrame] = []
+
+    def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
+        self.inserted.append(rows)
+
+
+def test_measurements_reach_an_engine_in_the_order_of_its_key_and_other_rows_as_they_came() -> None:
+    """Channels by their names, which is not the order of the code list; equal keys keep the order of arrival."""
+    meters, channels = ["B", "A", "ä", "A"], ["voltage_l1", "energy_delivered", "apparent_delivered", "other"]
+    rows = pl.concat(
+        [
+            intervals([n], meter_id=meter, channel=channel, interval_start=T0 + timedelta(hours=hour), offset=[n])
+            for n, (hour, meter, channel) in enumerate(itertools.product((2, 0, 2, 1), meters, channels))
+        ]
+    )
+    engine = Recorder()
+    SqlStore(engine).append("intervals", rows, "a")
+    key = ["meter_id", "channel", "interval_start"]
+    expected = rows.with_columns(pl.col("channel").cast(pl.String)).sort(key, maintain_order=True)
+    assert_frame_equal(engine.inserted[0], expected)
+    refused = rows_of(TABLES["rejects"]).reverse()
+    SqlStore(engine).append("rejects", refused, "a")
+    assert engine.inserted[1]["offset"].to_list() == refused["offset"].to_list()
 
 
 def test_an_unknown_table_and_a_wrong_shape_are_contract_errors(store: ReadingStore) -> None:
