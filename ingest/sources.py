@@ -5,16 +5,13 @@ import re
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
-from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
+from ingest.chains import any_blocks, pieces
 from ingest.dlms.framing import RawMessage, split_lines, split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
-_WPDU_HEAD_OCTETS: Final = 8
 _NOT_HEX: Final = re.compile(r"[\s,:-]|0x")
 
 
@@ -29,9 +26,9 @@ def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
         RAW_FRAMES in file order: partition 0, offset 0, `frame` from 0, `received_at` null.
     """
     starts, stop = wpdu_chain(data)
-    if starts and _any_blocks(data, starts):
+    if starts and any_blocks(data, starts):
         starts, stop = [], 0  # blocks of one APDU may stand in several WPDUs: those are joined the long way
-    whole = _pieces(data, np.array([*starts, stop], np.int64))
+    whole = pieces(data, np.array([*starts, stop], np.int64))
     rest = _payloads(split_messages(data[stop:])) if stop < len(data) else []
     return _frames(whole.append(pl.Series(rest, dtype=pl.Binary)), topic)
 
@@ -58,21 +55,8 @@ def cut_hex(text: str, topic: str) -> pl.DataFrame:
     return _frames(pl.Series(payloads, dtype=pl.Binary), topic)
 
 
-def _pieces(data: bytes, edges: npt.NDArray[np.int64]) -> pl.Series:
-    """The bytes from each edge to the next, where they are: nothing is copied."""
-    buffers = [None, pa.py_buffer(edges), pa.py_buffer(data)]
-    return pl.Series(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(edges) - 1, buffers), dtype=pl.Binary)
-
-
 def _payloads(messages: list[RawMessage]) -> list[bytes]:
     return [message.payload for message in messages]
-
-
-def _any_blocks(data: bytes, starts: list[int]) -> bool:
-    octets = np.frombuffer(data, np.uint8)
-    places = np.array(starts, np.int64) + _WPDU_HEAD_OCTETS
-    first, second = (octets[np.minimum(places + step, len(octets) - 1)] for step in (0, 1))
-    return bool(((first == TRANSFER_BLOCK[0]) | (first == DATABLOCK[0]) & (second == DATABLOCK[1])).any())
 
 
 def _frames(payloads: pl.Series, topic: str) -> pl.DataFrame:

@@ -1,18 +1,16 @@
 """Kafka messages as RAW_FRAMES: a message holds one or more link-layer messages end to end. Pure."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Final, NamedTuple
+from itertools import chain, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
+from ingest.chains import any_blocks, pieces
 from ingest.dlms.framing import split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
-
-_WPDU_HEAD_OCTETS: Final = 8
 
 
 class Records(NamedTuple):
@@ -41,30 +39,28 @@ def frames_of_records(records: Records) -> pl.DataFrame:
             "offset": np.asarray(records.offsets, np.int64)[of],
             "frame": (np.arange(len(payloads)) - first[of]).astype(np.int32),
             "received_at": pl.Series(np.asarray(records.timestamps_ms, np.int64)[of] * 1000).cast(UTC_US),
-            "payload": pl.Series(payloads, dtype=pl.Binary),
+            "payload": payloads,
         },
         schema=RAW_FRAMES.schema,
     )
 
 
-def _cut_all(values: list[bytes]) -> tuple[list[bytes], np.ndarray]:
-    """The frames of all values end to end, and how many each value holds (at least one)."""
-    payloads: list[bytes] = []
-    counts = np.zeros(len(values), np.int64)
-    for i, value in enumerate(values):
-        pieces = _cut(value)
-        payloads += pieces
-        counts[i] = len(pieces)
-    return payloads, counts
+def _cut_all(values: list[bytes]) -> tuple[pl.Series, np.ndarray]:
+    """The frames of all values end to end (Binary), and how many each value holds (at least one)."""
+    chains = [wpdu_chain(value) for value in values]
+    if values and all(starts and stop == len(value) for value, (starts, stop) in zip(values, chains, strict=True)):
+        data, counts = b"".join(values), np.array([len(starts) for starts, _ in chains], np.int64)
+        ends = np.cumsum([len(value) for value in values], dtype=np.int64)
+        begun = np.concatenate([np.zeros(1, np.int64), ends])
+        starts = np.concatenate([np.asarray(each, np.int64) + at for (each, _), at in zip(chains, begun, strict=False)])
+        if not any_blocks(data, starts):
+            return pieces(data, np.append(starts, begun[-1])), counts
+    cut = [_cut(value, *way) for value, way in zip(values, chains, strict=True)]
+    counts = np.array([len(frames) for frames in cut], np.int64)
+    return pl.Series(list(chain.from_iterable(cut)), dtype=pl.Binary), counts
 
 
-def _cut(value: bytes) -> list[bytes]:
-    starts, stop = wpdu_chain(value)
-    if stop == len(value) and not _any_blocks(value, starts):
+def _cut(value: bytes, starts: list[int], stop: int) -> list[bytes]:
+    if stop == len(value) and not (starts and any_blocks(value, starts)):
         return [value[at:after] for at, after in pairwise([*starts, stop])] or [value]
     return [message.payload for message in split_messages(value)] or [value]
-
-
-def _any_blocks(value: bytes, starts: list[int]) -> bool:
-    """Whether a WPDU holds a block of a larger APDU: those of one APDU are joined, which takes the long way."""
-    return any(value.startswith((TRANSFER_BLOCK, DATABLOCK), at + _WPDU_HEAD_OCTETS) for at in starts)
