@@ -13,7 +13,7 @@ from found import Found, fresh_database, migrated
 from ingest.kafka.settings import KafkaSettings
 from storage.store import SqlStore
 
-METERS, DAYS, BATCH_MESSAGES = (1_020, 3, 80) if FULL else (90, 2, 6)
+METERS, DAYS, BATCH_MESSAGES = (1_050, 3, 80) if FULL else (90, 2, 6)
 """A batch is so many Kafka messages of some ten frames: every kill leaves work for the next."""
 _MATRIX = pytest.StashKey[list[Account]]()
 
