@@ -18,8 +18,6 @@ _KEYS_VERSION: Final = (1).to_bytes(8, "little")
 _DICTIONARY_WITH_KEYS: Final = 1 << 9 | 1 << 10
 """The block brings its own dictionary (additional keys), which replaces any before it."""
 _VARINT_BITS: Final = 7
-_LONG: Final = 1 << _VARINT_BITS
-"""Strings as long as this have a length of two octets or more."""
 
 Octets = npt.NDArray[np.uint8]
 
@@ -64,10 +62,11 @@ def _strings(values: pl.Series) -> Octets:
     offsets = np.frombuffer(offsets_buffer, offset_width)[arrow.offset : arrow.offset + len(arrow) + 1]
     octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
     lengths = np.diff(offsets)
-    if len(lengths) and lengths[0] < _LONG and (lengths == lengths[0]).all():  # names mostly are of one length
-        rows = np.empty((len(lengths), 1 + lengths[0]), np.uint8)
-        rows[:, 0] = lengths[0]
-        rows[:, 1:] = octets[offsets[0] : offsets[-1]].reshape(len(lengths), lengths[0])
+    if len(lengths) and (lengths == lengths[0]).all():  # as names mostly are, and messages of a batch often
+        head, _ = _varints(lengths[:1])
+        rows = np.empty((len(lengths), len(head) + lengths[0]), np.uint8)
+        rows[:, : len(head)] = head
+        rows[:, len(head) :] = octets[offsets[0] : offsets[-1]].reshape(len(lengths), lengths[0])
         return rows.reshape(-1)
     heads, counts = _varints(lengths)
     return np.insert(octets[offsets[0] : offsets[-1]], np.repeat(offsets[:-1] - offsets[0], counts), heads)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ingest.chains import any_blocks, pieces
+from ingest.columns import taken
 from ingest.dlms.framing import split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
@@ -23,22 +24,30 @@ class Records(NamedTuple):
     values: Sequence[bytes | None]
 
 
-def frames_of_records(records: Records) -> pl.DataFrame:
-    """Every link-layer message of the records, none lost, in their order (`RAW_FRAMES`).
+def frames_of_records(*parts: Records) -> pl.DataFrame:
+    """Every link-layer message of the records, none lost, part by part in their order (`RAW_FRAMES`).
 
     `frame` counts from 0 in each Kafka message; `received_at` is its timestamp. A message without bytes (or a
     tombstone) is one frame without bytes, and bytes that cannot be cut are one frame: both become rejects.
     """
-    payloads, counts = _cut_all([value or b"" for value in records.values])
+    payloads, counts = _cut_all([value or b"" for part in parts for value in part.values])
     of = np.repeat(np.arange(len(counts)), counts)
     first = np.cumsum(counts) - counts
+    messages = [len(part.values) for part in parts]
+    part_of = np.repeat(np.arange(len(parts)), messages)[of]
+    names = list(dict.fromkeys(part.topic for part in parts))
+    topic = np.array([names.index(part.topic) for part in parts], np.int64)
+    offsets, stamps = (
+        np.concatenate([np.zeros(0, np.int64), *(np.asarray(each, np.int64) for each in columns)])
+        for columns in ([part.offsets for part in parts], [part.timestamps_ms for part in parts])
+    )
     return pl.DataFrame(
         {
-            "topic": pl.repeat(records.topic, len(payloads), dtype=pl.String, eager=True),
-            "partition": pl.repeat(records.partition, len(payloads), dtype=pl.Int32, eager=True),
-            "offset": np.asarray(records.offsets, np.int64)[of],
+            "topic": taken(pl.Series(names, dtype=pl.String), topic[part_of]),
+            "partition": np.array([part.partition for part in parts], np.int32)[part_of],
+            "offset": offsets[of],
             "frame": (np.arange(len(payloads)) - first[of]).astype(np.int32),
-            "received_at": pl.Series(np.asarray(records.timestamps_ms, np.int64)[of] * 1000).cast(UTC_US),
+            "received_at": pl.Series(stamps[of] * 1000).cast(UTC_US),
             "payload": payloads,
         },
         schema=RAW_FRAMES.schema,

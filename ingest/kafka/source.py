@@ -12,7 +12,6 @@ from ingest.kafka.opening import opening
 from ingest.kafka.records import Records, frames_of_records
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TerminalError
-from schemas.frames import RAW_FRAMES
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -64,7 +63,7 @@ class Polled(NamedTuple):
 
     def frames(self) -> pl.DataFrame:
         """The link-layer messages polled (`RAW_FRAMES`)."""
-        return pl.concat([RAW_FRAMES.empty(), *(frames_of_records(records) for records in self.records)])
+        return frames_of_records(*self.records)
 
 
 class Subscription(NamedTuple):

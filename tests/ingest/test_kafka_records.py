@@ -1,5 +1,6 @@
 """Kafka messages as frames."""
 
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,17 @@ def test_a_message_of_many_frames_gives_a_row_for_each_with_its_ordinal() -> Non
 def test_a_message_without_bytes_is_a_frame_without_bytes() -> None:
     assert frames_of_records(of(b"", None))["payload"].to_list() == [b"", b""]
     assert frames_of_records(of()).is_empty()
+
+
+def test_parts_of_several_partitions_and_topics_are_one_column_after_the_other() -> None:
+    one, two, three = wrap_wpdu(b"\x0f1"), wrap_wpdu(b"\x0f22"), b"rubbish"
+    parts = (Records("t", 3, [5, 9], [1, 2], [one + two, three]), Records("u", 0, [7], [3], [two]), of(), of(one))
+    frames = conform(frames_of_records(*parts), RAW_FRAMES)
+    assert frames.equals(pl.concat([frames_of_records(part) for part in parts]))
+    assert frames.select("topic", "partition", "offset", "frame", "payload").rows() == [
+        ("t", 3, 5, 0, one), ("t", 3, 5, 1, two), ("t", 3, 9, 0, three), ("u", 0, 7, 0, two), ("t", 3, 7, 0, one)
+    ]  # fmt: skip
+    assert conform(frames_of_records(), RAW_FRAMES).is_empty()
 
 
 def test_bytes_after_the_last_whole_frame_are_a_frame_of_their_own() -> None:
