@@ -87,7 +87,10 @@ def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int
 
 def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
     distinct = values.drop_nulls().unique(maintain_order=True)
-    keys = values.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
+    if len(distinct) > 1 or values.null_count():
+        keys = values.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
+    else:
+        keys = pl.zeros(len(values), dtype=pl.UInt32, eager=True)
     if nullable:
         # The first entry of the dictionary is the null.
         distinct = pl.concat([pl.Series([_default(values)], dtype=values.dtype).alias(distinct.name), distinct])
