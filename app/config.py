@@ -64,6 +64,11 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debounce_seconds: float = 30.0
     buckets: int = 256
     history_days: int = 28
+    estimate_after_hours: float = 24.0
+    """What has not come so long after it should have, though nothing later came either, is estimated. Less gives
+    estimates sooner, and a version more of each interval that comes late."""
+    revisit_hours: float = 6.0
+    """So often the days are looked at again in which something awaited has become due."""
     rules_file: str | None = None
     calendar_file: str | None = None
 
@@ -214,10 +219,17 @@ def parse_config(text: str, name: str) -> Config:
     if not 0 < config.ingest.fuse_share <= 1:
         raise ContractError(f"{name}: ingest.fuse_share: {config.ingest.fuse_share} is not a share above 0 and up to 1")
     try:
+        _check_vee(config.vee)
         _check_oms(config.oms)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
     return config
+
+
+def _check_vee(vee: Vee) -> None:
+    for setting, hours in (("estimate_after", vee.estimate_after_hours), ("revisit", vee.revisit_hours)):
+        if not hours > 0:
+            raise ContractError(f"vee.{setting}_hours: {hours} is not above 0")
 
 
 def _check_oms(oms: Oms) -> None:

@@ -1,7 +1,8 @@
 """Cutting the cells of a run into blocks that a processor's cache can hold."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from validation.params import VeeParams
 from validation.place import Layout, Placed
 from validation.reads import Registers, Spans
 from validation.supply import mask_of, supply_of
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Inputs(NamedTuple):
@@ -41,8 +45,12 @@ class Series(NamedTuple):
     install: Ints
 
 
-def bounds_of(fleet: Fleet, layout: Layout) -> Series:
-    """The intervals that each series gets finals for: those asked for while it was installed."""
+def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams) -> Series:
+    """The intervals that each series gets finals for: those asked for while it was installed.
+
+    With `estimate_after_s` those that are still awaited get none, nor do those before the first value of a meter whose
+    installation nobody dates.
+    """
     install = layout.install
     grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
     step_us, origin, first, after = grid[layout.group].T
@@ -50,7 +58,28 @@ def bounds_of(fleet: Fleet, layout: Layout) -> Series:
     removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install]
     lowest = np.maximum(first, -(-installed // step_us) - origin)
     highest = np.minimum(after, removed // step_us - origin)
+    if params.estimate_after_s is not None:
+        awaited_us = (params.judged_at - _EPOCH) // _MICROSECOND - params.estimate_after_s * 1_000_000
+        due = -(-awaited_us // step_us) - origin
+        oldest, newest = _first_and_last(fleet, layout, placed)
+        highest = np.minimum(highest, np.maximum(newest + 1, due))
+        unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
+        lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
     return Series(lowest, np.maximum(highest, lowest), install)
+
+
+def _first_and_last(fleet: Fleet, layout: Layout, placed: Placed) -> tuple[Ints, Ints]:
+    """The intervals of the first and the newest value of each series, on its group's grid; -1 where nothing came."""
+    first, last = np.full((2, len(layout.group)), -1, np.int64)
+    for number, group in enumerate(fleet.groups):
+        mine = np.flatnonzero(layout.group == number)
+        if len(mine) and group.slots:
+            cells = slice(int(layout.base[mine[0]]), int(layout.base[mine[0]]) + len(mine) * group.slots)
+            came = placed.value[cells].reshape(len(mine), group.slots) != ABSENT
+            some = came.any(axis=1)
+            first[mine] = np.where(some, came.argmax(axis=1), -1)
+            last[mine] = np.where(some, group.slots - 1 - came[:, ::-1].argmax(axis=1), -1)
+    return first, last
 
 
 def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Ints, Block]]:
@@ -140,9 +169,7 @@ def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Flee
     some = present.any(axis=1)
     first = np.where(some, present.argmax(axis=1), group.slots)
     after = np.where(some, group.slots - present[:, ::-1].argmax(axis=1), 0)
-    expected = (slot >= np.minimum(first, group.wanted[0])[:, None]) & (
-        slot < np.maximum(after, group.wanted[1])[:, None]
-    )
+    expected = (slot >= np.minimum(first, group.wanted[0])[:, None]) & (slot < np.maximum(after[:, None], high))
     step_us = group.step_s * 1_000_000
     installs = fleet.installs[series.install[numbers]]
     begin = -(-installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy() // step_us) - group.first_slot

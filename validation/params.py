@@ -142,6 +142,10 @@ class VeeParams(msgspec.Struct, frozen=True):
     """UTC, first instant of the grid; None: the first instant of the data."""
     grid_to: datetime | None = None
     """UTC, half open; None: the last instant of the data."""
+    estimate_after_s: int | None = None
+    """An interval that began less than so long before `judged_at`, and after which nothing of its series has come, is
+    still on its way: it gets no final yet; and where no date of installation is known a series begins with its first
+    value. None: every interval of the grid is judged at once."""
     timezone: str = "UTC"
     """Of meters whose master data name none."""
     holidays: tuple[date, ...] = ()

@@ -82,7 +82,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         supply_known=bool(inputs.outages.height or inputs.events.height),
         waiting=waiting_spans(params.silences, fleet.installs),
     )
-    series = bounds_of(fleet, layout)
+    series = bounds_of(fleet, layout, placed, params)
     desk = lay_desk(inputs.edits, fleet, layout)
     sheet = open_sheet(fleet, layout, series, edited=bool(desk.instructions))
     findings: list[pl.DataFrame] = []

@@ -24,6 +24,7 @@ from app.meter_states import METERS_TOPIC
 from app.observe import Observed
 from app.oms_doors import open_oms
 from app.outage_doors import open_outage
+from app.revisits import Revisits
 from app.serve import StatusServer
 from app.telemetry import CERTIFICATE_EXPIRY, CONSUMER_LAG, Health, configure_logging
 from ingest.kafka.compacted import CompactedTopic
@@ -146,13 +147,16 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         run_id="",
         holidays=load_calendar(_path(vee.calendar_file)).holidays,
         context_days=vee.history_days,
+        estimate_after_s=round(vee.estimate_after_hours * 3600),
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
     registry = registry_of(settings)
     work = workers.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
-    source = doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,))
+    values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))
+    publisher = doors.open_publisher(settings)
+    source = Revisits(values, publisher, work.due, vee.revisit_hours * 3600, time.monotonic)
     lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
-    return doors.ValueSource(source), _following(settings, registry, work), lane
+    return source, _following(settings, registry, work), lane
 
 
 OPEN = {

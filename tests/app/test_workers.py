@@ -90,6 +90,12 @@ def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simula
     scopes = work.prepare(to_messages(pl.concat([days, late]), pl.concat([days, late])["bucket"]))
     assert len(scopes) == 2
     assert sorted(meter for scope in scopes for meter in scope.meters) == meters.to_list()
+    year_old = days.head(1).with_columns(day=pl.lit(date(2025, 3, 1)))
+    parts = work.prepare(to_messages(pl.concat([days, late, year_old]), pl.concat([days, late, year_old])["bucket"]))
+    half = timedelta(hours=12)
+    spans = sorted(((scope.start + half).date(), (scope.end - half).date()) for scope in parts)
+    today = date(2026, 3, 2)
+    assert spans == [(date(2025, 3, 1), date(2025, 3, 1)), (date(2026, 2, 27), today), (today, today)]
     monkeypatch.setattr(workers, "METERS_A_QUERY", 10)
     few = work.prepare(to_messages(days, days["bucket"]))
     assert max(len(scope.meters) for scope in few) == 10

@@ -148,3 +148,28 @@ def test_short_and_long_days_hold_their_intervals(day: date, timezone: str, step
     assert result.finals.height == count
     assert result.finals["interval_start"].n_unique() == count
     assert result.finals["value_milli"].to_list() == list(range(1, count + 1))
+
+
+def test_what_is_awaited_gets_no_final_until_it_is_due_or_something_later_has_come() -> None:
+    """Ten hours asked for; hours 1 and 3 are missing between values, 5 and later have not come."""
+    rows = intervals([10, 20, 30, 40, 50], skip=[1, 3])
+    for after_h, finals in ((30, 5), (6, 5), (4, 6), (2, 8), (0, 10)):
+        asked = params(
+            judged_at=MONDAY + 10 * HOUR, grid_from=MONDAY, grid_to=MONDAY + 10 * HOUR, estimate_after_s=after_h * 3600
+        )
+        result = vee(asked, intervals=rows, meters=meters({"installed_at": MONDAY - 24 * HOUR}))
+        assert result.finals["interval_start"].to_list() == [MONDAY + k * HOUR for k in range(finals)], after_h
+        assert failed(result, "missing_interval") == [1, 3, *range(5, finals)]
+
+
+def test_a_meter_whose_installation_nobody_dates_begins_with_its_first_value() -> None:
+    asked = params(
+        judged_at=MONDAY + 90 * HOUR, grid_from=MONDAY - 5 * HOUR, grid_to=MONDAY + 4 * HOUR, estimate_after_s=3600
+    )
+    rows = intervals([10, 20], start=MONDAY)
+    undated = vee(asked, intervals=rows, meters=meters({}))
+    assert undated.finals["interval_start"].to_list() == [MONDAY + k * HOUR for k in range(4)]
+    dated = vee(asked, intervals=rows, meters=meters({"installed_at": MONDAY - 3 * HOUR}))
+    assert dated.finals["interval_start"].to_list() == [MONDAY + k * HOUR for k in range(-3, 4)]
+    silent = vee(asked, meters=meters({}))
+    assert silent.finals["quality"].to_list() == ["missing"] * 9

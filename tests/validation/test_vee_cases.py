@@ -306,6 +306,13 @@ def test_a_stretch_of_more_than_two_days_between_reads_is_counted(last: int, fai
     assert unjudged(vee(intervals=intervals([100])), "missing_read") == [0]
 
 
+@pytest.mark.parametrize(("hours", "fails"), [(48, 0), (49, 1)])
+def test_before_its_first_value_a_series_has_missed_no_read(hours: int, fails: int) -> None:
+    week = params(grid_from=MONDAY - 7 * DAY, grid_to=MONDAY + timedelta(hours=hours))
+    result = vee(week, intervals=intervals([100] * hours), reads=reads({MONDAY: 0}))
+    assert found(result, "missing_read").height == fails
+
+
 def test_rules_that_are_off_by_default_judge_when_a_rule_set_turns_them_on() -> None:
     from validation.rules.sets import parse_rule_sets
 

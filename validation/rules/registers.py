@@ -87,12 +87,15 @@ def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: AR
 
 
 def missing_read(block: Block, settings: Settings) -> Findings:
-    """V4: longer than the limit between two usable reads, or from the last one to the end of what was asked for."""
+    """V4: longer than the limit between two usable reads, or from the last one to the end of what was asked for.
+
+    Where there are no two reads yet the time runs from the first value: before it nobody can have missed a read.
+    """
     if not block.has_reads.any():
         return nothing(unjudged=~block.has_reads[:, None])
     span, width = block.stretches.span, block.shape[1]
     limit = settings["days"] * SECONDS_A_DAY // block.step_s
-    last = np.zeros(block.shape[0], dtype=np.int64)
+    last = (block.value != ABSENT).argmax(axis=1).astype(np.int64)
     np.maximum.at(last, span.row, span.stop)
     after = np.where(block.wanted.any(axis=1), width - block.wanted[:, ::-1].argmax(axis=1), 0)
     late = np.flatnonzero(block.has_reads & (after - last > limit))

@@ -1,0 +1,80 @@
+"""Days that nobody made dirty, and in which something awaited has become due: published like any other dirty day.
+
+Dirty days come of data. A meter that fell silent, or an area that was waited for, brings none: so the worker that holds
+the first partition of the topic says now and then which days are to be looked at again. Judging one again that has
+nothing new appends nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import polars as pl
+
+from app.lane import Polled, Source
+from app.messages import to_messages
+from app.workers import DIRTY_DAYS_TOPIC, Publisher
+from ingest.kafka.source import Place, Span
+
+_TELLER: Final = (DIRTY_DAYS_TOPIC, 0)
+"""Whoever owns this partition speaks for all."""
+
+
+class Member(Source, Protocol):
+    """A source that can be left."""
+
+    def close(self) -> None:
+        """Give the membership back."""
+        ...
+
+
+class Revisits:
+    """A source of dirty days that adds to its topic.
+
+    Args:
+        source: The member of the group that reads the topic.
+        publisher: Writes to it.
+        due: DIRTY_DAYS to be looked at again now.
+        every_s: Seconds between two times; the first comes with the partition.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        source: Member,
+        publisher: Publisher,
+        due: Callable[[], pl.DataFrame],
+        every_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._source, self._publisher, self._due = source, publisher, due
+        self._every_s, self._clock = every_s, clock
+        self._speaks = False
+        self._next_at = clock()
+        self.pause, self.resume, self.lag, self.close = source.pause, source.resume, source.lag, source.close
+
+    def poll(self, limit_s: float, max_messages: int) -> Polled:
+        """See `app.lane.Source`. Before anything is read, what is due is written and acknowledged.
+
+        Raises:
+            TransientError: The brokers are away; it is due at the next poll.
+        """
+        if self._speaks and self._clock() >= self._next_at:
+            days = self._due()
+            if days.height:
+                self._publisher.publish(DIRTY_DAYS_TOPIC, to_messages(days, days["bucket"]))
+                self._publisher.flush()
+            self._next_at = self._clock() + self._every_s
+        return self._noted(self._source.poll(limit_s, max_messages))
+
+    def keep_alive(self) -> Polled:
+        """See `app.lane.Source`."""
+        return self._noted(self._source.keep_alive())
+
+    def commit(self, spans: Iterable[Span]) -> frozenset[Place]:
+        """See `app.lane.Source`."""
+        return self._source.commit(spans)
+
+    def _noted(self, polled: Polled) -> Polled:
+        owned = any((position.topic, position.partition) == _TELLER for position in polled.assigned)
+        self._speaks = owned or (self._speaks and _TELLER not in polled.revoked)
+        return polled

@@ -1,0 +1,171 @@
+"""VEE beside a day that fills hour by hour: what is on its way is awaited, what is late is estimated, once."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from app import workers
+from app.embedded import MemoryPublisher
+from app.messages import to_messages
+from app.revisits import Revisits
+from ingest.buckets import bucket_of
+from ingest.kafka.source import Polled, Position
+from schemas.frames import DIRTY_DAYS, INTERVALS, METERS
+from storage.embedded import open_embedded
+from storage.store import Scope, SqlStore
+from validation.params import VeeParams
+
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NAMES = [f"AMI{number:013d}" for number in range(6)]
+SILENT, LATE, REMOVED = NAMES[1], NAMES[2], NAMES[5]
+FLEET = pl.DataFrame(
+    [
+        {"meter_id": name, "interval_s": 3600, "channels": ["energy_delivered"], "timezone": "UTC"}
+        | {"removed_at": MIDNIGHT + 20 * HOUR if name == REMOVED else None}
+        for name in NAMES
+    ],
+    schema=METERS.schema,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store() -> Iterator[SqlStore]:
+    store = open_embedded()
+    for table in ("meters", "intervals", "finals", "exceptions"):
+        store.engine.execute(f"TRUNCATE TABLE {table}")
+    store.append("meters", FLEET, "meters")
+    yield store
+    store.close()
+
+
+def sent(names: list[str], hour: int) -> pl.DataFrame:
+    """The interval of an hour, as these meters push it when it is over."""
+    start = MIDNIGHT + hour * HOUR
+    row = {
+        "topic": "ami.frames.v1", "partition": 0, "offset": hour, "received_at": start + HOUR,
+        "channel": "energy_delivered", "interval_start": start, "interval_s": 3600, "status": 0,
+    }  # fmt: skip
+    rows = [row | {"frame": NAMES.index(n), "meter_id": n, "value_milli": 100_000 + 977 * hour % 13} for n in names]
+    return pl.DataFrame(rows, schema=INTERVALS.schema)
+
+
+class Hours:
+    """A lane that reads dirty days from a topic in memory, as the VEE worker does, an hour of the clock a turn."""
+
+    def __init__(self, store: SqlStore, estimate_after_s: int | None = 86_400) -> None:
+        params = VeeParams(judged_at=MIDNIGHT, run_id="", context_days=3, estimate_after_s=estimate_after_s)
+        self.now = MIDNIGHT
+        self.store, self.work = store, workers.VeeWork(store, FLEET, params, lambda: self.now)
+        self.publisher = MemoryPublisher()
+        self.source = Revisits(Nothing(), self.publisher, self.work.due, 6 * 3600, self._seconds)
+
+    def live(self, hours: range) -> None:
+        """Each hour every meter pushes that is there and speaks; LATE brings two hours at once."""
+        for hour in hours:
+            self.now = MIDNIGHT + (hour + 1) * HOUR + timedelta(minutes=5)
+            silent = {LATE} | ({SILENT} if hour >= 10 else set()) | ({REMOVED} if hour >= 20 else set())
+            rows = [sent([name for name in NAMES if name not in silent], hour)]
+            if hour % 2:
+                rows += [sent([LATE], hour - 1), sent([LATE], hour)]
+            self.store_and_judge(pl.concat(rows))
+
+    def store_and_judge(self, pushed: pl.DataFrame) -> None:
+        self.store.append("intervals", pushed, str(pushed["offset"].to_list()))
+        days = pl.DataFrame({"bucket": bucket_of(pushed["meter_id"]), "day": pushed["interval_start"].dt.date()})
+        dirty = days.unique()
+        self.publisher.publish(workers.DIRTY_DAYS_TOPIC, to_messages(dirty, dirty["bucket"]))
+        self.publisher.flush()
+        self.source.poll(0.0, 1)
+        said = self.publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
+        self.work.deliver(self.work.prepare(to_messages(said, said["bucket"])), "")
+        self.publisher = self.source._publisher = MemoryPublisher()
+
+    def _seconds(self) -> float:
+        return (self.now - MIDNIGHT).total_seconds()
+
+
+class Nothing:
+    """A member that owns the first partition and reads nothing: `Hours` reads the topic itself."""
+
+    def poll(self, limit_s: float, max_messages: int) -> Polled:
+        return Polled(frozenset(), (Position(workers.DIRTY_DAYS_TOPIC, 0, 0),), (), ())
+
+    def keep_alive(self) -> Polled: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def commit(self, spans) -> frozenset: ...
+    def lag(self) -> dict: ...
+    def close(self) -> None: ...
+
+
+def finals(store: SqlStore, name: str) -> pl.DataFrame:
+    scope = Scope((name,), MIDNIGHT, MIDNIGHT + 72 * HOUR)
+    return store.load_current("finals", scope).sort("interval_start")
+
+
+def test_a_value_that_comes_in_time_is_judged_once_and_at_once(store: SqlStore) -> None:
+    Hours(store).live(range(30))
+    for name, hours in ((NAMES[0], 30), (LATE, 30), (REMOVED, 20)):
+        mine = finals(store, name)
+        assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(hours)], name
+        assert set(mine["quality"]) == {"valid"}
+        assert set(mine["version"]) == {1}, name
+
+
+def test_a_meter_that_falls_silent_is_estimated_a_day_later_across_midnight(store: SqlStore) -> None:
+    hours = Hours(store)
+    hours.live(range(33))
+    assert finals(store, SILENT).height == 10
+    hours.live(range(33, 50))
+    mine = finals(store, SILENT)
+    assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(mine.height)]
+    assert 20 <= mine.height <= 27, "a day after, and looked at every six hours"
+    assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * (mine.height - 10)
+    assert finals(store, REMOVED).height == 20, "a meter that was removed is not estimated"
+
+
+def test_judged_at_once_the_rest_of_the_day_is_estimated_again_and_again(store: SqlStore) -> None:
+    Hours(store, estimate_after_s=None).live(range(12))
+    mine = finals(store, NAMES[0])
+    assert mine.height == 24
+    assert mine["version"].max() > 1
+
+
+def test_values_that_come_after_their_estimates_replace_them(store: SqlStore) -> None:
+    hours = Hours(store)
+    hours.live(range(50))
+    estimated = finals(store, SILENT)
+    assert (estimated["quality"] == "estimated").sum() >= 10
+    hours.store_and_judge(pl.concat([sent([SILENT], hour) for hour in range(10, 50)]))
+    mine = finals(store, SILENT)
+    assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(50)]
+    assert set(mine["quality"]) == {"valid"}
+
+
+def test_only_the_owner_of_the_first_partition_says_what_is_due(store: SqlStore) -> None:
+    hours = Hours(store)
+    hours.live(range(2))
+    hours.now = MIDNIGHT + 100 * HOUR
+    source, told = hours.source, hours.publisher
+    source._source.poll = lambda *_: Polled(frozenset(), (Position(workers.DIRTY_DAYS_TOPIC, 1, 0),), (), ())
+    source.poll(0.0, 1)
+    source.poll(0.0, 1)
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
+    source._source.poll = Nothing().poll
+    source.poll(0.0, 1)
+    source.poll(0.0, 1)
+    first = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
+    assert set(first["bucket"]) == set(bucket_of(pl.Series(NAMES)))
+    assert first["day"].max() == (MIDNIGHT + 76 * HOUR).date()
+    source.poll(0.0, 1)
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == first.height, "once in six hours"
+    source._source.poll = lambda *_: Polled(frozenset({(workers.DIRTY_DAYS_TOPIC, 0)}), (), (), ())
+    hours.now += 7 * HOUR
+    source.poll(0.0, 1)
+    again = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height
+    hours.now += 7 * HOUR
+    source.poll(0.0, 1)
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * first.height
