@@ -148,24 +148,25 @@ def test_values_that_come_after_their_estimates_replace_them(store: SqlStore) ->
 def test_only_the_owner_of_the_first_partition_says_what_is_due(store: SqlStore) -> None:
     hours = Hours(store)
     hours.live(range(2))
-    hours.now = MIDNIGHT + 100 * HOUR
     source, told = hours.source, hours.publisher
-    source._source.poll = lambda *_: Polled(frozenset(), (Position(workers.DIRTY_DAYS_TOPIC, 1, 0),), (), ())
+    first = (workers.DIRTY_DAYS_TOPIC, 0)
+    source._source.poll = lambda *_: Polled(frozenset({first}), (Position(workers.DIRTY_DAYS_TOPIC, 1, 0),), (), ())
     source.poll(0.0, 1)
+    hours.now = MIDNIGHT + 60 * HOUR
     source.poll(0.0, 1)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
     source._source.poll = Nothing().poll
     source.poll(0.0, 1)
     source.poll(0.0, 1)
-    first = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
-    assert set(first["bucket"]) == set(bucket_of(pl.Series(NAMES)))
-    assert first["day"].max() == (MIDNIGHT + 76 * HOUR).date()
+    due = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
+    assert set(due["bucket"]) == set(bucket_of(pl.Series(NAMES)))
+    assert due["day"].max() == (MIDNIGHT + 36 * HOUR).date()
     source.poll(0.0, 1)
-    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == first.height, "once in six hours"
-    source._source.poll = lambda *_: Polled(frozenset({(workers.DIRTY_DAYS_TOPIC, 0)}), (), (), ())
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == due.height, "once in six hours"
+    source._source.poll = lambda *_: Polled(frozenset({first}), (), (), ())
     hours.now += 7 * HOUR
     source.poll(0.0, 1)
     again = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height
     hours.now += 7 * HOUR
     source.poll(0.0, 1)
-    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * first.height
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * due.height
