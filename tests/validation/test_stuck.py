@@ -1,4 +1,4 @@
-"""A value that stands still is believed as far as its register agrees: each sentence of `validation.stuck` by a case."""
+"""A value that stands still is believed where its register agrees: a case for each sentence of `validation.stuck`."""
 
 from datetime import timedelta
 
@@ -58,7 +58,7 @@ def test_the_register_contradicts_beyond_twice_its_resolution(off: int, quality:
 
 
 @pytest.mark.parametrize(("over", "kept"), [(0, False), (1, True)])
-def test_a_stretch_whose_other_values_alone_are_more_than_its_advance_keeps_them_all(over: int, kept: bool) -> None:  # noqa: FBT001
+def test_a_stretch_whose_other_values_alone_are_more_than_its_advance_keeps_them_all(over: int, kept: bool) -> None:
     rest = sum(GOOD[6:])  # of the day in which the value stands still for six hours more
     short = rest - over - sum(STUCK[72:96])
     result = vee(intervals=intervals(STUCK), reads=daily(STUCK, day4=short))
