@@ -7,7 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from found import Found
+from old_clickhouse import connect_old
 
+from app import stores
 from app.billing_period import store_parts
 from app.cli import main
 from billing_export.pieces import ExportInputs, ExportParams
@@ -16,6 +18,7 @@ from billing_export.run import bill_run
 from billing_export.tariffs import TariffBook
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, METERS, READS, conform
 from schemas.timegrid import day_bounds
+from storage.clickhouse import ClickHouseEngine
 from storage.store import SqlStore
 
 FIRST, AFTER = date(2026, 7, 1), date(2026, 8, 1)
@@ -72,7 +75,11 @@ def filled(store: SqlStore) -> SqlStore:
 
 
 @pytest.fixture
-def job(clickhouse: Found, database: str, tmp_path: Path) -> list[str]:
+def job(
+    clickhouse: Found, database: str, server: ClickHouseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    if server.version() < (20, 0):  # the verb's own connection too must rewrite statements for an old server
+        monkeypatch.setattr(stores, "connect", lambda at: connect_old(at.host, at.port, at.database))
     (tmp_path / "ami.toml").write_text(
         f'[clickhouse]\nhost = "{clickhouse.host}"\nport = {clickhouse.port}\ndatabase = "{database}"\n'
     )
@@ -89,7 +96,7 @@ def test_the_window_bills_a_period_of_a_server_as_the_frames_themselves_are_bill
 ) -> None:
     assert main(job) == 0
     told = json.loads(capsys.readouterr().out)["billed"]["m/2026-07-01"]
-    assert told["held"] == {} and told["lines"]["reversed"] == 0
+    assert told["held"] == {"no_complete_window": len(POINTS)}  # hours tell no quarter-hour demand
     asked = ExportParams(("iec61968",), FIRST, AFTER, cycle="m/2026-07-01")
     inputs = ExportInputs(finals(1, 1_000, list(POINTS)), filled.load_current("meters"), reads(), TariffBook())
     empty = Books(DETERMINANTS.empty(), BILLING_BATCHES.empty())
@@ -99,7 +106,8 @@ def test_the_window_bills_a_period_of_a_server_as_the_frames_themselves_are_bill
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "manifest.json": whole.export.manifest, **{file.name: file.content for file in whole.export.files},
     }  # fmt: skip
-    assert filled.load_current("billing_ledger").height == whole.lines.height > 0
+    posted = filled.load_current("billing_ledger").filter(pl.col("batch_id") == told["batch"])
+    assert posted.height == whole.lines.height > 0
     assert main(job) == 0
     assert json.loads(capsys.readouterr().out)["billed"] == {}
     assert [path.name for path in (tmp_path / "ledger").iterdir() if path.name.startswith(".")] == []
