@@ -91,3 +91,12 @@ def test_what_was_repaired_is_left_as_it_is_by_the_next_run() -> None:
     given = {"intervals": intervals(STUCK), "reads": daily(TRUE)}
     first = vee(**given)
     assert vee(params(run_id="run-2"), finals=first.finals, **given).appended.is_empty()
+
+
+def test_without_a_flat_value_nothing_changes_whatever_the_register_says() -> None:
+    clean = vee(intervals=intervals(TRUE), reads=daily(TRUE))
+    assert set(clean.finals["quality"]) == {"valid"}
+    assert clean.finals["value_milli"].to_list() == TRUE
+    off = vee(intervals=intervals(TRUE), reads=daily(TRUE, day3=500))
+    assert off.finals["quality"].to_list() == ["valid"] * 48 + ["suspect"] * 24 + ["valid"] * 48
+    assert off.finals["value_milli"].to_list() == TRUE
