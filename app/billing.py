@@ -11,11 +11,12 @@ from app.ledger import append_lines, append_steps, load_books
 from app.summary import counts
 from billing_export.batches import advance
 from billing_export.delivery.courier import carry
-from billing_export.delivery.folder import Delivered, deliver
+from billing_export.delivery.folder import Delivered
 from billing_export.delivery.targets import Settings, open_target, parse_target
-from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.pieces import ExportParams
 from billing_export.reentry import Books
-from billing_export.run import BillRun, bill_run
+from billing_export.run_stream import StreamedRun, bill_parts
+from billing_export.stream import Parts
 
 
 class Outlet(NamedTuple):
@@ -28,7 +29,7 @@ class Outlet(NamedTuple):
     """Where the folders are carried; none: the receiver takes them from `out`."""
 
 
-def bill_into(outlet: Outlet, inputs: ExportInputs, params: ExportParams, at: datetime) -> dict[str, Any]:
+def bill_into(outlet: Outlet, parts: Parts, params: ExportParams, at: datetime) -> dict[str, Any]:
     """A period is billed, posted and delivered; the summary of the verb.
 
     The files stand before the ledger knows of them, and the batch before its lines: a run that is cut short anywhere
@@ -38,12 +39,10 @@ def bill_into(outlet: Outlet, inputs: ExportInputs, params: ExportParams, at: da
         TransientError: The target is away: the batch stays `written`, and `deliver_written` takes it up.
     """
     books = load_books(outlet.ledger)
-    billed = bill_run(books, inputs, params, at)
-    if billed.export is not None:
-        batch_id = str(billed.lines["batch_id"][0])
-        deliver(billed.export, outlet.out / batch_id)
+    billed = bill_parts(books, parts, params, at, outlet.out)
+    if billed.batch_id is not None:
         books = append_lines(outlet.ledger, append_steps(outlet.ledger, books, billed.steps), billed.lines)
-        _carry(outlet, books, batch_id, at)
+        _carry(outlet, books, billed.batch_id, at)
     return _summary(billed)
 
 
@@ -79,13 +78,13 @@ def _carry(outlet: Outlet, books: Books, batch_id: str, at: datetime) -> tuple[B
     return append_steps(outlet.ledger, books, step), done
 
 
-def _summary(billed: BillRun) -> dict[str, Any]:
-    held, export = billed.findings.filter("held"), billed.export
+def _summary(billed: StreamedRun) -> dict[str, Any]:
+    held = billed.findings.filter("held")
     return {
-        "batch": None if export is None else str(billed.lines["batch_id"][0]),
+        "batch": billed.batch_id,
         "lines": {"new": int((billed.lines["sign"] > 0).sum()), "reversed": int((billed.lines["sign"] < 0).sum())},
         "unchanged": billed.unchanged,
         "reentered": billed.reentered,
         "held": counts(held, "reason"),
-        "files": {} if export is None else {file.name: file.records for file in export.files},
+        "files": {file.name: file.records for file in billed.files},
     }

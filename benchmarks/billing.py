@@ -9,7 +9,8 @@ and for NEM12 a line a day. It gets fewer meters, or a round would take minutes;
 alternate; medians of wall time are compared.
 
 Linear: a quarter of the meters takes a quarter of the time. Memory: a fresh process exports all points of a Parquet
-file part by part; its largest resident set is printed.
+file part by part, another bills them against a ledger; the largest resident set of each is printed, at a quarter of the
+points and at all of them. `--rounds 0` leaves the rates out.
 """
 
 import argparse
@@ -33,10 +34,23 @@ import pyarrow.parquet as pq
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.export import export
 from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.reentry import Books
+from billing_export.run_stream import bill_parts
 from billing_export.spans import DeterminantParams
 from billing_export.stream import export_parts, parquet_parts
 from billing_export.tariffs import parse_tariffs
-from schemas.frames import CHANNEL, FINALS, METERS, METHOD, QUALITY, READS, UTC_US, conform
+from schemas.frames import (
+    BILLING_BATCHES,
+    CHANNEL,
+    DETERMINANTS,
+    FINALS,
+    METERS,
+    METHOD,
+    QUALITY,
+    READS,
+    UTC_US,
+    conform,
+)
 from schemas.timegrid import NEM_TIMEZONE, day_bounds
 
 ZONE = "Australia/Brisbane"  # NEM time all year, so that both formats bill the same days
@@ -234,9 +248,24 @@ def streamed(points: int, days: int) -> None:
             writer.write_table(table.cast(writer.schema), row_group_size=500_000)
         if writer is not None:
             writer.close()
-        subprocess.run(
-            [sys.executable, __file__, "--child", folder, "--streamed", str(points), "--days", str(days)], check=True
-        )
+        size = ["--streamed", str(points), "--days", str(days)]
+        for mode in ("--billed", "--child"):  # a process each, so that its resident set is its own
+            subprocess.run([sys.executable, __file__, mode, folder, *size], check=True)
+
+
+def billed(folder: Path, points: int, days: int) -> None:
+    """`bill_parts` of a month into an empty ledger, determinants and NEM12; prints its largest resident set."""
+    rest = ExportInputs(FINALS.empty(), meters_of(points), READS.empty(), parse_tariffs(TARIFFS))
+    asked = ExportParams(formats=("nem12",), date_from=FIRST, date_to=FIRST + timedelta(days=days))
+    rows = points * days * 86_400 // STEP_S
+    books = Books(DETERMINANTS.empty(), BILLING_BATCHES.empty())
+    parts = parquet_parts(folder / "finals.parquet", rest)
+    took = timed(lambda: bill_parts(books, parts, asked, datetime(2026, 8, 3, tzinfo=UTC), folder / "run"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"bill run: {points} service points, {rows / 1e6:.1f} M intervals, {rows / took.wall / 1e6:.2f} M/s, "
+        f"{rows / took.cpu / 1e6:.2f} M per CPU second, largest resident set {peak:.2f} GB"
+    )
 
 
 def child(folder: Path, points: int, days: int) -> None:
@@ -266,10 +295,14 @@ if __name__ == "__main__":
     parser.add_argument("--streamed", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=31)
     parser.add_argument("--child", type=Path)
+    parser.add_argument("--billed", type=Path)
     chosen = parser.parse_args()
-    if chosen.child:
+    if chosen.billed:
+        billed(chosen.billed, chosen.streamed, chosen.days)
+    elif chosen.child:
         child(chosen.child, chosen.streamed, chosen.days)
     else:
-        rates(chosen)
-        if chosen.streamed:
-            streamed(chosen.streamed, chosen.days)
+        if chosen.rounds:
+            rates(chosen)
+        for points in (chosen.streamed // 4, chosen.streamed) if chosen.streamed else ():
+            streamed(points, chosen.days)

@@ -111,8 +111,10 @@ def _points(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _numbers(points: pl.DataFrame, subject: Subject) -> list[int]:
-    of_point = (pl.col("service_point_id") == subject.point) | (pl.col("nmi") == subject.point)
-    own = points.filter(of_point.fill_null(value=False) | (pl.col("meter_id") == subject.point))
+    if subject.point is None:  # the whole interchange: no line by number
+        return []
+    named = [pl.col(name).eq_missing(pl.lit(subject.point)) for name in ("service_point_id", "nmi", "meter_id")]
+    own = points.filter(pl.any_horizontal(named))
     if subject.channel is not None:
         own = own.filter(pl.col("channel").cast(pl.String) == subject.channel)
     return own["line_no"].to_list()

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 import polars as pl
 
-from billing_export.determinants import compute_determinants
+from billing_export.determinants import Determinants, compute_determinants
 from billing_export.export import (
     Export,
     Rendered,
@@ -21,13 +21,14 @@ from billing_export.formats import FORMATS
 from billing_export.formats.determinants import line_pieces
 from billing_export.ledger import post, sealed
 from billing_export.manifest import Section
-from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.pieces import ExportInputs, ExportParams, Format
 from billing_export.reentry import Books, Reentry, open_refusals, reenter
 from billing_export.spans import DeterminantParams
 from schemas.frames import BILLING_BATCHES, UTC_US, conform
 from schemas.timegrid import day_bounds
 
-_LINES: Final = "determinants"
+LINES: Final = "determinants"
+"""The format that every run writes: the posted lines."""
 
 
 class BillRun(NamedTuple):
@@ -47,6 +48,20 @@ class BillRun(NamedTuple):
     """Refused lines that go out again as they were."""
 
 
+class Entry(NamedTuple):
+    """What a run adds to the ledger."""
+
+    batch_id: str | None
+    """None where there is nothing to add."""
+    sent: pl.DataFrame
+    """DETERMINANTS that the receiver gets."""
+    lines: pl.DataFrame
+    """DETERMINANTS to append: those, and after them what takes back what the receiver had refused."""
+    unchanged: int
+    again: int
+    """Refused lines among those sent."""
+
+
 def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datetime) -> BillRun:
     """Bill a period against a ledger: what is new, what is corrected, what was refused and waits, and nothing else.
 
@@ -62,23 +77,39 @@ def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datet
     checked = checked_inputs(inputs)
     asked = params.determinants()
     computed = compute_determinants(checked.finals, checked.meters, checked.reads, checked.tariffs, asked)
-    posting = post(books.lines, computed.determinants, asked)
-    refused = open_refusals(books)
-    entry = reenter(posting.lines, refused, books.lines)
-    if entry.sent.is_empty() and entry.silent.is_empty():
-        return BillRun(None, posting.lines, BILLING_BATCHES.empty(), computed.findings, posting.unchanged, 0)
-    sent, lines = _numbered(entry, asked)
-    batch_id = str(lines["batch_id"][0])
-    pieces = list(line_pieces(sent, computed.findings))
+    entry = enter(books, computed, asked)
+    if entry.batch_id is None:
+        return BillRun(None, entry.lines, BILLING_BATCHES.empty(), computed.findings, entry.unchanged, 0)
+    pieces = list(line_pieces(entry.sent, computed.findings))
     tally = next(piece.tally for piece in pieces if piece.tally is not None)
-    form = FORMATS[_LINES]
+    form = FORMATS[LINES]
     section = Section(form, created_at([checked], form, params), tally, ())
     own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
-    again = msgspec.structs.replace(params, resent=_sent_before(books, params))
-    others = [render_format(checked, other, (batch_id, again)) for other in formats_of(params) if other.name != _LINES]
-    export = assembled(batch_id, params, [own, *others], run_ids([checked]))
-    steps = _steps(export, batch_id, params, at)
-    return BillRun(export, lines, steps, computed.findings, posting.unchanged, entry.again)
+    again = sent_again(books, params)
+    others = [render_format(checked, other, (entry.batch_id, again)) for other in market_formats(params)]
+    export = assembled(entry.batch_id, params, [own, *others], run_ids([checked]))
+    steps = first_steps(entry.batch_id, export.manifest, params, at)
+    return BillRun(export, entry.lines, steps, computed.findings, entry.unchanged, entry.again)
+
+
+def enter(books: Books, computed: Determinants, asked: DeterminantParams) -> Entry:
+    """What the determinants of a period add to a ledger: new, corrected and refused lines, numbered."""
+    posting = post(books.lines, computed.determinants, asked)
+    entry = reenter(posting.lines, open_refusals(books), books.lines)
+    if entry.sent.is_empty() and entry.silent.is_empty():
+        return Entry(None, entry.sent, posting.lines, posting.unchanged, 0)
+    sent, lines = _numbered(entry, asked)
+    return Entry(str(lines["batch_id"][0]), sent, lines, posting.unchanged, entry.again)
+
+
+def market_formats(params: ExportParams) -> list[Format]:
+    """The formats asked for that hold the whole period."""
+    return [form for form in formats_of(params) if form.name != LINES]
+
+
+def sent_again(books: Books, params: ExportParams) -> ExportParams:
+    """The same parameters; they say so where the receiver had a batch of this cycle and period already."""
+    return msgspec.structs.replace(params, resent=_sent_before(books, params))
 
 
 def _sent_before(books: Books, params: ExportParams) -> bool:
@@ -100,18 +131,19 @@ def _numbered(entry: Reentry, asked: DeterminantParams) -> tuple[pl.DataFrame, p
     return sent, pl.concat([sent, silent])
 
 
-def _steps(export: Export, batch_id: str, params: ExportParams, at: datetime) -> pl.DataFrame:
+def first_steps(batch_id: str, manifest: bytes, params: ExportParams, at: datetime) -> pl.DataFrame:
+    """BILLING_BATCHES of a batch whose files stand: planned and written."""
     period = [day_bounds(day, "UTC")[0] for day in (params.date_from, params.date_to)]
     rows = pl.DataFrame({"step": [0, 1], "state": ["planned", "written"]}, schema_overrides={"step": pl.Int32})
     return conform(
         rows.with_columns(
             batch_id=pl.lit(batch_id),
             consumer=pl.lit(params.receiver),
-            format=pl.lit("+".join(dict.fromkeys((_LINES, *params.formats)))),
+            format=pl.lit("+".join(dict.fromkeys((LINES, *params.formats)))),
             cycle=pl.lit(params.cycle),
             period_start=pl.lit(period[0]).cast(UTC_US),
             period_end=pl.lit(period[1]).cast(UTC_US),
-            manifest=pl.lit(export.manifest.decode()),
+            manifest=pl.lit(manifest.decode()),
             reason=pl.lit(None, dtype=pl.String),
             updated_at=pl.lit(at).cast(UTC_US),
         ),

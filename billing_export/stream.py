@@ -5,7 +5,7 @@ Files grow under temporary names; only when all of them are whole are they renam
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol
@@ -22,7 +22,7 @@ from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, P
 from billing_export.virtual import with_virtual
 from schemas.codes import Quality
 from schemas.errors import ContractError, TransientError
-from schemas.frames import FINALS, conform
+from schemas.frames import FINALS, READS, Frame, conform
 
 PART_METERS = 250
 """Meters a part: a month of quarter hours of 250 meters is 744,000 rows; the whole export then stays below 1 GB."""
@@ -50,6 +50,7 @@ class Streamed(NamedTuple):
     delivered: Delivered
     manifest: bytes
     tally: Tally
+    files: list[FileEntry]
 
 
 class _Sink(NamedTuple):
@@ -61,15 +62,24 @@ class _Sink(NamedTuple):
     records: list[int]
 
 
-def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> Parts:
+class Grown(NamedTuple):
+    """A format's files before they have their names."""
+
+    section: Section
+    sinks: dict[str, _Sink]
+
+
+def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, reads: Path | None = None) -> Parts:
     """Parts of a FINALS file, each read when it is its turn; `rest.finals` is not looked at.
 
-    A file sorted by meter is read once in all: row groups of other meters are skipped by their statistics.
+    A file sorted by meter is read once in all: row groups of other meters are skipped by their statistics. A folder
+    stands for its Parquet files, one after another. The reads are those of the file `reads`, else `rest.reads`.
 
     Raises:
-        ContractError: Not Parquet, or its columns are not those of FINALS.
+        ContractError: Not Parquet, or its columns are not those of FINALS or READS.
     """
-    scan = _scanned(finals)
+    scan = _scanned(finals, FINALS)
+    shown = rest.reads.lazy() if reads is None else _scanned(reads, READS)
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
@@ -96,7 +106,7 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS) -> 
             yield plain._replace(
                 finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
                 meters=rest.meters.filter(chosen),
-                reads=rest.reads.filter(chosen),
+                reads=conform(shown.filter(chosen).collect(), READS),
             )
 
     return parts
@@ -129,19 +139,19 @@ def parquet_rows(finals: Path) -> int:
     Raises:
         ContractError: As `parquet_parts`.
     """
-    return int(_scanned(finals).select(pl.len()).collect().item())
+    return int(_scanned(finals, FINALS).select(pl.len()).collect().item())
 
 
-def _scanned(finals: Path) -> pl.LazyFrame:
-    if not finals.is_file():
-        raise ContractError(f"{finals}: No such file or directory")
+def _scanned(file: Path, frame: Frame) -> pl.LazyFrame:
+    if not file.exists():
+        raise ContractError(f"{file}: No such file or directory")
     try:
-        scan = pl.scan_parquet(finals)
-        conform(scan.head(0).collect(), FINALS)
+        scan = pl.scan_parquet(sorted(file.glob("*.parquet")) if file.is_dir() else file)
+        conform(scan.head(0).collect(), frame)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ContractError(f"{finals}: not a Parquet file") from error
+        raise ContractError(f"{file}: not a Parquet file") from error
     except ContractError as error:
-        raise ContractError(f"{finals}: {error}") from error
+        raise ContractError(f"{file}: {error}") from error
     return scan
 
 
@@ -162,32 +172,32 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     known = _known(parts, forms, params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sections, sinks = zip(
-            *(
-                _section(form, parts, Heading(known.created[form.name], known.batch_id, params), folder)
-                for form in forms
-            ),
-            strict=True,
-        )
-        tally = joined([section.tally for section in sections])
-        named, finished = [], []
-        for section, files in zip(sections, sinks, strict=True):
-            names = section.form.file_names(known.batch_id, params)
-            entries = tuple(_entry(names[part], sink) for part, sink in files.items())
-            named.append(section._replace(files=entries))
-            finished += [(sink.path, entry) for sink, entry in zip(files.values(), entries, strict=True)]
-        manifest = render_manifest(known.batch_id, params, named, known.runs)
-        delivered = settle(finished, manifest, folder)
+        grown = [grow(form, parts, Heading(known.created[form.name], known.batch_id, params), folder) for form in forms]
+        return settled(grown, Heading(NOTHING_JUDGED, known.batch_id, params), known.runs, folder)
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
-    return Streamed(delivered, manifest, tally)
 
 
-def _section(form: Format, parts: Parts, heading: Heading, folder: Path) -> tuple[Section, dict[str, _Sink]]:
+def grow(form: Format, parts: Parts, heading: Heading, folder: Path) -> Grown:
+    """The files of a format, whole under temporary names in the folder.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    pieces = form.render((checked_inputs(part) for part in parts()), heading)
+    return grow_pieces(form, pieces, heading.created, folder)
+
+
+def grow_pieces(form: Format, pieces: Iterable[Piece], created: datetime, folder: Path) -> Grown:
+    """The same of pieces at hand.
+
+    Raises:
+        OSError: As `grow`.
+    """
     sinks: dict[str, _Sink] = {}
     tallies: list[Tally] = []
     try:
-        for piece in form.render((checked_inputs(part) for part in parts()), heading):
+        for piece in pieces:
             if piece.part not in sinks:
                 path = folder / f".{form.name}.{piece.part}.part"
                 sinks[piece.part] = _Sink(path, path.open("wb"), hashlib.sha256(), [])
@@ -198,7 +208,24 @@ def _section(form: Format, parts: Parts, heading: Heading, folder: Path) -> tupl
             sink.handle.flush()
             os.fsync(sink.handle.fileno())
             sink.handle.close()
-    return Section(form, heading.created, joined(tallies), ()), sinks
+    return Grown(Section(form, created, joined(tallies), ()), sinks)
+
+
+def settled(grown: list[Grown], heading: Heading, runs: list[str], folder: Path) -> Streamed:
+    """Files that grew get their names; the manifest over all of them comes last.
+
+    Raises:
+        OSError: As `grow`.
+    """
+    named, finished = [], []
+    for section, files in grown:
+        names = section.form.file_names(heading.batch_id, heading.params)
+        entries = tuple(_entry(names[part], sink) for part, sink in files.items())
+        named.append(section._replace(files=entries))
+        finished += [(sink.path, entry) for sink, entry in zip(files.values(), entries, strict=True)]
+    manifest = render_manifest(heading.batch_id, heading.params, named, runs)
+    tally = joined([one.section.tally for one in grown])
+    return Streamed(settle(finished, manifest, folder), manifest, tally, [entry for _, entry in finished])
 
 
 def _grow(sink: _Sink, piece: Piece) -> None:

@@ -25,6 +25,11 @@ STRETCHES: Final = pl.Schema(
 )
 _WHY: Final = ("missing", "suspect", "edited", "estimated", "outage")
 """Qualities of intervals that explain a difference, the gravest first; each is a reason by its own name."""
+_THROUGH_PERCENT: Final = 125
+"""What supply and fuse let through at most: the margin of V9, by which validation believes a register too."""
+_SQRT3_MILLI: Final = 1732
+"""Square root of three, in thousandths: METERS give the line voltage of three phases."""
+_THREE_PHASES: Final = 3
 
 
 class Stretches(NamedTuple):
@@ -34,6 +39,8 @@ class Stretches(NamedTuple):
     """STRETCHES."""
     wild: pl.DataFrame
     """`meter_id`, `channel`, `read_at`, `value_milli` (primary) of reads that no register can have shown."""
+    stale: pl.DataFrame
+    """The same columns: reads that repeat an older one, while the register moved on."""
 
 
 def stretches_of(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame) -> Stretches:
@@ -41,6 +48,10 @@ def stretches_of(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame
 
     A read above the next one, which is itself not below the one before (or the other way round), is wild: a register
     that wraps does not come back. It is left out, and named.
+
+    Equal reads followed by an advance that supply and fuse do not let through since the last of them, but do since the
+    first, are one read and its copies: the copies are stale, left out and named. An advance too big for the whole run
+    is no proof of that, and stays a difference; without fuse and voltage in METERS nothing is stale.
 
     A stretch whose intervals are not all there, or of which one has no value, cannot be summed: its reason is
     `missing`, and `found_milli` is what is there. Other reasons: `register_wrap` (it went back, and METERS does not
@@ -54,11 +65,12 @@ def stretches_of(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame
     """
     at_ends = _running(conform(finals, FINALS))
     shown = _usable(conform(reads, READS), conform(meters, METERS))
-    shown, wild = _parted(shown)
+    shown, wild = _parted(shown.sort(*_STREAM, "read_at").with_columns(guilty=_wild()))
+    shown, stale = _parted(_repeated(shown).with_columns(guilty=_stale()))
     on_bounds = shown.join(at_ends, on=["meter_id", "channel", "read_at"], how="inner").sort(
         "meter_id", "channel", "read_at"
     )
-    stream = ["meter_id", "channel"]
+    stream = list(_STREAM)
     carried = [pl.col(name) - pl.col(name).shift(1).over(stream) for name in ("so_far", "seconds", *_WHY)]
     advance = pl.col("value_milli") - pl.col("value_milli").shift(1).over(stream)
     between = on_bounds.with_columns(
@@ -73,17 +85,47 @@ def stretches_of(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame
         *stream, "stretch_start", stretch_end="read_at", expected_milli="expected_milli", found_milli="so_far",
         difference_milli="difference_milli", reason=_reason(),
     ).cast(STRETCHES)  # fmt: skip
-    return Stretches(stretches, wild.select(*stream, "read_at", "value_milli"))
+    left_out = [one.select(*stream, "read_at", "value_milli") for one in (wild, stale)]
+    return Stretches(stretches, *left_out)
 
 
-def _parted(shown: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    stream = ["meter_id", "channel"]
-    ordered = shown.sort(*stream, "read_at")
+def _parted(judged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The reads that stand and those that are `guilty`; null is not guilty."""
+    guilty = pl.col("guilty").fill_null(value=False)
+    return judged.filter(~guilty).drop("guilty"), judged.filter(guilty)
+
+
+def _wild() -> pl.Expr:
     this = pl.col("value_milli")
-    before, after = this.shift(1).over(stream), this.shift(-1).over(stream)
-    wild = (((after < this) & (after >= before)) | ((this < before) & (after >= before))).fill_null(value=False)
-    judged = ordered.with_columns(wild=wild)
-    return judged.filter(~pl.col("wild")).drop("wild"), judged.filter("wild").drop("wild")
+    before, after = this.shift(1).over(_STREAM), this.shift(-1).over(_STREAM)
+    return ((after < this) & (after >= before)) | ((this < before) & (after >= before))
+
+
+def _repeated(shown: pl.DataFrame) -> pl.DataFrame:
+    """The same reads with the bounds of the run of equal reads that each is in, and the read after that run."""
+    this, at = pl.col("value_milli"), pl.col("read_at")
+    numbered = shown.with_columns(
+        run=this.rle_id().over(_STREAM), after=this.shift(-1).over(_STREAM), after_at=at.shift(-1).over(_STREAM)
+    )
+    run = [*_STREAM, "run"]
+    return numbered.with_columns(
+        at.first().over(run).alias("first_at"), at.last().over(run).alias("last_at"),
+        pl.col("after", "after_at").last().over(run),
+    )  # fmt: skip
+
+
+def _stale() -> pl.Expr:
+    """Whether a read repeats the first of its run before a leap that only the whole run explains."""
+    moved = pl.col("after") - pl.col("value_milli")
+    leap = pl.when(moved < 0).then(moved + pl.col("wrap_milli")).otherwise(moved)
+    too_fast = leap > _let_through(pl.col("last_at"), pl.col("after_at"))
+    fits = leap <= _let_through(pl.col("first_at"), pl.col("after_at"))
+    return (pl.col("read_at") > pl.col("first_at")) & too_fast & fits
+
+
+def _let_through(start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    """Most that a register can advance in a time; null without fuse or voltage."""
+    return pl.col("power_mw") * (end - start).dt.total_seconds() // 3600 + pl.col("resolution_milli")
 
 
 def _reason() -> pl.Expr:
@@ -133,6 +175,7 @@ def _running(finals: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+_STREAM: Final = ("meter_id", "channel")
 _SUMMED: Final = {"so_far": "value", "seconds": "seconds", **{name: name for name in _WHY}}
 
 
@@ -146,11 +189,14 @@ def _usable(reads: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     last = good.sort(*place, nulls_last=True).unique(["meter_id", "channel", "read_at"], keep="last")
     factor = pl.col("multiplier")
     wrap = 1000 * pl.lit(10, dtype=pl.Int64).pow(pl.col("register_digits").cast(pl.Int64))
+    line = pl.when(pl.col("phase").str.len_chars() >= _THREE_PHASES).then(_SQRT3_MILLI).otherwise(1000)
+    rated = pl.col("voltage_v").cast(pl.Int64) * pl.col("fuse_a") * line
     known = meters.unique("meter_id", keep="last").select(
         "meter_id",
         "multiplier",
         wrap_milli=primary_milli(wrap.cast(pl.Int64), factor),
         resolution_milli=primary_milli(pl.col("register_resolution_milli").fill_null(1), factor),
+        power_mw=rated * _THROUGH_PERCENT // 100,
     )
     return (
         last.drop(place)

@@ -16,6 +16,7 @@ from validation.long_intervals import find_long, spread
 from validation.params import VeeParams
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
+from validation.stuck import stuck_values, take_back
 from validation.tou import registers_of
 
 FINDING_SEVERITY: Final = {
@@ -52,6 +53,7 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
     block, waiting = _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
     kinds = _reopened(block, kinds, value)
+    kinds, judged = _unstuck(block, segments, judged, (kinds, value))
     serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
     long = find_long(block, kinds.measured, kinds.gaps)
     kinds = kinds._replace(measured=kinds.measured & ~long.cells, gaps=kinds.gaps | long.cells)
@@ -137,6 +139,19 @@ def _reopened(block: Block, kinds: _Kinds, value: Ints) -> _Kinds:
     for row, start, stop in zip(*span.pick(contradicted), strict=True):
         reopened[row, start:stop] = supposed[row, start:stop]
     return kinds._replace(dark=kinds.dark & ~reopened, gaps=kinds.gaps | reopened)
+
+
+def _unstuck(
+    block: Block, segments: Sequence[Segment], judged: Judgement, what: tuple[_Kinds, Ints]
+) -> tuple[_Kinds, Judgement]:
+    """Flat values that the register contradicts are gaps, and the good values beside them are not suspect for it."""
+    kinds, value = what
+    known = np.where(kinds.measured | kinds.edited, value, 0)
+    stuck, stretches = stuck_values(block, judged, kinds.measured, kinds.gaps, known)
+    if not stuck.any():
+        return kinds, judged
+    kinds = kinds._replace(measured=kinds.measured & ~stuck, gaps=kinds.gaps | stuck)
+    return kinds, take_back(segments, judged, stuck, stretches)
 
 
 def _restored(kinds: _Kinds, known: Ints, what: tuple[Block, Estimates, Mask]) -> tuple[_Kinds, Ints]:

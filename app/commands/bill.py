@@ -13,13 +13,16 @@ from app.calendar import load_calendar
 from app.commands import bill_answers, bill_trace, bill_window
 from app.commands.bill_cycles import billed_cycles, load_cycles
 from app.files import digest_of, parse_day
-from app.ledger import instant_or_now, load_books, load_inputs
+from app.inputs import load_meters, load_tariffs, load_types
+from app.ledger import instant_or_now, load_books
 from app.options import CalendarFile, Json, Out
 from app.summary import counts, progress, say, timed
 from billing_export.batches import silent
 from billing_export.export import formats_of
-from billing_export.pieces import ExportParams
+from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.plan import plan
+from billing_export.stream import parquet_parts, parquet_rows
+from schemas.frames import FINALS, READS
 
 Finals = Annotated[Path, typer.Argument(metavar="FINALS.parquet")]
 Meters = Annotated[Path, typer.Option("--meters", metavar="F", help="METERS.csv.")]
@@ -100,10 +103,12 @@ def _register_run(bill: typer.Typer) -> None:
         )
         formats_of(params)
         outlet = Outlet(ledger, out, load_target(target))
-        inputs = load_inputs(finals, meters, tariffs, reads)
-        params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=inputs.tariffs.labels())
-        with progress(f"billing {inputs.finals.height} intervals"):
-            summary, seconds = timed(lambda: bill_into(outlet, inputs, params, instant_or_now(at)))
+        book = load_tariffs(tariffs)
+        rest = ExportInputs(FINALS.empty(), load_meters(meters, load_types(None)), READS.empty(), book)
+        params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=book.labels())
+        parts = parquet_parts(finals, rest, reads=reads)
+        with progress(f"billing {parquet_rows(finals)} intervals"):
+            summary, seconds = timed(lambda: bill_into(outlet, parts, params, instant_or_now(at)))
         say(summary | {"seconds": seconds}, as_json=json)
 
 

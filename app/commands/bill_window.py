@@ -1,14 +1,15 @@
 """`ami bill window`: the scheduled job: what was written is delivered, what is due is billed from the store."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import polars as pl
 import typer
 
 from app.billing import Outlet, bill_into, deliver_written, load_target
+from app.billing_period import store_parts
 from app.calendar import load_calendar
 from app.commands.bill_cycles import billed_cycles, load_cycles
 from app.config import parse_config
@@ -19,15 +20,12 @@ from app.options import CalendarFile, Json, Out
 from app.stores import open_store
 from app.summary import progress, say
 from billing_export.export import formats_of
-from billing_export.pieces import ExportInputs, ExportParams
+from billing_export.pieces import ExportParams
 from billing_export.plan import plan
 from billing_export.tariffs import TariffBook
-from schemas.frames import FINALS, READS
-from schemas.timegrid import day_bounds
-from storage.store import ReadingStore, Scope
+from storage.store import ReadingStore
 
 _DUE: Final = ("due", "late")
-_METERS_A_QUERY: Final = 500
 
 
 def register(bill: typer.Typer) -> None:
@@ -80,8 +78,10 @@ def register(bill: typer.Typer) -> None:
 def _billed(
     store: ReadingStore, outlet: Outlet, book: TariffBook, params: ExportParams, at: datetime
 ) -> dict[str, Any]:
-    with progress(f"billing {params.cycle}"):
-        summary = bill_into(outlet, _inputs(store, book, params), params, at)
+    # A copy of the period on disk: the store may gain versions while the formats walk over it one after another.
+    outlet.ledger.mkdir(parents=True, exist_ok=True)
+    with progress(f"billing {params.cycle}"), TemporaryDirectory(dir=outlet.ledger, prefix=".period.") as copy:
+        summary = bill_into(outlet, store_parts(store, book, params, Path(copy)), params, at)
     if summary["batch"] is None:
         return summary
     books = load_books(outlet.ledger)
@@ -90,20 +90,3 @@ def _billed(
         own = rows.filter(pl.col("batch_id") == summary["batch"])
         store.append(table, own, f"{table} {summary['batch']} {own.height}")
     return summary
-
-
-def _inputs(store: ReadingStore, book: TariffBook, params: ExportParams) -> ExportInputs:
-    # A day more at each end: local days begin before or after those of UTC.
-    start = day_bounds(params.date_from, "UTC")[0] - timedelta(days=1)
-    end = day_bounds(params.date_to, "UTC")[0] + timedelta(days=1)
-    meters = store.load_current("meters")
-    scopes = list(_scopes(meters, start, end))
-    finals = pl.concat([FINALS.empty(), *(store.load_finals(scope) for scope in scopes)])
-    reads = pl.concat([READS.empty(), *(store.load_current("reads", scope) for scope in scopes)])
-    return ExportInputs(finals, meters, reads, book)
-
-
-def _scopes(meters: pl.DataFrame, start: datetime, end: datetime) -> Iterator[Scope]:
-    names = meters["meter_id"].unique().sort()
-    for first in range(0, names.len(), _METERS_A_QUERY):
-        yield Scope(tuple(names.slice(first, _METERS_A_QUERY).to_list()), start, end)

@@ -90,6 +90,7 @@ def _summary(compared: pl.DataFrame, wrong: pl.DataFrame, proven: Stretches) -> 
         "stretches": proven.stretches.height,
         "agree": counts(compared.filter(pl.col("reason").is_null()), "kind"),
         "wild_reads": proven.wild.height,
+        "stale_reads": proven.stale.height,
         "reasons": {
             f"{row.pop('kind')} {row.pop('reason')}": row for row in by_reason.sort("kind", "reason").rows(named=True)
         },

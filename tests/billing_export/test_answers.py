@@ -116,6 +116,7 @@ def test_an_accepted_syntax_alone_acknowledges_nothing_unless_the_market_sends_n
     assert acknowledge(books, found.said, NOON).step["state"].to_list() == ["acknowledged"]
 
 
+@pytest.mark.filterwarnings("error:Comparisons with None")
 def test_a_rejected_interchange_refuses_every_line() -> None:
     named = mscons_references()["interchange"]
     state, keys, reasons = refused_by(contrl(f"UCI+{named}+9903000000001:500+9903000000002:500+4+18+UNB"))

@@ -168,6 +168,50 @@ def test_a_wild_read_is_left_out_and_named_and_a_wrap_is_not_one() -> None:
     assert explained([99_996_000, 0])[0][0][2:] == (None, "register_wrap")
 
 
+STILL = [4_000] * 29  # a read and 28 copies of it
+FUSE = {"phase": "A", "fuse_a": 1, "voltage_v": 16}  # 20,000 milli an hour at 125 %
+
+
+@pytest.mark.parametrize(
+    ("leap", "stale", "differing"),
+    [
+        (29 * 4_000, 28, []),  # all that flowed meanwhile
+        (29 * 20_000, 28, [(1, -464_000, "sum_check")]),  # what the whole run lets through: one stretch, one reason
+        (29 * 20_000 + 2, 0, 29),  # more than that: nothing proves that the copies were stale
+        (20_001, 0, 29),  # what one hour lets through: the register may have stood still
+    ],
+)
+def test_copies_of_a_read_before_a_leap_that_only_all_of_them_explain_are_stale(
+    leap: int, stale: int, differing: list | int
+) -> None:
+    rows = build_finals(START, [1_000] * 128)
+    reads = hourly([0, *STILL, 4_000 + leap, 8_000 + leap, 12_000 + leap])
+    found = stretches_of(rows, reads, build_meters(**FUSE))
+    assert found.stale.height == stale
+    assert found.stale["read_at"].to_list() == [START + timedelta(hours=n) for n in range(2, 2 + stale)]
+    told = found.stretches.with_columns(hour=(pl.col("stretch_start") - START).dt.total_hours())
+    wrong = told.filter(pl.col("reason").is_not_null()).select("hour", "difference_milli", "reason").rows()
+    assert len(wrong) == differing if isinstance(differing, int) else wrong == differing
+    assert found.wild.is_empty()
+
+
+def test_without_a_fuse_nothing_is_stale_and_copies_of_each_register_are_its_own() -> None:
+    rows = build_finals(START, [1_000] * 128)
+    shown = hourly([0, *STILL, 120_000, 124_000])
+    assert stretches_of(rows, shown, build_meters()).stale.is_empty()
+    received = build_reads({START + timedelta(hours=n): 4_000 for n in range(40)}, channel="energy_received")
+    both = stretches_of(rows, pl.concat([shown, received]), build_meters(**FUSE))
+    assert both.stale["channel"].to_list() == ["energy_delivered"] * 28
+
+
+def test_copies_before_a_wrap_are_stale_too() -> None:
+    rows = build_finals(START, [1_000] * 48)
+    shown = hourly([99_990_000, *[99_994_000] * 9, 30_000, 34_000])
+    found = stretches_of(rows, shown, build_meters(register_digits=5, **FUSE))
+    assert found.stale.height == 8
+    assert found.stretches["difference_milli"].to_list() == [0, 0, 0]
+
+
 def test_an_exchange_in_the_period_reconciles_each_meter_alone_and_the_multiplier_counts() -> None:
     registry = build_meters(multiplier=2_000)
     found = stretches_of(build_finals(START, [1_000] * 16), hourly([7, 2_007, 4_007]), registry)
