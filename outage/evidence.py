@@ -9,6 +9,7 @@ from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import Circumstances, PingAnswer
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
+from outage.returns import dark_by_return
 from outage.spans import NEVER, Spans, Timeline, joined, no_spans, timeline
 from outage.suppress import Quiet, suppress
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below, numbers_of
@@ -72,7 +73,7 @@ def read_evidence(
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
     life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living])))
     ups = timeline(*_moments(folded.ups))
-    spans = _end_by_reads(folded.spans, life, params)
+    spans = dark_by_return(_end_by_reads(folded.spans, life, params), folded.ups, (ups, life), topology)
     off = pings.filter(pl.col("answer") == PingAnswer.OFF)
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)

@@ -69,9 +69,11 @@ def find_vetoes(
     other = ~np.isin(territory.meter, members.meter) & can_live[territory.meter]
     silent, place = territory.meter[other], territory.place[other]
     returning = _first_return(silent, members, topology, onset.level)
-    read = evidence.reads.first_after(silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
+    since = onset.start[place] + params.clock_tolerance_s * 1_000_000
+    read = evidence.reads.first_after(silent, since)
     up = evidence.ups.first_after(silent, onset.ups_from[place] - 1)
-    before = evidence.reads.last_until(silent, onset.start[place])
+    # A read too close to the onset to be life is still one of the meter's usual reads.
+    before = evidence.reads.last_until(silent, since)
     missed = (before >= 0) & (read - before > evidence.reads.overdue(silent))
     first = np.minimum(np.where(missed, NEVER, read), up)
     # Clocks differ: a meter that says a moment before its neighbours that power is back came back with them.

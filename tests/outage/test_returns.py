@@ -1,0 +1,107 @@
+"""A meter whose last gasp was lost, and that says that it is back with its neighbours, was dark with them."""
+
+import itertools
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from outage_logs import MINUTE, SECOND, T0, alive, below, last_steps, life, log, told, tree
+
+from outage.detect import Detected, detect_outages
+from outage.params import DetectParams
+from schemas.frames import HEARD
+
+METERS = tree()
+STREET = below(METERS, "T000")
+BACK = T0 + 50 * MINUTE
+HOURLY = [timedelta(hours=n) for n in range(-3, 3)]
+
+
+def found(*parts: pl.DataFrame, heard: pl.DataFrame | None = None) -> Detected:
+    return detect_outages(log(*parts), METERS, HEARD.empty() if heard is None else heard, DetectParams())
+
+
+def nodes(detected: Detected) -> list[tuple[str, int]]:
+    return last_steps(detected.outages).select("node_id", "meters_heard").rows()
+
+
+TWO = told(STREET[:2], "last_gasp", T0)
+
+
+def test_neighbours_that_only_tell_their_return_complete_a_street() -> None:
+    later = alive(METERS, STREET, T0 + 20 * MINUTE)
+    assert nodes(found(TWO, heard=later)) == [("SP000-000", 1), ("SP000-001", 1)], "two of eight are too few"
+    detected = found(TWO, told(STREET[1:5], "power_up", BACK))
+    assert nodes(detected) == [("T000", 5)]
+    (step,) = last_steps(detected.outages).rows(named=True)
+    assert (step["started_at"], str(step["state"]), step["meters_out"]) == (T0, "restored", 8)
+    assert BACK <= step["restored_at"] <= BACK + 7 * SECOND
+
+
+def test_in_any_order_of_arrival_the_same_street() -> None:
+    parts = [TWO, told(STREET[2:4], "power_up", BACK), told(STREET[4:6], "power_up", BACK, delay=9 * MINUTE)]
+    assert {tuple(nodes(found(*order))) for order in itertools.permutations(parts)} == {(("T000", 6),)}
+
+
+def test_a_neighbour_whose_own_return_was_lost_and_that_was_read_later_agrees() -> None:
+    heard = life(STREET[:2], BACK + 20 * MINUTE)
+    assert nodes(found(TWO, told(STREET[2:5], "power_up", BACK), heard=heard)) == [("T000", 5)]
+
+
+def test_a_return_that_no_neighbour_shares_tells_of_no_outage() -> None:
+    assert nodes(found(told(STREET[2:6], "power_up", BACK))) == []
+    elsewhere = told(below(METERS, "T120")[:1], "last_gasp", T0)
+    assert nodes(found(elsewhere, told(STREET[2:6], "power_up", BACK))) == [("SP120-000", 1)]
+
+
+def test_one_return_alone_beside_a_neighbour_that_has_not_come_back_is_an_outage_of_its_own() -> None:
+    heard = life(STREET[:2], BACK + 20 * MINUTE)
+    assert nodes(found(TWO, told(STREET[2:3], "power_up", BACK), heard=heard)) == [("SP000-000", 1), ("SP000-001", 1)]
+
+
+def test_neighbours_that_came_back_at_another_time_were_not_dark_together() -> None:
+    own = told(STREET[:2], "power_up", T0 + 30 * MINUTE)
+    assert nodes(found(TWO, own, told(STREET[2:6], "power_up", BACK))) == [("SP000-000", 1), ("SP000-001", 1)]
+
+
+def test_a_meter_that_was_read_while_its_neighbours_were_dark_was_not_dark_with_them() -> None:
+    lives = life(STREET[2:6], T0 + 10 * MINUTE)
+    detected = found(TWO, told(STREET[2:6], "power_up", BACK), heard=lives)
+    assert nodes(detected) == [("SP000-000", 1), ("SP000-001", 1)]
+
+
+def test_a_return_in_clear_makes_no_street_of_what_a_meter_has_proven() -> None:
+    forged = told(STREET[2:6], "power_up", BACK, authenticated=False)
+    assert nodes(found(TWO, forged)) == [("SP000-000", 1), ("SP000-001", 1)]
+    clear = told(STREET[:2], "last_gasp", T0, authenticated=False)
+    assert nodes(found(clear, forged)) == [("T000", 6)], "a fleet without keys is believed as it speaks"
+
+
+def test_two_meters_of_a_lateral_are_needed_where_the_street_itself_said_nothing() -> None:
+    lateral = below(METERS, "L00")
+    other = told(lateral[8:9], "last_gasp", T0)
+    ups = told(STREET[:4], "power_up", BACK)
+    assert nodes(found(other, ups)) == [("SP001-000", 1)]
+    assert [node for node, _ in nodes(found(other, told(lateral[16:23], "last_gasp", T0), ups))] == ["L00"]
+
+
+def test_a_second_return_an_hour_after_the_first_ends_an_outage_whose_gasp_was_lost() -> None:
+    first = log(told(STREET[5:6], "last_gasp", T0 - 120 * MINUTE), told(STREET[5:6], "power_up", T0 - 90 * MINUTE))
+    second = log(TWO, told([STREET[2], STREET[5]], "power_up", BACK))
+    assert ("T000", 4) in nodes(found(first, second))
+
+
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_a_read_that_clocks_cannot_place_is_one_of_the_meters_usual_reads(authenticated: bool) -> None:
+    """Read every hour, once ten seconds after its gasp: the next read came when it was due."""
+    name = STREET[:1]
+    gasp = told(name, "last_gasp", T0, authenticated=authenticated)
+    detected = found(gasp, heard=life(name, *(T0 + 10 * SECOND + hour for hour in HOURLY)))
+    assert nodes(detected) == ([("SP000-000", 1)] if authenticated else [])
+
+
+def test_a_read_that_clocks_cannot_place_makes_no_missed_read_of_the_next() -> None:
+    """One of a street is read on time throughout, the others are dark for three hours."""
+    lives = pl.concat([alive(METERS, STREET, T0), life(STREET[7:], *(T0 + 10 * SECOND + hour for hour in HOURLY))])
+    street = log(told(STREET[:5], "last_gasp", T0), told(STREET[:5], "power_up", T0 + 180 * MINUTE))
+    assert {node for node, _ in nodes(found(street, heard=lives))} == {f"SP000-00{n}" for n in range(5)}
