@@ -1,6 +1,6 @@
 """Every form from the broker to an outage system that demands our certificate and checks what it gets."""
 
-import json
+import socket
 import ssl
 import time
 import uuid
@@ -18,13 +18,10 @@ from test_oms_worker import XSD, World
 from oms_double import OmsDouble  # isort: skip  its folder is on the path since `outage_bench`
 from xsd_check import Schema  # isort: skip
 
-from app.messages import to_messages
-from app.outage_lane import PING_REQUESTS_TOPIC, PING_RESULTS
-from app.outage_source import PING_RESULTS_TOPIC
 from app.registry import COLUMNS
 from ingest.kafka.settings import KafkaSettings
 from outage.letter import Letter
-from outage.messages.iec61968 import parse_end_device_events
+from outage.messages.cim_json import parse_cim_json
 from outage.messages.letters import iec61968_letters, json_letters, multispeak_letters, odin_letters
 from outage.messages.multispeak import Version
 from outage.messages.xml import find, local, parse_xml
@@ -116,8 +113,6 @@ def forms(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterat
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -138,11 +133,10 @@ def expected(form: str, outages: pl.DataFrame) -> list[Letter]:
 def told(form: str, body: bytes) -> list[str]:
     """What a reader of that form learns: events, states or codes, in words of the form."""
     if form == "cim-json":
-        message = json.loads(body)
-        return [f"{message['mRID']} {message['step']} {message['state']}"]
-    if form == "iec61968":
-        return parse_end_device_events(body)["code"].to_list()
+        return [parse_cim_json(body).status]
     root = parse_xml(body)
+    if form == "iec61968":
+        return [part.get("ref", "") for part in root.iter() if local(part.tag) == "EndDeviceEventType"]
     if form == "odin":
         assert "}" in root.tag
         return [f"{local(part.tag)} {part.text}" for part in root.iter() if local(part.tag) in ("mRID", "outageKind")]
