@@ -109,7 +109,8 @@ def fold(
         .with_row_index("row")
     )
     late = _already_over(power, params)
-    power = power.join(late, on="row", how="anti").sort("meter", "at", "sequence", "up", nulls_last=False)
+    power = power.join(late, on="row", how="anti") if late.height else power
+    power = power.sort("meter", "at", "sequence", "up", nulls_last=False)
     newest = max(_newest(power["at"]), _newest(power["received"]))
     ranked, outranked = _without_outranked(power, params)
     unproven = _unproven(ranked)

@@ -2,12 +2,12 @@
 
 import polars as pl
 
+from outage.blocks import number_blocks
 from outage.circumstances import CONFIRMED
 from outage.infer import Inferred
 from outage.neighbours import TOGETHER_MS
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
-from outage.restoration import number_blocks
 from outage.rungs import LETTERS
 from outage.topology import LEVELS, SCOPE_OF_LEVEL, Topology
 from schemas.codes import IncidentState, NodeKind, Scope
