@@ -1,8 +1,10 @@
 """Restoration in blocks: what came back together is one step of its incident."""
 
+import numpy as np
 import polars as pl
 
 from outage.params import DetectParams
+from outage.spans import NEVER
 
 
 def number_blocks(meters: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
@@ -13,19 +15,22 @@ def number_blocks(meters: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
         params: Restorations of an incident that lie within `settle_s` of each other are one block; a block is dated
             by its median meter.
     """
-    gap = params.settle_s * 1_000_000
-    return (
-        meters.sort("incident", "restored_at", nulls_last=True)
-        .with_columns(
-            step=(pl.col("restored_at") - pl.col("restored_at").shift(1).over("incident") > gap).fill_null(value=False)
-        )
-        .with_columns(
-            block=pl.when(pl.col("restored_at").is_not_null()).then(pl.col("step").cum_sum().over("incident"))
-        )
-        .with_columns(
-            block_at=pl.when(pl.col("block").is_not_null()).then(
-                pl.col("restored_at").quantile(0.5, "higher").over("incident", "block").cast(pl.Int64)
-            )
-        )
-        .drop("step")
+    incident = meters["incident"].to_numpy()
+    restored = meters["restored_at"].fill_null(NEVER).to_numpy()
+    order = np.lexsort((restored, incident))
+    incident, restored = incident[order], restored[order]
+    back = restored < NEVER
+    first = np.r_[True, incident[1:] != incident[:-1]][: len(order)]
+    late = np.r_[False, restored[1:] - restored[:-1] > params.settle_s * 1_000_000][: len(order)]
+    begins = np.flatnonzero(first | (late & back))
+    count = np.diff(np.r_[begins, len(order)])
+    # A block ends where the dark ones of its incident begin.
+    told = np.add.reduceat(back, begins, dtype=np.int64) if len(begins) else begins
+    at = np.repeat(restored[begins + told // 2] if len(begins) else begins, count)
+    block = np.cumsum(late & back & ~first)
+    block -= np.repeat(block[np.flatnonzero(first)], np.diff(np.r_[np.flatnonzero(first), len(order)]))
+    known = pl.Series(back, dtype=pl.Boolean)
+    return meters[order].with_columns(
+        block=pl.when(known).then(pl.Series(block, dtype=pl.UInt32)),
+        block_at=pl.when(known).then(pl.Series(at, dtype=pl.Int64)),
     )
