@@ -7,6 +7,7 @@ import polars as pl
 
 from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import Circumstances, PingAnswer
+from outage.exchange import end_at_exchange
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
 from outage.returns import dark_by_return
@@ -73,7 +74,8 @@ def read_evidence(
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
     life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living])))
     ups = timeline(*_moments(folded.ups))
-    spans = dark_by_return(_end_by_reads(folded.spans, life, params), folded.ups, (ups, life), topology)
+    spans = end_at_exchange(_end_by_reads(folded.spans, life, params), (ups, life), topology)
+    spans = dark_by_return(spans, folded.ups, (ups, life), topology)
     off = pings.filter(pl.col("answer") == PingAnswer.OFF)
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)

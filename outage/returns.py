@@ -46,9 +46,7 @@ def dark_by_return(spans: Spans, returns: pl.DataFrame, life: tuple[Timeline, Ti
     true = np.ones(int(known.sum()), bool)
     told = alone.filter(pl.Series(known))
     authenticated, received = told["authenticated"].to_numpy(), told["received"].to_numpy()
-    return joined(
-        spans, Spans(meter[known], since[known], at[known], ~true, authenticated, ~true, ~true, received)
-    )
+    return joined(spans, Spans(meter[known], since[known], at[known], ~true, authenticated, ~true, ~true, received))
 
 
 def _shared(node: Ints, at: Ints, of: Ints, times: Ints) -> Flags:

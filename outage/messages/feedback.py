@@ -163,12 +163,10 @@ def _changed(
         return
     kind, name = place
     began = change.started_at or at
-    meters = [name] if kind is NodeKind.METER else meters_at.get(name, ()) if kind is NodeKind.SERVICE_POINT else ()
+    meters = [name] if kind is NodeKind.METER else meters_at.get(name, ())
     if change.status is OutageStatus.RESTORED:
-        yield NoteKind.RESTORED, kind, name, at, None
-        if kind is NodeKind.SERVICE_POINT:
-            for meter in meters:
-                yield NoteKind.RESTORED, NodeKind.METER, meter, at, None
+        for back in dict.fromkeys([(kind, name), *((NodeKind.METER, meter) for meter in meters)]):
+            yield NoteKind.RESTORED, *back, at, None
     elif change.status is OutageStatus.NON_PAY:
         for meter in meters:
             yield NoteKind.DISCONNECT, NodeKind.METER, meter, began, None

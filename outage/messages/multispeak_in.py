@@ -83,7 +83,9 @@ class Question(NamedTuple):
     operation: str
 
 
-Said = PingRequest | NodePingRequest | MonitoringRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
+Said = (
+    PingRequest | NodePingRequest | MonitoringRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
+)
 
 
 class Incoming(NamedTuple):

@@ -9,20 +9,20 @@ import polars as pl
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "outage"))
-from outage_logs import MINUTE, T0, alive, below, last_steps, log, told, tree  # noqa: E402
-from xsd_check import Schema  # noqa: E402
+from outage_logs import MINUTE, T0, alive, below, last_steps, log, told, tree
+from xsd_check import Schema
 
-from app import telemetry  # noqa: E402
-from app.messages import from_messages  # noqa: E402
-from app.oms_reception import Asker, Reception  # noqa: E402
-from app.outage_lane import PING_REQUESTS_TOPIC  # noqa: E402
-from app.outage_source import NOTES_TOPIC  # noqa: E402
-from outage.circumstances import PINGS  # noqa: E402
-from outage.detect import Detected, detect_outages  # noqa: E402
-from outage.messages.feedback import Refusal  # noqa: E402
-from outage.notes import NOTES, circumstances_of, standing  # noqa: E402
-from outage.oms_outbox import Outbox  # noqa: E402
-from outage.params import DetectParams  # noqa: E402
+from app import telemetry
+from app.messages import from_messages
+from app.oms_reception import Asker, Reception
+from app.outage_lane import PING_REQUESTS_TOPIC
+from app.outage_source import NOTES_TOPIC
+from outage.circumstances import PINGS
+from outage.detect import Detected, detect_outages
+from outage.messages.feedback import Refusal
+from outage.notes import NOTES, circumstances_of, standing
+from outage.oms_outbox import Outbox
+from outage.params import DetectParams
 
 METERS = tree()
 SPEAKS = 'xmlns="http://www.multispeak.org/Version_3.0"'
