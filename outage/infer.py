@@ -14,7 +14,7 @@ from outage.pool import INCIDENTS, MEMBERS, NO_INCIDENT, Pool, optional, shaped
 from outage.restoration import judge_restoration
 from outage.rungs import SEVERAL, Phased, Rung, phase_rungs, whole_rung
 from outage.spans import NEVER, Spans, joined
-from outage.territory import Found, meters_of
+from outage.territory import Below, Found, meters_of
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
 
 SECOND: Final = 1_000_000
@@ -191,6 +191,7 @@ def _accept(dark: Found, rung: Rung, work: _Work, number: int) -> int:
     ).with_columns(back_at=optional("back_at"))
     stays = found.residual & meters.heard
     pool.take(meters.span[meters.heard & ~stays])
+    pool.take(_told_again(dark, meters, found.back, rung, work))
     left = meters.place[stays]
     pool.give_back(meters.span[stays], found.back[left], incident[left], rung.level)
     members = pl.DataFrame(
@@ -207,3 +208,18 @@ def _accept(dark: Found, rung: Rung, work: _Work, number: int) -> int:
     told = members.with_columns(span=pl.when("heard").then("span"), restored_at=optional("restored_at"))
     work.found.append((shaped(incidents, INCIDENTS), shaped(told, MEMBERS)))
     return len(chosen)
+
+
+def _told_again(dark: Found, meters: Below, back: Ints, rung: Rung, work: _Work) -> Ints:
+    """Spans of meters that were not heard at the onset and fell silent, by their word, while their node was dark.
+
+    They are inside the incident already (outage.md section 3): late word, a wrong clock, or nobody's word at all.
+    """
+    pool, silent = work.pool, ~meters.heard
+    since = np.full(len(work.topology.customer), NEVER)
+    until = np.zeros(len(since), np.int64)
+    since[meters.meter[silent]] = dark.onset[meters.place[silent]]
+    until[meters.meter[silent]] = back[meters.place[silent]]
+    free = np.flatnonzero(~pool.taken & (rung.node != NO_NODE) & (pool.below > rung.level))
+    meter, begin = pool.spans.meter[free], pool.begin[free]
+    return free[(begin >= since[meter]) & (begin < until[meter])]

@@ -105,3 +105,15 @@ def test_a_read_that_clocks_cannot_place_makes_no_missed_read_of_the_next() -> N
     lives = pl.concat([alive(METERS, STREET, T0), life(STREET[7:], *(T0 + 10 * SECOND + hour for hour in HOURLY))])
     street = log(told(STREET[:5], "last_gasp", T0), told(STREET[:5], "power_up", T0 + 180 * MINUTE))
     assert {node for node, _ in nodes(found(street, heard=lives))} == {f"SP000-00{n}" for n in range(5)}
+
+
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_who_falls_silent_by_its_word_inside_a_dark_street_is_inside_its_incident(authenticated: bool) -> None:
+    """Ten minutes after the street; nobody had heard it before. Late word, a wrong clock, or a forged one."""
+    late = told(STREET[5:6], "last_gasp", T0 + 10 * MINUTE, authenticated=authenticated)
+    street = told(STREET[:5], "last_gasp", T0)
+    heard = alive(METERS, STREET, T0 + 20 * MINUTE)
+    assert nodes(found(street, late, heard=heard)) == [("T000", 5)]
+    back = log(street, told(STREET[:5], "power_up", T0 + 5 * MINUTE + 30 * SECOND))
+    again = nodes(found(back, late, heard=heard))
+    assert again == ([("T000", 5), ("SP000-005", 1)]), "after its street had come back it is an outage of its own"
