@@ -22,8 +22,8 @@ class NameIndex(NamedTuple):
     hashes: npt.NDArray[np.uint64]
     tables: tuple[npt.NDArray[np.int32], ...]
     """By the bits of the hash that the table looks at: the place of a name, or -1."""
-    crowded: pl.DataFrame
-    """`name`, `number`: those that are in no table."""
+    crowded: bool
+    """Some are in no table."""
 
 
 def index_names(names: pl.Series) -> NameIndex:
@@ -39,8 +39,7 @@ def index_names(names: pl.Series) -> NameIndex:
         left = left[table[place] != left]
         if not len(left):
             break
-    crowded = pl.DataFrame({"name": names.gather(left), "number": left.astype(np.int64)})
-    return NameIndex(names, hashes, tuple(tables), crowded)
+    return NameIndex(names, hashes, tuple(tables), len(left) > 0)
 
 
 def numbers_in(index: NameIndex, asked: pl.Series) -> pl.Series:
@@ -66,12 +65,15 @@ def numbers_in(index: NameIndex, asked: pl.Series) -> pl.Series:
     numbers = pl.Series(found, dtype=pl.Int64)
     if len(left):
         numbers = numbers.set(numbers == _NOBODY, None)
-    strange = (index.names.gather(numbers) != asked).fill_null(value=True)
-    if not strange.any():
+    known = numbers.is_not_null()
+    strange = known & (index.names.gather(numbers) != asked)
+    doubtful = (strange.fill_null(value=False) | ~known) if index.crowded else strange.fill_null(value=False)
+    if not doubtful.any():
         return numbers
-    by_name = asked.filter(strange).alias("name").to_frame()
+    whole = pl.DataFrame({"name": index.names, "number": np.arange(len(index.names))})
+    by_name = asked.filter(doubtful).alias("name").to_frame()
     return numbers.scatter(
-        strange.arg_true(), by_name.join(index.crowded, on="name", how="left", maintain_order="left")["number"]
+        doubtful.arg_true(), by_name.join(whole, on="name", how="left", maintain_order="left")["number"]
     )
 
 
