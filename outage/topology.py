@@ -38,7 +38,7 @@ class Topology(NamedTuple):
     """Per meter, in microseconds; far in the past and the future where METERS does not say."""
     phase: Ints
     """Per meter: 0, 1, 2 for a meter on phase A, B or C alone, 3 for any other."""
-    index: NameIndex
+    lookup: NameIndex
     """Of `meter_id`."""
     disabled: tuple[str, ...]
     """Rules that METERS lacks the columns for."""
@@ -77,7 +77,7 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
         installed=table["installed_at"].to_physical().fill_null(-1).to_numpy(),
         removed=table["removed_at"].to_physical().fill_null(2**62).to_numpy(),
         phase=_phase(table["phase"]),
-        index=index_names(table["meter_id"]),
+        lookup=index_names(table["meter_id"]),
         disabled=tuple(_disabled(table)),
     )
 
@@ -85,7 +85,7 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
 def numbers_of(names: pl.Series, topology: Topology) -> pl.Series:
     """The number of each meter, null for those that nobody knows."""
     # A meter's number is its row.
-    return numbers_in(topology.index, names).alias("meter")
+    return numbers_in(topology.lookup, names).alias("meter")
 
 
 def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
