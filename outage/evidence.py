@@ -43,6 +43,7 @@ class Evidence(NamedTuple):
     quiet: Quiet
     phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
     ups: Timeline  # power came back
+    own_ups: Timeline  # the same by authenticated word, where any is authenticated
     reads: Timeline  # a read was taken, or a ping answered
     offs: Timeline  # a ping found the meter dark
     unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that are not believed
@@ -101,6 +102,7 @@ def read_evidence(
         quiet=suppressed.quiet,
         phase_spans=_phase_spans(believed, params),
         ups=ups,
+        own_ups=timeline(*_moments(_proven(folded.ups))),
         reads=life,
         offs=timeline(*_moments(off)),
         unproven=folded.unproven,
@@ -204,6 +206,11 @@ def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, S
 def _lasting(spans: Spans, params: DetectParams) -> Spans:
     lasts: Flags = (spans.end - spans.start) > params.sustained_after_us()
     return spans.at(lasts)
+
+
+def _proven(returns: pl.DataFrame) -> pl.DataFrame:
+    """Clear text disproves no life where others vouch for what they say."""
+    return returns.filter("authenticated") if returns["authenticated"].any() else returns
 
 
 def _moments(told: pl.DataFrame) -> tuple[Ints, Ints]:

@@ -55,7 +55,8 @@ def find_vetoes(
 
     Life is a read after the onset by a meter that did not report it. A read is restoration, not life, once a node
     around the meter has begun to come back; before that it proves that the meter never was dark, unless the meter has
-    missed reads meanwhile by its own record.
+    missed reads meanwhile by its own record. A meter that says itself, before it is read, that it is back had been
+    dark: only neighbours that are known to have come back later make it life.
 
     Args:
         territory: The meters below each node; `place` indexes `onset.start`.
@@ -77,7 +78,14 @@ def find_vetoes(
     missed = (before >= 0) & (read - before > evidence.reads.overdue(silent))
     first = np.minimum(np.where(missed, NEVER, read), up)
     # Clocks differ: a meter that says a moment before its neighbours that power is back came back with them.
-    lives = first < returning - params.clock_tolerance_s * 1_000_000
+    tolerance = params.clock_tolerance_s * 1_000_000
+    lives = first < returning - tolerance
+    said = evidence.own_ups.first_after(silent, onset.start[place] + params.sustained_after_us())
+    dark_before = np.flatnonzero((said <= read) & (onset.ups_from[place] == NEVER))
+    if len(dark_before):
+        known = members.at(~members.by_read & (members.end < NEVER))
+        later = _first_return(silent[dark_before], known, topology, onset.level)
+        lives[dark_before] &= (later < NEVER) & (said[dark_before] < later - tolerance)
     last = evidence.reads.last_until(silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))

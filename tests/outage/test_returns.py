@@ -117,3 +117,33 @@ def test_who_falls_silent_by_its_word_inside_a_dark_street_is_inside_its_inciden
     back = log(street, told(STREET[:5], "power_up", T0 + 5 * MINUTE + 30 * SECOND))
     again = nodes(found(back, late, heard=heard))
     assert again == ([("T000", 5), ("SP000-005", 1)]), "after its street had come back it is an outage of its own"
+
+
+HOUR_BEFORE = life(STREET[5:6], *(T0 - 20 * MINUTE - n * 60 * MINUTE for n in range(4)))
+READ_AT = T0 + 40 * MINUTE
+"""The sixth meter is read every hour, on time: it is not known to have missed anything."""
+
+
+@pytest.mark.parametrize(
+    ("says_at", "authenticated", "expected"),
+    [(35, True, "T000"), (35, False, "SP"), (2, True, "SP"), (None, True, "SP")],
+    ids=["it had said that it was back", "somebody had said so", "it had come back at once", "it said nothing"],
+)
+def test_a_read_after_the_meters_own_return_is_no_life_against_its_street(
+    says_at: int | None, authenticated: bool, expected: str
+) -> None:
+    """The street's own returns were lost; it is read again an hour and a half later."""
+    parts = [told(STREET[:5], "last_gasp", T0)]
+    if says_at is not None:
+        parts.append(told(STREET[5:6], "power_up", T0 + says_at * MINUTE, authenticated=authenticated))
+        parts.append(told(below(METERS, "T120")[:1], "power_up", T0 - 30 * MINUTE))
+    others = alive(METERS, STREET, T0, READ_AT)
+    heard = pl.concat([others, HOUR_BEFORE, life(STREET[5:6], READ_AT), life(STREET[:5], T0 + 90 * MINUTE)])
+    assert {node[: len(expected)] for node, _ in nodes(found(*parts, heard=heard))} == {expected}
+
+
+def test_a_meter_that_came_back_before_its_neighbours_still_lives_against_them() -> None:
+    street = log(told(STREET[:5], "last_gasp", T0), told(STREET[:5], "power_up", T0 + 60 * MINUTE))
+    early = told(STREET[5:6], "power_up", T0 + 35 * MINUTE)
+    heard = pl.concat([alive(METERS, STREET, T0, READ_AT), HOUR_BEFORE, life(STREET[5:6], READ_AT)])
+    assert {node[:2] for node, _ in nodes(found(street, early, heard=heard))} == {"SP"}
