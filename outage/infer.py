@@ -112,8 +112,10 @@ def _work_off(rung: Rung, work: _Work, number: int) -> int:
             return number
         place, member = _members(dark, rung, active, work)
         territory = below(rung, work.topology, dark.node)
-        onset = Onset(rung.level, dark.onset, np.where(dark.nested, dark.onset - params.settle_s * SECOND, NEVER))
-        members = pool.spans.at(active[member])
+        told = active[member]
+        ups_from = np.where(dark.nested, dark.onset - params.settle_s * SECOND, NEVER)
+        onset = Onset(rung.level, dark.onset, ups_from, pool.spans.meter[told])
+        members = pool.spans.at(told[pool.begin[told] >= dark.onset[place[member]]])
         veto = find_vetoes(territory, onset, members, (work.topology, rung.can_live), work.evidence, params)
         refused = veto >= 0
         _kill(dark, refused, veto, (rung, active, killed), work)

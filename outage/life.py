@@ -25,6 +25,8 @@ class Onset(NamedTuple):
     start: Ints
     ups_from: Ints
     """A power-up since then is life: where the node stayed dark when its surroundings returned. Else `NEVER`."""
+    told: Ints
+    """Meters that reported one of the onsets, or were dark before it."""
 
 
 def below(rung: Rung, topology: Topology, nodes: Ints) -> Territory:
@@ -61,13 +63,13 @@ def find_vetoes(
     Args:
         territory: The meters below each node; `place` indexes `onset.start`.
         onset: The nodes.
-        members: Spans that belong to the onsets.
+        members: Spans that began with the onsets. The return of what was dark before says nothing of theirs.
         among: The tree, and per meter whether its life counts.
         evidence: Reads and power-ups.
         params: `clock_tolerance_s`.
     """
     topology, can_live = among
-    other = ~np.isin(territory.meter, members.meter) & can_live[territory.meter]
+    other = ~np.isin(territory.meter, onset.told) & can_live[territory.meter]
     silent, place = territory.meter[other], territory.place[other]
     returning = _first_return(silent, members, topology, onset.level)
     since = onset.start[place] + params.clock_tolerance_s * 1_000_000

@@ -147,3 +147,16 @@ def test_a_meter_that_came_back_before_its_neighbours_still_lives_against_them()
     early = told(STREET[5:6], "power_up", T0 + 35 * MINUTE)
     heard = pl.concat([alive(METERS, STREET, T0, READ_AT), HOUR_BEFORE, life(STREET[5:6], READ_AT)])
     assert {node[:2] for node, _ in nodes(found(street, early, heard=heard))} == {"SP"}
+
+
+def test_the_return_of_who_was_dark_before_says_nothing_of_a_later_onset() -> None:
+    """One meter is back just after two streets fell silent; the third street, which is read on, vetoes the lateral."""
+    lateral = below(METERS, "L00")
+    early, dark, living = lateral[16:17], lateral[:16], lateral[17:]
+    events = log(told(early, "last_gasp", T0 - 100 * MINUTE), told(dark, "last_gasp", T0))
+    heard = pl.concat([
+        life(early, T0 + MINUTE),
+        *(life(living, T0 + 2 * MINUTE + n * 60 * MINUTE) for n in (-2, -1, 0)),
+        alive(METERS, lateral, T0 - 10 * MINUTE, T0 + 30 * MINUTE),
+    ])  # fmt: skip
+    assert {node for node, _ in nodes(found(events, heard=heard))} == {"T000", "T001", "SP002-000"}
