@@ -17,11 +17,12 @@ from uuid import NAMESPACE_OID, uuid5
 
 import polars as pl
 
+from app import telemetry
 from app.messages import to_messages
 from app.outage_lane import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from app.workers import Publisher
-from outage.messages.feedback import answer_request, feedback_of, notes_of, refuse_request
+from outage.messages.feedback import answer_request, feedback_of, notes_of, refusals_of, refuse_request
 from outage.messages.multispeak_in import MOST_METERS, Incoming, NodePingRequest, PingRequest, names_in, parse_request
 from outage.oms import Reply
 from outage.oms_outbox import Check, Outbox
@@ -93,16 +94,21 @@ class Reception:
         elsewhere = _elsewhere(incoming, asker)
         if elsewhere is not None:
             reason = "answers go to the address that is configured, to no other"
+            telemetry.OMS_REFUSED.labels(reason="elsewhere").inc()
             return Reply(200, refuse_request(incoming, elsewhere, reason))
         kinds = self._kinds(names_in(incoming.said))
         meters = {name for name, kind in kinds.items() if kind is NodeKind.METER}
         asked = self._asked(incoming, meters, kinds)
         if len(asked) > MOST_METERS:
+            telemetry.OMS_REFUSED.labels(reason="too_many").inc()
             return Reply(200, refuse_request(incoming, "", f"more than {MOST_METERS} meters below that object"))
         with self._one_at_a_time:
             self._ask(asker, incoming, asked, sha256(body).hexdigest())
             self._note(asker, incoming, kinds)
-        return Reply(200, answer_request(incoming, meters, kinds))
+        refused = refusals_of(incoming, meters, kinds)
+        for _, reason in refused:
+            telemetry.OMS_REFUSED.labels(reason=reason.name.lower()).inc()
+        return Reply(200, answer_request(incoming, refused))
 
     def _kinds(self, names: list[str]) -> dict[str, NodeKind]:
         """What each name is in METERS; of several kinds the highest."""
@@ -111,6 +117,10 @@ class Reception:
             known = self._meters[column].drop_nulls()
             found |= dict.fromkeys(known.filter(known.is_in(names)).unique().to_list(), kind)
         return found
+
+    def _meters_at(self, points: list[str]) -> dict[str, list[str]]:
+        of = self._meters.filter(pl.col("service_point_id").is_in(points)).select("service_point_id", "meter_id")
+        return {name: part["meter_id"].unique().sort().to_list() for (name,), part in of.group_by("service_point_id")}
 
     def _asked(self, incoming: Incoming, meters: set[str], kinds: Mapping[str, NodeKind]) -> list[str]:
         said = incoming.said
@@ -150,7 +160,8 @@ class Reception:
 
     def _note(self, asker: Asker, incoming: Incoming, kinds: Mapping[str, NodeKind]) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
-        notes = notes_of(feedback_of(incoming, now, kinds), asker.name, now)
+        points = [name for name, kind in kinds.items() if kind is NodeKind.SERVICE_POINT]
+        notes = notes_of(feedback_of(incoming, now, kinds, self._meters_at(points)), asker.name, now)
         if notes.is_empty():
             return
         self._publisher.publish(NOTES_TOPIC, to_messages(notes, notes["node_id"]))

@@ -9,8 +9,8 @@ from app.outage_lane import Doors, OutageParams, OutageWork
 from app.outage_source import INPUT_TOPICS, JOURNAL_TOPIC, OutageSource, Pace
 from outage.params import DetectParams
 from outage.stream import Journal, Leadership
+from outage.stream_fleet import read_fleet
 from outage.stream_inputs import Inputs
-from outage.stream_state import read_fleet
 
 POLL_S = 0.05
 MOST_MESSAGES = 50_000

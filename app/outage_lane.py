@@ -19,7 +19,7 @@ import polars as pl
 from app import telemetry
 from app.messages import from_messages, to_messages
 from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher, Registry
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
@@ -28,8 +28,19 @@ from outage.notes import NOTES
 from outage.notices import WARNINGS
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
+from outage.stream_fleet import Fleet, hangs_alike, read_fleet
 from outage.stream_record import Kind, Memory, Positions, Record
-from outage.stream_state import Advanced, Evidence, Fleet, StreamState, added, advance, at_rest, remembered, restored
+from outage.stream_state import (
+    Advanced,
+    Evidence,
+    StreamState,
+    added,
+    advance,
+    at_rest,
+    enrolled,
+    remembered,
+    restored,
+)
 from schemas.errors import TerminalError
 from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 
@@ -153,6 +164,20 @@ class OutageWork:
             "ms": round(1000 * (self._clock() - start)),
         }
         LOG.info("at work", extra={"fields": fields})
+
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on this registry counts; open incidents keep their ids.
+
+        A snapshot follows the next batch, so that whoever takes over begins with the meters that there are now.
+        """
+        if hangs_alike(registry.meters, self._fleet.meters):
+            return
+        start, before = self._clock(), self._fleet
+        self._fleet = read_fleet(registry.meters)
+        self._state = enrolled(self._state, before, self._fleet, self._params.detect)
+        self._since_snapshot = self._params.snapshot_batches
+        fields = {"meters": self._fleet.meters.height, "ms": round(1000 * (self._clock() - start))}
+        LOG.info("registry", extra={"fields": fields})
 
     def prepare(self, messages: pl.DataFrame) -> Prepared | None:
         """What follows from the messages; nothing where a tick brings nothing new.

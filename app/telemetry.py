@@ -54,6 +54,9 @@ OMS_LETTERS: Final = Counter(
     "ami_oms_letters", "Letters to outage systems by what became of a try", ["outcome"], registry=REGISTRY
 )
 OMS_LETTERS_STORED: Final = Gauge("ami_oms_letters_stored", "Letters in outboxes", ["state"], registry=REGISTRY)
+OMS_REFUSED: Final = Counter(
+    "ami_oms_refused", "Statements and requests of outage systems that are not taken", ["reason"], registry=REGISTRY
+)
 OMS_CIRCUITS_OPEN: Final = Gauge("ami_oms_circuits_open", "Outage systems that are left alone", registry=REGISTRY)
 
 GATEWAY_MESSAGES: Final = Counter("ami_gateway_messages", "Messages taken over, by lane", ["topic"], registry=REGISTRY)

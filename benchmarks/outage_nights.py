@@ -239,11 +239,16 @@ def _truth(tree: Tree, faults: list[Fault]) -> pl.DataFrame:
 
 
 class Score(NamedTuple):
-    """How a night was understood. `found`: the same node, onset within five minutes."""
+    """How a night was understood. `found`: the same node, onset within five minutes.
+
+    `wrong` is every other incident that stands at the end, neither merged nor cancelled: a meter or a smaller node of
+    a true outage told as an incident of its own; a node larger than the truth; the right node at another time; and
+    darkness where there was none. docs/outage-nights.md says which of these they were.
+    """
 
     true: int
     found: int
-    wrong: int  # reported incidents that are none of the truth
+    wrong: int  # reported incidents that are not one of the truth, node for node
     late: int  # found ones first reported more than ten minutes after their onset
     restored: int  # found ones with the right restoration within ten minutes
 

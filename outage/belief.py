@@ -22,11 +22,23 @@ FILED_EVENTS: Final = EVENTS._replace(
 """EVENTS as a file may hold them: where and when a message was received need not be known."""
 
 
+RETURNS: Final = pl.Schema(
+    {
+        "meter": pl.Int64(),
+        "at": pl.Int64(),
+        "received": pl.Int64(),
+        "authenticated": pl.Boolean(),
+        "lone": pl.Boolean(),  # no power-down of the meter is known before it
+    }
+)
+"""One row is one return of a meter's supply by its own word. Times in microseconds."""
+
+
 class Folded(NamedTuple):
     """Power events of all meters, folded."""
 
     spans: Spans
-    ups: pl.DataFrame  # `meter`, `at`: power came back, ascending
+    ups: pl.DataFrame  # `RETURNS`: power came back, ascending
     unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that would have ended what a meter had proven
     copies: int
     outranked: int
@@ -97,15 +109,34 @@ def fold(
         .with_row_index("row")
     )
     late = _already_over(power, params)
-    power = power.join(late, on="row", how="anti").sort("meter", "at", "sequence", "up", nulls_last=False)
+    power = power.join(late, on="row", how="anti") if late.height else power
+    power = power[_order(power)]
     newest = max(_newest(power["at"]), _newest(power["received"]))
     ranked, outranked = _without_outranked(power, params)
     unproven = _unproven(ranked)
-    spans, ups, copies = _runs(ranked.filter(~unproven))
+    spans, ups, copies = _runs(ranked.filter(~unproven), params)
     return Folded(
         spans, ups, ranked.filter(unproven).select("meter", "at"), copies, outranked,
         int(power["disbelieved"].sum()), late.height, newest,
     )  # fmt: skip
+
+
+def _order(power: pl.DataFrame) -> Ints:
+    """The rows by meter, time, sequence (unknown ones first), and downs before ups."""
+    meter, at = power["meter"].to_numpy(), power["at"].to_numpy()
+    up, sequence = power["up"].to_numpy(), power["sequence"].fill_null(-1).to_numpy()
+    low = int(at.min()) if len(at) else 0
+    width = int(at.max()) - low + 1 if len(at) else 1
+    if width > 2**62 // (int(meter.max(initial=0)) + 1):
+        return np.lexsort((up, sequence, at, meter))
+    key = meter * width + at - low
+    order = np.argsort(key, kind="stable")
+    alike = key[order][1:] == key[order][:-1]
+    # Copies of a message bear one time: only they need more than one key.
+    places = np.union1d(np.flatnonzero(alike), np.flatnonzero(alike) + 1)
+    tied = order[places]
+    order[places] = tied[np.lexsort((up[tied], sequence[tied], key[tied]))]
+    return order
 
 
 def _newest(times: pl.Series) -> int:
@@ -179,21 +210,26 @@ def _unproven(power: pl.DataFrame) -> pl.Series:
     return pl.Series(up & ~proven & (last >= 0) & (meter == meter[last]) & ~up[last])
 
 
-def _runs(power: pl.DataFrame) -> tuple[Spans, pl.DataFrame, int]:
+def _runs(power: pl.DataFrame, params: DetectParams) -> tuple[Spans, pl.DataFrame, int]:
     meter, up = power["meter"].to_numpy(), power["up"].to_numpy()
     if not len(meter):
-        return no_spans(), pl.DataFrame(schema={"meter": pl.Int64, "at": pl.Int64}), 0
-    begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (up[1:] != up[:-1])])
-    run_meter, run_up, run_at = meter[begins], up[begins], power["at"].to_numpy()[begins]
+        return no_spans(), RETURNS.to_frame(), 0
+    at, told = power["at"].to_numpy(), power["authenticated"].to_numpy()
+    # Copies of a return carry its time; one that is an hour younger ends an outage of which nothing was heard.
+    again = up[1:] & ~power["disbelieved"].to_numpy()[1:] & (at[1:] - at[:-1] > params.late_s * 1_000_000)
+    begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (up[1:] != up[:-1]) | again])
+    run_meter, run_up, run_at = meter[begins], up[begins], at[begins]
     received = np.minimum.reduceat(power["received"].to_numpy(), begins)
-    told = power["authenticated"].to_numpy()
     authenticated = np.logical_or.reduceat(told, begins)
     # A forged gasp ahead of the meter's own word does not date its outage.
-    own_at = np.minimum.reduceat(np.where(told, power["at"].to_numpy(), NEVER), begins)
+    own_at = np.minimum.reduceat(np.where(told, at, NEVER), begins)
     run_at = np.where(authenticated, own_at, run_at)
-    ended = np.r_[(run_meter[1:] == run_meter[:-1]) & run_up[1:], False]
+    follows = np.r_[False, run_meter[1:] == run_meter[:-1]]
+    ended = np.r_[follows[1:] & run_up[1:], False]
     end = np.where(ended, np.r_[run_at[1:], NEVER], NEVER)
     down = ~run_up
     none = np.zeros(int(down.sum()), bool)
     spans = Spans(run_meter[down], run_at[down], end[down], none, authenticated[down], none, none, received[down])
-    return spans, pl.DataFrame({"meter": run_meter[run_up], "at": run_at[run_up]}), len(meter) - len(begins)
+    lone = ~(follows & np.r_[False, down[:-1]])
+    ups = (run_meter[run_up], run_at[run_up], received[run_up], authenticated[run_up], lone[run_up])
+    return spans, pl.DataFrame(dict(zip(RETURNS, ups, strict=True)), schema=RETURNS), len(meter) - len(begins)

@@ -57,6 +57,9 @@ PINGS: Final = pl.Schema(
 CONFIRMED: Final = pl.Schema({"node_kind": NODE_KIND, "node_id": pl.String(), "at": UTC_US})
 """A call, a crew or the outage system says that the node is dark at that instant."""
 
+RESTORED: Final = CONFIRMED
+"""A crew or the outage system says that the node is back: those of whom no life is known are asked."""
+
 BELLWETHERS: Final = pl.Schema({"meter_id": pl.String()})
 """Meters that are reported one by one even in a storm."""
 
@@ -69,6 +72,7 @@ class Circumstances(NamedTuple):
     pings: pl.DataFrame
     confirmed: pl.DataFrame
     bellwethers: pl.DataFrame
+    restored: pl.DataFrame
 
 
 def circumstances(
@@ -78,6 +82,7 @@ def circumstances(
     pings: pl.DataFrame | None = None,
     confirmed: pl.DataFrame | None = None,
     bellwethers: pl.DataFrame | None = None,
+    restored: pl.DataFrame | None = None,
 ) -> Circumstances:
     """The given frames, checked, and empty ones for the others.
 
@@ -90,6 +95,7 @@ def circumstances(
         ("pings", pings, PINGS),
         ("confirmed", confirmed, CONFIRMED),
         ("bellwethers", bellwethers, BELLWETHERS),
+        ("restored", restored, RESTORED),
     )
     return Circumstances(*(_checked(name, frame, schema) for name, frame, schema in given))
 

@@ -15,8 +15,7 @@ from outage.memory import DetectState, active_roots, forget, remember
 from outage.notices import find_alarms, find_at_risk, is_storm
 from outage.params import DetectParams
 from outage.pings import request_pings
-from outage.pool import INDIVIDUAL
-from outage.restoration import optional
+from outage.pool import INDIVIDUAL, optional
 from outage.spans import NEVER, Spans
 from outage.topology import Flags, Topology, numbers_of, read_topology
 from schemas.frames import HEARD, METERS, UTC_US, conform

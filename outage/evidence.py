@@ -7,8 +7,10 @@ import polars as pl
 
 from outage.belief import DOWN, UP, believe, fold
 from outage.circumstances import Circumstances, PingAnswer
+from outage.exchange import end_at_exchange
 from outage.neighbours import return_with_neighbours
 from outage.params import DetectParams
+from outage.returns import dark_by_return
 from outage.spans import NEVER, Spans, Timeline, joined, no_spans, timeline
 from outage.suppress import Quiet, suppress
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below, numbers_of
@@ -41,6 +43,7 @@ class Evidence(NamedTuple):
     quiet: Quiet
     phase_spans: tuple[Spans, Spans, Spans]  # of meters that lost one phase and go on by the others: A, B, C
     ups: Timeline  # power came back
+    own_ups: Timeline  # the same by authenticated word, where any is authenticated
     reads: Timeline  # a read was taken, or a ping answered
     offs: Timeline  # a ping found the meter dark
     unproven: pl.DataFrame  # `meter`, `at`: power-ups in clear text that are not believed
@@ -72,7 +75,8 @@ def read_evidence(
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
     life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living])))
     ups = timeline(*_moments(folded.ups))
-    spans = _end_by_reads(folded.spans, life, params)
+    spans = end_at_exchange(_end_by_reads(folded.spans, life, params), (ups, life), topology)
+    spans = dark_by_return(spans, folded.ups, (ups, life), topology)
     off = pings.filter(pl.col("answer") == PingAnswer.OFF)
     spans = _pinged_off(spans, off, (ups, life), topology)
     spans = _confirmed(spans, known.confirmed, topology, params)
@@ -98,6 +102,7 @@ def read_evidence(
         quiet=suppressed.quiet,
         phase_spans=_phase_spans(believed, params),
         ups=ups,
+        own_ups=timeline(*_moments(_proven(folded.ups))),
         reads=life,
         offs=timeline(*_moments(off)),
         unproven=folded.unproven,
@@ -201,6 +206,11 @@ def _phase_spans(believed: pl.DataFrame, params: DetectParams) -> tuple[Spans, S
 def _lasting(spans: Spans, params: DetectParams) -> Spans:
     lasts: Flags = (spans.end - spans.start) > params.sustained_after_us()
     return spans.at(lasts)
+
+
+def _proven(returns: pl.DataFrame) -> pl.DataFrame:
+    """Clear text disproves no life where others vouch for what they say."""
+    return returns.filter("authenticated") if returns["authenticated"].any() else returns
 
 
 def _moments(told: pl.DataFrame) -> tuple[Ints, Ints]:

@@ -1,13 +1,14 @@
 """From incidents to steps: places, states, blocks of restoration, and the OUTAGES frame."""
 
+import numpy as np
 import polars as pl
 
+from outage.blocks import number_blocks
 from outage.circumstances import CONFIRMED
 from outage.infer import Inferred
 from outage.neighbours import TOGETHER_MS
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
-from outage.restoration import number_blocks
 from outage.rungs import LETTERS
 from outage.topology import LEVELS, SCOPE_OF_LEVEL, Topology
 from schemas.codes import IncidentState, NodeKind, Scope
@@ -46,16 +47,16 @@ def told_spans(inferred: Inferred, topology: Topology) -> pl.DataFrame:
 
 
 def _with_founding(told: pl.DataFrame) -> pl.DataFrame:
-    window = TOGETHER_MS * 1000
-    before = pl.col("start") - pl.col("start").shift(1).over("incident") <= window
-    after = pl.col("start").shift(-1).over("incident") - pl.col("start") <= window
-    together = (before.fill_null(value=False)) | (after.fill_null(value=False))
-    return (
-        told.sort("incident", "start", "meter")
-        .with_columns(founding=together)
-        .with_columns(founding=pl.col("founding") | ~pl.col("founding").any().over("incident"))
-        .select(*TOLD)
-    )
+    incident, start = told["incident"].to_numpy(), told["start"].to_numpy()
+    order = np.lexsort((told["meter"].to_numpy(), start, incident))
+    incident, start = incident[order], start[order]
+    near = (incident[1:] == incident[:-1]) & (start[1:] - start[:-1] <= TOGETHER_MS * 1000)
+    together = np.zeros(len(order), bool)
+    together[1:] |= near
+    together[:-1] |= near
+    several = np.bincount(incident[together], minlength=int(incident.max(initial=0)) + 1) > 0
+    founding = pl.Series(together | ~several[incident], dtype=pl.Boolean)
+    return told[order].with_columns(founding=founding).select(*TOLD)
 
 
 def describe_incidents(

@@ -6,8 +6,7 @@ import numpy as np
 import polars as pl
 
 from outage.params import DetectParams
-from outage.pool import INCIDENTS, INDIVIDUAL, MEMBERS, Pool, shaped
-from outage.restoration import optional
+from outage.pool import INCIDENTS, INDIVIDUAL, MEMBERS, Pool, optional, shaped
 from outage.rungs import LETTERS, Phased
 from outage.spans import NEVER
 from outage.topology import Topology

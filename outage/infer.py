@@ -10,11 +10,11 @@ from outage.individuals import find_individuals
 from outage.life import Onset, below, find_vetoes
 from outage.onset import Dark, find_onsets, first_per_node
 from outage.params import DetectParams
-from outage.pool import INCIDENTS, MEMBERS, NO_INCIDENT, Pool, shaped
+from outage.pool import INCIDENTS, MEMBERS, NO_INCIDENT, Pool, optional, shaped
 from outage.restoration import judge_restoration
 from outage.rungs import SEVERAL, Phased, Rung, phase_rungs, whole_rung
 from outage.spans import NEVER, Spans, joined
-from outage.territory import Found, territory_frame
+from outage.territory import Below, Found, meters_of
 from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
 
 SECOND: Final = 1_000_000
@@ -112,8 +112,10 @@ def _work_off(rung: Rung, work: _Work, number: int) -> int:
             return number
         place, member = _members(dark, rung, active, work)
         territory = below(rung, work.topology, dark.node)
-        onset = Onset(rung.level, dark.onset, np.where(dark.nested, dark.onset - params.settle_s * SECOND, NEVER))
-        members = pool.spans.at(active[member])
+        told = active[member]
+        ups_from = np.where(dark.nested, dark.onset - params.settle_s * SECOND, NEVER)
+        onset = Onset(rung.level, dark.onset, ups_from, pool.spans.meter[told])
+        members = pool.spans.at(told[pool.begin[told] >= dark.onset[place[member]]])
         veto = find_vetoes(territory, onset, members, (work.topology, rung.can_live), work.evidence, params)
         refused = veto >= 0
         _kill(dark, refused, veto, (rung, active, killed), work)
@@ -166,26 +168,60 @@ def _kill(dark: Found, refused: Flags, veto: Ints, with_: tuple[Rung, Ints, Flag
 
 
 def _accept(dark: Found, rung: Rung, work: _Work, number: int) -> int:
-    pool = work.pool
-    meters = territory_frame(dark, pool, work.evidence, work.topology, work.params)
-    restoration = judge_restoration(meters, work.evidence.as_of, work.params)
-    facts = restoration.meters.group_by("place").agg(
-        eligible=pl.len(), heard=pl.col("heard").sum(), parent=pl.col("parent").max()
-    )
-    incidents = (
-        dark.frame()
-        .with_columns(
-            incident=pl.int_range(pl.len()) + number,
-            level=pl.lit(rung.level, pl.Int64),
-            letters=pl.lit(rung.letters),
-        )
-        .join(restoration.nodes, on="place", how="left", maintain_order="left")
-        .join(facts, on="place", how="left", maintain_order="left")
-    )
-    placed = restoration.meters.join(incidents.select("place", "incident", "back_at"), on="place", how="left")
-    stays = pl.col("residual") & pl.col("heard")
-    members, left = placed.filter(~stays), placed.filter(stays)
-    pool.take(members["span"].drop_nulls().to_numpy())
-    pool.give_back(left, rung.level)
-    work.found.append((shaped(incidents, INCIDENTS), shaped(members, MEMBERS)))
-    return incidents.height
+    pool, count = work.pool, len(dark.node)
+    meters = meters_of(dark, pool, work.evidence, work.topology, work.params)
+    found = judge_restoration(meters, count, work.evidence.as_of, work.params)
+    chosen = np.flatnonzero(dark.chosen)
+    incident = np.full(count, NO_INCIDENT)
+    incident[chosen] = np.arange(len(chosen)) + number
+    parent = np.full(count, NO_INCIDENT)
+    np.maximum.at(parent, meters.place, meters.parent)
+    incidents = pl.DataFrame(
+        {
+            "incident": incident[chosen],
+            "level": np.full(len(chosen), rung.level),
+            "node": dark.node[chosen],
+            "letters": pl.repeat(rung.letters, len(chosen), dtype=pl.String, eager=True),
+            "onset_at": dark.onset[chosen],
+            "back_at": found.back[chosen],
+            "eligible": np.bincount(meters.place, minlength=count)[chosen],
+            "needed": dark.needed[chosen],
+            "heard": np.bincount(meters.place[meters.heard], minlength=count)[chosen],
+            "living": found.living[chosen],
+            "parent": parent[chosen],
+        }
+    ).with_columns(back_at=optional("back_at"))
+    stays = found.residual & meters.heard
+    pool.take(meters.span[meters.heard & ~stays])
+    pool.take(_told_again(dark, meters, found.back, rung, work))
+    left = meters.place[stays]
+    pool.give_back(meters.span[stays], found.back[left], incident[left], rung.level)
+    members = pl.DataFrame(
+        {
+            "incident": incident[meters.place],
+            "meter": meters.meter,
+            "span": meters.span,
+            "start": meters.start,
+            "restored_at": found.restored,
+            "lives": found.lives,
+            "heard": meters.heard,
+        }
+    ).filter(pl.Series(~stays, dtype=pl.Boolean))
+    told = members.with_columns(span=pl.when("heard").then("span"), restored_at=optional("restored_at"))
+    work.found.append((shaped(incidents, INCIDENTS), shaped(told, MEMBERS)))
+    return len(chosen)
+
+
+def _told_again(dark: Found, meters: Below, back: Ints, rung: Rung, work: _Work) -> Ints:
+    """Spans of meters that were not heard at the onset and fell silent, by their word, while their node was dark.
+
+    They are inside the incident already (outage.md section 3): late word, a wrong clock, or nobody's word at all.
+    """
+    pool, silent = work.pool, ~meters.heard
+    since = np.full(len(work.topology.customer), NEVER)
+    until = np.zeros(len(since), np.int64)
+    since[meters.meter[silent]] = dark.onset[meters.place[silent]]
+    until[meters.meter[silent]] = back[meters.place[silent]]
+    free = np.flatnonzero(~pool.taken & (rung.node != NO_NODE) & (pool.below > rung.level))
+    meter, begin = pool.spans.meter[free], pool.begin[free]
+    return free[(begin >= since[meter]) & (begin < until[meter])]

@@ -25,6 +25,8 @@ class Onset(NamedTuple):
     start: Ints
     ups_from: Ints
     """A power-up since then is life: where the node stayed dark when its surroundings returned. Else `NEVER`."""
+    told: Ints
+    """Meters that reported one of the onsets, or were dark before it."""
 
 
 def below(rung: Rung, topology: Topology, nodes: Ints) -> Territory:
@@ -55,27 +57,37 @@ def find_vetoes(
 
     Life is a read after the onset by a meter that did not report it. A read is restoration, not life, once a node
     around the meter has begun to come back; before that it proves that the meter never was dark, unless the meter has
-    missed reads meanwhile by its own record.
+    missed reads meanwhile by its own record. A meter that says itself, before it is read, that it is back had been
+    dark: only neighbours that are known to have come back later make it life.
 
     Args:
         territory: The meters below each node; `place` indexes `onset.start`.
         onset: The nodes.
-        members: Spans that belong to the onsets.
+        members: Spans that began with the onsets. The return of what was dark before says nothing of theirs.
         among: The tree, and per meter whether its life counts.
         evidence: Reads and power-ups.
         params: `clock_tolerance_s`.
     """
     topology, can_live = among
-    other = ~np.isin(territory.meter, members.meter) & can_live[territory.meter]
+    other = ~np.isin(territory.meter, onset.told) & can_live[territory.meter]
     silent, place = territory.meter[other], territory.place[other]
     returning = _first_return(silent, members, topology, onset.level)
-    read = evidence.reads.first_after(silent, onset.start[place] + params.clock_tolerance_s * 1_000_000)
+    since = onset.start[place] + params.clock_tolerance_s * 1_000_000
+    read = evidence.reads.first_after(silent, since)
     up = evidence.ups.first_after(silent, onset.ups_from[place] - 1)
-    before = evidence.reads.last_until(silent, onset.start[place])
+    # A read too close to the onset to be life is still one of the meter's usual reads.
+    before = evidence.reads.last_until(silent, since)
     missed = (before >= 0) & (read - before > evidence.reads.overdue(silent))
     first = np.minimum(np.where(missed, NEVER, read), up)
     # Clocks differ: a meter that says a moment before its neighbours that power is back came back with them.
-    lives = first < returning - params.clock_tolerance_s * 1_000_000
+    tolerance = params.clock_tolerance_s * 1_000_000
+    lives = first < returning - tolerance
+    said = evidence.own_ups.first_after(silent, onset.start[place] + params.sustained_after_us())
+    dark_before = np.flatnonzero((said <= read) & (onset.ups_from[place] == NEVER))
+    if len(dark_before):
+        known = members.at(~members.by_read & (members.end < NEVER))
+        later = _first_return(silent[dark_before], known, topology, onset.level)
+        lives[dark_before] &= (later < NEVER) & (said[dark_before] < later - tolerance)
     last = evidence.reads.last_until(silent[lives], returning[lives] - 1)
     veto = np.full(len(onset.start), -1)
     np.maximum.at(veto, place[lives], np.maximum(last, first[lives]))

@@ -229,9 +229,9 @@ def _drawn_bar(bar: _Bar, y: float, axis: _Axis) -> Element:
         **{"stroke-width": "1.5", "stroke-dasharray": "3 2" if bar.nested else None, "fill-opacity": "0.75"},
     )
     lasted = int((bar.end - bar.start).total_seconds() // 60)
-    text = f"{bar.meters:,} · {lasted // 60}:{lasted % 60:02} h" + (" …" if bar.open else "")
-    # A bar that ends near the edge has its label inside.
-    room = end + 80 < WIDTH
+    text = f"{_many(bar.meters, 'meter')} · {lasted // 60}:{lasted % 60:02} h" + (", still dark" if bar.open else "")
+    # A bar that ends near the edge has its label before its end, on the bar as far as it is long enough.
+    room = end + 150 < WIDTH
     label = _text(end + 4 if room else end - 6, y + 14, text, "count" if room else "count inside")
     return element("g", element("title", text=_told(bar)), shape, label)
 
@@ -247,7 +247,8 @@ def _told(bar: _Bar) -> str:
 def _summary(bars: list[_Bar]) -> str:
     counts = ", ".join(f"{sum(bar.scope is scope for bar in bars)} {scope.value}" for scope in _COLOUR)
     still = sum(bar.open for bar in bars)
-    return f"{_many(len(bars), 'incident')} ({counts}), {still} not over; times in UTC; beside a bar: meters, how long"
+    height = "the lower a bar becomes, the fewer meters are still dark"
+    return f"{_many(len(bars), 'incident')} ({counts}), {still} not over; times in UTC; {height}"
 
 
 def _legend() -> Iterator[Element]:
@@ -282,5 +283,5 @@ def _style() -> Element:
         "style",
         text="text{font-family:Helvetica,Arial,sans-serif;fill:#222}.title{font-size:17px;font-weight:bold}"
         ".note{font-size:11px;fill:#555}.feeder{font-size:12px;font-weight:bold}.node{font-size:11px}"
-        ".count{font-size:10px;fill:#444}.inside{text-anchor:end;fill:#fff}.tick{font-size:10px;fill:#777;text-anchor:middle}",
+        ".count{font-size:10px;fill:#444}.inside{text-anchor:end;fill:#111;font-weight:bold}.tick{font-size:10px;fill:#777;text-anchor:middle}",
     )

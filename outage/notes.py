@@ -1,7 +1,7 @@
 """What others tell the outage worker on its way: planned work, orders, confirmations, bellwethers, storms by hand.
 
 One row of NOTES is one statement. A later statement about the same thing replaces the earlier one; a window that ends
-where it begins is taken back.
+where it begins is taken back. That a node is restored ends planned work on it and the disconnection of a meter.
 """
 
 from enum import StrEnum
@@ -9,7 +9,17 @@ from typing import Final
 
 import polars as pl
 
-from outage.circumstances import BELLWETHERS, CONFIRMED, ORDERS, PLANNED, Circumstances, OrderKind, Storm, circumstances
+from outage.circumstances import (
+    BELLWETHERS,
+    CONFIRMED,
+    ORDERS,
+    PLANNED,
+    RESTORED,
+    Circumstances,
+    OrderKind,
+    Storm,
+    circumstances,
+)
 from schemas.codes import NodeKind
 from schemas.frames import NODE_KIND, UTC_US, Frame
 
@@ -23,6 +33,8 @@ class NoteKind(StrEnum):
     REMOVAL = "removal"
     FIRMWARE = "firmware"
     CONFIRMED = "confirmed"
+    RESTORED = "restored"
+    """At that instant the supply was back: what had been ordered or planned there is over."""
     BELLWETHER = "bellwether"
     STORM_ON = "storm_on"
     STORM_OFF = "storm_off"
@@ -47,6 +59,9 @@ NOTES: Final = Frame(
 
 _SAME: Final = ("note", "node_kind", "node_id", "from")
 _ORDERS: Final = [kind.value for kind in OrderKind]
+_INSTANTS: Final = [NoteKind.CONFIRMED.value, NoteKind.RESTORED.value]
+_ENDED: Final = [NoteKind.PLANNED.value, NoteKind.DISCONNECT.value]
+"""What the restoration of its node ends; meters are exchanged and radios restarted under supply."""
 
 
 def standing(notes: pl.DataFrame, since_us: int) -> pl.DataFrame:
@@ -56,10 +71,38 @@ def standing(notes: pl.DataFrame, since_us: int) -> pl.DataFrame:
         notes: NOTES, in any order, repeats among them.
         since_us: Microseconds; a note without an end stands for ever, a confirmation for its instant.
     """
-    newest = notes.sort("said_at", *_SAME, "to", nulls_last=True).unique(_SAME, keep="last", maintain_order=True)
-    instant = pl.col("note") == NoteKind.CONFIRMED.value
+    newest = _newest(_newest(notes).pipe(_ended))
+    instant = pl.col("note").is_in(_INSTANTS)
     end = pl.when(instant).then("from").otherwise("to").to_physical()
     return newest.filter(end.is_null() | (end > since_us)).sort(*_SAME)
+
+
+def _newest(notes: pl.DataFrame) -> pl.DataFrame:
+    return notes.sort("said_at", *_SAME, "to", nulls_last=True).unique(_SAME, keep="last", maintain_order=True)
+
+
+def _ended(notes: pl.DataFrame) -> pl.DataFrame:
+    """The notes, and anew, as of the restoration of their node, those that it ends."""
+    restored = notes.filter(pl.col("note") == NoteKind.RESTORED.value)
+    if restored.is_empty():
+        return notes
+    over = (
+        notes.filter(pl.col("note").is_in(_ENDED))
+        .join(
+            restored.select("node_kind", "node_id", back="from", by="said_by", when="said_at"),
+            on=["node_kind", "node_id"],
+        )
+        .filter(
+            pl.col("from") <= pl.col("back"),
+            pl.col("to").is_null() | (pl.col("to") > pl.col("back")),
+            pl.col("said_at") <= pl.col("when"),
+        )
+        # The first of several restorations ends it.
+        .sort("back", descending=True)
+        .with_columns(to="back", said_by="by", said_at="when")
+    )
+    first = over.unique(_SAME, keep="last", maintain_order=True).select(notes.columns)
+    return pl.concat([notes.join(first, on=_SAME, how="anti"), first])
 
 
 def circumstances_of(notes: pl.DataFrame, pings: pl.DataFrame) -> Circumstances:
@@ -77,6 +120,7 @@ def circumstances_of(notes: pl.DataFrame, pings: pl.DataFrame) -> Circumstances:
         orders=orders.select("from", "to", meter_id="node_id", kind=pl.col("note").cast(pl.String)).select(*ORDERS),
         pings=pings,
         confirmed=about[NoteKind.CONFIRMED].select("node_kind", "node_id", at="from").select(*CONFIRMED),
+        restored=about[NoteKind.RESTORED].select("node_kind", "node_id", at="from").select(*RESTORED),
         bellwethers=about[NoteKind.BELLWETHER].select(meter_id="node_id").select(*BELLWETHERS),
     )
 

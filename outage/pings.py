@@ -12,7 +12,7 @@ from outage.onset import needed_of
 from outage.params import DetectParams
 from outage.pool import INDIVIDUAL
 from outage.spans import NEVER
-from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology
+from outage.topology import LEVELS, NO_NODE, Flags, Ints, Topology, meters_below
 from schemas.frames import NODE_KIND, UTC_US
 
 PING_REQUESTS: Final = pl.Schema(
@@ -25,7 +25,8 @@ PING_REQUESTS: Final = pl.Schema(
     }
 )
 """Power-status checks to send. `undecided`: some meters of the node fell silent, too few to call it out;
-`nested`: the node is back, and this meter has shown no life."""
+`nested`: the node is back, by its meters or by what a crew or the outage system says, and this meter has shown no
+life."""
 
 
 def request_pings(
@@ -48,6 +49,7 @@ def request_pings(
     rows = [
         *(_undecided(level, inferred, evidence, topology, eligible, params) for level in range(len(LEVELS))),
         _nested(inferred, incidents, evidence, topology, params),
+        _verified(inferred, incidents, evidence, (topology, known), params),
     ]
     asked = pl.concat(rows).unique("meter_id", keep="first", maintain_order=True)
     lately = known.pings.filter(
@@ -111,6 +113,29 @@ def _nested(
     return (
         inferred.members.filter(~pl.col("lives"))
         .join(back, on="incident")
+        .join(topology.meters.select("meter", "meter_id"), on="meter")
+        .sort("incident", "meter_id")
+        .select("meter_id", "node_kind", "node_id", reason=pl.lit("nested"))
+    )
+
+
+def _verified(
+    inferred: Inferred,
+    incidents: pl.DataFrame,
+    evidence: Evidence,
+    among: tuple[Topology, Circumstances],
+    params: DetectParams,
+) -> pl.DataFrame:
+    """Meters of incidents below a node that somebody says is restored, as far as they have shown no life."""
+    topology, known = among
+    at = pl.col("at").to_physical()
+    lately = known.restored.filter(at > evidence.as_of - params.ping_within_s * 1_000_000)
+    told = meters_below(lately, topology).group_by("meter").agg(at.max())
+    return (
+        inferred.members.filter(~pl.col("lives"))
+        .join(told, on="meter")
+        .filter(pl.col("at") > pl.col("start"))
+        .join(incidents.select("incident", "node_kind", "node_id"), on="incident")
         .join(topology.meters.select("meter", "meter_id"), on="meter")
         .sort("incident", "meter_id")
         .select("meter_id", "node_kind", "node_id", reason=pl.lit("nested"))

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from outage.spans import Spans
+from outage.spans import NEVER, Spans
 from outage.topology import Flags, Ints
 
 INDIVIDUAL: Final = -1
@@ -54,19 +54,25 @@ class Pool(NamedTuple):
         """These spans have their incident."""
         self.taken[span] = True
 
-    def give_back(self, left: pl.DataFrame, level: int) -> None:
+    def give_back(self, span: Ints, back_at: Ints, incident: Ints, level: int) -> None:
         """What stayed dark when its node came back begins anew at that moment, and below that node.
 
         Args:
-            left: `span`, `back_at`, `incident`.
+            span: The spans.
+            back_at: When the node of each came back.
+            incident: The incident of that node.
             level: Of the node that came back.
         """
-        span = left["span"].to_numpy()
-        self.begin[span] = np.maximum(self.begin[span], left["back_at"].to_numpy())
+        self.begin[span] = np.maximum(self.begin[span], back_at)
         self.below[span] = level
-        self.parent[span] = left["incident"].to_numpy()
+        self.parent[span] = incident
 
 
 def shaped(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The columns of the schema, in its order and types."""
     return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+
+def optional(column: str) -> pl.Expr:
+    """A time column in which `NEVER` means null."""
+    return pl.when(pl.col(column) < NEVER).then(pl.col(column))

@@ -2,31 +2,38 @@
 
 from typing import Final, NamedTuple
 
-import polars as pl
+import numpy as np
 
 from outage.params import DetectParams
 from outage.spans import NEVER
+from outage.territory import Below
+from outage.topology import Flags, Ints
 
 SILENCE_IS_DARK: Final = 0.05
 """A unit without life stays dark when so much silence would be this rare in a unit that had come back."""
 
 
 class Restoration(NamedTuple):
-    """Meters and nodes after restoration is judged."""
+    """Meters and nodes after restoration is judged; times in microseconds, `NEVER` where there is none."""
 
-    meters: pl.DataFrame
-    """The rows given, with `restored_at` (microseconds, null: still dark), `residual` and `lives` (Boolean)."""
-    nodes: pl.DataFrame
-    """`place`, `back_at`: when the node counts as restored (null: not yet), and `living`: meters with life."""
+    restored: Ints
+    """Per meter: when it came back; `NEVER`: still dark."""
+    residual: Flags
+    """Per meter: it stays dark, or came back later, as an incident of its own."""
+    lives: Flags
+    """Per meter: its return is evidence, not presumption."""
+    back: Ints
+    """Per place: when the node counts as restored."""
+    living: Ints
+    """Per place: meters with life."""
 
 
-def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) -> Restoration:
+def judge_restoration(meters: Below, places: int, as_of: int, params: DetectParams) -> Restoration:
     """Date the return of every meter of every dark node, and find the units that stayed dark.
 
     Args:
-        meters: One row per eligible meter of a dark node: `place` (node), `meter`, `unit` (its transformer, or itself),
-            `heard` (it reported the onset), `up_at` (its power-up, null if none), `read_at` (its first read after
-            the onset, null if none), `off` (when a ping last found it dark, -1 if never).
+        meters: The meters below the dark nodes.
+        places: Number of nodes; `meters.place` is below it.
         as_of: Newest evidence, microseconds.
         params: `restored_tenths`, `settle_s`.
 
@@ -34,127 +41,93 @@ def judge_restoration(meters: pl.DataFrame, as_of: int, params: DetectParams) ->
     evidence is presumed back with its node. A unit whose meters came back later than the node, or which is silent
     beside living ones, is residual: it stays dark as an incident of its own.
     """
-    dated = _date(meters.with_columns(_corner(meters)))
-    nodes = _back(dated, params)
-    settle = params.settle_s * 1_000_000
-    judged = (
-        dated.join(nodes, on="place", maintain_order="left")
-        .with_columns(
-            unit_lives=pl.col("life_at").is_not_null().any().over("corner"),
-            unit_size=pl.len().over("corner"),
-            share=pl.col("life_at").is_not_null().mean().over("place"),
-        )
-        .with_columns(
-            told_later=(pl.col("exact_at") > pl.col("back_at") + settle).fill_null(value=False)
-            | (
-                (pl.col("off") > pl.col("back_at"))
-                & (pl.col("life_at").is_null() | (pl.col("life_at") > pl.col("off")))
-            ),
-            stays_silent=pl.col("heard")
-            & ~pl.col("unit_lives")
-            & ((1 - pl.col("share")).pow(pl.col("unit_size")) < SILENCE_IS_DARK)
-            & (pl.lit(as_of) > pl.col("back_at") + settle),
-        )
-        # A late power-up of a meter that was not heard may be of another outage, unless its neighbours were late too.
-        .with_columns(late_unit=(pl.col("told_later") & pl.col("heard")).any().over("corner"))
-        .with_columns(
-            residual=((pl.col("told_later") & pl.col("late_unit")) | pl.col("stays_silent")).fill_null(value=False)
-        )
-        .with_columns(
-            # A residual meter that was not heard came back by itself, unless its unit becomes an incident of its own.
-            restored_at=pl.when("residual")
-            .then(pl.when(~pl.col("heard")).then("life_at"))
-            .when(pl.col("life_at") <= pl.col("back_at") + settle)
-            .then("life_at")
-            .otherwise(pl.coalesce("back_at", "life_at"))
-        )
-    )
-    return Restoration(
-        judged.select(*meters.columns, "restored_at", "residual", lives=pl.col("life_at").is_not_null()),
-        nodes.select("place", "back_at", "living"),
-    )
+    place, heard = meters.place, meters.heard
+    corner, corner_place = _corners(meters)
+    life = _life(meters, corner, corner_place)
+    lives = life < NEVER
+    living = np.bincount(place[lives], minlength=places)
+    size = np.bincount(place, minlength=places)
+    back = np.minimum(_share_back(life, place, size, params), _heard_back(life, meters, places))
+    settled = np.where(back < NEVER, back + params.settle_s * 1_000_000, NEVER)[place]
+    since = back[place]
+    later = ((meters.up < NEVER) & (meters.up > settled)) | ((meters.off > since) & (~lives | (life > meters.off)))
+    units = len(corner_place)
+    unit_lives = np.bincount(corner[lives], minlength=units)[corner] > 0
+    unit_size = np.bincount(corner, minlength=units)[corner]
+    silence = (1 - living / np.maximum(size, 1))[place] ** unit_size
+    silent = heard & ~unit_lives & (silence < SILENCE_IS_DARK) & (as_of > settled)
+    # A late power-up of a meter that was not heard may be of another outage, unless its neighbours were late too.
+    late_unit = np.bincount(corner[later & heard], minlength=units)[corner] > 0
+    residual = (later & late_unit) | silent
+    with_node = np.where(lives & (life <= settled) & (since < NEVER), life, np.where(since < NEVER, since, life))
+    # A residual meter that was not heard came back by itself, unless its unit becomes an incident of its own.
+    restored = np.where(residual, np.where(heard, NEVER, life), with_node)
+    return Restoration(restored, residual, lives, back, living)
 
 
-def _corner(meters: pl.DataFrame) -> pl.Series:
-    """One number for each unit of each place: one key is grouped several times faster than two."""
-    unit = meters["unit"]
-    low, high = unit.min(), unit.max()
-    if not isinstance(low, int) or not isinstance(high, int):
-        return pl.Series("corner", [], dtype=pl.Int64)
-    return (meters["place"].cast(pl.Int64) * (high - low + 1) + unit - low).alias("corner")
+def _corners(meters: Below) -> tuple[Ints, Ints]:
+    """Per meter the number of its unit in its place, and per such number the place."""
+    if not len(meters.place):
+        return meters.place, meters.place
+    low = int(meters.unit.min())
+    width = int(meters.unit.max()) - low + 1
+    keys, corner = np.unique(meters.place * width + meters.unit - low, return_inverse=True)
+    return corner, keys // width
 
 
-def _date(meters: pl.DataFrame) -> pl.DataFrame:
-    """`exact_at`: a power-up, its own or its unit's; `life_at`: the best date there is for the meter's return."""
-    units = (
-        meters.group_by("corner")
-        .agg(
-            pl.col("place").first(),
-            unit_up=pl.col("up_at").quantile(0.5, "higher").cast(pl.Int64),
-            unit_read=pl.col("read_at").min(),
-        )
-        .sort("unit_read")
-    )
-    # A unit known by reads alone came back with the last neighbour that told a power-up before its first read.
-    ups = meters.filter(pl.col("up_at").is_not_null()).select("place", around=pl.col("up_at")).sort("around")
-    placed = units.filter(pl.col("unit_read").is_not_null()).join_asof(
-        ups, left_on="unit_read", right_on="around", by="place", strategy="backward", check_sortedness=False
-    )
-    dates = units.join(placed.select("corner", "around"), on="corner", how="left")
-    by_unit = (
-        pl.when(pl.col("unit_up") <= pl.col("read_at")).then("unit_up").otherwise(pl.coalesce("around", "unit_read"))
-    )
-    return meters.join(dates.drop("place"), on="corner", how="left", maintain_order="left").with_columns(
-        exact_at=pl.col("up_at"),
-        life_at=pl.when(pl.col("up_at").is_not_null())
-        .then("up_at")
-        .when(pl.col("read_at").is_not_null())
-        .then(by_unit),
-    )
+def _life(meters: Below, corner: Ints, corner_place: Ints) -> Ints:
+    """The best date there is for the return of every meter: a power-up, its own or its unit's, or what a read tells."""
+    units = len(corner_place)
+    up = _upper_median(meters.up, corner, units)
+    read = np.full(units, NEVER)
+    np.minimum.at(read, corner, meters.read)
+    around = _around(meters, corner_place, read)
+    by_read = np.where(up[corner] <= meters.read, up[corner], around[corner])
+    return np.where(meters.up < NEVER, meters.up, np.where(meters.read < NEVER, by_read, NEVER))
 
 
-def _back(dated: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
-    """When r₂ of the node's meters had life, or all that had reported the onset, whichever was first."""
-    needed = (pl.len() * params.restored_tenths + 9) // 10
-    life = pl.col("life_at").sort(nulls_last=True)
-    heard = pl.col("life_at").filter("heard")
-    return (
-        dated.group_by("place", maintain_order=True)
-        .agg(
-            living=pl.col("life_at").is_not_null().sum().cast(pl.Int32),
-            share_at=life.get(needed - 1),
-            heard_at=pl.when(heard.null_count() == 0).then(heard.max()),
-        )
-        .with_columns(back_at=pl.min_horizontal("share_at", "heard_at"))
-    )
+def _upper_median(times: Ints, corner: Ints, units: int) -> Ints:
+    """Per unit the median of the times that there are, the later of two in the middle; `NEVER` where there is none."""
+    there = np.flatnonzero(times < NEVER)
+    order = there[np.lexsort((times[there], corner[there]))]
+    count = np.bincount(corner[there], minlength=units)
+    middle = np.cumsum(count) - count + count // 2
+    known = count > 0
+    median = np.full(units, NEVER)
+    median[known] = times[order][middle[known]]
+    return median
 
 
-def number_blocks(meters: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
-    """The meters with `block` (0, 1 …, null: still dark) and `block_at`, the time at which their block came back.
-
-    Args:
-        meters: `incident`, `restored_at` (microseconds, null: still dark).
-        params: Restorations of an incident that lie within `settle_s` of each other are one block; a block is dated
-            by its median meter.
-    """
-    gap = params.settle_s * 1_000_000
-    return (
-        meters.sort("incident", "restored_at", nulls_last=True)
-        .with_columns(
-            step=(pl.col("restored_at") - pl.col("restored_at").shift(1).over("incident") > gap).fill_null(value=False)
-        )
-        .with_columns(
-            block=pl.when(pl.col("restored_at").is_not_null()).then(pl.col("step").cum_sum().over("incident"))
-        )
-        .with_columns(
-            block_at=pl.when(pl.col("block").is_not_null()).then(
-                pl.col("restored_at").quantile(0.5, "higher").over("incident", "block").cast(pl.Int64)
-            )
-        )
-        .drop("step")
-    )
+def _around(meters: Below, place: Ints, read: Ints) -> Ints:
+    """Per unit: a unit known by reads alone came back with the last neighbour that told a power-up before its read."""
+    around = read.copy()
+    told = np.flatnonzero(meters.up < NEVER)
+    asked = np.flatnonzero(read < NEVER)
+    if not len(told) or not len(asked):
+        return around
+    low = min(int(meters.up[told].min()), int(read[asked].min()))
+    width = max(int(meters.up[told].max()), int(read[asked].max())) - low + 1
+    known = np.sort(meters.place[told] * width + meters.up[told] - low)
+    found = known[np.searchsorted(known, place[asked] * width + read[asked] - low, "right") - 1]
+    there = (found // width == place[asked]) & (found % width + low <= read[asked])
+    around[asked[there]] = found[there] % width + low
+    return around
 
 
-def optional(column: str) -> pl.Expr:
-    """A time column in which `NEVER` means null."""
-    return pl.when(pl.col(column) < NEVER).then(pl.col(column))
+def _share_back(life: Ints, place: Ints, size: Ints, params: DetectParams) -> Ints:
+    """Per place: when r₂ of the node's meters had life."""
+    order = np.lexsort((life, place))
+    needed = (size * params.restored_tenths + 9) // 10
+    there = np.flatnonzero(size)
+    share = np.full(len(size), NEVER)
+    # None needed: the last of all, as a list is read from its end.
+    at = np.where(needed[there] > 0, needed[there], size[there]) - 1
+    share[there] = life[order][(np.cumsum(size) - size)[there] + at]
+    return share
+
+
+def _heard_back(life: Ints, meters: Below, places: int) -> Ints:
+    """Per place: when all that had reported the onset had life."""
+    last = np.full(places, -1)
+    np.maximum.at(last, meters.place[meters.heard], life[meters.heard])
+    return np.where(last < 0, NEVER, last)

@@ -97,7 +97,7 @@ def suppress(
             | _ordered(spans, known, topology, OrderKind.FIRMWARE),
         ),
         (SuppressedBy.TAMPER, _near(spans, believed, TAMPERING, TAMPER_S)),
-        (SuppressedBy.CONTRADICTED, _contradicted(spans, reads)),
+        (SuppressedBy.CONTRADICTED, _contradicted(spans, reads, params)),
     ]
     reason = np.full(len(spans.meter), -1)
     for number, (_, hit) in reversed(list(enumerate(reasons))):
@@ -161,11 +161,14 @@ def _near(spans: Spans, believed: pl.DataFrame, kinds: tuple[EventKind, ...], wi
     return flags
 
 
-def _contradicted(spans: Spans, reads: Timeline) -> Flags:
-    """Nobody vouches for the gasp, and the meter's next read came when it was due: it never was dark."""
+def _contradicted(spans: Spans, reads: Timeline, params: DetectParams) -> Flags:
+    """Nobody vouches for the gasp, and the meter's next read came when it was due: it never was dark.
+
+    A read so close to the gasp that the clocks do not tell which was first is one of the meter's usual reads.
+    """
     flags: Flags = spans.by_read & ~spans.trusted
     asked = spans.at(np.flatnonzero(flags))
-    before = reads.last_until(asked.meter, asked.start)
+    before = reads.last_until(asked.meter, asked.start + params.clock_tolerance_s * SECOND)
     flags[flags] = (before >= 0) & (asked.end - before <= reads.overdue(asked.meter))
     return flags
 

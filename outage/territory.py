@@ -9,7 +9,6 @@ from outage.evidence import Evidence
 from outage.life import Territory
 from outage.params import DetectParams
 from outage.pool import NO_INCIDENT, Pool
-from outage.restoration import optional
 from outage.spans import NEVER, timeline
 from outage.topology import NO_NODE, Flags, Ints, Topology
 
@@ -38,21 +37,24 @@ class Found(NamedTuple):
         empty = np.empty(0, np.int64)
         return Found(node, onset, needed, nested, Territory(empty, empty), empty, empty, np.zeros(len(node), bool))
 
-    def frame(self) -> pl.DataFrame:
-        """`place`, `node`, `onset_at`, `needed` of the nodes that are dark."""
-        columns = {
-            "place": np.arange(len(self.node)),
-            "node": self.node,
-            "onset_at": self.onset,
-            "needed": self.needed,
-        }
-        return pl.DataFrame(columns).filter(self.chosen)
+
+class Below(NamedTuple):
+    """The meters below dark nodes, and the evidence of each since the onset. Times in microseconds."""
+
+    place: Ints  # index of the node, ascending
+    meter: Ints
+    unit: Ints  # its transformer, or itself
+    span: Ints  # -1: it was not heard
+    heard: Flags  # it reported the onset
+    start: Ints
+    parent: Ints
+    up: Ints  # its power-up, `NEVER` if none
+    read: Ints  # its first read after the onset, `NEVER` if none
+    off: Ints  # when a ping last found it dark, -1 if never
 
 
-def territory_frame(
-    dark: Found, pool: Pool, evidence: Evidence, topology: Topology, params: DetectParams
-) -> pl.DataFrame:
-    """One row per meter below the dark nodes, as `judge_restoration` takes them, with `span`, `start` and `parent`."""
+def meters_of(dark: Found, pool: Pool, evidence: Evidence, topology: Topology, params: DetectParams) -> Below:
+    """The meters below the nodes that are dark, but those whose silence was expected."""
     keep = dark.chosen[dark.territory.place] & ~_is_quiet(dark, evidence)
     meter, place = dark.territory.meter[keep], dark.territory.place[keep]
     onset = dark.onset[place]
@@ -60,23 +62,20 @@ def territory_frame(
     told = span >= 0
     own_end = np.where(told, pool.spans.end[span], NEVER)
     by_read = told & pool.spans.by_read[span]
-    up = np.where(told, np.where(by_read, NEVER, own_end), evidence.ups.first_after(meter, onset))
     read = evidence.reads.first_after(meter, onset + params.clock_tolerance_s * 1_000_000)
     unit = topology.node_of[0][meter]
-    return pl.DataFrame(
-        {
-            "place": place,
-            "meter": meter,
-            "unit": np.where(unit == NO_NODE, -2 - meter, unit),
-            "span": span,
-            "heard": told,
-            "start": np.where(told, pool.spans.start[span], onset),
-            "parent": np.where(told, pool.parent[span], NO_INCIDENT),
-            "up": up,
-            "read": np.where(told, np.where(by_read, own_end, NEVER), read),
-            "off": evidence.offs.last_until(meter, np.full(len(meter), evidence.as_of)),
-        }
-    ).with_columns(pl.when("heard").then("span").alias("span"), up_at=optional("up"), read_at=optional("read"))
+    return Below(
+        place=place,
+        meter=meter,
+        unit=np.where(unit == NO_NODE, -2 - meter, unit),
+        span=span,
+        heard=told,
+        start=np.where(told, pool.spans.start[span], onset),
+        parent=np.where(told, pool.parent[span], NO_INCIDENT),
+        up=np.where(told, np.where(by_read, NEVER, own_end), evidence.ups.first_after(meter, onset)),
+        read=np.where(told, np.where(by_read, own_end, NEVER), read),
+        off=evidence.offs.last_until(meter, np.full(len(meter), evidence.as_of)),
+    )
 
 
 def _span_of(meter: Ints, place: Ints, dark: Found, pool: Pool) -> Ints:

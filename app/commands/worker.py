@@ -18,7 +18,7 @@ from app.config import Config, parse_config
 from app.files import read_text
 from app.following import Following, RegistryFeed
 from app.fuse import Fuse
-from app.inputs import configured_keyring, load_meters, load_types
+from app.inputs import configured_keyring, load_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
 from app.meter_states import METERS_TOPIC
 from app.observe import Observed
@@ -123,7 +123,10 @@ def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
     types = load_types(_path(settings.meters.types_file))
-    return open_outage(settings, load_meters(_path(settings.meters.file), types))
+    meters = load_meters(_path(settings.meters.file), types)
+    source, work, params = open_outage(settings, meters)
+    # Detection decodes nothing: it holds no key.
+    return source, _following(settings, workers.Registry.of(load_keyring(None), meters, types), work), params
 
 
 def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:

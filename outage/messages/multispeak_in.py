@@ -47,6 +47,14 @@ class NodePingRequest(NamedTuple):
     transaction_id: str | None
 
 
+class MonitoringRequest(NamedTuple):
+    """`InitiateODMonitoringRequestByObject` (3.0): ask what hangs on a node again and again."""
+
+    name: str
+    periodicity: int
+    transaction_id: str | None
+
+
 class OutageChange(NamedTuple):
     """One `outageEvent` of `OutageEventChangedNotification`."""
 
@@ -75,7 +83,9 @@ class Question(NamedTuple):
     operation: str
 
 
-Said = PingRequest | NodePingRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
+Said = (
+    PingRequest | NodePingRequest | MonitoringRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
+)
 
 
 class Incoming(NamedTuple):
@@ -99,7 +109,7 @@ METHODS: Final = (
     "OutageEventChangedNotification",
     "CustomersAffectedByOutageNotification",
 )
-"""What we answer to `GetMethods`."""
+"""What we answer to `GetMethods`. A request for monitoring is understood, and refused with its reason."""
 
 
 def parse_request(message: bytes) -> Incoming:
@@ -126,7 +136,7 @@ def names_in(said: Said) -> list[str]:
         return []
     if isinstance(said, PingRequest):
         return list(said.meters)
-    if isinstance(said, NodePingRequest):
+    if isinstance(said, NodePingRequest | MonitoringRequest):
         return [said.name]
     names: list[str] = []
     for item in said:
@@ -152,6 +162,8 @@ def _said(operation: str, request: Element) -> Said:
         return _ping(request)
     if operation in ("InitiateODEventRequestByObject", "InitiateODEventRequestByServiceLocation"):
         return _node_ping(request)
+    if operation == "InitiateODMonitoringRequestByObject":
+        return _monitoring(request)
     if operation == "OutageEventChangedNotification":
         return tuple(_change(event) for event in _items(request, "oEvents"))
     if operation == "CustomersAffectedByOutageNotification":
@@ -188,6 +200,13 @@ def _node_ping(request: Element) -> NodePingRequest:
     return NodePingRequest(
         name, text_of(request, "nounType"), text_of(request, "responseURL"), text_of(request, "transactionID")
     )
+
+
+def _monitoring(request: Element) -> MonitoringRequest:
+    name, every = text_of(request, "objectName"), _count(request, "periodicity")
+    if name is None or every is None:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "name of the object, or periodicity, is absent")
+    return MonitoringRequest(name, every, text_of(request, "transactionID"))
 
 
 def _change(event: Element) -> OutageChange:

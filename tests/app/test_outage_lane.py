@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from app.inputs import load_keyring, load_types
 from app.messages import to_messages
 from app.outage_lane import Doors, OutageParams, OutageWork
 from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, StoreWork
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Registry, StoreWork
 from ingest.kafka.source import Position
 from outage.params import DetectParams
+from outage.stream_fleet import read_fleet
 from outage.stream_record import Kind, Record
 from outage.stream_said import said_steps
-from outage.stream_state import read_fleet
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
 
@@ -231,3 +232,36 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)
     assert stored["events"].is_empty()
+
+
+def test_another_registry_keeps_the_incidents_and_a_snapshot_hands_it_on() -> None:
+    """A new substation whose name comes first, and a meter of the street that is gone: other numbers, the same id."""
+    world = World()
+    work = world.worker(PARAMS._replace(snapshot_batches=100))
+    work.deliver(work.prepare(STREET), "")
+    (said,) = said_steps(world.publisher.said)["incident_id"].unique()
+    rows = [{"meter_id": "A1", "transformer_id": "A", "feeder_id": "A"}]
+    meters = conform(
+        pl.concat([conform(pl.DataFrame(rows), METERS), FLEET.meters.filter(pl.col("meter_id") != "M3")]), METERS
+    )
+    registry = Registry.of(load_keyring(None), meters, load_types(None))
+    work.enrol(registry)
+    up = gasps(NAMES[:6], T0 + timedelta(minutes=20)).with_columns(event=pl.lit("power_up", EVENTS.schema["event"]))
+    assert [record.kind for record in world.journal.records] == [Kind.STEP]
+    work.deliver(work.prepare(on(HEARD_TOPIC, heard("A1", T0 + timedelta(minutes=1)))), "")
+    assert [record.kind for record in world.journal.records] == [Kind.STEP, Kind.STEP, Kind.SNAPSHOT]
+    heir = OutageWork(
+        Doors(world.journal, world.inputs, world.publisher), read_fleet(meters), PARAMS, Pace(), clock=lambda: world.now
+    )
+    heir.adopt(OURS)
+    for worker in (work, heir):
+        worker.enrol(registry)
+        seen = worker.prepare(on(EVENTS_TOPIC, up, 42))
+        assert seen is not None
+        outages = seen.step.memory.outages
+        assert outages.select("incident_id", pl.col("state").cast(pl.String)).rows()[-1] == (said, "restored")
+        assert outages["incident_id"].unique().to_list() == [said]
+
+
+def heard(meter: str, at: datetime) -> pl.DataFrame:
+    return conform(pl.DataFrame({"meter_id": [meter], "read_at": [at]}), HEARD)

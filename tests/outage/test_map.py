@@ -37,6 +37,13 @@ def test_every_incident_is_a_bar_on_its_node() -> None:
     assert any("still dark" in bar for bar in bars if bar)
 
 
+def test_a_bar_says_in_words_how_many_how_long_and_whether_it_is_over() -> None:
+    labels = [text.text or "" for text in ElementTree.fromstring(render_map(night(), METERS)).iter(f"{SVG}text")]
+    assert any("meters · " in label and label.endswith(" h") for label in labels)
+    assert any(label.endswith(" h, still dark") for label in labels)
+    assert any(label.startswith("1 meter · ") for label in labels)
+
+
 def test_the_same_incidents_give_the_same_picture() -> None:
     assert render_map(night(), METERS) == render_map(night(), METERS)
 

@@ -11,7 +11,8 @@ from outage.circumstances import PINGS, Storm
 from outage.detect import detect_outages
 from outage.notes import NOTES, NoteKind, circumstances_of, standing, storm_by_hand
 from outage.params import DetectParams
-from outage.stream_state import Evidence, advance, at_rest, read_fleet
+from outage.stream_fleet import read_fleet
+from outage.stream_state import Evidence, advance, at_rest
 from schemas.frames import EVENTS, HEARD
 
 METERS = tree()

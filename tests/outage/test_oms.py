@@ -29,7 +29,7 @@ from outage.delivery import Delivery
 from outage.detect import detect_outages
 from outage.letter import Answer, Letter, Verdict
 from outage.messages.cim_json import render_cim_json
-from outage.messages.feedback import answer_ping, answer_request, feedback_of
+from outage.messages.feedback import answer_ping, answer_request, feedback_of, refusals_of
 from outage.messages.letters import iec61968_letters, json_letters, multispeak_letters, odin_letters, soap_dress
 from outage.messages.multispeak import Account, Version
 from outage.messages.multispeak_in import parse_request
@@ -321,7 +321,7 @@ def test_the_outage_system_pings_and_gets_its_answer(outbox: Outbox) -> None:
     def answer(path: str, body: bytes) -> Reply:
         incoming = parse_request(body)
         asked.append(feedback_of(incoming, T0).ping)
-        return Reply(200, answer_request(incoming, {"M1"}))
+        return Reply(200, answer_request(incoming, refusals_of(incoming, {"M1"})))
 
     listener = OmsListener("127.0.0.1", 0, answer)
     request = Request(f"http://127.0.0.1:{listener.port}/", PING, {"Content-Type": "text/xml"}, method="POST")
@@ -338,7 +338,7 @@ def test_the_outage_system_pings_and_gets_its_answer(outbox: Outbox) -> None:
 
 
 def test_a_broken_request_is_answered_and_the_listener_goes_on() -> None:
-    listener = OmsListener("127.0.0.1", 0, lambda _, body: Reply(200, answer_request(parse_request(body), set())))
+    listener = OmsListener("127.0.0.1", 0, lambda _, body: Reply(200, answer_request(parse_request(body), [])))
     url = f"http://127.0.0.1:{listener.port}/"
     for body, status in ((b"<a>", 400), (PING, 200), (b"", 400)):
         assert post(url, body) == status
@@ -361,8 +361,10 @@ def test_what_the_outage_system_plans_suppresses_and_what_it_confirms_counts() -
     <outageEvent objectID="2"><deviceID>T110</deviceID><outageStatus>Confirmed</outageStatus></outageEvent></oEvents>
     </OutageEventChangedNotification>"""
     said = feedback_of(parse_request(text), T0)
-    assert said.planned.rows() == [("feeder", "F0", T0 - 60 * MINUTE, T0 + 120 * MINUTE)]
-    assert said.confirmed.rows() == [("transformer", "T110", T0)]
+    assert said.notes.rows() == [
+        ("planned", "feeder", "F0", T0 - 60 * MINUTE, T0 + 120 * MINUTE),
+        ("confirmed", "transformer", "T110", T0, None),
+    ]
 
 
 @settings(max_examples=50, deadline=None)

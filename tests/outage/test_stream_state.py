@@ -11,6 +11,8 @@ from outage.circumstances import PINGS
 from outage.detect import detect_outages
 from outage.identity import GONE
 from outage.params import DetectParams
+from outage.stream_cells import is_stale
+from outage.stream_fleet import read_fleet
 from outage.stream_record import Memory
 from outage.stream_state import (
     Advanced,
@@ -19,8 +21,6 @@ from outage.stream_state import (
     added,
     advance,
     at_rest,
-    is_stale,
-    read_fleet,
     remembered,
     restored,
 )
