@@ -12,6 +12,7 @@ do the first honest set only: duplicates, grid, missing, negative, spike, flat l
 import argparse
 import json
 import resource
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,19 @@ def ratios(theirs: list[Took], mine: list[Took]) -> dict[str, float]:
     }
 
 
+def streamed(meters: int, days: int, bucket: int) -> None:
+    """Ours alone over a fleet, bucket after bucket, each made where it is judged and forgotten after it."""
+    for first in range(0, meters, bucket):
+        ours(*fleet(min(bucket, meters - first), days, first), days)
+
+
+def resident_mb(meters: int, chosen: argparse.Namespace) -> float:
+    """Largest resident set of a child that streams a fleet of that size through ours, and does nothing else."""
+    sizes = ["--meters", str(meters), "--days", str(chosen.days), "--bucket", str(chosen.bucket)]
+    command = [sys.executable, __file__, "--resident", *sizes]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--meters", type=int, default=20_000)
@@ -205,7 +219,14 @@ def main() -> int:
     options.add_argument("--bucket", type=int, default=4_000, help="meters in flight")
     options.add_argument("--pandas-meters", type=int, default=200)
     options.add_argument("--json", action="store_true")
+    options.add_argument("--resident", action="store_true", help="ours alone; prints its largest resident set, in MB")
     chosen = options.parse_args()
+    if chosen.resident:
+        streamed(chosen.meters, chosen.days, chosen.bucket)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return 0
+    # A fleet of two buckets and one of twice as many: memory is bounded by the bucket when the two are near each other.
+    resident = {f"{size} meters": resident_mb(size, chosen) for size in (2 * chosen.bucket, 4 * chosen.bucket)}
     values = chosen.meters * chosen.days * SLOTS
     mine, windows = [], []
     for first in range(0, chosen.meters, chosen.bucket):
@@ -228,7 +249,7 @@ def main() -> int:
         "times_polars_windows": ratios(windows, mine),
         "cpu_seconds_by_bucket": [one.cpu for one in mine],
         "half_bucket_share_of_cpu": small.cpu / (cpu / len(mine)),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "resident_mb_of_ours_alone": resident,
     }
     print(json.dumps(report) if chosen.json else "\n".join(f"{name}: {value}" for name, value in report.items()))
     held = report["times_pandas_loop"]["wall"] >= 30 and report["times_polars_windows"]["wall"] >= 2.5
