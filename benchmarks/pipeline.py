@@ -123,9 +123,10 @@ def push(settings: KafkaSettings, batch: Batch) -> int:
     """The pushes on their topic, packed as the gateway does; the number of Kafka messages."""
     publisher = KafkaPublisher(settings, compression=None)
     waiting: dict[int, list[Waiting]] = {}
-    for number, payload in enumerate(batch.payloads):
+    now = time.time_ns() // 1_000_000  # of an older time the broker would take them away in the middle of a run
+    for payload in batch.payloads:
         key = payload[10:18].hex().encode()
-        waiting.setdefault(publisher.partition_for(TOPIC, key), []).append(Waiting(payload, key, 10**12 + number))
+        waiting.setdefault(publisher.partition_for(TOPIC, key), []).append(Waiting(payload, key, now))
     rows = packed_rows(waiting, PACKED_OCTETS)
     publisher.publish(TOPIC, rows)
     publisher.flush()
