@@ -160,7 +160,7 @@ def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_ca
         await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)  # the last one waited in vain
         transport.close()
 
-    run(scenario, publisher, message_s=0.3)
+    run(scenario, publisher, message_s=2.0)
     assert [value for _, value, _ in publisher.sent] == [b"".join(blocks[::-1]), blocks[1]]
 
 
