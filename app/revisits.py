@@ -5,6 +5,7 @@ the first partition of the topic says now and then which days are to be looked a
 nothing new appends nothing.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -14,7 +15,12 @@ from app.lane import Polled, Source
 from app.messages import to_messages
 from app.workers import DIRTY_DAYS_TOPIC, Publisher
 from ingest.kafka.source import Place, Span
+from schemas.errors import TransientError
 
+LOG = logging.getLogger("ami.revisits")
+
+AGAIN_S: Final = 60.0
+"""Until what could not be told is tried again."""
 _TELLER: Final = (DIRTY_DAYS_TOPIC, 0)
 """Whoever owns this partition speaks for all."""
 
@@ -55,16 +61,21 @@ class Revisits:
     def poll(self, limit_s: float, max_messages: int) -> Polled:
         """See `app.lane.Source`. Before anything is read, what is due is written and acknowledged.
 
-        Raises:
-            TransientError: The brokers are away; it is due at the next poll.
+        While the database or the brokers are away the topic is read all the same, and it is tried again in a while.
         """
         if self._speaks and self._clock() >= self._next_at:
-            days = self._due()
-            if days.height:
-                self._publisher.publish(DIRTY_DAYS_TOPIC, to_messages(days, days["bucket"]))
-                self._publisher.flush()
-            self._next_at = self._clock() + self._every_s
+            try:
+                self._say(self._due())
+                self._next_at = self._clock() + self._every_s
+            except TransientError as error:
+                self._next_at = self._clock() + AGAIN_S
+                LOG.warning("what is due cannot be told", extra={"fields": {"why": str(error)}})
         return self._noted(self._source.poll(limit_s, max_messages))
+
+    def _say(self, days: pl.DataFrame) -> None:
+        if days.height:
+            self._publisher.publish(DIRTY_DAYS_TOPIC, to_messages(days, days["bucket"]))
+            self._publisher.flush()
 
     def keep_alive(self) -> Polled:
         """See `app.lane.Source`."""

@@ -235,12 +235,15 @@ class VeeWork:
         self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
         self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
 
-    def due(self) -> pl.DataFrame:
-        """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence."""
+    def due(self, store: ReadingStore) -> pl.DataFrame:
+        """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence.
+
+        `store` is the caller's own: batches are delivered by another thread over the connection of this work.
+        """
         awaited = timedelta(seconds=self._params.estimate_after_s or 0)
         now = self._now()
         few = self._buckets["meter_id"].gather_every(max(1, self._buckets.height // _FEW))
-        judged = self._store.load_current(
+        judged = store.load_current(
             "finals", Scope(tuple(few), now - timedelta(days=self._params.context_days), now - awaited)
         )
         begun: datetime | None = next(iter(judged["interval_start"].sort().head(1)), None)

@@ -63,7 +63,7 @@ def steady(meters: int, days: int, estimate_after_s: int | None) -> None:
         )
         dirty = told.select(bucket=bucket_of(told["meter_id"]), day=pl.col("at").dt.date()).unique()
         if now.hour % 6 == 0 and estimate_after_s is not None:
-            dirty = pl.concat([dirty, work.due().select(dirty.columns)]).unique()
+            dirty = pl.concat([dirty, work.due(store).select(dirty.columns)]).unique()
         begun = time.perf_counter()
         if dirty.height:
             work.deliver(work.prepare(to_messages(dirty, dirty["bucket"])), "")

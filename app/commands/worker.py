@@ -157,7 +157,8 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     work = workers.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
     values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))
     publisher = doors.open_publisher(settings)
-    source = Revisits(values, publisher, work.due, vee.revisit_hours * 3600, time.monotonic)
+    looked_up = stores.open_store(settings)
+    source = Revisits(values, publisher, lambda: work.due(looked_up), vee.revisit_hours * 3600, time.monotonic)
     lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
     return source, _following(settings, registry, work), lane
 

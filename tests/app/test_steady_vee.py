@@ -12,6 +12,7 @@ from app.messages import to_messages
 from app.revisits import Revisits
 from ingest.buckets import bucket_of
 from ingest.kafka.source import Polled, Position
+from schemas.errors import TransientError
 from schemas.frames import DIRTY_DAYS, INTERVALS, METERS
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
@@ -60,7 +61,7 @@ class Hours:
         self.now = MIDNIGHT
         self.store, self.work = store, workers.VeeWork(store, FLEET, params, lambda: self.now)
         self.publisher = MemoryPublisher()
-        self.source = Revisits(Nothing(), self.publisher, self.work.due, 6 * 3600, self._seconds)
+        self.source = Revisits(Nothing(), self.publisher, lambda: self.work.due(store), 6 * 3600, self._seconds)
 
     def live(self, hours: range) -> None:
         """Each hour every meter pushes that is there and speaks; LATE brings two hours at once."""
@@ -170,3 +171,21 @@ def test_only_the_owner_of_the_first_partition_says_what_is_due(store: SqlStore)
     hours.now += 7 * HOUR
     source.poll(0.0, 1)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * due.height
+
+
+def test_a_database_that_is_away_keeps_nobody_from_reading_the_topic() -> None:
+    now, asked, polled = [0.0], [], []
+
+    def due() -> pl.DataFrame:
+        asked.append(now[0])
+        if now[0] < 60:
+            raise TransientError("away")
+        return pl.DataFrame({"bucket": [7], "day": [MIDNIGHT.date()]}, schema=DIRTY_DAYS.schema)
+
+    publisher, member = MemoryPublisher(), Nothing()
+    source = Revisits(member, publisher, due, 3600, lambda: now[0])
+    for now[0] in (0.0, 0.2, 0.4, 59.0, 60.5, 61.0):
+        polled.append(source.poll(0.0, 1).assigned)
+    assert len(polled) == 6 and all(polled)
+    assert asked == [0.2, 60.5]
+    assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)["bucket"].to_list() == [7]
