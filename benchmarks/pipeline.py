@@ -94,8 +94,8 @@ def store_on(host: str, port: int) -> Iterator[SqlStore]:
 class Timed:
     """A source that notes when the first messages came and when nothing is left to commit."""
 
-    def __init__(self, source: KafkaSource, frames: int) -> None:
-        self._source, self._left = source, frames
+    def __init__(self, source: KafkaSource, messages: int) -> None:
+        self._source, self._left = source, messages
         self.first: float | None = None
         self.last = 0.0
         self.keep_alive, self.pause, self.resume, self.lag = (
@@ -107,7 +107,7 @@ class Timed:
         polled = self._source.poll(limit_s, max_messages)
         if polled.spans and self.first is None:
             self.first = time.perf_counter()
-        self._waiting += sum(len(wpdu_starts(value or b"")[0]) for part in polled.records for value in part.values)
+        self._waiting += sum(len(part.values) for part in polled.records)
         return polled
 
     def commit(self, spans: Any) -> Any:
@@ -140,7 +140,7 @@ def pipeline(settings: KafkaSettings, store: SqlStore, registry: Registry, size:
     empty(store)
     group = Subscription((TOPIC,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST)
     source = KafkaSource(settings, group)
-    timed = Timed(source, frames)
+    timed = Timed(source, messages)
     publisher = KafkaPublisher(settings)
     work = IngestWork(store, publisher, registry, lambda *_: None)
     params = LaneParams(max(1, messages * BATCH_FRAMES // frames), 1.0, 600.0, 0.05)
@@ -178,6 +178,23 @@ class Meter:
         setattr(owner, method, metered)
 
 
+def cpu_of_processes() -> dict[str, float]:
+    """CPU seconds so far of this process, of those that it started, by name, and of everything on the machine."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    spent = {"the worker": time.process_time()}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue  # it has ended
+        words = rest.split()
+        if int(words[1]) == os.getpid():
+            spent[name] = spent.get(name, 0.0) + (int(words[11]) + int(words[12])) / ticks
+    busy = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    spent["all processes"] = (sum(busy[:3]) + sum(busy[5:8])) / ticks
+    return spent
+
+
 def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: tuple[int, int]) -> None:
     """Where the time of one worker goes: CPU is the thread's own, wall holds waiting for broker, server and the CPU."""
     meter = Meter()
@@ -191,9 +208,13 @@ def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: 
     meter.on(ClickHouseEngine, "insert", "insert: compress, send, until acknowledged")
     meter.on(SqlStore, "append", "insert: check and cast")
     meter.on(KafkaSource, "commit", "commit")
+    before = cpu_of_processes()
     seconds = pipeline(settings, store, registry, size)
+    after = cpu_of_processes()
     total = sum(cpu for cpu, _ in meter.spent.values())
     print(f"profile of {size[0]:,} pushes, {seconds:.1f} s of wall, {total:.1f} s of CPU")
+    for name, cpu in after.items():
+        print(f"  CPU of {name:<39}{'':6} {(cpu - before.get(name, 0.0)) / size[0] * 1e6:7.2f} us CPU a push")
     for name, (cpu, wall) in sorted(meter.spent.items(), key=lambda item: -item[1][0]):
         each = f"{cpu / size[0] * 1e6:7.2f} us CPU a push {wall / size[0] * 1e6:8.2f} us wall"
         print(f"  {name:<46}{cpu / total:6.0%} {each}")

@@ -71,6 +71,7 @@ class EmbeddedEngine:
     def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
         """See `Engine.insert`."""
         stream = io.BytesIO()
+        rows = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in _text_for_enum(rows.schema).items())
         rows.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
         names = ", ".join(f"`{name}`" for name in rows.columns)
         self.execute(f"SET insert_deduplication_token = {literal(token, 'String')}")

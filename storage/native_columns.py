@@ -26,7 +26,8 @@ def encode_column(values: pl.Series, kind: str) -> bytes | None:
     """The column's bytes in a block, or nothing for a type that is not known here.
 
     Args:
-        values: Numbers, instants (sent as microseconds), Booleans, text or bytes; nulls only where `kind` allows them.
+        values: Numbers, instants (sent as microseconds), Booleans, text, bytes or an enum (sent as its text); nulls
+            only where `kind` allows them.
         kind: The server's type: `Nullable(Int64)`, `LowCardinality(Nullable(String))`, `DateTime64(6, 'UTC')` ...
     """
     if kind.startswith("LowCardinality("):
@@ -34,6 +35,8 @@ def encode_column(values: pl.Series, kind: str) -> bytes | None:
         return _low_cardinality(values, nullable=True) if inner == "Nullable(String)" else (
             _low_cardinality(values, nullable=False) if inner == "String" else None
         )  # fmt: skip
+    if isinstance(values.dtype, pl.Enum):
+        values = values.cast(pl.String)
     if kind.startswith("Nullable("):
         body = encode_column(values.fill_null(_default(values)), kind[9:-1])
         return None if body is None else values.is_null().cast(pl.UInt8).to_numpy().tobytes() + body
@@ -86,15 +89,10 @@ def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int
 
 
 def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
-    distinct = values.drop_nulls().unique(maintain_order=True)
-    if len(distinct) > 1 or values.null_count():
-        keys = values.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
-    else:
-        keys = pl.zeros(len(values), dtype=pl.UInt32, eager=True)
+    distinct, keys = _dictionary(values)
     if nullable:
         # The first entry of the dictionary is the null.
-        distinct = pl.concat([pl.Series([_default(values)], dtype=values.dtype).alias(distinct.name), distinct])
-        keys = (keys + 1).fill_null(0)
+        distinct, keys = pl.concat([pl.Series(distinct.name, [""]), distinct]), keys + 1
     width = 0 if len(distinct) <= 1 << 8 else 1 if len(distinct) <= 1 << 16 else 2
     parts = (
         _KEYS_VERSION,
@@ -102,6 +100,21 @@ def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
         len(distinct).to_bytes(8, "little"),
         _strings(distinct).tobytes(),
         len(values).to_bytes(8, "little"),
-        keys.to_numpy().astype(("<u1", "<u2", "<u4")[width]).tobytes(),
+        keys.astype(("<u1", "<u2", "<u4")[width]).tobytes(),
     )
     return b"".join(parts)
+
+
+def _dictionary(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """The texts of a column, each once, and where each row's stands among them; that of a null is -1."""
+    present = values.drop_nulls()
+    dtype = values.dtype
+    if not isinstance(dtype, pl.Enum):
+        if len(present) == len(values) > 0 and (values == values[0]).all():  # as topics mostly are
+            return values.head(1), np.zeros(len(values), np.int64)
+        dtype = pl.Enum(present.unique(maintain_order=True))
+    categories, codes = dtype.categories, values.cast(dtype).to_physical()
+    used = np.bincount(codes.drop_nulls().to_numpy(), minlength=len(categories) + 1) > 0
+    place = np.cumsum(used) - 1
+    keys = np.where(values.is_null().to_numpy(), -1, place[codes.fill_null(0).to_numpy()])
+    return categories.filter(pl.Series(used[:-1])).alias(values.name), keys

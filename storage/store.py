@@ -17,6 +17,8 @@ MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
 _BY_CHANNEL: Final = ("intervals", "reads", "finals")
 _CHANNEL_RANK: Final = CHANNEL.categories.rank().to_numpy().astype(np.int64)
 """Place of each channel among their names: so engines order them."""
+_MICROS: Final = 1_000_000
+_TIMES: Final = 2**32
 
 
 class Scope(NamedTuple):
@@ -119,7 +121,7 @@ class Engine(Protocol):
         ...
 
     def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
-        """The rows are acknowledged. Columns by name; no enum among them."""
+        """The rows are acknowledged. Columns by name; enums go as their text: their numbers mean nothing elsewhere."""
         ...
 
     def version(self) -> tuple[int, int]:
@@ -143,7 +145,7 @@ class SqlStore:
         checked = conform(rows, target.frame)
         extras = [_extra(rows, name, dtype) for name, dtype in target.extras.items()]
         if checked.height:
-            self.engine.insert(table, _plain(_in_key_order(checked.with_columns(extras), target)), token)
+            self.engine.insert(table, _listed(_in_key_order(checked.with_columns(extras), target)), token)
         return checked.height
 
     def load_context(self, scope: Scope) -> Context:
@@ -237,17 +239,18 @@ def _in_key_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """
     if table.name not in _BY_CHANNEL or table.starts is None:
         return rows
+    # Seconds since the earliest, as far as they fit beside the others: what lies beyond is the engine's to sort.
+    time = rows[table.starts].to_physical().to_numpy() // _MICROS
+    later = np.minimum(time - time.min(initial=np.iinfo(np.int64).max), _TIMES - 1)
+    meter = rows["meter_id"].rank("dense").to_numpy().astype(np.int64)
     channel = _CHANNEL_RANK[rows["channel"].to_physical().to_numpy()]
-    time = rows[table.starts].to_physical().to_numpy()
-    return rows[np.lexsort((time, channel, rows["meter_id"].rank("dense").to_numpy()))]
+    return rows[np.argsort((meter * len(_CHANNEL_RANK) + channel) * _TIMES + later, kind="stable")]
 
 
-def _plain(rows: pl.DataFrame) -> pl.DataFrame:
-    """Enums as strings: their numbers mean nothing outside this process. A null list is an empty one."""
-    as_text = [pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if isinstance(dtype, pl.Enum)]
-    lists = [
+def _listed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Lists as lists of text; a null list is an empty one."""
+    return rows.with_columns(
         pl.col(name).cast(pl.List(pl.String)).fill_null([])
         for name, dtype in rows.schema.items()
         if isinstance(dtype, pl.List)
-    ]
-    return rows.with_columns(as_text + lists)
+    )

@@ -14,6 +14,7 @@ from storage.queries import Query
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=300).filter(lambda text: "\0" not in text)
 MICROS = st.integers(-(2**50), 2**52)
+COLOURS = pl.Enum(["red", "", "grün", "blue"])
 KINDS: list[tuple[str, pl.DataType, st.SearchStrategy[Any]]] = [
     ("Int8", pl.Int8(), st.integers(-128, 127)),
     ("Int32", pl.Int32(), st.integers(-(2**31), 2**31 - 1)),
@@ -26,6 +27,8 @@ KINDS: list[tuple[str, pl.DataType, st.SearchStrategy[Any]]] = [
     ("String", pl.String(), TEXT),
     ("DateTime64(6, 'UTC')", UTC_US, MICROS),
     ("LowCardinality(String)", pl.String(), st.sampled_from(["", "a", "ü", "x" * 200])),
+    ("LowCardinality(String)", COLOURS, st.sampled_from(COLOURS.categories.to_list())),
+    ("String", COLOURS, st.sampled_from(COLOURS.categories.to_list())),
 ]
 NULLABLE = [
     (f"LowCardinality(Nullable({kind[15:-1]}))" if kind.startswith("Low") else f"Nullable({kind})", dtype, one)

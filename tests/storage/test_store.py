@@ -1,7 +1,7 @@
 """What every ReadingStore promises."""
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -149,11 +149,19 @@ def test_measurements_reach_an_engine_in_the_order_of_its_key_and_other_rows_as_
     engine = Recorder()
     SqlStore(engine).append("intervals", rows, "a")
     key = ["meter_id", "channel", "interval_start"]
-    expected = rows.with_columns(pl.col("channel").cast(pl.String)).sort(key, maintain_order=True)
-    assert_frame_equal(engine.inserted[0], expected)
+    as_text = pl.col("channel").cast(pl.String)
+    expected = rows.with_columns(as_text).sort(key, maintain_order=True)
+    assert_frame_equal(engine.inserted[0].with_columns(as_text), expected)
     refused = rows_of(TABLES["rejects"]).reverse()
     SqlStore(engine).append("rejects", refused, "a")
     assert engine.inserted[1]["offset"].to_list() == refused["offset"].to_list()
+
+
+def test_no_row_is_lost_for_a_time_that_is_far_from_the_others() -> None:
+    starts = [datetime(9999, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), T0, datetime(9999, 1, 2, tzinfo=UTC)]
+    engine = Recorder()
+    SqlStore(engine).append("intervals", intervals([1, 2, 3, 4], interval_start=starts), "a")
+    assert engine.inserted[0]["interval_start"].to_list() == sorted(starts)
 
 
 def test_an_unknown_table_and_a_wrong_shape_are_contract_errors(store: ReadingStore) -> None:
