@@ -51,6 +51,8 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Batches by size or time, and the fuse on rejects."""
 
     batch_messages: int = 20_000
+    batch_octets: int = 33_554_432
+    """Of the frames of a batch in memory: with what becomes of them a worker takes some twenty times as much."""
     batch_seconds: float = 1.0
     fuse_share: float = 0.05
     fuse_messages: int = 1_000

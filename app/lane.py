@@ -72,6 +72,8 @@ class LaneParams(NamedTuple):
     batch_seconds: float
     shutdown_seconds: float
     poll_seconds: float = 0.2
+    batch_octets: int = 2**25
+    """What its rows take in memory: a backlog comes in messages of many frames, as fast as the broker can send."""
 
 
 class _Pending(NamedTuple):
@@ -80,6 +82,7 @@ class _Pending(NamedTuple):
     frames: tuple[pl.DataFrame, ...] = ()
     spans: tuple[Span, ...] = ()
     messages: int = 0
+    octets: int = 0
     since: float = 0.0
 
 
@@ -154,6 +157,7 @@ class Lane(Generic[Prepared]):
                 (*self._pending.frames, frames),
                 (*self._pending.spans, *polled.spans),
                 self._pending.messages + sum(span.next - span.first for span in polled.spans),
+                self._pending.octets + int(frames.estimated_size()),
                 since,
             )
         if self._is_due():
@@ -165,6 +169,7 @@ class Lane(Generic[Prepared]):
         if not self._pending.messages:
             return False
         full = self._pending.messages >= self._params.batch_messages
+        full |= self._pending.octets >= self._params.batch_octets
         return full or self._clock() - self._pending.since >= self._params.batch_seconds
 
     def _submit(self) -> None:
@@ -258,7 +263,9 @@ class Lane(Generic[Prepared]):
         for topic, partition in places:
             lost |= (pl.col("topic") == topic) & (pl.col("partition") == partition)
         frames = tuple(part.filter(~lost) for part in self._pending.frames)
-        self._pending = _Pending(frames, spans, sum(span.next - span.first for span in spans), self._pending.since)
+        messages = sum(span.next - span.first for span in spans)
+        octets = sum(int(part.estimated_size()) for part in frames)
+        self._pending = _Pending(frames, spans, messages, octets, self._pending.since)
 
 
 def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:

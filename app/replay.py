@@ -103,8 +103,7 @@ def check_reasons(reasons: tuple[str, ...]) -> tuple[str, ...]:
 def _decode(store: ReadingStore, registry: Registry, messages: pl.DataFrame) -> Decoded:
     """Decoded with the windows of each partition as they stood before its first message."""
     firsts = messages.group_by("topic", "partition").agg(pl.col("offset").min()).sort("topic", "partition")
-    seen = [store.load_windows(str(topic), int(partition), int(offset)) for topic, partition, offset in firsts.rows()]
-    windows = Windows.from_frame(pl.concat(seen)) if seen else Windows.empty()
+    windows = Windows.from_frame(store.load_windows(firsts.rows()))
     return decode_frames(messages, registry.keyring, windows, registry.enrolment, registry.types)
 
 

@@ -37,7 +37,7 @@ from ingest.replay import Windows
 from outage.stream_said import said_steps
 from schemas.codes import RejectReason, Rule
 from schemas.errors import ContractError
-from schemas.frames import DIRTY_DAYS, EVENTS, EXCEPTIONS, PROVENANCE, REJECTS, REPLAY_WINDOWS, Frame
+from schemas.frames import DIRTY_DAYS, EVENTS, EXCEPTIONS, PROVENANCE, REJECTS, Frame
 from schemas.timegrid import day_bounds, zone
 from storage.store import Context, ReadingStore, Scope
 from validation.params import SilenceLimits, VeeParams
@@ -97,8 +97,7 @@ class IngestWork:
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Replay windows as they were when the first message to be read had not been seen."""
-        seen = [self._store.load_windows(*position) for position in positions]
-        self._windows = Windows.from_frame(pl.concat([REPLAY_WINDOWS.empty(), *seen]))
+        self._windows = Windows.from_frame(self._store.load_windows(positions))
 
     def enrol(self, registry: Registry) -> None:
         """From the next batch on this registry counts."""

@@ -36,6 +36,7 @@ from old_clickhouse import connect_old, old_migrations
 from services import ClickHouse, Kafka, free_port
 
 from app import workers
+from app.allocator import keep_freed_memory
 from app.lane import Lane, LaneParams
 from app.telemetry import Health
 from app.workers import IngestWork, Registry
@@ -315,6 +316,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--profile", action="store_true", help="where one worker's time goes, instead")
     chosen = options.parse_args()
+    keep_freed_memory()  # as the command does
     batch = hourly_batch(chosen.frames, ciphered=True)
     registry = Registry(batch.keyring, METERS.empty(), BUILT_IN, batch.enrolment)
     with services() as (settings, server), store_on(*server) as store:

@@ -5,7 +5,7 @@ the parameter channels of the native protocol and of chDB escape differently and
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -159,20 +159,30 @@ def select_open_rejects(reasons: tuple[str, ...], limit: int) -> Query:
     return current._replace(sql=sql)
 
 
-def select_windows(topic: str, partition: int, offset: int) -> Query:
-    """The newest 64 counters of each (system title, key) in messages before `offset`, the next one to be read.
+def select_windows(positions: Sequence[tuple[str, int, int]]) -> Query:
+    """The newest 64 counters of each (system title, key) and partition, in messages before the next one to be read.
 
     And what says that one was used twice (negative, see REPLAY_WINDOWS), however long ago.
+
+    Args:
+        positions: Topic, partition and offset of that next message.
     """
     table = table_of("replay_windows")
     names = ", ".join(f"`{name}`" for name in table.columns())
-    sql = (
-        f"SELECT {names} FROM (SELECT {names} FROM replay_windows FINAL"
-        " WHERE topic = {topic:String} AND `partition` = {partition:Int64} AND `offset` < {offset:Int64}"
-        " ORDER BY system_title, key_id, counter DESC, `offset` LIMIT 1 BY system_title, key_id, counter)"
-        f" ORDER BY system_title, key_id, counter DESC LIMIT {WINDOW} BY system_title, key_id, counter < 0"
+    stream = "topic, `partition`, system_title, key_id"
+    asked = " OR ".join(
+        f"(topic = {{topic{i}:String}} AND `partition` = {{part{i}:Int64}} AND `offset` < {{offset{i}:Int64}})"
+        for i in range(len(positions))
     )
-    return Query(sql, {"topic": topic, "partition": partition, "offset": offset}, table.frame.schema)
+    sql = (
+        f"SELECT {names} FROM (SELECT {names} FROM replay_windows FINAL WHERE {asked}"
+        f" ORDER BY {stream}, counter DESC, `offset` LIMIT 1 BY {stream}, counter)"
+        f" ORDER BY {stream}, counter DESC LIMIT {WINDOW} BY {stream}, counter < 0"
+    )
+    params: dict[str, Value] = {}
+    for i, (topic, partition, offset) in enumerate(positions):
+        params |= {f"topic{i}": topic, f"part{i}": partition, f"offset{i}": offset}
+    return Query(sql, params, table.frame.schema)
 
 
 def span_around(interval_start: datetime, interval_s: int) -> tuple[datetime, datetime]:

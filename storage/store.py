@@ -1,5 +1,6 @@
 """What the store promises. `ReadingStore` is the interface; `SqlStore` keeps it over any ClickHouse engine."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ from storage.queries import Query
 from storage.tables import TABLES, Table, table_of
 
 MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
+PARTITIONS_A_QUERY: Final = 16
+"""Whose windows are loaded at once: a query costs some milliseconds, and its rows lie in the engine's memory."""
 _BY_CHANNEL: Final = ("intervals", "reads", "finals")
 _CHANNEL_RANK: Final = CHANNEL.categories.rank().to_numpy().astype(np.int64)
 """Place of each channel among their names: so engines order them."""
@@ -96,11 +99,14 @@ class ReadingStore(Protocol):
         """
         ...
 
-    def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
-        """Counters (`REPLAY_WINDOWS`) that still lie in their window as of `offset`, the next one to be read.
+    def load_windows(self, positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
+        """Counters (`REPLAY_WINDOWS`) that still lie in their window as of a position in each of these partitions.
 
-        The highest of each (system title, key) and those less than 64 below it, of messages before `offset` only; and
-        the marks of those that were used twice.
+        The highest of each (system title, key) and those less than 64 below it, of messages before the offset only;
+        and the marks of those that were used twice.
+
+        Args:
+            positions: Topic, partition, and the offset of the next message to be read; each partition once.
         """
         ...
 
@@ -202,11 +208,16 @@ class SqlStore:
         """See `ReadingStore.load_open_rejects`."""
         return self._load(table_of("rejects"), queries.select_open_rejects(reasons, limit))
 
-    def load_windows(self, topic: str, partition: int, offset: int) -> pl.DataFrame:
+    def load_windows(self, positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
         """See `ReadingStore.load_windows`."""
-        seen = self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
-        highest = pl.col("counter").max().over("system_title", "key_id")
-        return seen.filter((pl.col("counter") > highest - queries.WINDOW) | (pl.col("counter") < 0))
+        table = table_of("replay_windows")
+        parts = [
+            self._load(table, queries.select_windows(positions[first : first + PARTITIONS_A_QUERY]))
+            for first in range(0, len(positions), PARTITIONS_A_QUERY)
+        ]
+        highest = pl.col("counter").max().over("topic", "partition", "system_title", "key_id")
+        in_window = (pl.col("counter") > highest - queries.WINDOW) | (pl.col("counter") < 0)
+        return pl.concat([table.frame.empty(), *(part.filter(in_window) for part in parts)])
 
     def close(self) -> None:
         """See `ReadingStore.close`."""

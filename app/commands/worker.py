@@ -193,7 +193,9 @@ def _following(settings: Config, registry: workers.Registry, work: Any) -> Any:
 
 def _params(settings: Config) -> LaneParams:
     ingest = settings.ingest
-    return LaneParams(ingest.batch_messages, ingest.batch_seconds, ingest.shutdown_seconds)
+    return LaneParams(
+        ingest.batch_messages, ingest.batch_seconds, ingest.shutdown_seconds, batch_octets=ingest.batch_octets
+    )
 
 
 def _path(name: str | None) -> Path | None:

@@ -242,6 +242,14 @@ def test_a_transient_failure_repeats_the_same_batch_and_commits_it_once():
     assert source.committed_spans == [Span("t", 0, 0, 2, 0)]
 
 
+def test_a_batch_is_full_when_its_rows_take_too_much_memory_however_few_its_messages_are():
+    few, many = [0, 1, 2], list(range(3, 1003))
+    work, source = _Counting(), _Script([_polled(few, assigned=[Position("t", 0, 0)]), _polled(many), _polled([1003])])
+    _lane(source, work, batch_messages=10**6, batch_seconds=1e9, batch_octets=8_000).run(source.is_empty)
+    assert source.committed_spans == [Span("t", 0, 0, 1003, 0), Span("t", 0, 1003, 1004, 0)]
+    assert work.delivered == [*few, *many, 1003]
+
+
 def test_rows_of_a_lost_partition_that_are_not_prepared_are_dropped():
     work = _Counting()
     polls = [

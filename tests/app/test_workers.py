@@ -139,7 +139,7 @@ def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_st
     poison = simulated.meters.filter(pl.col("meter_type") == "generic")["meter_id"][0]
 
     class Picky:
-        def load_windows(self, topic, partition, offset):
+        def load_windows(self, positions):
             return pl.DataFrame()
 
         def append(self, table, rows, token):

@@ -11,7 +11,7 @@ from storage_rows import T0, intervals, rows_of
 from schemas.errors import ContractError
 from schemas.frames import FINALS, REJECTS, REPLAY_WINDOWS
 from storage.embedded import EmbeddedEngine
-from storage.store import ReadingStore, Scope, SqlStore
+from storage.store import PARTITIONS_A_QUERY, ReadingStore, Scope, SqlStore
 from storage.tables import TABLES, Table
 
 NAMES = list(TABLES)
@@ -108,16 +108,33 @@ def test_a_resolved_reject_is_no_longer_open_and_still_there(store: ReadingStore
 def test_a_replay_window_is_loaded_as_it_stood_before_an_offset(store: ReadingStore) -> None:
     store.append("replay_windows", counters([100, 37, 36, 500, 100]), "a")
     store.append("replay_windows", counters([100, 37, 36, 500, 100]), "redelivered")
-    assert store.load_windows("t", 0, 3)["counter"].sort().to_list() == [37, 100]
-    assert store.load_windows("t", 0, 4)["counter"].to_list() == [500]
-    assert store.load_windows("t", 0, 0).is_empty()
-    assert store.load_windows("t", 1, 9).is_empty()
+    assert store.load_windows([("t", 0, 3)])["counter"].sort().to_list() == [37, 100]
+    assert store.load_windows([("t", 0, 4)])["counter"].to_list() == [500]
+    assert store.load_windows([("t", 0, 0)]).is_empty()
+    assert store.load_windows([("t", 1, 9)]).is_empty()
+
+
+def test_windows_of_many_partitions_are_loaded_each_as_of_its_own_offset(store: ReadingStore) -> None:
+    """More than one query asks for; a meter that moved to another partition has a window in each."""
+    parts = [
+        counters([1000 + part, 7 + part, 2000]).with_columns(pl.lit(part, pl.Int32).alias("partition"))
+        for part in range(PARTITIONS_A_QUERY + 3)
+    ]
+    store.append("replay_windows", pl.concat(parts), "a")
+    other = counters([5]).with_columns(topic=pl.lit("u"))
+    store.append("replay_windows", other, "b")
+    found = store.load_windows([("t", part, 1 + part % 3) for part in range(len(parts))] + [("u", 0, 9)])
+    expected = {part: [[1000 + part], [1000 + part], [2000]][part % 3] for part in range(len(parts))}
+    of_t = found.filter(pl.col("topic") == "t").group_by("partition").agg("counter")
+    assert {part: sorted(counter) for part, counter in of_t.rows()} == expected
+    assert found.filter(pl.col("topic") == "u")["counter"].to_list() == [5]
+    assert store.load_windows([]).is_empty()
 
 
 def test_a_counter_that_was_used_twice_is_loaded_however_far_the_window_has_gone(store: ReadingStore) -> None:
     store.append("replay_windows", counters([7, -8, *range(1000, 1100)]), "a")
-    assert store.load_windows("t", 0, 1)["counter"].to_list() == [7]
-    loaded = store.load_windows("t", 0, 200)["counter"].sort().to_list()
+    assert store.load_windows([("t", 0, 1)])["counter"].to_list() == [7]
+    loaded = store.load_windows([("t", 0, 200)])["counter"].sort().to_list()
     assert loaded == [-8, *range(1036, 1100)]
 
 
