@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as NotYet
-from threading import Thread
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
+from app.beside import beside
 from app.retry import Retry, StoppedError
 from app.telemetry import Health
 from ingest.kafka.source import Place, Position, Span
@@ -22,6 +22,9 @@ from schemas.errors import TransientError
 LOG = logging.getLogger("ami.lane")
 
 Prepared = TypeVar("Prepared")
+
+_FIRST_GUESS: Final = 65_536
+"""Octets a message takes before one has come: as the gateway packs them."""
 
 
 class Polled(Protocol):
@@ -108,6 +111,7 @@ class Lane(Generic[Prepared]):
         self._source, self._work, self._params = source, work, params
         self._health, self._clock = health, clock
         self._pending = _Pending()
+        self._octets_a_message = _FIRST_GUESS
         self._in_flight: tuple[Future[None], tuple[Span, ...]] | None = None
         self._next: dict[Place, int] = {}
         self._deadline: float | None = None
@@ -146,24 +150,30 @@ class Lane(Generic[Prepared]):
         return self._deadline is not None and self._clock() >= self._deadline
 
     def _round(self) -> None:
-        room = max(1, self._params.batch_messages - self._pending.messages)
-        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, room), self._poll_failed)
+        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, self._room()), self._poll_failed)
         self._health.beat(self._clock())
         self._change_hands(polled)
         frames = polled.frames()
         if polled.spans:
+            messages, octets = sum(span.next - span.first for span in polled.spans), int(frames.estimated_size())
+            self._octets_a_message = max(1, octets // messages)
             since = self._pending.since if self._pending.spans else self._clock()
             self._pending = _Pending(
                 (*self._pending.frames, frames),
                 (*self._pending.spans, *polled.spans),
-                self._pending.messages + sum(span.next - span.first for span in polled.spans),
-                self._pending.octets + int(frames.estimated_size()),
+                self._pending.messages + messages,
+                self._pending.octets + octets,
                 since,
             )
         if self._is_due():
             self._submit()
         elif self._in_flight is not None and self._in_flight[0].done():
             self._settle()
+
+    def _room(self) -> int:
+        """Messages that the pending batch still takes: by their number, and by their size if they are as the last."""
+        by_octets = (self._params.batch_octets - self._pending.octets) // self._octets_a_message
+        return max(1, min(self._params.batch_messages - self._pending.messages, by_octets + 1))
 
     def _is_due(self) -> bool:
         if not self._pending.messages:
@@ -179,18 +189,7 @@ class Lane(Generic[Prepared]):
         self._settle()
         spans = _joined(batch.spans)
         token = " ".join(f"{span.topic}/{span.partition}:{span.first}-{span.next - 1}" for span in spans)
-        done: Future[None] = Future()
-        # A daemon: a delivery that hangs in a call must not hold the process up beyond the bound.
-        Thread(target=self._carry, args=(done, prepared, token), name="deliver", daemon=True).start()
-        self._in_flight = (done, spans)
-
-    def _carry(self, done: Future[None], prepared: Prepared, token: str) -> None:
-        try:
-            self._deliver(prepared, token)
-        except BaseException as error:  # noqa: BLE001  whatever it is, the thread of `run` raises it
-            done.set_exception(error)
-        else:
-            done.set_result(None)
+        self._in_flight = (beside(lambda: self._deliver(prepared, token), "deliver"), spans)
 
     def _deliver(self, prepared: Prepared, token: str) -> None:
         self._retry_delivery(lambda: self._work.deliver(prepared, token), self._failed)

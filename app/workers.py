@@ -12,12 +12,14 @@ the batch to be done again, and the store collapses what came twice.
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import wait
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import polars as pl
 
+from app.beside import beside
 from app.fuse import Fuse
 from app.messages import from_messages, to_messages
 from app.meter_states import METERS_TOPIC, states_of
@@ -85,13 +87,27 @@ class Registry(NamedTuple):
 
 
 class IngestWork:
-    """Both lanes into the store: frames, intervals, reads, windows and rejects; and what others wait for, published."""
+    """Both lanes into the store: frames, intervals, reads, windows and rejects; and what others wait for, published.
+
+    Args:
+        store: Where rows go.
+        publisher: Where events, rejects, dirty days and who was heard go.
+        registry: Keys, meters and types.
+        pass_fuse: Takes the messages of each batch, and those of its rejects that count.
+        frames_store: The same store over a connection of its own: while the engine takes the frames over that one, the
+            columns of the intervals are made. Without it the tables go one after the other.
+    """
 
     def __init__(
-        self, store: ReadingStore, publisher: Publisher, registry: Registry, pass_fuse: Callable[[int, int], None]
+        self,
+        store: ReadingStore,
+        publisher: Publisher,
+        registry: Registry,
+        pass_fuse: Callable[[int, int], None],
+        frames_store: ReadingStore | None = None,
     ) -> None:
         self._store, self._publisher, self._registry = store, publisher, registry
-        self._pass_fuse = pass_fuse
+        self._pass_fuse, self._frames_store = pass_fuse, frames_store
         self._windows = Windows.empty()
         self._learned: Learned | None = None
 
@@ -115,15 +131,7 @@ class IngestWork:
 
     def deliver(self, decoded: Decoded, token: str) -> None:
         """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier."""
-        poison = [
-            _store_all(self._store, table, rows, token)
-            for table, rows in (
-                ("frames", decoded.messages),
-                ("intervals", decoded.intervals),
-                ("reads", decoded.reads),
-                ("replay_windows", decoded.seen),
-            )
-        ]
+        poison = self.insert(decoded, token)
         rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
         self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
         # Of the last-gasp lane the events worker publishes, sooner: here its messages are only stored.
@@ -134,6 +142,20 @@ class IngestWork:
         _publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
+
+    def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:
+        """Rows that the store refuses for good, of each table; all others are stored when this returns."""
+        messages = ("frames", decoded.messages)
+        tables = (("intervals", decoded.intervals), ("reads", decoded.reads), ("replay_windows", decoded.seen))
+        if self._frames_store is None:
+            return [_store_all(self._store, table, rows, token) for table, rows in (messages, *tables)]
+        other = self._frames_store
+        frames = beside(lambda: _store_all(other, *messages, token), "deliver frames")
+        try:
+            poison = [_store_all(self._store, table, rows, token) for table, rows in tables]
+        finally:
+            wait([frames])  # a batch is not tried again while a connection still carries it
+        return [frames.result(), *poison]
 
 
 class EventsWork:

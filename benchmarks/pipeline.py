@@ -1,7 +1,7 @@
 # ruff: noqa: E402  the services' starter lies beside the packages, not among them
 """Pushes a second from a topic to an acknowledged insert, beside its own parts and the plain stack, in one run.
 
-    python benchmarks/pipeline.py [--frames 100000] [--peer 2000] [--rounds 3] [--profile]
+    python benchmarks/pipeline.py [--frames 400000] [--peer 2000] [--rounds 3] [--profile]
 
 Broker and server run on the same machine (AMI_TEST_KAFKA and AMI_TEST_CLICKHOUSE, else deploy/local). The message is a
 ciphered hourly push of 4 intervals and 3 channels. `pipeline` is one ingest worker: poll, decode, insert acknowledged,
@@ -37,6 +37,7 @@ from services import ClickHouse, Kafka, free_port
 
 from app import workers
 from app.allocator import keep_freed_memory
+from app.config import Ingest
 from app.lane import Lane, LaneParams
 from app.telemetry import Health
 from app.workers import IngestWork, Registry
@@ -56,7 +57,8 @@ from storage.tables import TABLES
 
 TOPIC = "ami.frames.v1"
 PACKED_OCTETS = 65_536
-BATCH_FRAMES = 20_000
+INGEST = Ingest()
+"""Batches as a worker has them by default: a backlog fills them by their bytes."""
 ROWS_AN_INSERT = 1_000
 
 
@@ -79,16 +81,19 @@ def services() -> Iterator[tuple[KafkaSettings, tuple[str, int]]]:
 
 
 @contextmanager
-def store_on(host: str, port: int) -> Iterator[SqlStore]:
-    """A migrated database of its own, dropped afterwards."""
+def stores_on(host: str, port: int) -> Iterator[tuple[SqlStore, SqlStore]]:
+    """A migrated database of its own over two connections, dropped afterwards."""
     name = f"bench_{uuid.uuid4().hex[:8]}"
     first = connect(ServerAddress(host=host, port=port, database="default"))
     first.execute(f"CREATE DATABASE {name}")
     old = first.version() < (20, 0)
-    engine = connect_old(host, port, name) if old else connect(ServerAddress(host=host, port=port, database=name))
+    engine, other = (
+        connect_old(host, port, name) if old else connect(ServerAddress(host=host, port=port, database=name))
+        for _ in range(2)
+    )
     apply_migrations(engine, old_migrations() if old else None)
     print(f"ClickHouse {'.'.join(map(str, first.version()))}")
-    yield SqlStore(engine)
+    yield SqlStore(engine), SqlStore(other)
     first.execute(f"DROP DATABASE {name}")
 
 
@@ -135,16 +140,19 @@ def push(settings: KafkaSettings, batch: Batch) -> int:
     return rows.height
 
 
-def pipeline(settings: KafkaSettings, store: SqlStore, registry: Registry, size: tuple[int, int]) -> float:
+def pipeline(
+    settings: KafkaSettings, stores: tuple[SqlStore, SqlStore], registry: Registry, size: tuple[int, int]
+) -> float:
     """Seconds from the first message polled to the last commit; the topic from its beginning."""
-    frames, messages = size
+    _, messages = size
+    store, beside = stores
     empty(store)
     group = Subscription((TOPIC,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST)
     source = KafkaSource(settings, group)
     timed = Timed(source, messages)
     publisher = KafkaPublisher(settings)
-    work = IngestWork(store, publisher, registry, lambda *_: None)
-    params = LaneParams(max(1, messages * BATCH_FRAMES // frames), 1.0, 600.0, 0.05)
+    work = IngestWork(store, publisher, registry, lambda *_: None, beside)
+    params = LaneParams(INGEST.batch_messages, INGEST.batch_seconds, 600.0, 0.05, INGEST.batch_octets)
     Lane(timed, work, params, Health(heartbeat_limit_s=60)).run(timed.done)
     source.close()
     publisher.close()
@@ -196,7 +204,9 @@ def cpu_of_processes() -> dict[str, float]:
     return spent
 
 
-def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: tuple[int, int]) -> None:
+def profile(
+    settings: KafkaSettings, stores: tuple[SqlStore, SqlStore], registry: Registry, size: tuple[int, int]
+) -> None:
     """Where the time of one worker goes: CPU is the thread's own, wall holds waiting for broker, server and the CPU."""
     meter = Meter()
     meter.on(KafkaSource, "poll", "poll: fetch and parse record batches")
@@ -210,7 +220,7 @@ def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: 
     meter.on(SqlStore, "append", "insert: check and cast")
     meter.on(KafkaSource, "commit", "commit")
     before = cpu_of_processes()
-    seconds = pipeline(settings, store, registry, size)
+    seconds = pipeline(settings, stores, registry, size)
     after = cpu_of_processes()
     total = sum(cpu for cpu, _ in meter.spent.values())
     print(f"profile of {size[0]:,} pushes, {seconds:.1f} s of wall, {total:.1f} s of CPU")
@@ -224,20 +234,19 @@ def profile(settings: KafkaSettings, store: SqlStore, registry: Registry, size: 
 def decode_alone(batch: Batch, registry: Registry) -> tuple[float, list[Any]]:
     """Seconds to decode all in batches, and what they gave."""
     work = IngestWork(SqlStore(None), None, registry, lambda *_: None)  # type: ignore[arg-type]
+    frames = batch.frames.height * INGEST.batch_octets // int(batch.frames.estimated_size())
     start = time.perf_counter()
-    decoded = [work.prepare(part) for part in batch.frames.iter_slices(BATCH_FRAMES)]
+    decoded = [work.prepare(part) for part in batch.frames.iter_slices(frames)]
     return time.perf_counter() - start, decoded
 
 
-def insert_alone(store: SqlStore, decoded: list[Any]) -> float:
-    """Seconds until all rows of the batches are acknowledged."""
-    empty(store)
+def insert_alone(stores: tuple[SqlStore, SqlStore], registry: Registry, decoded: list[Any]) -> float:
+    """Seconds until all rows of the batches are acknowledged, over both connections as a worker has them."""
+    empty(stores[0])
+    work = IngestWork(stores[0], None, registry, lambda *_: None, stores[1])  # type: ignore[arg-type]
     start = time.perf_counter()
     for number, one in enumerate(decoded):
-        for table, rows in (
-            ("frames", one.messages), ("intervals", one.intervals), ("reads", one.reads), ("replay_windows", one.seen),
-        ):  # fmt: skip
-            store.append(table, rows, f"bench {time.time_ns()} {number}")
+        work.insert(one, f"bench {time.time_ns()} {number}")
     return time.perf_counter() - start
 
 
@@ -311,7 +320,7 @@ def empty(store: SqlStore) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--frames", type=int, default=100_000)
+    options.add_argument("--frames", type=int, default=400_000)
     options.add_argument("--peer", type=int, default=2_000)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--profile", action="store_true", help="where one worker's time goes, instead")
@@ -319,19 +328,19 @@ def main() -> None:
     keep_freed_memory()  # as the command does
     batch = hourly_batch(chosen.frames, ciphered=True)
     registry = Registry(batch.keyring, METERS.empty(), BUILT_IN, batch.enrolment)
-    with services() as (settings, server), store_on(*server) as store:
+    with services() as (settings, server), stores_on(*server) as stores:
         apply_topics(settings, packaged_topics(), replication=1)
         messages = push(settings, batch)
         if chosen.profile:
-            profile(settings, store, registry, (chosen.frames, messages))
+            profile(settings, stores, registry, (chosen.frames, messages))
             return
         taken: dict[str, list[float]] = {"pipeline": [], "decode": [], "insert": [], "plain stack": []}
         for _ in range(chosen.rounds):
-            taken["pipeline"].append(pipeline(settings, store, registry, (chosen.frames, messages)) / chosen.frames)
+            taken["pipeline"].append(pipeline(settings, stores, registry, (chosen.frames, messages)) / chosen.frames)
             seconds, decoded = decode_alone(batch, registry)
             taken["decode"].append(seconds / chosen.frames)
-            taken["insert"].append(insert_alone(store, decoded) / chosen.frames)
-            taken["plain stack"].append(plain_stack(settings, store, chosen.peer))
+            taken["insert"].append(insert_alone(stores, registry, decoded) / chosen.frames)
+            taken["plain stack"].append(plain_stack(settings, stores[0], chosen.peer))
         report(taken, chosen.frames, decoded)
 
 

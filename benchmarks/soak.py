@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "local")]  # the packages first
 
 import polars as pl
 from kafka import KafkaConsumer, TopicPartition
-from pipeline import services, store_on
+from pipeline import services, stores_on
 
 from app.inputs import load_meters, load_types
 from app.messages import to_messages
@@ -88,7 +88,7 @@ def main() -> int:
     options.add_argument("--rate", type=int, default=300, help="frames a second")
     options.add_argument("--meters", type=int, default=12_000)
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as name, services() as (settings, server), store_on(*server) as store:
+    with tempfile.TemporaryDirectory() as name, services() as (settings, server), stores_on(*server) as (store, _):
         folder = Path(name)
         payloads = simulate(folder, chosen.meters, round(chosen.minutes * 60 * chosen.rate))
         apply_topics(settings, packaged_topics(), replication=1)

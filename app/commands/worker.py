@@ -106,6 +106,7 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
         doors.open_publisher(settings),
         registry,
         workers.fuse_of(fuse, time.monotonic),
+        frames_store=None if settings.clickhouse is None else stores.open_store(settings),
     )
     # Small pushes take the last-gasp lane too: their values are stored from there.
     source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))

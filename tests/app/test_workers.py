@@ -1,5 +1,7 @@
 """What each worker does with a batch, beside the lanes that carry it."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,7 +15,7 @@ from app.messages import to_messages
 from ingest import meter_types
 from ingest.derived import bucket_of
 from ingest.keyring import Keyring
-from schemas.errors import ContractError
+from schemas.errors import ContractError, TransientError
 from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
@@ -131,6 +133,42 @@ def test_news_of_one_feeder_share_a_key_and_those_without_one_that_of_their_buck
     nobody = workers.Registry.of(registry.keyring, meters.clear(), registry.types)
     assert nobody.enrolment.keys_of(pl.Series(["X"])).to_list() == [f"meters-{bucket_of(pl.Series(['X'])).item()}"]
     assert nobody.enrolment.keys_of(pl.Series([], dtype=pl.String)).is_empty()
+
+
+class _Slow:
+    """A store over a connection of its own: it takes a while, and then may fail."""
+
+    def __init__(self, *, fail: bool) -> None:
+        self.fail, self.ended = fail, threading.Event()
+        self.tables: list[str] = []
+
+    def append(self, table, rows, token):
+        self.tables.append(table)
+        time.sleep(0.05)
+        self.ended.set()
+        if self.fail:
+            raise TransientError("away")
+        return rows.height
+
+
+@pytest.mark.parametrize("failing", ["none", "frames", "others", "both"])
+def test_frames_go_over_their_own_connection_and_nothing_is_told_before_both_are_through(simulated, registry, failing):
+    """A batch whose halves fail apart is tried again only when no connection carries it any more."""
+    frames, others = (_Slow(fail=failing in (one, "both")) for one in ("frames", "others"))
+    publisher = MemoryPublisher()
+    work = workers.IngestWork(others, publisher, registry, lambda *_: None, frames)
+    decoded = work.prepare(simulated.frames.filter(pl.col("topic") == "ami.frames.v1"))
+    if failing == "none":
+        work.deliver(decoded, "batch")
+        assert others.tables == ["intervals", "reads", "replay_windows", "rejects"]
+    else:
+        with pytest.raises(TransientError):
+            work.deliver(decoded, "batch")
+        publisher.flush()
+        assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
+    assert frames.tables == ["frames"]
+    assert frames.ended.is_set()
+    assert others.ended.is_set()
 
 
 def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_stored(simulated, registry):
