@@ -1,13 +1,14 @@
 # ruff: noqa: E402  the services' starter lies beside the packages, not among them
 """Ten minutes at a steady rate: whether lag and memory of the workers stay where they are.
 
-    python benchmarks/soak.py [--minutes 10] [--rate 300] [--meters 12000]
+    python benchmarks/soak.py [--minutes 10] [--rate 300] [--meters 3000]
 
 Broker, server and four workers (ingest, events, store, vee) run as processes on this machine; a simulated fleet pushes
 `--rate` ciphered frames a second, packed as the gateway packs them. It stops by itself, prints lag (messages that a
 group has not committed) and resident memory over time, and exits 1 where either has grown from the middle third to the
-last, or where a frame is not stored exactly once. With as many meters as the default the ten minutes are one day of
-yesterday, so that VEE judges a day that fills, as it does every day; what has not come is awaited (48 hours here).
+last, or where a frame is not stored exactly once. With as many meters as the default the ten minutes are nearly four
+days of the fleet, and VEE looks back on one: what it loads for a day that fills no longer grows by the second day. What
+has not come is awaited (longer than the days last).
 """
 
 import argparse
@@ -86,7 +87,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--minutes", type=float, default=10)
     options.add_argument("--rate", type=int, default=300, help="frames a second")
-    options.add_argument("--meters", type=int, default=12_000)
+    options.add_argument("--meters", type=int, default=3_000)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name, services() as (settings, server), stores_on(*server) as (store, _):
         folder = Path(name)
@@ -128,7 +129,7 @@ def workers(
         f'[kafka]\nbrokers = ["{settings.brokers[0]}"]\n[group]\nprefix = "{prefix}"\nfirst_start = "earliest"\n'
         f'[clickhouse]\nhost = "{server[0]}"\nport = {server[1]}\ndatabase = "{database}"\n'
         f'[keys]\nfile = "{folder}/keys.csv"\n[meters]\nfile = "{folder}/meters.csv"\n[telemetry]\nport = 0\n'
-        "[vee]\nestimate_after_hours = 48.0\n"
+        "[vee]\nhistory_days = 1\nestimate_after_hours = 200.0\n"
     )
     old = store.engine.version() < (20, 0)
     launcher = [str(ROOT / "deploy/local/worker.py")] if old else ["-m", "app.cli", "worker"]

@@ -27,6 +27,8 @@ from ingest.replay_table import (
     StreamKeys,
     WindowTable,
     judge_counters,
+    marked_reused,
+    table_of_counters,
 )
 from ingest.titles import titles_from_hex, titles_to_hex
 from schemas.errors import ContractError
@@ -141,35 +143,20 @@ class Windows:
         absent = [name for name in SCHEMA if name not in rows.columns]
         if absent:
             raise ContractError(f"windows: column {absent[0]!r} is absent")
-        ordered = rows.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()]).sort("counter")
-        ordered = ordered.unique(["topic", "system_title", "key_id", "counter"], keep="first", maintain_order=True)
-        key_names = tuple(ordered["key_id"].unique().sort().to_list())
-        lane_names = tuple(ordered["topic"].unique().sort().to_list())
-        streams = Streams(
-            titles_from_hex(ordered["system_title"]),
-            _codes(ordered["key_id"], key_names),
-            _codes(ordered["topic"], lane_names),
-            ordered["counter"].to_numpy(),
-            ordered["digest"].to_numpy(),
-            key_names,
-            lane_names,
-        )
-        is_mark = streams.counter < 0
-        windows = cls().judge(_taken(streams, ~is_mark))[1]
-        return windows._quarantine(_taken(streams, is_mark)) if is_mark.any() else windows
-
-    def _quarantine(self, marks: Streams) -> "Windows":
-        """The windows in which these streams are in quarantine; `marks.counter` as `marked_reused` writes it."""
-        after = Windows()
-        after._contexts = dict(self._contexts)
-        keys, member = _stream_keys(marks, after._contexts).sorted_unique()
-        table = self._lookup(keys)
-        first = np.flatnonzero(np.r_[True, np.diff(np.sort(member)) > 0])
-        chosen = np.argsort(member, kind="stable")[first]
-        table.reused[member[chosen]] = marked_reused(marks.counter[chosen])
-        table.second[member[chosen]] = marks.digest[chosen]
-        after._base = self._base.merged(self._recent).merged(table)
-        return after
+        asked = rows.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()])
+        windows = cls()
+        if asked.is_empty():
+            return windows
+        contexts = asked.select("key_id", "topic").unique().sort("key_id", "topic").rows()
+        windows._contexts = {context: number for number, context in enumerate(contexts)}
+        numbers = pl.DataFrame(contexts, schema=["key_id", "topic"], orient="row").with_row_index("context")
+        context = asked.join(numbers, on=["key_id", "topic"], maintain_order="left")["context"].to_numpy()
+        title, counter = titles_from_hex(asked["system_title"]), asked["counter"].to_numpy()
+        # A store gives them almost in this order, which makes the sort cheap.
+        order = np.lexsort((counter, context, title))
+        keys, counter = StreamKeys(title[order], context[order].astype(np.int64)), counter[order]
+        windows._base = table_of_counters(keys, counter, asked["digest"].to_numpy()[order])
+        return windows
 
     def _lookup(self, keys: StreamKeys) -> WindowTable:
         """A table of its own for these streams, filled from what is known."""
@@ -179,25 +166,6 @@ class Windows:
             found = np.flatnonzero(at >= 0)
             table.adopt(found, known, at[found])
         return table
-
-
-def marked_reused(counter: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A reused counter as REPLAY_WINDOWS holds it, below zero and one to one; of such a mark the counter again."""
-    return -1 - counter
-
-
-def _taken(streams: Streams, rows: npt.NDArray[np.bool_]) -> Streams:
-    return streams._replace(
-        title=streams.title[rows],
-        key_id=streams.key_id[rows],
-        lane=streams.lane[rows],
-        counter=streams.counter[rows],
-        digest=streams.digest[rows],
-    )
-
-
-def _codes(column: pl.Series, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    return column.replace_strict({name: at for at, name in enumerate(names)}, return_dtype=pl.Int64).to_numpy()
 
 
 def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> StreamKeys:

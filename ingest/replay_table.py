@@ -109,6 +109,36 @@ class WindowTable(NamedTuple):
         return joined.take(np.lexsort((context, title)))
 
 
+def marked_reused(counter: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A reused counter as REPLAY_WINDOWS holds it, below zero and one to one; of such a mark the counter again."""
+    return -1 - counter
+
+
+def table_of_counters(keys: StreamKeys, counter: npt.NDArray[np.int64], digest: Numbers) -> WindowTable:
+    """The windows in which these verified counters were seen, and the streams that are in quarantine.
+
+    Args:
+        keys: Stream of each counter, ascending.
+        counter: Ascending in each stream; negative ones as `marked_reused` writes them. Of equal ones the first counts.
+        digest: Digest of each; of a mark the second one of the counter that was used twice.
+    """
+    first = np.r_[True, (keys.title[1:] != keys.title[:-1]) | (keys.context[1:] != keys.context[:-1])]
+    once = np.r_[True, counter[1:] != counter[:-1]] | first
+    begins = np.flatnonzero(first)
+    table = WindowTable.new(keys.take(begins))
+    stream = np.cumsum(first) - 1
+    last = np.append(begins[1:], len(counter)) - 1
+    table.highest[:] = np.maximum(counter[last], -1)
+    held = np.flatnonzero(once & (counter >= 0) & (counter > table.highest[stream] - WINDOW))
+    place = counter[held] % WINDOW
+    table.seen[stream[held], place] = True
+    table.digest[stream[held], place] = digest[held]
+    marked = begins[counter[begins] < 0]
+    table.reused[stream[marked]] = marked_reused(counter[marked])
+    table.second[stream[marked]] = digest[marked]
+    return table
+
+
 def judge_counters(
     table: WindowTable, member: npt.NDArray[np.int64], counter: npt.NDArray[np.int64], digest: Numbers
 ) -> npt.NDArray[np.int8]:

@@ -27,6 +27,7 @@ from storage.queries import Query
 _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
     "max_query_size": ((1, 1), 67_108_864),  # long lists of meters stand in the text of a query
+    "max_bytes_before_external_sort": ((1, 1), 2_147_483_648),  # windows of a large fleet: slower, never refused
     "insert_distributed_sync": ((1, 1), 1),  # acknowledged means written, on every shard
     "max_partitions_per_insert_block": ((19, 1), 0),  # a clock set to 1970 must not make a batch fail
     "do_not_merge_across_partitions_select_final": ((20, 10), 1),  # a copy has the same month as its row
