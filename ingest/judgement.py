@@ -11,7 +11,7 @@ from ingest.columns import constant, nulls, taken
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
-from ingest.replay import Streams, Windows, marked_reused
+from ingest.replay import Streams, Windows
 from ingest.spans import Flags, Places
 from schemas.codes import RejectReason
 
@@ -63,7 +63,7 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     is_late[rows[verdicts == verdict.LATE]] = True
     moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))
     seen = rows[moved]
-    counter = np.where(verdicts[moved] == verdict.REUSE, marked_reused(headers.counter[seen]), headers.counter[seen])
+    counter = np.where(verdicts[moved] == verdict.REUSE, verdict.marked_reused(headers.counter[seen]), headers.counter[seen])
     return Judged(is_copy, is_late, seen, counter, after)
 
 
