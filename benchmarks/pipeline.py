@@ -11,6 +11,7 @@ kafka-python, dlms-cosem, rows as tuples, a thousand to an insert; it gets fewer
 
 import argparse
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -219,11 +220,16 @@ def profile(
     meter.on(ClickHouseEngine, "insert", "insert: compress, send, until acknowledged")
     meter.on(SqlStore, "append", "insert: check and cast")
     meter.on(KafkaSource, "commit", "commit")
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before = cpu_of_processes()
     seconds = pipeline(settings, stores, registry, size)
     after = cpu_of_processes()
     total = sum(cpu for cpu, _ in meter.spent.values())
     print(f"profile of {size[0]:,} pushes, {seconds:.1f} s of wall, {total:.1f} s of CPU")
+    print(
+        f"  most memory of the worker: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, of which "
+        f"{held / 1024:.0f} MB were the benchmark's own before"
+    )
     for name, cpu in after.items():
         print(f"  CPU of {name:<39}{'':6} {(cpu - before.get(name, 0.0)) / size[0] * 1e6:7.2f} us CPU a push")
     for name, (cpu, wall) in sorted(meter.spent.items(), key=lambda item: -item[1][0]):

@@ -63,7 +63,8 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     is_late[rows[verdicts == verdict.LATE]] = True
     moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))
     seen = rows[moved]
-    counter = np.where(verdicts[moved] == verdict.REUSE, verdict.marked_reused(headers.counter[seen]), headers.counter[seen])
+    counter = headers.counter[seen]
+    counter = np.where(verdicts[moved] == verdict.REUSE, verdict.marked_reused(counter), counter)
     return Judged(is_copy, is_late, seen, counter, after)
 
 
