@@ -52,7 +52,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     batch_messages: int = 20_000
     batch_octets: int = 33_554_432
-    """Of the frames of a batch in memory: with what becomes of them a worker takes some twenty times as much."""
+    """Of the frames of a batch in memory: with what they become, two batches at a time, a worker takes a gigabyte."""
     batch_seconds: float = 1.0
     fuse_share: float = 0.05
     fuse_messages: int = 1_000

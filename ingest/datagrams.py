@@ -23,14 +23,16 @@ class _Transfer(NamedTuple):
     datagrams: list[bytes]
     assembly: Assembly
     since: float
+    late: int | None = None  # datagrams before a first block that came after the last one: it may begin the next
 
 
 class HeldBlocks:
     """Datagrams in; out come those that are no blocks at once, and blocks of one APDU together, none lost.
 
-    Order and copies do not matter: whoever decodes puts blocks in order. What is not whole after `held_s`, has grown
-    beyond `message_octets`, or gets a block that does not belong, is given out as far as it came: it becomes a reject
-    that says so.
+    Order and copies do not matter: whoever decodes puts blocks in order. Where the first block comes after the last
+    one, the transfer waits its time out: what follows may show that the block was the next one's. What is not whole
+    after `held_s`, has grown beyond `message_octets`, or gets a block that does not belong, is given out as far as it
+    came: it becomes a reject that says so.
     """
 
     def __init__(self, held_s: float, message_octets: int) -> None:
@@ -48,9 +50,11 @@ class HeldBlocks:
         key = (peer, datagram[2:6] + transfer_of(apdu))
         octets = apdu[block.data_at : block.data_stop]
         known = self._transfers.get(key)
-        if known is not None and not known.assembly.accept(block, octets):
-            given.append(self._take(key))
-            known = None
+        if known is not None and block.number == 1 and known.assembly.is_headless:
+            known = self._transfers[key] = known._replace(late=len(known.datagrams))
+        while known is not None and not known.assembly.accept(block, octets):
+            given.append(self._take(key, known.late if block.number > 1 else None))
+            known = self._transfers.get(key)
         if known is None:
             known = _Transfer([], Assembly(), now)
             if not known.assembly.accept(block, octets):
@@ -58,7 +62,8 @@ class HeldBlocks:
             self._transfers[key] = known
         known.datagrams.append(datagram)
         self._octets += len(datagram)
-        if known.assembly.complete or sum(map(len, known.datagrams)) > self._message_octets:
+        whole = known.assembly.complete and known.late is None
+        if whole or sum(map(len, known.datagrams)) > self._message_octets:
             given.append(self._take(key))
         while self._octets > _HELD_OCTETS:
             given.append(self._take(next(iter(self._transfers))))
@@ -78,10 +83,19 @@ class HeldBlocks:
         """Everything that is held, as it is."""
         return [self._take(key) for key in list(self._transfers)]
 
-    def _take(self, key: tuple[str, bytes]) -> Given:
-        datagrams = self._transfers.pop(key).datagrams
-        self._octets -= sum(map(len, datagrams))
-        return Given(b"".join(datagrams), key[0])
+    def _take(self, key: tuple[str, bytes], first: int | None = None) -> Given:
+        """A transfer as it is, or its first datagrams: the others begin one of their own."""
+        known = self._transfers.pop(key)
+        taken, left = known.datagrams[:first], [] if first is None else known.datagrams[first:]
+        self._octets -= sum(map(len, taken))
+        if left:
+            assembly = Assembly()
+            for datagram in left:
+                apdu = datagram[WPDU_HEAD_OCTETS:]
+                block = read_block(apdu)
+                assembly.accept(block, apdu[block.data_at : block.data_stop])
+            self._transfers[key] = _Transfer(left, assembly, known.since)
+        return Given(b"".join(taken), key[0])
 
 
 def _block_of(datagram: bytes) -> Block | None:

@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.ciphers import Cipher
+from ingest.dlms.cosem import DATE_TIME_OCTETS
+from ingest.dlms.data import Tag
 from ingest.dlms.security import AUTHENTICATED, ENCRYPTED, SUITE_MASK, TAG_OCTETS
+from ingest.dlms.tags import (
+    ACCESS_RESPONSE,
+    DATA_NOTIFICATION,
+    EVENT_NOTIFICATION,
+    GET_RESPONSE,
+    INFORMATION_REPORT,
+)
 from ingest.faults import Faults
 from ingest.keyring import Keyring
 from ingest.security_headers import KEY_OCTETS, Headers
@@ -31,6 +40,11 @@ _BLOCKS_BITS: Final = 32
 _HALF: Final = np.uint64(32)
 _FULL_TAG: Final = 16
 _TAG_CUT: Final = _FULL_TAG - TAG_OCTETS
+_STAMP_AT: Final = 5
+_SMALL: Final = 4
+_SLASH: Final = ord("/")
+_UPPER: Final = 0xDF
+_SENT: Final = (INFORMATION_REPORT, EVENT_NOTIFICATION, GET_RESPONSE, ACCESS_RESPONSE)
 NO_KEY: Final = -1
 NO_BROUGHT: Final[Mapping[int, str]] = MappingProxyType({})
 
@@ -50,7 +64,8 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     """Every ciphered APDU in the clear whose key is known and whose tag verifies; the others are faults.
 
     Where a meter has several keys (a rotation under way) the newest is tried first. A tag that verifies under a
-    revoked key is a fault of its own.
+    revoked key is a fault of its own. A message without a tag (security control 20) is opened by the newest key under
+    which it begins as an APDU does.
     """
     rows = faults.usable()
     rows = rows[headers.ciphered[rows]]
@@ -124,21 +139,49 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
     plain = np.zeros((int(sealed.block[-1]), _BLOCK_OCTETS), np.uint8)
     key_row = np.full(messages, NO_KEY, np.int64)
     tag_ok = np.zeros(messages, np.bool_)
-    pending = np.arange(messages)
-    attempt = 0
-    while len(pending):
-        tried = first[pending] + attempt
+    untagged = sealed.control & AUTHENTICATED == 0
+
+    def attempt(pending: Places, tried: Places) -> Flags:
+        """Whether what each of them gives with this key may be right."""
         fits = keyring.fits(tried, np.array(KEY_OCTETS)[sealed.control[pending] & SUITE_MASK])
-        fits &= (sealed.control[pending] & AUTHENTICATED == 0) | keyring.has_authentication_key(tried)
+        fits &= untagged[pending] | keyring.has_authentication_key(tried)
         chosen, keys = pending[fits], tried[fits]
         distinct, cipher = np.unique(keys, return_inverse=True)
         trial = _Attempt(chosen, cipher.reshape(-1), keyring.ciphers_at(distinct))
         computed = _open_each(sealed, trial, plain)
         key_row[chosen] = keys
         tag_ok[chosen] = (computed == sealed.tag[chosen]).all(axis=1)
-        attempt += 1
-        pending = pending[~tag_ok[pending] & (count[pending] > attempt)]
+        found = tag_ok[pending]
+        doubtful = np.flatnonzero(found & untagged[pending] & (count[pending] > 1))
+        found[doubtful] = _begins_apdu(rows_at(plain.reshape(-1), sealed.block[pending[doubtful]] * _BLOCK_OCTETS, 8))
+        return found
+
+    pending, step = np.arange(messages), 0
+    while len(pending):
+        found = attempt(pending, first[pending] + step)
+        step += 1
+        missed = pending[~found]
+        pending = missed[count[missed] > step]
+        # Without a tag only its beginning tells the key of a message: one that begins well under none keeps the newest.
+        odd = missed[(count[missed] == step) & untagged[missed] & tag_ok[missed]]
+        if len(odd):
+            attempt(odd, first[odd])
     return plain, key_row, tag_ok
+
+
+def _begins_apdu(octets: Octets) -> Flags:
+    """Whether rows of 8 octets begin as an APDU does that a meter sends: what another key makes of one does so rarely.
+
+    A data-notification by the length of its date-time (none, or 12 octets with or without the tag of a string), the
+    others by their tag and a small number behind it, a P1 telegram by its slash and letters. Chance: 1 in 3,000.
+    """
+    tag, second, stamp = octets[:, 0], octets[:, 1], octets[:, _STAMP_AT]
+    push = (tag == DATA_NOTIFICATION) & ((stamp == 0) | (stamp == DATE_TIME_OCTETS) | (stamp == Tag.OCTET_STRING))
+    others = np.isin(tag, _SENT) & (second < _SMALL)
+    maker = octets[:, 1:4] & _UPPER
+    telegram = (tag == _SLASH) & ((maker >= ord("A")) & (maker <= ord("Z"))).all(axis=1)
+    flags: Flags = push | others | telegram
+    return flags
 
 
 def _open_each(sealed: _Sealed, trial: _Attempt, plain: Octets) -> Octets:

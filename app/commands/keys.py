@@ -104,7 +104,11 @@ def register(ami: typer.Typer) -> None:
 
 
 def _kek(file: Path | None, variable: str | None, command: str | None) -> bytes:
-    return load_kek(file, variable, None if command is None else shlex.split(command))
+    try:
+        words = None if command is None else shlex.split(command)
+    except ValueError as error:
+        raise ContractError(f"--kek-command: {str(error).lower()}") from None
+    return load_kek(file, variable, words)
 
 
 def _clear(file: Path, kind: str) -> KeyRows:

@@ -108,6 +108,15 @@ class Assembly:
             self._next += 1
         return True
 
+    @property
+    def is_headless(self) -> bool:
+        """The last block is here and the first is not: one that comes now is late, or begins the next message."""
+        return self._last is not None and 1 not in self._held
+
+    def contradicts(self, block: Block, octets: bytes) -> bool:
+        """Whether the block shows that another message has begun: it is neither a first one nor a copy of one here."""
+        return block.number > 1 and self._held.get(block.number) != octets
+
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the blocks that are here, ascending."""
         return tuple(sorted(self._held))

@@ -89,6 +89,7 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
     blocks: dict[int, tuple[bytes, list[tuple[int, int]]]] = {}
     count = place = 0
     quirks: tuple[str, ...] = ()
+    late: tuple[int, int] | None = None  # frames and octets before a first block that came after the last one
     link = f"{head.link}+gbt" if head.apdu[0] == GENERAL_BLOCK_TRANSFER else head.link
     pdu: Joined | None = head
     while pdu is not None:
@@ -99,6 +100,8 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
                 break
             return _broken(pdu.frames, frames[first], ProtocolError(error.reason, _place(pdu, error.at), error.detail))
         octets = pdu.apdu[block.data_at : block.data_stop]
+        if block.number == 1 and assembly.is_headless:
+            late = (count, place)
         if not assembly.accept(block, octets):
             break
         pieces = [(place + at, length) for at, length in pdu.pieces]
@@ -108,13 +111,24 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
         count += pdu.frames
         pdu = _next_pdu(frames, first + count, head)
     count = max(count, head.frames)
-    if not assembly.complete:
+    # What follows a late first block may go on with it: then both are of the next message.
+    taken = late is not None and pdu is not None and assembly.contradicts(block, octets)
+    if taken or not assembly.complete:
+        count, place = late or (count, place)
         missing = ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, place, "a block is missing or came twice")
         return _broken(count, frames[first], missing, link)
-    numbers = assembly.numbers()
+    together = [blocks[number] for number in assembly.numbers()]
+    return _joined_blocks(together, head, (count, link, quirks))
+
+
+def _joined_blocks(
+    blocks: list[tuple[bytes, list[tuple[int, int]]]], head: Joined, said: tuple[int, str, tuple[str, ...]]
+) -> Joined:
+    """The APDU of all its blocks in order; `said`: frames, link and quirks of all of them."""
+    count, link, quirks = said
     before = head_of(head.apdu)
-    apdu = before + b"".join(blocks[number][0] for number in numbers)
-    pieces = [piece for number in numbers for piece in blocks[number][1]]
+    apdu = before + b"".join(octets for octets, _ in blocks)
+    pieces = [piece for _, places in blocks for piece in places]
     joined = (*(((head.pieces[0][0], len(before)),) if before else ()), *pieces)
     return Joined(count, link, apdu, joined, head.source, head.destination, quirks, None)
 

@@ -47,6 +47,19 @@ def test_what_is_no_block_goes_on_at_once_and_what_is_late_as_it_is() -> None:
     assert reasons(decode(BLOCKS[0], registry=PLAIN)) == ["block_transfer_incomplete"]
 
 
+def test_a_transfer_that_lost_its_head_takes_nothing_of_the_next_one() -> None:
+    """Its last block came, and so did the first of the next within its time: what follows tells whose that was."""
+    other = [hand.wrapper(block) for block in hand.blocks(hand.PUSH + bytes(7), 20)]
+    for lost in range(1, len(BLOCKS)):
+        held = HeldBlocks(10, 100_000)
+        given_out = fed(held, *BLOCKS[lost:], *other)
+        assert given_out == [Given(b"".join(BLOCKS[lost:]), "a"), Given(b"".join(other), "a")]
+        assert held.finish() == []
+    late = HeldBlocks(10, 100_000)
+    assert fed(late, *BLOCKS[1:], BLOCKS[0]) == []
+    assert late.expire(11) == [Given(b"".join([*BLOCKS[1:], BLOCKS[0]]), "a")]
+
+
 def test_a_block_with_other_bytes_ends_the_transfer_before_it() -> None:
     held = HeldBlocks(10, 100_000)
     changed = BLOCKS[1][:-1] + bytes((BLOCKS[1][-1] ^ 1,))

@@ -8,6 +8,8 @@ import pytest
 from ingest.ciphers import Ciphers
 from ingest.dlms.security import protect
 from ingest.faults import NO_FAULT, REASONS, Faults
+from ingest.key_files import parse_clear
+from ingest.key_rows import join_rows
 from ingest.keyring import Keyring
 from ingest.protection import open_all
 from ingest.security_headers import read_headers
@@ -88,3 +90,46 @@ def test_no_cipher_and_no_keyring_shows_a_key():
     for meter in range(len(TITLES)):
         for key in pair_of(meter):
             assert key.hex() not in shown and repr(key) not in shown
+
+
+OLD, NEW, OTHER = (bytes((fill,)) * 16 for fill in (1, 2, 3))
+PUSH = bytes.fromhex("0F00000001000203") + bytes(range(40))
+
+
+def rotating(*revoked):
+    """A ring whose first title has two versions of its key."""
+    rows = [parse_clear(f"system_title,ek,ak\n{TITLES[0].hex()},{key.hex()},{OTHER.hex()}\n") for key in (OLD, NEW)]
+    numbered = [
+        one._replace(versions=one.versions + number, revoked=one.revoked | (number in revoked))
+        for number, one in enumerate(rows)
+    ]
+    return Keyring(join_rows(numbered))
+
+
+@pytest.mark.parametrize("control", [0x20, 0x30])
+@pytest.mark.parametrize("key", [OLD, NEW], ids=["old", "new"])
+def test_both_keys_of_a_rotation_open_what_was_sealed_with_them_with_a_tag_or_without(control, key):
+    """Without a tag nothing but the beginning of the message tells which of them it was."""
+    sealed = [
+        protect(PUSH + bytes((n,)), system_title=TITLES[0], control=control, counter=n, ek=key, ak=OTHER)
+        for n in range(50)
+    ]
+    found, reasons = opened(sealed, rotating())
+    assert reasons == [None] * 50
+    assert [found.apdus.message(n) for n in range(50)] == [PUSH + bytes((n,)) for n in range(50)]
+
+
+@pytest.mark.parametrize("control", [0x20, 0x30])
+def test_a_revoked_key_of_a_rotation_is_refused_and_the_other_goes_on(control):
+    sealed = [
+        protect(PUSH, system_title=TITLES[0], control=control, counter=n, ek=key, ak=OTHER)
+        for n, key in enumerate((OLD, NEW))
+    ]
+    assert opened(sealed, rotating(1))[1] == [None, "key_revoked"]
+    assert opened(sealed, rotating(0))[1] == ["key_revoked", None]
+
+
+def test_what_begins_as_no_apdu_under_any_key_is_what_the_newest_makes_of_it():
+    sealed = protect(b"\xff" * 30, system_title=TITLES[0], control=0x20, counter=1, ek=NEW, ak=OTHER)
+    found, reasons = opened([sealed], rotating())
+    assert (found.apdus.message(0), reasons) == (b"\xff" * 30, [None])

@@ -52,6 +52,21 @@ def test_a_new_transfer_after_an_incomplete_one_is_whole():
     assert unwrap(split_messages(data)[1].payload).apdu == other
 
 
+@pytest.mark.parametrize("lost", [1, 2, 4])
+@pytest.mark.parametrize("octets", [45, 90])
+def test_a_transfer_that_lost_its_head_takes_nothing_of_the_next_one(lost, octets):
+    """Its last block came; the first block of the next one could be its own, late. What follows that tells."""
+    other = b"\x0f" + bytes(octets)
+    data = b"".join(wpdus(APDU, 20)[lost:] + wpdus(other, 20))
+    messages = split_messages(data)
+    assert [message.error and message.error.reason for message in messages] == [
+        RejectReason.BLOCK_TRANSFER_INCOMPLETE,
+        None,
+    ]
+    assert unwrap(messages[1].payload).apdu == other
+    assert b"".join(message.payload for message in messages) == data
+
+
 def test_two_equal_transfers_are_two_messages():
     data = b"".join(wpdus(APDU, 20) * 2)
     assert reasons(data) == [None, None]
