@@ -1,11 +1,23 @@
 """Which store a configuration means, opened."""
 
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
+
+import msgspec
+import polars as pl
 
 from app.config import ClickHouse, Config
+from schemas.errors import TerminalError, TransientError
+from schemas.frames import REPLAY_WINDOWS
 from storage.clickhouse import ServerAddress, connect
 from storage.embedded import EmbeddedEngine
 from storage.store import Engine, SqlStore
+
+LOG = logging.getLogger("ami.stores")
+WINDOWS_LIMIT_S: Final = 10
+"""How long a start of the last-gasp lane may be held up by a database that does not answer."""
 
 
 def open_engine(config: Config) -> Engine:
@@ -23,6 +35,26 @@ def open_engine(config: Config) -> Engine:
 def open_store(config: Config) -> SqlStore:
     """The store of the configuration, whose migrations `ami migrate` has applied."""
     return SqlStore(open_engine(config))
+
+
+def stored_windows(config: Config) -> Callable[[Sequence[tuple[str, int, int]]], pl.DataFrame]:
+    """REPLAY_WINDOWS of partitions as of offsets, for a lane that waits for no database.
+
+    None, and a warning, where the server is away, is asked for more than it answers in ten seconds, or refuses; none
+    where the configuration names no server.
+    """
+    if config.clickhouse is None:
+        return lambda _: REPLAY_WINDOWS.empty()
+    store = SqlStore(connect(msgspec.structs.replace(_address(config.clickhouse), timeout_s=WINDOWS_LIMIT_S)))
+
+    def load(positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
+        try:
+            return store.load_windows(positions)
+        except (TransientError, TerminalError) as error:
+            LOG.warning("replay windows of before the look-back are not known", extra={"fields": {"why": str(error)}})
+            return REPLAY_WINDOWS.empty()
+
+    return load
 
 
 def _address(server: ClickHouse) -> ServerAddress:

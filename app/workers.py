@@ -159,21 +159,27 @@ class IngestWork:
 
 
 class EventsWork:
-    """The last-gasp lane: decode, publish, flush. The database is not asked; windows come from the topic itself.
+    """The last-gasp lane: decode, publish, flush. It waits for no database.
 
     Args:
-        look_back: RAW_FRAMES that stand before those positions, as far back as a replay window matters.
+        look_back: RAW_FRAMES of the topic that stand before those positions, as many as are worth reading again.
+        stored: REPLAY_WINDOWS of the lane as of those positions, as far as the database has them and answers at once:
+            what lies before the look-back. What it lacks the topic brings.
     """
 
     def __init__(
-        self, publisher: Publisher, registry: Registry, look_back: Callable[[tuple[Position, ...]], pl.DataFrame]
+        self,
+        publisher: Publisher,
+        registry: Registry,
+        look_back: Callable[[tuple[Position, ...]], pl.DataFrame],
+        stored: Callable[[tuple[Position, ...]], pl.DataFrame],
     ) -> None:
-        self._publisher, self._registry, self._look_back = publisher, registry, look_back
+        self._publisher, self._registry, self._look_back, self._stored = publisher, registry, look_back, stored
         self._windows = Windows.empty()
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
-        """Replay windows rebuilt from the messages before the first to be read."""
-        self._windows = Windows.empty()
+        """Replay windows as stored, and rebuilt from the messages before the first to be read."""
+        self._windows = Windows.from_frame(self._stored(positions))
         self._windows = self._decode(self._look_back(positions)).windows
 
     def enrol(self, registry: Registry) -> None:

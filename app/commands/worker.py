@@ -114,9 +114,9 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
-    before = doors.look_back(settings, LOOK_BACK_MESSAGES)
+    before, stored = doors.look_back(settings, LOOK_BACK_MESSAGES), stores.stored_windows(settings)
     registry = registry_of(settings)
-    work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before), "lastgasp")
+    work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before, stored), "lastgasp")
     params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
     source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
     return source, _following(settings, registry, work), params

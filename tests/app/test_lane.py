@@ -18,7 +18,7 @@ from ingest import meter_types
 from ingest.kafka.source import Position, Span
 from ingest.keyring import Keyring
 from schemas.errors import TerminalError, TransientError
-from schemas.frames import EVENTS, REJECTS
+from schemas.frames import EVENTS, REJECTS, REPLAY_WINDOWS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
@@ -377,7 +377,9 @@ def test_garbage_from_strangers_does_not_blow_the_fuse(simulated, store):
 def test_events_reach_their_topic_without_a_database(simulated):
     gasps = simulated.frames.filter(pl.col("topic") == "ami.lastgasp.v1")
     publisher = MemoryPublisher()
-    work = workers.EventsWork(publisher, _registry(simulated), lambda _: gasps.clear())
+    work = workers.EventsWork(
+        publisher, _registry(simulated), lambda _: gasps.clear(), lambda _: REPLAY_WINDOWS.empty()
+    )
     source = MemorySource(gasps)
     Lane(source, work, PARAMS, Health(heartbeat_limit_s=60)).run(source.is_empty)
     events = publisher.rows(workers.EVENTS_TOPIC, EVENTS)

@@ -1,5 +1,6 @@
 """What each worker does with a batch, beside the lanes that carry it."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,16 @@ import polars as pl
 import pytest
 
 from app import workers
+from app.config import parse_config
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
+from app.stores import stored_windows
 from ingest import meter_types
 from ingest.derived import bucket_of
+from ingest.kafka.source import Position
 from ingest.keyring import Keyring
 from schemas.errors import ContractError, TransientError
-from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS
+from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS, REPLAY_WINDOWS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
@@ -197,3 +201,28 @@ def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_st
     place = ["topic", "partition", "offset", "frame"]
     assert set(rejects.select(place).rows()) == set(refused.select(place).rows())
     assert all(rejects["payload"].bin.size() > 0)
+
+
+def test_a_recorded_gasp_of_before_the_look_back_is_a_copy_by_the_windows_that_are_stored(simulated, registry):
+    """The topic is read again only so far; what lies before it the database knows, where it answers."""
+    gasps = simulated.frames.filter(pl.col("topic") == workers.LAST_GASP_TOPIC)
+    seen = workers.IngestWork(SqlStore(None), MemoryPublisher(), registry, lambda *_: None).prepare(gasps).seen
+    after = int(gasps["offset"].max()) + 1
+    recorded = gasps.with_columns(offset=pl.col("offset") + after)
+    place = (Position(workers.LAST_GASP_TOPIC, 0, after),)
+
+    def events_with(stored) -> int:
+        work = workers.EventsWork(MemoryPublisher(), registry, lambda _: gasps.clear(), lambda _: stored)
+        work.adopt(place)
+        return work.prepare(recorded).events.height
+
+    assert events_with(REPLAY_WINDOWS.empty()) > 0
+    assert events_with(seen) == 0
+
+
+def test_a_lane_that_waits_for_no_database_starts_without_its_windows(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    away = parse_config(f'[kafka]\nbrokers = ["127.0.0.1:1"]\n[clickhouse]\nport = {port}\n', "ami.toml")
+    assert stored_windows(away)([("ami.lastgasp.v1", 0, 7)]).is_empty()
+    assert "not known" in caplog.text
