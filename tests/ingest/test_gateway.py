@@ -150,18 +150,19 @@ def test_datagrams_take_the_lane_of_last_gasps_and_are_not_joined() -> None:
 def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_came_of_it() -> None:
     publisher = FakePublisher()
     blocks = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
+    mixed = [*blocks[1:-1][::-1], blocks[0], blocks[-1]]
 
     async def scenario(gateway: Gateway, port: int) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
         )
-        for datagram in (*blocks[::-1], blocks[1]):
+        for datagram in (*mixed, blocks[1]):
             transport.sendto(datagram)
         await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)  # the last one waited in vain
         transport.close()
 
     run(scenario, publisher, message_s=2.0)
-    assert [value for _, value, _ in publisher.sent] == [b"".join(blocks[::-1]), blocks[1]]
+    assert [value for _, value, _ in publisher.sent] == [b"".join(mixed), blocks[1]]
 
 
 def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
