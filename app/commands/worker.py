@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import doors, stores, workers
+from app import doors, stores, vee_lane, workers
 from app.calendar import load_calendar
 from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
@@ -154,7 +154,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
     registry = registry_of(settings)
-    work = workers.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
+    work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
     values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))
     publisher = doors.open_publisher(settings)
     looked_up = stores.open_store(settings)

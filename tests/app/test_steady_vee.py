@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import workers
+from app import vee_lane, workers
 from app.embedded import MemoryPublisher
 from app.messages import to_messages
 from app.revisits import Revisits
@@ -59,7 +59,7 @@ class Hours:
     def __init__(self, store: SqlStore, estimate_after_s: int | None = 86_400) -> None:
         params = VeeParams(judged_at=MIDNIGHT, run_id="", context_days=3, estimate_after_s=estimate_after_s)
         self.now = MIDNIGHT
-        self.store, self.work = store, workers.VeeWork(store, FLEET, params, lambda: self.now)
+        self.store, self.work = store, vee_lane.VeeWork(store, FLEET, params, lambda: self.now)
         self.publisher = MemoryPublisher()
         self.source = Revisits(Nothing(), self.publisher, lambda: self.work.due(store), 6 * 3600, self._seconds)
 

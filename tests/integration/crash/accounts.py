@@ -7,7 +7,8 @@ from fleet import LANES, Fleet, in_one_pass, on_topics
 from polars.testing import assert_frame_equal
 
 from app.messages import from_messages
-from app.workers import DIRTY_DAYS_TOPIC, VeeWork
+from app.vee_lane import VeeWork
+from app.workers import DIRTY_DAYS_TOPIC
 from ingest.kafka.settings import KafkaSettings
 from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINALS
 from storage.queries import Query, select_all
