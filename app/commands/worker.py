@@ -33,6 +33,8 @@ from validation.params import VeeParams
 LOOK_BACK_MESSAGES = 20_000
 """Messages of a partition that an events worker reads again to rebuild its windows: hours of a busy lane."""
 LAG_EVERY_S = 5.0
+CLOCK_AHEAD_S = 180
+"""V1: a value is received when its interval is over. The broker's clock is the reference, three minutes the limit."""
 
 
 class Role(StrEnum):
@@ -150,6 +152,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         run_id="",
         holidays=load_calendar(_path(vee.calendar_file)).holidays,
         context_days=vee.history_days,
+        clock_ahead_s=CLOCK_AHEAD_S,
         estimate_after_s=round(vee.estimate_after_hours * 3600),
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
