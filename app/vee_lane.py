@@ -2,7 +2,8 @@
 
     ami.dirty-days ──poll─► days by bucket ─load_context─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
 
-What is on its way is awaited; what has become due without any data the worker says itself (`app.revisits`).
+What is on its way is awaited, an area that is silent as a whole is waited for (`app.silences`); what has become due
+without any data the worker says itself (`app.revisits`).
 """
 
 import uuid
@@ -14,6 +15,7 @@ import msgspec
 import polars as pl
 
 from app.messages import from_messages
+from app.silences import Silences
 from app.telemetry import VEE_INTERVALS
 from app.workers import Registry
 from ingest.derived import bucket_of
@@ -28,7 +30,7 @@ from validation.vee import Vee, VeeInputs, run_vee
 
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once: with 28 days of quarters on both sides some 8 million rows."""
-_NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
+NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Shares of a period (V36) cannot be told of the days that happen to be judged together; billing has its own gate."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
@@ -41,8 +43,8 @@ class VeeWork:
     def __init__(
         self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
     ) -> None:
-        self._store, self._now = store, now
-        self._params = msgspec.structs.replace(params, rule_sets=(_NO_PERIOD, *params.rule_sets))
+        self._store, self._now, self._silences = store, now, Silences()
+        self._params = msgspec.structs.replace(params, rule_sets=(NO_PERIOD, *params.rule_sets))
         self._know(meters)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
@@ -99,9 +101,10 @@ class VeeWork:
         ]
 
     def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
-        """Judged and stored. Judging a day again appends only what differs."""
-        run_id = str(uuid.uuid4())
-        params = msgspec.structs.replace(self._params, judged_at=self._now(), run_id=run_id)
+        """Judged and stored; no estimates where an area is silent. Judging a day again appends only what differs."""
+        now, run_id = self._now(), str(uuid.uuid4())
+        silences = self._silences.at(now, self._store) if scopes else ()
+        params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
         for judged in judge(self._store, scopes, params):
             told = judged.appended.group_by("quality", "method").len()
             for quality, method, finals in told.rows():

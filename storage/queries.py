@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from schemas.errors import ContractError
+from schemas.frames import HEARD_PLACES
 from storage.tables import Table, table_of
 
 Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
@@ -125,6 +126,41 @@ def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judge
         where += " AND judged_at < {judged_before:DateTime64}"
         params["judged_before"] = judged_before
     return select_current(table_of("finals"), where, params)
+
+
+def select_heard(start: datetime, hours: int, registers: tuple[str, ...]) -> Query:
+    """How many meters of each feeder and substation have values of each of at most 64 hours, by service.
+
+    Every channel of the intervals counts, of the reads those in `registers`; a superseded value was heard all the
+    same. A meter is one mask of hours until the last step, so that memory is linear in meters, whatever the hours.
+    """
+    heard = " UNION ALL ".join(
+        f"SELECT meter_id, channel = 'volume' AS fluid, dateDiff('hour', {{start:DateTime64}}, {at}) AS h FROM {table}"
+        f" WHERE {at} >= {{start:DateTime64}} AND {at} < {{end:DateTime64}} AND value_milli IS NOT NULL{also}"
+        for table, at, also in (
+            ("intervals", "interval_start", ""),
+            ("reads", "read_at", " AND channel IN {registers:Array(String)}"),
+        )
+    )
+    places = (
+        "SELECT meter_id, feeder_id, substation_id FROM meters FINAL"
+        " ORDER BY meter_id, installed_at DESC NULLS LAST, recorded_at DESC LIMIT 1 BY meter_id"
+    )
+    counted = (
+        "SELECT fluid, feeder_id, substation_id,"
+        " sumForEach(arrayMap(h -> toUInt32(bitTest(mask, h)), range(toUInt64({hours:Int64})))) AS counts"
+        f" FROM (SELECT meter_id, fluid, groupBitOr(bitShiftLeft(toUInt64(1), h)) AS mask FROM ({heard})"
+        f" GROUP BY meter_id, fluid) AS told LEFT JOIN ({places}) AS placed USING (meter_id)"
+        " GROUP BY fluid, feeder_id, substation_id"
+    )
+    sql = (
+        "SELECT addHours({start:DateTime64}, hour - 1) AS hour, if(fluid, 'volume', 'electricity') AS service,"
+        f" feeder_id, substation_id, toUInt32(devices) AS devices FROM ({counted})"
+        " ARRAY JOIN counts AS devices, arrayEnumerate(counts) AS hour WHERE devices > 0"
+        " ORDER BY service, feeder_id, substation_id, hour"
+    )
+    params = dict[str, Value](start=start, end=start + timedelta(hours=hours), hours=hours, registers=registers)
+    return Query(sql, params, HEARD_PLACES.schema)
 
 
 def select_history(name: str, meter_id: str, start: datetime, end: datetime) -> Query:

@@ -1,6 +1,6 @@
 """What the store promises. `ReadingStore` is the interface; `SqlStore` keeps it over any ClickHouse engine."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +15,9 @@ from storage.tables import TABLES, Table, table_of
 
 MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
 _BY_CHANNEL: Final = ("intervals", "reads", "finals")
+HOURS_A_QUERY: Final = 64
+"""Hours in which meters are counted at once: the bits of a mask."""
+_HOUR: Final = timedelta(hours=1)
 _CHANNEL_RANK: Final = CHANNEL.categories.rank().to_numpy().astype(np.int64)
 """Place of each channel among their names: so engines order them."""
 
@@ -99,6 +102,13 @@ class ReadingStore(Protocol):
 
         The highest of each (system title, key) and those less than 64 below it, of messages before `offset` only; and
         the marks of those that were used twice.
+        """
+        ...
+
+    def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
+        """How many meters had a value, by hour, service and place (`HEARD_PLACES`), in the hours of [start, end).
+
+        Both are whole hours. Of the reads only those of the channels `registers` count. An hour without any is absent.
         """
         ...
 
@@ -205,6 +215,15 @@ class SqlStore:
         seen = self._load(table_of("replay_windows"), queries.select_windows(topic, partition, offset))
         highest = pl.col("counter").max().over("system_title", "key_id")
         return seen.filter((pl.col("counter") > highest - queries.WINDOW) | (pl.col("counter") < 0))
+
+    def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
+        """See `ReadingStore.load_heard`."""
+        spans = range(0, (end - start) // _HOUR, HOURS_A_QUERY)
+        parts = [
+            self.engine.select(queries.select_heard(since, min(HOURS_A_QUERY, (end - since) // _HOUR), registers))
+            for since in (start + hours * _HOUR for hours in spans)
+        ]
+        return conform(pl.concat([_plain(frames.HEARD_PLACES.empty()), *parts]), frames.HEARD_PLACES)
 
     def close(self) -> None:
         """See `ReadingStore.close`."""
