@@ -153,6 +153,8 @@ def _unfinished_from(context: Context, start: datetime, awaited: timedelta) -> d
         .filter(pl.col("at") < start, pl.col("at") >= start - awaited - timedelta(days=1))
     )
     there = pl.col("removed_at").is_null() | (pl.col("removed_at") >= start)
-    going_on = ends.join(context.meters.filter(~there), on="meter_id", how="anti")
+    # A meter that was removed here and installed elsewhere has a row of each: one that stands makes it go on.
+    gone = context.meters.group_by("meter_id").agg(there.any().alias("there")).filter(~pl.col("there"))
+    going_on = ends.join(gone, on="meter_id", how="anti")
     ended: list[datetime] = going_on["at"].to_list()
     return min([start, *ended])
