@@ -218,10 +218,11 @@ class SqlStore:
 
     def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
         """See `ReadingStore.load_heard`."""
-        spans = range(0, (end - start) // _HOUR, HOURS_A_QUERY)
         parts = [
-            self.engine.select(queries.select_heard(since, min(HOURS_A_QUERY, (end - since) // _HOUR), registers))
-            for since in (start + hours * _HOUR for hours in spans)
+            self.engine.select(
+                queries.select_heard(since, min(HOURS_A_QUERY, (end - since) // _HOUR), registers)
+            ).with_columns(hour=pl.lit(since) + pl.duration(hours="hour"))
+            for since in (start + hours * _HOUR for hours in range(0, (end - start) // _HOUR, HOURS_A_QUERY))
         ]
         return conform(pl.concat([_plain(frames.HEARD_PLACES.empty()), *parts]), frames.HEARD_PLACES)
 
