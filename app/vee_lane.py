@@ -31,7 +31,8 @@ from validation.vee import Vee, VeeInputs, run_vee
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once: with 28 days of quarters on both sides some 8 million rows."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
-"""Shares of a period (V36) cannot be told of the days that happen to be judged together; billing has its own gate."""
+"""Shares of a period (V36) cannot be told of the days that happen to be judged together: `ami vee` over a period does.
+In a cluster billing holds a line by its missing, and by its estimated and suspect, intervals; by no other share."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
 _FINDING: Final = [name for name in EXCEPTIONS.schema if name != "run_id"]
