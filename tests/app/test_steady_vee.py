@@ -129,13 +129,16 @@ def test_a_meter_that_falls_silent_is_estimated_a_day_later_across_midnight(stor
     assert finals(store, REMOVED).height == 20, "a meter that was removed is not estimated"
 
 
-def test_a_meter_that_was_removed_and_installed_elsewhere_is_estimated_like_any_other(store: SqlStore) -> None:
-    hours = Hours(store)
-    hours.live(range(50))
+def test_a_meter_that_was_removed_and_installed_elsewhere_goes_on_where_its_finals_ended(store: SqlStore) -> None:
+    """It fell silent at 10:00; by 16:00 of the next day six hours are due, though only that day is judged."""
+    store.append("intervals", pl.concat([sent([MOVED], hour) for hour in range(10)]), "until it fell silent")
+    for day, now in ((0, 12), (1, 40)):
+        params = VeeParams(judged_at=MIDNIGHT + now * HOUR, run_id="", context_days=3, estimate_after_s=86_400)
+        start = MIDNIGHT + day * 24 * HOUR
+        assert list(vee_lane.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
     mine = finals(store, MOVED)
-    assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(mine.height)]
-    assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * (mine.height - 10)
-    assert mine.height >= 20
+    assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(16)]
+    assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * 6
 
 
 def test_judged_at_once_the_rest_of_the_day_is_estimated_again_and_again(store: SqlStore) -> None:
