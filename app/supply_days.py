@@ -45,10 +45,16 @@ class SupplyDays:
             )
             for kind, c in NODE_COLUMN.items()
         ]
-        spans = pl.concat([*below, self._spans(own, "meter_id")]).unique()
+        return self._days(pl.concat([*below, self._spans(own, "meter_id")]))
+
+    def of_meters(self, spans: pl.DataFrame) -> pl.DataFrame:
+        """DIRTY_DAYS: every local day that touches a span `begin` to `end`, its last instant, of a `meter_id`."""
+        return self._days(self._spans(spans, "meter_id"))
+
+    def _days(self, spans: pl.DataFrame) -> pl.DataFrame:
         days = [
             part.select("bucket", day=_local_days(str(zone)))
-            for (zone,), part in spans.partition_by("zone", as_dict=True).items()
+            for (zone,), part in spans.unique().partition_by("zone", as_dict=True).items()
         ]
         return (
             pl.concat([DIRTY_DAYS.empty(), *(rows.explode("day") for rows in days)])

@@ -3,20 +3,17 @@
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
     ami.events, ami.rejects, ami.outages ─► store ─► ami.dirty-days, flushed ─► commit
-    ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
+    ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit        (`app.vee_lane`)
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
 committed. Each worker says what it does with a batch; `app.lane` carries batches through. A crash at any call leaves
 the batch to be done again, and the store collapses what came twice.
 """
 
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import wait
-from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
-import msgspec
 import polars as pl
 
 from app.beside import beside
@@ -25,10 +22,8 @@ from app.messages import from_messages, to_messages
 from app.meter_states import METERS_TOPIC, states_of
 from app.retry import part_poison
 from app.supply_days import SupplyDays
-from app.telemetry import VEE_INTERVALS
 from ingest.assembly import CODE_VERSION
 from ingest.decode import Decoded, decode_frames
-from ingest.derived import bucket_of
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
 from ingest.keyring import Keyring
@@ -37,27 +32,16 @@ from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from outage.stream_said import said_steps
-from schemas.codes import RejectReason, Rule
+from schemas.codes import RejectReason
 from schemas.errors import ContractError
-from schemas.frames import DIRTY_DAYS, EVENTS, EXCEPTIONS, PROVENANCE, REJECTS, Frame
-from schemas.timegrid import day_bounds, zone
-from storage.store import Context, ReadingStore, Scope
-from validation.params import SilenceLimits, VeeParams
-from validation.rules.sets import RuleSet
-from validation.vee import Vee, VeeInputs, run_vee
+from schemas.frames import EVENTS, PROVENANCE, REJECTS, Frame
+from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
 HEARD_TOPIC: Final = "ami.heard.v1"
 DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
 OUTAGES_TOPIC: Final = "ami.outages.v1"
-METERS_A_QUERY: Final = 500
-"""Meters whose context is loaded and judged at once: with 28 days of quarters on both sides some 8 million rows."""
-_NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
-"""Shares of a period (V36) cannot be told of the days that happen to be judged together; billing has its own gate."""
-_FEW: Final = 20
-"""Meters whose finals tell since when days are judged."""
-_FINDING: Final = [name for name in EXCEPTIONS.schema if name != "run_id"]
 
 
 class Publisher(Protocol):
@@ -238,126 +222,6 @@ class StoreWork:
         dirty = self._days.of(rows["outages"], rows["events"])
         _publish(self._publisher, DIRTY_DAYS_TOPIC, dirty, dirty["bucket"])
         self._publisher.flush()
-
-
-class VeeWork:
-    """Dirty days, collected for a while, then judged by the bucket of meters."""
-
-    def __init__(
-        self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
-    ) -> None:
-        self._store, self._now = store, now
-        self._params = msgspec.structs.replace(params, rule_sets=(_NO_PERIOD, *params.rule_sets))
-        self._know(meters)
-
-    def adopt(self, positions: tuple[Position, ...]) -> None:
-        """Nothing is carried from batch to batch."""
-
-    def enrol(self, registry: Registry) -> None:
-        """From the next batch on its meters are judged."""
-        self._know(registry.meters)
-
-    def _know(self, meters: pl.DataFrame) -> None:
-        names = meters["meter_id"].unique().sort()
-        self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
-        self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
-
-    def due(self, store: ReadingStore) -> pl.DataFrame:
-        """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence.
-
-        `store` is the caller's own: batches are delivered by another thread over the connection of this work.
-        """
-        awaited = timedelta(seconds=self._params.estimate_after_s or 0)
-        now = self._now()
-        few = self._buckets["meter_id"].gather_every(max(1, self._buckets.height // _FEW))
-        judged = store.load_current(
-            "finals", Scope(tuple(few), now - timedelta(days=self._params.context_days), now - awaited)
-        )
-        begun: datetime | None = next(iter(judged["interval_start"].sort().head(1)), None)
-        if begun is None:
-            return DIRTY_DAYS.empty()  # before the first day that was judged nothing is awaited
-        reach = max(awaited, timedelta(hours=SilenceLimits().longest_h)) + timedelta(days=1)
-        first, last = (
-            [instant.astimezone(zone(name)).date() for name in self._zones]
-            for instant in (max(begun, now - reach), now - awaited)
-        )
-        days = pl.date_range(min(first), max(last), eager=True).alias("day")
-        return self._buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
-
-    def prepare(self, messages: pl.DataFrame) -> list[Scope]:
-        """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
-        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique().sort("bucket", "day")
-        # Days further apart than the history reaches have no context in common: what lies between stays as it is.
-        apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
-        days = dirty.group_by("bucket", run=apart.fill_null(value=False).cum_sum().over("bucket")).agg(
-            first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1)
-        )
-        meters = self._buckets.join(days, on="bucket").sort("first", "after", "meter_id")
-        return [
-            Scope(
-                tuple(part["meter_id"].to_list()),
-                min(day_bounds(first, name)[0] for name in self._zones),
-                max(day_bounds(after, name)[0] for name in self._zones),
-            )
-            for (first, after), together in meters.group_by("first", "after", maintain_order=True)
-            for part in together.iter_slices(METERS_A_QUERY)
-        ]
-
-    def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
-        """Judged and stored. Judging a day again appends only what differs."""
-        run_id = str(uuid.uuid4())
-        params = msgspec.structs.replace(self._params, judged_at=self._now(), run_id=run_id)
-        for judged in judge(self._store, scopes, params):
-            told = judged.appended.group_by("quality", "method").len()
-            for quality, method, finals in told.rows():
-                VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
-
-
-def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> Iterator[Vee]:
-    """Judge meters by the bucket: context in, new versions of finals and exceptions out.
-
-    Args:
-        store: Where raw data are and finals go.
-        buckets: Meters and the span [start, end) whose finals are wanted.
-        params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid. With
-            `estimate_after_s` a grid begins earlier where finals of its meters ended before it: what was still awaited
-            then has become due.
-
-    Yields:
-        The judgement of each bucket, after its rows were acknowledged. Doing a bucket again appends nothing: a finding
-        that is stored is not stored again by another run.
-    """
-    reach = timedelta(days=params.context_days)
-    for bucket in buckets:
-        context = store.load_context(Scope(bucket.meters, bucket.start - reach, bucket.end + reach))
-        if params.estimate_after_s is not None:
-            awaited = timedelta(seconds=params.estimate_after_s)
-            bucket = bucket._replace(start=_unfinished_from(context, bucket.start, awaited))
-        judged = run_vee(
-            VeeInputs(*context), msgspec.structs.replace(params, grid_from=bucket.start, grid_to=bucket.end)
-        )
-        token = f"vee {params.run_id} {bucket.meters[0]} {bucket.start.isoformat()} {bucket.end.isoformat()}"
-        store.append("finals", judged.appended, token)
-        known = store.load_current("exceptions", bucket)
-        news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
-        store.append("exceptions", news, token)
-        yield judged
-
-
-def _unfinished_from(context: Context, start: datetime, awaited: timedelta) -> datetime:
-    """Where the earliest series goes on whose finals end before `start`, though its meter is there; else `start`.
-
-    One that ended longer ago than intervals are awaited, and a day, has ended for good: a channel that is sent no more.
-    """
-    ends = (
-        context.finals.group_by("meter_id", "channel")
-        .agg(at=(pl.col("interval_start") + pl.duration(seconds=pl.col("interval_s"))).max())
-        .filter(pl.col("at") < start, pl.col("at") >= start - awaited - timedelta(days=1))
-    )
-    there = pl.col("removed_at").is_null() | (pl.col("removed_at") >= start)
-    going_on = ends.join(context.meters.filter(~there), on="meter_id", how="anti")
-    ended: list[datetime] = going_on["at"].to_list()
-    return min([start, *ended])
 
 
 def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None]:

@@ -7,10 +7,17 @@ least 21 days of history before; gap energy above 0; one gap at a time, everythi
 out. Every simple method is scored on the same gaps. `anchored` gaps have a register read at both ends.
 
 Gates, each printed where it fails: no class worse than the best simple method; better by 5 % in at least three classes
-of each set; energy bias, and the median energy error of whole days, no worse than those of the mean of ten like days by
-more than a point; anchored gap energy exact; no negative value. A gap of one interval is a line (decision 5), the best
-simple method there too: it ties. The constants of the blend were fitted on other gaps of the same homes.
-The panels are homes only: no commercial or 15-minute panel with history is public.
+of each set; median energy error of whole days no worse than that of the mean of ten like days by more than a point;
+anchored gap energy exact; no negative value.
+
+The energy gate, without which no win counts, is printed class by class: bias within 2 % and median energy error within
+.135 (1 day) and .072 (7 days) on a panel of 100 homes or more; on a smaller one the bias no worse than that of ten like
+days by more than a point, and the medians are told beside the limits without failing: those were taken from a large
+panel, and no simple method meets them on the small ones.
+
+A gap of one interval is a line (decision 5), the best simple method there too: it ties. The constants of the blend
+were fitted on other gaps of the same homes. The panels are homes only: no commercial or 15-minute panel with history is
+public.
 """
 
 import argparse
@@ -44,6 +51,8 @@ BLEND_WEIGHTS = {30: (0.38, 0.22, 0.17, 0.12), 60: (0.35, 0.24, 0.11, 0.08, 0.0)
 SIMPLE = ("last value", "linear", "last week", "3 past weekdays", "3 nearest weekdays", "10 like days", "simple blend")
 
 
+LARGE_PANEL, BIAS, MEDIANS = 100, 0.02, {"1 day": 0.135, "7 days": 0.072}
+"""Homes from which the absolute limits of the energy gate hold, and those limits (vee.md section 7)."""
 MONDAY_S = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 NO_SPIKES = '[[rule_set]]\nname = "measured"\n[rule_set.rules.spike]\non = false\n'
 """The panels are measured data without registers: every method draws on the same values."""
@@ -282,8 +291,6 @@ def judge(name: str, results: dict[str, dict[str, dict[str, float]]]) -> list[st
         wins += ours["wape"] <= 0.95 * floor
         if ours["wape"] > floor:
             failures.append(f"{name} {label}: WAPE {ours['wape']:.4f} above the floor {floor:.4f}")
-        if abs(ours["bias"]) > abs(like["bias"]) + 0.01:
-            failures.append(f"{name} {label}: energy bias {ours['bias']:+.4f}")
         if label in ("1 day", "7 days") and ours["median"] > like["median"] + 0.01:
             failures.append(f"{name} {label}: median energy error {ours['median']:.4f}, like days {like['median']:.4f}")
         if ours["lowest"] < 0:
@@ -295,6 +302,29 @@ def judge(name: str, results: dict[str, dict[str, dict[str, float]]]) -> list[st
     return failures
 
 
+def energy_gate(name: str, homes: int, results: dict[str, dict[str, dict[str, float]]]) -> tuple[list[str], list[str]]:
+    """The energy gate of each class that is not anchored: what is measured, against which limit, and what fails."""
+    told, failures = [], []
+    for label, table in results.items():
+        if "anchored" in label:
+            continue
+        ours, like = table["ours"], table["10 like days"]
+        large = homes >= LARGE_PANEL
+        limit = BIAS if large else abs(like["bias"]) + 0.01
+        holds = abs(ours["bias"]) <= limit
+        line = f"{name} {label}: energy bias {ours['bias']:+.4f}, limit {limit:.4f}"
+        told.append(f"{line} ({homes} homes, like days {like['bias']:+.4f}): {'holds' if holds else 'FAILS'}")
+        failures += [] if holds else [line]
+        if label in MEDIANS:
+            holds = ours["median"] <= MEDIANS[label]
+            line = f"{name} {label}: median energy error {ours['median']:.4f}, limit {MEDIANS[label]}"
+            best = min(table[one]["median"] for one in SIMPLE)
+            verdict = "holds" if holds else "FAILS" if large else "missed, a panel of fewer than 100 homes"
+            told.append(f"{line} (best simple method {best:.4f}): {verdict}")
+            failures += [line] if large and not holds else []
+    return told, failures
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, default=DATA)
@@ -302,7 +332,7 @@ def main() -> int:
     options.add_argument("--scale", type=float, default=1.0, help="times the usual number of gaps")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    report, failures = {}, []
+    report, energy, failures = {}, [], []
     for name, homes, times in load_file(chosen.intervals) if chosen.intervals else load_sets(chosen.data):
         results = {}
         for label, (hours, midnight, count) in CLASSES.items():
@@ -315,11 +345,13 @@ def main() -> int:
                 if which in results and not chosen.json:
                     _print(name, which, len(gaps), results[which])
         report[name] = results
-        failures += judge(name, results)
+        told, fails = energy_gate(name, len(homes), results)
+        energy += told
+        failures += judge(name, results) + fails
     if chosen.json:
-        print(json.dumps({"results": report, "failures": failures}))
+        print(json.dumps({"results": report, "energy_gate": energy, "failures": failures}))
     else:
-        print("\n".join(failures) or "every gate holds")
+        print("\n" + "\n".join(["energy gate", *energy, "", *(failures or ["every gate holds"])]))
     return 1 if failures else 0
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import msgspec
 import polars as pl
 
-from app import workers
+from app import vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from ingest import meter_types
@@ -49,7 +49,7 @@ def steady(meters: int, days: int, estimate_after_s: int | None) -> None:
                        estimate_after_s=estimate_after_s)  # fmt: skip
     now = params.judged_at.replace(minute=0, second=0, microsecond=0)
     first, end = now.replace(hour=0), sent.intervals["received_at"].max()
-    work = workers.VeeWork(store, fleet.meters, params, lambda: now)
+    work = vee_lane.VeeWork(store, fleet.meters, params, lambda: now)
     turns: list[float] = []
     after_a_day = 0.0
     while now < end:

@@ -374,6 +374,18 @@ _METERS: Final = pl.Schema(
 METERS: Final = Frame("METERS", _METERS, frozenset(_METERS) - {"meter_id"}, frozenset(_METERS) - {"meter_id"})
 """One row per installation (METERS.csv); what is null disables the rules that need it."""
 
+_HEARD_PLACES: Final = pl.Schema(
+    {
+        "hour": UTC_US,  # its beginning
+        "service": pl.String(),  # "electricity" or "volume"
+        "feeder_id": pl.String(),  # null: the meter's is not known
+        "substation_id": pl.String(),
+        "devices": pl.UInt32(),  # meters with at least one value that begins in the hour
+    }
+)
+HEARD_PLACES: Final = Frame("HEARD_PLACES", _HEARD_PLACES, frozenset({"feeder_id", "substation_id"}))
+"""How many meters of a place had values in an hour: by it VEE tells an area that is silent from single meters."""
+
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
     DETERMINANTS, REPLAY_WINDOWS, BILLING_BATCHES, METERS,

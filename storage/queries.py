@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from schemas.errors import ContractError
+from schemas.frames import HEARD_PLACES
 from storage.tables import Table, table_of
 
 Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
@@ -20,6 +21,7 @@ _HOLE: Final = re.compile(r"\{(\w+):([A-Za-z0-9()]+)\}")
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
 WINDOW: Final = 64
 """Counters of a replay window, the highest among them (dlms.md section 9)."""
+_HOUR_US: Final = 3_600_000_000
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -125,6 +127,47 @@ def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judge
         where += " AND judged_at < {judged_before:DateTime64}"
         params["judged_before"] = judged_before
     return select_current(table_of("finals"), where, params)
+
+
+def select_heard(start: datetime, hours: int, registers: tuple[str, ...]) -> Query:
+    """How many meters of each feeder and substation have values of each of at most 64 hours, by service.
+
+    `hour` is the number of the hour, the first is 0. Every channel of the intervals counts, of the reads those in
+    `registers`; a superseded value was heard all the same. A meter is one mask of hours until the last step, so that
+    memory is linear in meters, whatever the hours.
+    """
+    heard = " UNION ALL ".join(
+        "SELECT meter_id, channel = 'volume' AS fluid,"
+        f" intDiv(toUnixTimestamp64Micro(`{at}`) - {{start_us:Int64}}, {_HOUR_US}) AS h FROM {table}"
+        f" WHERE {at} >= {{start:DateTime64}} AND {at} < {{end:DateTime64}} AND value_milli IS NOT NULL{also}"
+        for table, at, also in (
+            ("intervals", "interval_start", ""),
+            ("reads", "read_at", " AND channel IN {registers:Array(String)}"),
+        )
+    )
+    places = (
+        "SELECT meter_id, feeder_id, substation_id FROM meters FINAL"
+        " ORDER BY meter_id, installed_at DESC NULLS LAST, recorded_at DESC LIMIT 1 BY meter_id"
+    )
+    # Written out hour by hour: no lambda, which old engines do not know inside of an aggregate.
+    counts = ", ".join(f"sum(bitTest(mask, {hour}))" for hour in range(hours))
+    masks = (
+        "SELECT meter_id, fluid, groupBitOr(toUInt64(bitShiftLeft(toUInt64(1), toUInt8(h)))) AS mask"
+        f" FROM ({heard}) GROUP BY meter_id, fluid"
+    )
+    counted = (
+        f"SELECT fluid, feeder_id, substation_id, [{counts}] AS counts FROM ({masks}) AS told"
+        f" LEFT JOIN ({places}) AS placed USING (meter_id) GROUP BY fluid, feeder_id, substation_id"
+    )
+    sql = (
+        "SELECT toInt64(nth - 1) AS hour, if(fluid, 'volume', 'electricity') AS service,"
+        f" feeder_id, substation_id, toUInt32(heard) AS devices FROM ({counted})"
+        " ARRAY JOIN counts AS heard, arrayEnumerate(counts) AS nth WHERE heard > 0"
+        " ORDER BY service, feeder_id, substation_id, hour"
+    )
+    end = start + timedelta(hours=hours)
+    params = dict[str, Value](start=start, end=end, start_us=_micros(start), registers=registers)
+    return Query(sql, params, pl.Schema({**HEARD_PLACES.schema, "hour": pl.Int64()}))
 
 
 def select_history(name: str, meter_id: str, start: datetime, end: datetime) -> Query:

@@ -1,7 +1,7 @@
 """What the store promises. `ReadingStore` is the interface; `SqlStore` keeps it over any ClickHouse engine."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +18,9 @@ MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
 PARTITIONS_A_QUERY: Final = 16
 """Whose windows are loaded at once: a query costs some milliseconds, and its rows lie in the engine's memory."""
 _BY_CHANNEL: Final = ("intervals", "reads", "finals")
+HOURS_A_QUERY: Final = 64
+"""Hours in which meters are counted at once: the bits of a mask."""
+_HOUR: Final = timedelta(hours=1)
 _CHANNEL_RANK: Final = CHANNEL.categories.rank().to_numpy().astype(np.int64)
 """Place of each channel among their names: so engines order them."""
 _MICROS: Final = 1_000_000
@@ -107,6 +110,13 @@ class ReadingStore(Protocol):
 
         Args:
             positions: Topic, partition, and the offset of the next message to be read; each partition once.
+        """
+        ...
+
+    def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
+        """How many meters had a value, by hour, service and place (`HEARD_PLACES`), in the hours of [start, end).
+
+        Both are whole hours. Of the reads only those of the channels `registers` count. An hour without any is absent.
         """
         ...
 
@@ -218,6 +228,16 @@ class SqlStore:
         highest = pl.col("counter").max().over("topic", "partition", "system_title", "key_id")
         in_window = (pl.col("counter") > highest - queries.WINDOW) | (pl.col("counter") < 0)
         return pl.concat([table.frame.empty(), *(part.filter(in_window) for part in parts)])
+
+    def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
+        """See `ReadingStore.load_heard`."""
+        parts = [
+            self.engine.select(
+                queries.select_heard(since, min(HOURS_A_QUERY, (end - since) // _HOUR), registers)
+            ).with_columns(hour=pl.lit(since) + pl.duration(hours="hour"))
+            for since in (start + hours * _HOUR for hours in range(0, (end - start) // _HOUR, HOURS_A_QUERY))
+        ]
+        return conform(pl.concat([frames.HEARD_PLACES.empty(), *parts]), frames.HEARD_PLACES)
 
     def close(self) -> None:
         """See `ReadingStore.close`."""

@@ -142,6 +142,8 @@ class Block(NamedTuple):
     """Between two reads whose difference is no advance (V22)."""
     jumps: Runs
     """Between two reads whose difference is beyond belief (V13)."""
+    clock_known: bool
+    """Times of reception are those of a reference clock."""
     has_reads: Mask
     """(series,): reads of this channel are at hand."""
     around: Around

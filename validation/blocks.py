@@ -33,6 +33,7 @@ class Inputs(NamedTuple):
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
+    clock_known: bool
     waiting: dict[str, tuple[Ints, Ints, Ints]]
     """By service, spans in which the head end is silent: installation, from, to, sorted by installation."""
 
@@ -128,6 +129,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         stretches=Stretches(span.pick(covered), registers.advance[cut][covered], registers.tou[cut][covered]),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
+        clock_known=inputs.clock_known,
         has_reads=registers.read[numbers],
         around=around_of(inputs.surroundings, group, channel, install, (inputs.placed.value, layout)),
     )

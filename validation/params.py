@@ -146,6 +146,10 @@ class VeeParams(msgspec.Struct, frozen=True):
     """An interval that began less than so long before `judged_at`, and after which nothing of its series has come, is
     still on its way: it gets no final yet; and where no date of installation is known a series begins with its first
     value. None: every interval of the grid is judged at once."""
+    clock_ahead_s: int | None = None
+    """How long before its interval was over a value may have been received (V1: 3 minutes): more, and its clock was
+    doubtful; an interval or more, and it was invalid. None: times of reception are no reference, as in files of others
+    or of messages that keep none; then V1 is unjudged where the meter does not call its clock invalid."""
     timezone: str = "UTC"
     """Of meters whose master data name none."""
     holidays: tuple[date, ...] = ()

@@ -101,12 +101,13 @@ def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
     return np.where(at < 0, -1, install[np.maximum(at, 0)]) if len(install) else np.full(rows.height, -1)
 
 
-def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout) -> Placed:
+def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout, ahead_s: int | None = None) -> Placed:
     """Put every interval row into its cell.
 
     A row of no series, off the grid, of another length than master data say, or from outside its installation has
     no cell and becomes a finding. Rows around the grid, beyond the history of a run, are left out in silence. A value
-    sent as unknowable yields to any other of its interval.
+    sent as unknowable yields to any other of its interval. With `ahead_s` a value that was received so long before
+    its interval was over has a doubtful clock, or an invalid one, whatever its own status says (V1).
     """
     install = installation_of(intervals, fleet, "interval_start")
     start = intervals["interval_start"].to_physical().to_numpy()
@@ -115,6 +116,8 @@ def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout) -> Pl
     whole = len(kept) == len(cell)
     cell = cell if whole else cell[kept]
     rows = intervals if whole else intervals[kept]
+    if ahead_s is not None:
+        rows = _with_clocks_held_against_reception(rows, ahead_s)
     value = primary_of(rows["value_milli"], install if whole else install[kept], fleet)
     status = rows["status"].to_numpy()
     flagged = bool(status.any())
@@ -130,6 +133,17 @@ def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout) -> Pl
     if np.count_nonzero(cells != ABSENT) != np.count_nonzero(value != ABSENT):
         copies, disputed = _settle(rows, cell, value, cells, bits)
     return Placed(cells, bits, disputed, _stray(intervals, rule), copies)
+
+
+def _with_clocks_held_against_reception(rows: pl.DataFrame, ahead_s: int) -> pl.DataFrame:
+    """The same rows; the status of a value from the future says that its clock is doubtful or invalid."""
+    length_us = rows["interval_s"].to_numpy().astype(np.int64) * 1_000_000
+    ahead = rows["interval_start"].to_physical().to_numpy() - rows["received_at"].to_physical().to_numpy() + length_us
+    if not (ahead > ahead_s * 1_000_000).any():
+        return rows
+    bits = np.where(ahead > ahead_s * 1_000_000, np.uint32(Status.CLOCK_DOUBTFUL), np.uint32(0))
+    bits |= np.where(ahead >= length_us, np.uint32(Status.CLOCK_INVALID), np.uint32(0))
+    return rows.with_columns(status=pl.Series(rows["status"].to_numpy() | bits, dtype=pl.UInt32))
 
 
 def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:

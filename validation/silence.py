@@ -27,7 +27,8 @@ HEARD: Final = {
     "devices": pl.UInt32,
 }  # fmt: skip
 _AREAS: Final = (NodeKind.SUBSTATION, NodeKind.FEEDER)
-_ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
+REGISTERS: Final = tuple(sorted(channel.value for channel in ACCUMULATED))
+"""Channels whose reads say that a device was heard; of intervals any channel does."""
 
 
 class _Rates(NamedTuple):
@@ -49,17 +50,23 @@ def heard_by_hour(
     """
     told = [
         _told(intervals, "interval_start", judged_at),
-        _told(reads.filter(pl.col("channel").cast(pl.String).is_in(_ACCUMULATED)), "read_at", judged_at),
+        _told(reads.filter(pl.col("channel").cast(pl.String).is_in(REGISTERS)), "read_at", judged_at),
     ]
     places = meters.unique("meter_id", keep="last").select("meter_id", *(NODE_COLUMN[kind] for kind in _AREAS))
     rows = pl.concat(told).unique().join(places, on="meter_id", how="left")
+    by_place = rows.group_by("hour", "service", *(NODE_COLUMN[kind] for kind in _AREAS)).agg(devices=pl.len())
+    return heard_by_area(by_place)
+
+
+def heard_by_area(places: pl.DataFrame) -> pl.DataFrame:
+    """The same, of devices counted by place (`HEARD_PLACES`): every device has one place, so that places add up."""
     areas = [(pl.lit(None, pl.String), pl.lit(None, pl.String))]
     areas += [(pl.lit(kind.value), pl.col(NODE_COLUMN[kind])) for kind in _AREAS]
     counted = [
-        rows.select("hour", "service", node_kind=kind, node_id=node)
+        places.select("hour", "service", "devices", node_kind=kind, node_id=node)
         .filter(pl.col("node_kind").is_null() | pl.col("node_id").is_not_null())
         .group_by("hour", "node_kind", "node_id", "service")
-        .agg(devices=pl.len())
+        .agg(pl.col("devices").sum())
         for kind, node in areas
     ]
     return pl.concat(counted).select(list(HEARD)).sort("node_kind", "node_id", "service", "hour")

@@ -67,7 +67,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
     facts = facts_of(fleet.installs)
-    placed = place_intervals(inputs.intervals, fleet, layout)
+    placed = place_intervals(inputs.intervals, fleet, layout, params.clock_ahead_s)
     registers = read_registers(inputs.reads, fleet, layout, facts)
     fill_cumulative(placed.value, registers, (fleet, layout, facts))
     off = supply_spans(inputs.outages, inputs.events, fleet.installs)
@@ -80,6 +80,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         look_around(fleet, inputs.reads, inputs.events),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
+        clock_known=params.clock_ahead_s is not None,
         waiting=waiting_spans(params.silences, fleet.installs),
     )
     series = bounds_of(fleet, layout, placed, params)

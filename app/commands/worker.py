@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import doors, stores, workers
+from app import doors, stores, vee_lane, workers
 from app.calendar import load_calendar
 from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
@@ -33,6 +33,8 @@ from validation.params import VeeParams
 LOOK_BACK_MESSAGES = 20_000
 """Messages of a partition that an events worker reads again to rebuild its windows: hours of a busy lane."""
 LAG_EVERY_S = 5.0
+CLOCK_AHEAD_S = 180
+"""V1: a value is received when its interval is over. The broker's clock is the reference, three minutes the limit."""
 
 
 class Role(StrEnum):
@@ -151,11 +153,12 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         run_id="",
         holidays=load_calendar(_path(vee.calendar_file)).holidays,
         context_days=vee.history_days,
+        clock_ahead_s=CLOCK_AHEAD_S,
         estimate_after_s=round(vee.estimate_after_hours * 3600),
         rule_sets=load_rule_sets(_path(vee.rules_file)),
     )
     registry = registry_of(settings)
-    work = workers.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
+    work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
     values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))
     publisher = doors.open_publisher(settings)
     looked_up = stores.open_store(settings)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import workers
+from app import vee_lane, workers
 from app.embedded import MemoryPublisher
 from app.messages import to_messages
 from app.revisits import Revisits
@@ -20,13 +20,14 @@ from validation.params import VeeParams
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-NAMES = [f"AMI{number:013d}" for number in range(6)]
-SILENT, LATE, REMOVED = NAMES[1], NAMES[2], NAMES[5]
+NAMES = [f"AMI{number:013d}" for number in range(7)]
+SILENT, LATE, REMOVED, MOVED = NAMES[1], NAMES[2], NAMES[5], NAMES[6]
+ENDS = {REMOVED: MIDNIGHT + 20 * HOUR, MOVED: MIDNIGHT + 8 * HOUR}
 FLEET = pl.DataFrame(
     [
         {"meter_id": name, "interval_s": 3600, "channels": ["energy_delivered"], "timezone": "UTC"}
-        | {"removed_at": MIDNIGHT + 20 * HOUR if name == REMOVED else None}
-        for name in NAMES
+        | {"removed_at": None if again else ENDS.get(name), "installed_at": ENDS[name] if again else None}
+        for name, again in [*((name, False) for name in NAMES), (MOVED, True)]
     ],
     schema=METERS.schema,
 )  # fmt: skip
@@ -59,7 +60,7 @@ class Hours:
     def __init__(self, store: SqlStore, estimate_after_s: int | None = 86_400) -> None:
         params = VeeParams(judged_at=MIDNIGHT, run_id="", context_days=3, estimate_after_s=estimate_after_s)
         self.now = MIDNIGHT
-        self.store, self.work = store, workers.VeeWork(store, FLEET, params, lambda: self.now)
+        self.store, self.work = store, vee_lane.VeeWork(store, FLEET, params, lambda: self.now)
         self.publisher = MemoryPublisher()
         self.source = Revisits(Nothing(), self.publisher, lambda: self.work.due(store), 6 * 3600, self._seconds)
 
@@ -67,7 +68,7 @@ class Hours:
         """Each hour every meter pushes that is there and speaks; LATE brings two hours at once."""
         for hour in hours:
             self.now = MIDNIGHT + (hour + 1) * HOUR + timedelta(minutes=5)
-            silent = {LATE} | ({SILENT} if hour >= 10 else set()) | ({REMOVED} if hour >= 20 else set())
+            silent = {LATE} | ({SILENT, MOVED} if hour >= 10 else set()) | ({REMOVED} if hour >= 20 else set())
             rows = [sent([name for name in NAMES if name not in silent], hour)]
             if hour % 2:
                 rows += [sent([LATE], hour - 1), sent([LATE], hour)]
@@ -126,6 +127,18 @@ def test_a_meter_that_falls_silent_is_estimated_a_day_later_across_midnight(stor
     assert 20 <= mine.height <= 27, "a day after, and looked at every six hours"
     assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * (mine.height - 10)
     assert finals(store, REMOVED).height == 20, "a meter that was removed is not estimated"
+
+
+def test_a_meter_that_was_removed_and_installed_elsewhere_goes_on_where_its_finals_ended(store: SqlStore) -> None:
+    """It fell silent at 10:00; by 16:00 of the next day six hours are due, though only that day is judged."""
+    store.append("intervals", pl.concat([sent([MOVED], hour) for hour in range(10)]), "until it fell silent")
+    for day, now in ((0, 12), (1, 40)):
+        params = VeeParams(judged_at=MIDNIGHT + now * HOUR, run_id="", context_days=3, estimate_after_s=86_400)
+        start = MIDNIGHT + day * 24 * HOUR
+        assert list(vee_lane.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
+    mine = finals(store, MOVED)
+    assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(16)]
+    assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * 6
 
 
 def test_judged_at_once_the_rest_of_the_day_is_estimated_again_and_again(store: SqlStore) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from app import workers
+from app import vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.supply_days import SupplyDays
@@ -112,7 +112,7 @@ def test_vee_judges_again_with_true_zeros_and_again_when_the_outage_was_none(sto
     judged_at = [NOON + timedelta(days=n) for n in range(1, 4)]
 
     def judge(dirty: pl.DataFrame, now: datetime) -> dict[tuple[str, int | None], int]:
-        work = workers.VeeWork(
+        work = vee_lane.VeeWork(
             store, simulated.meters, VeeParams(judged_at=now, run_id="", context_days=3), lambda: now
         )
         work.deliver(work.prepare(to_messages(dirty, dirty["bucket"])), "")

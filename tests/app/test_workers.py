@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from app import workers
+from app import vee_lane, workers
 from app.config import parse_config
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
@@ -68,7 +68,7 @@ def test_heard_meters_are_those_that_sent_something(filled):
 def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, simulated):
     store, publisher, _ = filled
     params = VeeParams(judged_at=NOW, run_id="", context_days=30)
-    work = workers.VeeWork(store, simulated.meters, params, lambda: NOW)
+    work = vee_lane.VeeWork(store, simulated.meters, params, lambda: NOW)
     dirty = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).filter(pl.col("day") == date(2026, 3, 2))
     scopes = work.prepare(to_messages(dirty, dirty["bucket"]))
     assert scopes
@@ -78,7 +78,7 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
     finals = store.load_current("finals", span)
     assert finals.height > 90 * len(meters)
     assert set(finals["version"]) == {1}
-    later = workers.VeeWork(store, simulated.meters, params, lambda: NOW + timedelta(hours=1))
+    later = vee_lane.VeeWork(store, simulated.meters, params, lambda: NOW + timedelta(hours=1))
     later.deliver(later.prepare(to_messages(dirty, dirty["bucket"])), "second")
     assert store.load_current("finals", span).equals(finals)
     findings = store.load_current("exceptions", span)
@@ -88,7 +88,7 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
 
 
 def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simulated, monkeypatch):
-    work = workers.VeeWork(None, simulated.meters, VeeParams(judged_at=NOW, run_id=""), lambda: NOW)
+    work = vee_lane.VeeWork(None, simulated.meters, VeeParams(judged_at=NOW, run_id=""), lambda: NOW)
     meters = simulated.meters["meter_id"].unique().sort()
     buckets = bucket_of(meters).unique().sort()
     days = pl.DataFrame({"bucket": buckets, "day": [date(2026, 3, 2)] * len(buckets)}, schema=DIRTY_DAYS.schema)
@@ -102,7 +102,7 @@ def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simula
     spans = sorted(((scope.start + half).date(), (scope.end - half).date()) for scope in parts)
     today = date(2026, 3, 2)
     assert spans == [(date(2025, 3, 1), date(2025, 3, 1)), (date(2026, 2, 27), today), (today, today)]
-    monkeypatch.setattr(workers, "METERS_A_QUERY", 10)
+    monkeypatch.setattr(vee_lane, "METERS_A_QUERY", 10)
     few = work.prepare(to_messages(days, days["bucket"]))
     assert max(len(scope.meters) for scope in few) == 10
     assert sorted(meter for scope in few for meter in scope.meters) == meters.to_list()

@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 from storage_rows import T0, intervals, rows_of
 
 from schemas.errors import ContractError
-from schemas.frames import FINALS, REJECTS, REPLAY_WINDOWS
+from schemas.frames import CHANNEL, FINALS, METERS, REJECTS, REPLAY_WINDOWS, UTC_US
 from storage.embedded import EmbeddedEngine
 from storage.store import PARTITIONS_A_QUERY, ReadingStore, Scope, SqlStore
 from storage.tables import TABLES, Table
@@ -142,6 +142,50 @@ def test_rows_of_a_hundred_and_more_months_are_one_batch(store: ReadingStore) ->
     rows = intervals(list(range(150)), interval_start=[T0 + timedelta(days=31 * i) for i in range(150)])
     assert store.append("intervals", rows, "a") == 150
     assert store.load_current("intervals").height == 150
+
+
+def test_devices_are_counted_once_an_hour_by_their_newest_place_and_by_service(store: ReadingStore) -> None:
+    """Three days are more hours than one question holds; a meter that moved counts where it is now."""
+    hour, begin = timedelta(hours=1), T0.replace(microsecond=0)
+
+    def at(meter: str, instants: list[timedelta], **more: object) -> pl.DataFrame:
+        starts = [begin + instant for instant in instants]
+        return intervals([1] * len(starts), meter_id=meter, interval_start=starts, **more)
+
+    places = {"A": ("F1", "S"), "B": ("F1", "S"), "C": (None, "S"), "MOVED": ("F0", "S0")}
+    rows = [{"meter_id": m, "feeder_id": f, "substation_id": s, "installed_at": begin} for m, (f, s) in places.items()]
+    moved = {"meter_id": "MOVED", "feeder_id": "F1", "substation_id": "S", "installed_at": begin + hour}
+    store.append("meters", pl.DataFrame([*rows, moved], schema=METERS.schema), "meters")
+    told = [
+        at("A", [0 * hour, 0.25 * hour, 0.5 * hour, 70 * hour]),
+        at("A", [0 * hour], channel="voltage_l1"),
+        at("B", [0.75 * hour, 71.75 * hour]),
+        at("C", [0 * hour]),
+        at("MOVED", [0 * hour]),
+        at("STRANGER", [0 * hour]),
+        at("A", [0 * hour], channel="volume"),
+        at("A", [72 * hour, -0.25 * hour]),
+        at("B", [5 * hour]).with_columns(value_milli=pl.lit(None, pl.Int64)),
+    ]
+    for number, part in enumerate(told):
+        store.append("intervals", part, str(number))
+    store.append("intervals", at("A", [0 * hour], offset=[9]), "a value came again")
+    read = rows_of(TABLES["reads"]).head(1).with_columns(value_milli=pl.lit(1, pl.Int64), meter_id=pl.lit("B"))
+    for channel, back in (("energy_delivered", 63), ("voltage_l1", 62)):
+        instant = pl.lit(begin + back * hour).cast(UTC_US)
+        row = read.with_columns(channel=pl.lit(channel).cast(CHANNEL), read_at=instant)
+        store.append("reads", row, channel)
+    heard = store.load_heard(begin, begin + 72 * hour, ("energy_delivered",))
+    assert heard.sort("service", "feeder_id", "substation_id", "hour").rows() == [
+        (begin, "electricity", None, None, 1),
+        (begin, "electricity", None, "S", 1),
+        (begin, "electricity", "F1", "S", 3),
+        (begin + 63 * hour, "electricity", "F1", "S", 1),
+        (begin + 70 * hour, "electricity", "F1", "S", 1),
+        (begin + 71 * hour, "electricity", "F1", "S", 1),
+        (begin, "volume", "F1", "S", 1),
+    ]  # fmt: skip
+    assert store.load_heard(begin, begin, ()).is_empty()
 
 
 class Recorder(EmbeddedEngine):

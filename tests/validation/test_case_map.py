@@ -24,6 +24,14 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         "validation/test_grid.py::test_data_from_outside_of_an_installation_are_a_finding_for_a_person",
         "billing_export/test_reconcile.py::test_an_exchange_in_the_period_reconciles_each_meter_alone_and_the_multiplier_counts",
     ),
+    "exchange held": (
+        "validation/test_meter_exchange.py::test_an_hour_that_two_meters_measure_is_suspect_on_both_and_no_other_hour_is",
+        "validation/test_meter_exchange.py::test_an_exchange_on_the_hour_splits_the_day_and_the_sum_of_both_registers_is_the_day",
+    ),
+    "edits of persons": (
+        "validation/test_edits.py::test_a_group_of_meters_and_days_is_edited_at_once_and_each_row_names_its_author",
+        "app/test_edit_verb.py::test_an_edit_is_stored_once_and_becomes_a_higher_version_that_names_its_author",
+    ),
     "momentary zero": (
         "validation/test_estimates.py::test_a_momentary_zero_on_a_cumulative_register_is_no_spike",
         "validation/test_rules.py::test_a_register_that_goes_back_once_is_never_a_new_base",
@@ -85,6 +93,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     "silent head end": (
         "validation/test_silence.py::test_estimation_waits_for_a_silent_head_end_and_a_gap_before_it_is_filled",
         "app/test_vee_verb.py::test_estimation_waits_while_half_of_the_fleet_is_silent",
+        "app/test_silent_feeder.py::test_a_worker_fed_a_silent_feeder_judges_as_the_judgement_of_everything_at_once",
     ),
     "day that fills": (
         "app/test_steady_vee.py::test_a_value_that_comes_in_time_is_judged_once_and_at_once",

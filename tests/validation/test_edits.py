@@ -138,3 +138,30 @@ def test_a_spike_corrected_days_later_in_silence_is_a_new_version_and_a_finding(
     second = vee(intervals=pl.concat([intervals([100_000] * 24), fixed]), finals=first.finals)
     assert second.appended.select("value_milli", "version").rows() == [(120_000, 2)]
     assert found(second, "replacement").select("measured_milli", "limit_milli").rows() == [(120_000, 100_000)]
+
+
+def test_a_group_of_meters_and_days_is_edited_at_once_and_each_row_names_its_author() -> None:
+    """Of three meters the middle of two days is rejected, and estimated from each meter's own; a fourth stays."""
+    group = pl.concat(
+        [
+            edit("reject", day * 24 + 10, day * 24 + 12, edit_id=f"G-{meter}-{day}", meter_id=meter)
+            for meter in ("MTR1", "MTR2", "MTR3")
+            for day in (0, 1)
+        ]
+    )
+    rows = pl.concat(
+        [
+            intervals([level] * 10 + [9 * level] * 2 + [level] * 22 + [9 * level] * 2 + [level] * 12, meter=meter)
+            for meter, level in (("MTR1", 10), ("MTR2", 20), ("MTR3", 30), ("MTR4", 40))
+        ]
+    )
+    first = vee(intervals=rows)
+    result = vee(params(run_id="run-2"), intervals=rows, edits=group, finals=first.finals)
+    changed = result.appended.select("meter_id", "interval_start", "value_milli", "quality", "author", "version")
+    hours = (10, 11, 34, 35)
+    assert changed.sort("meter_id", "interval_start").rows() == [
+        (meter, MONDAY + hour * HOUR, level, "estimated", "ann", 2)
+        for meter, level in (("MTR1", 10), ("MTR2", 20), ("MTR3", 30))
+        for hour in hours
+    ]
+    assert vee(params(run_id="run-3"), intervals=rows, edits=group, finals=result.finals).appended.height == 0

@@ -161,7 +161,7 @@ def between_reads(last: int) -> Vee:
 DAY_LIMIT = 24 * (63 * 230_000 * 125 // 100 + 1)
 
 CASES: dict[Rule, Case] = {
-    Rule.CLOCK: Case(lambda: flags(Status.CLOCK_DOUBTFUL), lambda: flags(Status.CLOCK_INVALID), [2], None),
+    Rule.CLOCK: Case(lambda: flags(Status.CLOCK_DOUBTFUL), lambda: flags(Status.CLOCK_INVALID), [2], plain),
     Rule.IDENTITY: Case(
         lambda: vee(intervals=intervals([1, 2]), meters=meters({})),
         lambda: vee(intervals=pl.concat([intervals([1, 2]), intervals([9], step_s=900)]), meters=meters({})),

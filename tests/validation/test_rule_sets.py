@@ -103,7 +103,7 @@ def test_a_run_says_which_rules_had_no_input() -> None:
     result = vee(intervals=intervals([5] * 24))
     lacking = dict(zip(result.unjudged["rule"].cast(pl.String), result.unjudged["needs"], strict=True))
     assert lacking["sum_check"] == "reads, multiplier"
-    assert lacking["absolute_limit"] == "fuse_a, voltage_v, phase"
+    assert lacking["absolute_limit"] == "fuse_a, voltage_v, phase (or a year of history)"
     assert lacking["outage_zero"] == "outages"
     assert "spike" not in lacking
     counted = dict(zip(result.unjudged["rule"].cast(pl.String), result.unjudged["intervals"], strict=True))

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from vee_made import MONDAY, failed, found, intervals, meters, of, reads, unjudged, vee
+from vee_made import MONDAY, failed, found, intervals, meters, of, params, reads, unjudged, vee
 
 from schemas import frames
 from schemas.codes import Status
@@ -57,6 +57,54 @@ def test_energy_below_zero_is_replaced(value: int, fails: list[int]) -> None:
 def test_more_than_fuse_and_supply_let_through_is_replaced(value: int, fails: list[int]) -> None:
     home = meters({"fuse_a": 100, "voltage_v": 230, "phase": "A"})
     assert failed(vee(intervals=intervals([5, 5, value, 5]), meters=home), "absolute_limit") == fails
+
+
+@pytest.mark.parametrize(("value", "fails"), [(750, []), (751, [366 * 24 + 5, 366 * 24 + 6])])
+def test_without_a_fuse_the_limit_is_half_more_than_the_maximum_of_a_year(value: int, fails: list[int]) -> None:
+    """A burst of two fails whole: the first does not raise the limit of the second. The next day may be as high."""
+    values = [100] * 24 * 368
+    values[50 * 24] = 500
+    for day in (366, 367):
+        values[day * 24 + 5] = values[day * 24 + 6] = value
+    result = vee(intervals=intervals(values))
+    assert failed(result, "absolute_limit") == fails
+    assert unjudged(result, "absolute_limit") == list(range(365 * 24)), "a year before that tells no maximum"
+    assert set(result.finals["quality"].gather(fails)) <= {"estimated"}
+    assert found(result, "absolute_limit")["limit_milli"].to_list() == [750] * (len(fails) // 2)
+
+
+def test_a_fuse_that_is_known_is_the_limit_whatever_the_year_before_says() -> None:
+    home = meters({"fuse_a": 100, "voltage_v": 230, "phase": "A"})
+    result = vee(intervals=intervals([100] * 24 * 366 + [9_000]), meters=home)
+    assert failed(result, "absolute_limit") == unjudged(result, "absolute_limit") == []
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "clock", "doubtful"), [(180, False, False), (181, False, True), (3599, False, True), (3600, True, True)]
+)
+def test_a_value_received_before_its_interval_was_over_has_a_clock_that_is_ahead(
+    ahead_s: int, clock: bool, doubtful: bool
+) -> None:
+    """Received `ahead_s` before the end of hour 2. Three minutes pass; an interval, and the value is not used."""
+    early = intervals([70], start=MONDAY + 2 * HOUR, received_at=MONDAY + 3 * HOUR - timedelta(seconds=ahead_s))
+    rows = pl.concat([intervals([10] * 6, skip=[2]), early])
+    result = vee(params(clock_ahead_s=180), intervals=rows)
+    assert failed(result, "clock") == ([2] if clock else [])
+    assert failed(result, "clock_set") == ([2] if doubtful else [])
+    assert unjudged(result, "clock") == []
+    assert result.finals["value_milli"].to_list() == [10, 10, 10 if clock else 70, 10, 10, 10]
+    # Without a reference the rule says that it did not judge, and by which input it would.
+    blind = vee(intervals=rows)
+    assert failed(blind, "clock") == failed(blind, "clock_set") == []
+    assert unjudged(blind, "clock") == list(range(6))
+    told = dict(zip(blind.unjudged["rule"].cast(pl.String), blind.unjudged["needs"], strict=True))
+    assert told["clock"] == "reference clock (time of reception)"
+
+
+def test_of_two_values_of_an_interval_the_clock_of_the_one_that_counts_is_judged() -> None:
+    early = intervals([70], start=MONDAY + 2 * HOUR, received_at=MONDAY + HOUR)
+    good = vee(params(clock_ahead_s=180), intervals=pl.concat([early, intervals([10] * 6)]))
+    assert failed(good, "clock") == failed(good, "clock_set") == []
 
 
 def test_without_a_fuse_the_absolute_limit_is_unjudged() -> None:

@@ -30,6 +30,14 @@ def flagged(*bits: Status) -> Check:
     return check
 
 
+def device_clock(block: Block, settings: Settings) -> Findings:
+    """V1: the clock is invalid, by the meter's word or by the reference; without one only that word is judged."""
+    told = flagged(Status.CLOCK_INVALID)(block, settings)
+    if block.clock_known:
+        return told
+    return told._replace(unjudged=(block.status & np.uint32(Status.CLOCK_INVALID)) == 0)
+
+
 def partial_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
     """V20: long and skipped intervals, and partial ones; partial because of a power failure is good data."""
     bits = block.status
@@ -58,9 +66,12 @@ FLAG_RULES: Final = (
         Rule.CLOCK,
         Severity.ERROR,
         "V1 device clock",
-        "the meter calls its clock invalid; one that is merely doubtful is a finding of V28",
+        "the meter calls its clock invalid, or a value was received an interval or more before it was over: the clock "
+        "is ahead; ahead by more than 3 min, or merely doubtful, is a finding of V28; one that is behind looks like "
+        "late delivery, and is only the meter's to tell",
         EVERY_CHANNEL,
-        flagged(Status.CLOCK_INVALID),
+        device_clock,
+        (Need.CLOCK_REFERENCE,),
     ),
     Definition(
         Rule.IDENTITY,
@@ -126,7 +137,7 @@ FLAG_RULES: Final = (
         Rule.CLOCK_SET,
         Severity.WARNING,
         "V28 clock set",
-        "the clock was set in the interval, or was doubtful",
+        "the clock was set in the interval, was doubtful, or more than 3 min ahead of reception",
         EVERY_CHANNEL,
         flagged(Status.CLOCK_SET, Status.CLOCK_DOUBTFUL),
     ),

@@ -31,12 +31,31 @@ def negative(block: Block, settings: Settings) -> Findings:
 
 
 def absolute_limit(block: Block, settings: Settings) -> Findings:
-    """V9: more energy than supply voltage and fuse let through, by 25 %; unjudged where one of them is unknown."""
-    limit = _scaled_limit(block.master.limit, settings["percent"])
+    """V9: more energy than supply voltage and fuse let through, by 25 %.
+
+    Where one of them is unknown, more than 1.5 times the highest value of all days before, of at least a year; unjudged
+    where that is unknown too.
+    """
+    limit = _scaled_limit(block.master.limit, settings["percent"])[:, None]
+    if (limit == ABSENT).any() and len(block.days.first) - 1 > settings["history_days"]:
+        limit = np.where(limit == ABSENT, _highest_before(block, settings), limit)
     known = limit != ABSENT
-    high = block.present & known[:, None] & (block.value > limit[:, None])
-    runs = find_runs(high)
-    return found(runs, extreme_of(block, runs, np.maximum), limit[runs.row], ~known[:, None])
+    runs = find_runs(block.present & known & (block.value > limit))
+    beyond = np.broadcast_to(limit, block.shape)[runs.row, runs.start]
+    return found(runs, extreme_of(block, runs, np.maximum), beyond, ~known)
+
+
+def _highest_before(block: Block, settings: Settings) -> Ints:
+    """1.5 times the highest value of the days before an interval's own, ABSENT where those are too few.
+
+    The day's own values do not raise it: a burst of several false ones fails whole.
+    """
+    peak = np.maximum.reduceat(block.value, block.days.first[:-1], axis=1)
+    highest = np.maximum.accumulate(peak, axis=1)[:, :-1]
+    enough = np.cumsum(peak != ABSENT, axis=1)[:, :-1] >= settings["history_days"]
+    limit = np.full(peak.shape, ABSENT)
+    limit[:, 1:] = np.where(enough, _scaled_limit(highest, settings["maximum_percent"]), ABSENT)
+    return limit[:, block.days.of]
 
 
 def _scaled_limit(limit: Ints, percent: int) -> Ints:
@@ -172,11 +191,16 @@ VALUE_RULES: Final = (
         Rule.ABSOLUTE_LIMIT,
         Severity.ERROR,
         "V9 absolute limit",
-        "x per hour > 1.25 x V x fuse A x k, k = 1 single phase, sqrt 3 with line voltage",
+        "x per hour > 1.25 x V x fuse A x k, k = 1 single phase, sqrt 3 with line voltage; fuse unknown: x > 1.5 x the "
+        "highest value of all days before, of at least a year",
         ENERGY,
         absolute_limit,
         (Need.FUSE,),
-        (Parameter("percent", 125, "%", "of what supply and fuse let through"),),
+        (
+            Parameter("percent", 125, "%", "of what supply and fuse let through"),
+            Parameter("maximum_percent", 150, "%", "of the highest value before, where the fuse is unknown"),
+            Parameter("history_days", 365, "d", "days with values before, fewer of which tell no all-time maximum"),
+        ),
         repeats=True,
     ),
     Definition(

@@ -1,5 +1,6 @@
 """What came of every frame, by identity: the tables against what one undisturbed pass over the topics gives."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
@@ -7,7 +8,8 @@ from fleet import LANES, Fleet, in_one_pass, on_topics
 from polars.testing import assert_frame_equal
 
 from app.messages import from_messages
-from app.workers import DIRTY_DAYS_TOPIC, VeeWork
+from app.vee_lane import VeeWork
+from app.workers import DIRTY_DAYS_TOPIC
 from ingest.kafka.settings import KafkaSettings
 from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINALS
 from storage.queries import Query, select_all
@@ -123,6 +125,9 @@ class _Judged:
 
     def load_current(self, table: str, scope: Scope) -> pl.DataFrame:
         return self._store.load_current(table, scope).clear()
+
+    def load_heard(self, start: datetime, end: datetime, registers: tuple[str, ...]) -> pl.DataFrame:
+        return self._store.load_heard(start, end, registers)
 
     def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
         if table == "finals":

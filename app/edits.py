@@ -1,0 +1,60 @@
+"""Edits of persons into the store, and the days they touch to VEE: the same road as that of any late datum."""
+
+from datetime import timedelta
+from typing import Final
+
+import polars as pl
+
+from app.messages import to_messages
+from app.supply_days import SupplyDays
+from app.workers import DIRTY_DAYS_TOPIC, Publisher
+from schemas.codes import EditAction
+from schemas.errors import ContractError
+from storage.store import ReadingStore
+
+_VALUED: Final = [EditAction.SET.value, EditAction.SCALE.value, EditAction.SHIFT.value]
+
+
+def check_edits(edits: pl.DataFrame, meters: pl.DataFrame) -> None:
+    """Every row of EDITS can be carried out: none is stored before all are good.
+
+    Raises:
+        ContractError: The first row at fault: which edit, and what is wrong with it.
+    """
+    valued = pl.col("action").cast(pl.String).is_in(_VALUED)
+    faults = {
+        "edit_id is empty": pl.col("edit_id") == "",
+        "edit_id stands twice": pl.col("edit_id").is_duplicated(),
+        "the span ends before it begins": pl.col("to") <= pl.col("from"),
+        "an edit names its author": pl.col("author").str.strip_chars() == "",
+        "an edit gives a reason": pl.col("reason").str.strip_chars() == "",
+        "the author cannot approve": pl.col("approved_by").eq_missing(pl.col("author")),
+        "set, scale and shift need value_milli": valued & pl.col("value_milli").is_null(),
+        "the meter is not in METERS": ~pl.col("meter_id").is_in(meters["meter_id"].unique().implode()),
+    }
+    for text, fault in faults.items():
+        wrong = edits.with_row_index("row").filter(fault)
+        if wrong.height:
+            row, edit_id = wrong.select("row", "edit_id").row(0)
+            raise ContractError(f"edits: row {row}, edit {edit_id!r}: {text} ({wrong.height} rows)")
+
+
+def enter_edits(store: ReadingStore, publisher: Publisher, edits: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Edits stored and acknowledged, then the days they touch published and flushed: DIRTY_DAYS.
+
+    Nothing is judged here: the VEE worker does it, as higher versions that name the author. Doing it again after a
+    failure changes nothing.
+
+    Raises:
+        ContractError: A row cannot be carried out; nothing was stored.
+        TransientError: Store or broker are away; to be repeated.
+    """
+    check_edits(edits, meters)
+    store.append("edits", edits, f"edits {edits.hash_rows(seed=0).sum()} {edits.height}")
+    spans = edits.select("meter_id", begin="from", end=pl.col("to") - timedelta(microseconds=1))
+    dirty = SupplyDays(meters).of_meters(spans)
+    messages = to_messages(dirty, dirty["bucket"])
+    if messages.height:
+        publisher.publish(DIRTY_DAYS_TOPIC, messages)
+    publisher.flush()
+    return dirty

@@ -1,0 +1,80 @@
+"""V26: an exchange splits a service point's day between two meters; what two meters claim waits for a person."""
+
+from datetime import timedelta
+
+import polars as pl
+from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, params, reads, unjudged, vee
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+NOON = MONDAY + 12 * HOUR
+BOUNDS = params(grid_from=MONDAY, grid_to=MONDAY + DAY)
+
+
+def pair(removed: object, **other: object) -> pl.DataFrame:
+    """OLD until `removed` and NEW from noon on, at one service point unless said otherwise."""
+    return meters(
+        {"meter_id": "OLD", "service_point_id": "SP", "installed_at": MONDAY - DAY, "removed_at": removed},
+        {"meter_id": "NEW", "service_point_id": "SP", "installed_at": NOON, **other},
+    )
+
+
+def pushed(old_hours: int, *, channel: str = DELIVERED) -> pl.DataFrame:
+    """100 an hour of OLD from midnight, 70 an hour of NEW from noon."""
+    new = intervals([70] * 12, meter="NEW", start=NOON, channel=channel)
+    return pl.concat([intervals([100] * old_hours, meter="OLD"), new])
+
+
+def test_an_hour_that_two_meters_measure_is_suspect_on_both_and_no_other_hour_is() -> None:
+    """OLD stands until 13:00: of 13 and 12 finals the hour from 12:00 is claimed twice, 100 and 70."""
+    result = vee(BOUNDS, intervals=pushed(13), meters=pair(NOON + HOUR))
+    suspect = result.finals.filter(pl.col("quality") == "suspect")
+    assert suspect.select("meter_id", "interval_start", "value_milli").sort("meter_id").rows() == [
+        ("NEW", NOON, 70), ("OLD", NOON, 100),
+    ]  # fmt: skip
+    assert found(result, "meter_exchange").select("meter_id", "severity", "first_interval", "intervals").sort(
+        "meter_id"
+    ).rows() == [("NEW", "blocking", NOON, 1), ("OLD", "blocking", NOON, 1)]
+    good = result.finals.filter(pl.col("quality") == "valid")
+    assert (good.height, good["value_milli"].sum()) == (23, 12 * 100 + 11 * 70)
+
+
+def test_an_exchange_on_the_hour_splits_the_day_and_the_sum_of_both_registers_is_the_day() -> None:
+    """OLD ends at 5 200 and NEW begins at 0: 1 200 and 840 are the day, 2 040, without a leap of the registers."""
+    registers = pl.concat(
+        [
+            reads({MONDAY: 4_000, NOON: 5_200}, meter="OLD"),
+            reads({NOON: 0, MONDAY + DAY: 840}, meter="NEW"),
+        ]
+    )
+    result = vee(BOUNDS, intervals=pushed(12), reads=registers, meters=pair(NOON))
+    assert failed(result, "meter_exchange") == unjudged(result, "meter_exchange") == []
+    assert failed(result, "sum_check") == failed(result, "rollover_or_reset") == []
+    assert result.finals.group_by("meter_id").agg(pl.col("value_milli").sum()).sort("meter_id").rows() == [
+        ("NEW", 840), ("OLD", 1_200),
+    ]  # fmt: skip
+
+
+def test_values_from_after_the_removal_are_a_finding_and_no_final() -> None:
+    """OLD sends three more hours from the store room: they are counted, held for a person, and billed to nobody."""
+    result = vee(BOUNDS, intervals=pushed(15), meters=pair(NOON))
+    assert found(result, "meter_exchange").select("meter_id", "severity", "first_interval", "intervals").rows() == [
+        ("OLD", "blocking", NOON, 3)
+    ]
+    assert result.finals["value_milli"].sum() == 12 * 100 + 12 * 70
+
+
+def test_a_check_meter_another_service_point_or_another_channel_is_no_second_meter() -> None:
+    others = (
+        {"service_point_id": "SP2"}, {"check_of": "OLD"}, {"channels": ["energy_received"]}, {"service_point_id": None},
+    )  # fmt: skip
+    for other in others:
+        channel = other.get("channels", [DELIVERED])[0]
+        result = vee(BOUNDS, intervals=pushed(24, channel=channel), meters=pair(None, **other))
+        assert failed(result, "meter_exchange") == [], other
+
+
+def test_without_service_point_or_dates_the_rule_is_unjudged() -> None:
+    for lacking in ({"service_point_id": None, "installed_at": NOON}, {"service_point_id": "SP"}):
+        result = vee(BOUNDS, intervals=intervals([70] * 24), meters=meters(lacking))
+        assert unjudged(result, "meter_exchange") == list(range(result.finals.height)) != []
