@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.spans import DeterminantParams
 from billing_export.tariffs import parse_tariffs
+from schemas.codes import RULE_BIT, Rule
 from schemas.frames import DETERMINANTS, METERS, READS, conform
 from schemas.timegrid import day_bounds
 
@@ -257,6 +258,28 @@ def test_boundary_reads_are_multiplied_like_the_intervals() -> None:
     assert line(found, "register_start")["value_milli"] == 40_000
     assert line(found, "register_end")["value_milli"] == 360_000
     assert line(found, "register_end")["occurred_at"] == end
+
+
+@pytest.mark.parametrize("mode", ["block", "sliding"])
+def test_a_window_with_a_hole_never_sets_the_maximum(mode: str) -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    toml = TARIFFS.replace("demand_window_min = 30", f'demand_window_min = 30\ndemand = "{mode}"')
+    rows = build_finals(start, day_of(lambda q: 9_000 if q in (40, 42) else 10))
+    holed = rows.filter(~pl.col("interval_start").is_in([start + timedelta(minutes=15 * q) for q in (39, 41, 43)]))
+    found = bill(holed, MONDAY, date(2026, 7, 28), toml=toml, missing_limit=3)
+    assert line(found, "demand_max")["value_milli"] == 40
+    assert "peak_may_be_hidden" in found.findings["reason"].to_list()
+
+
+def test_a_partial_estimate_sets_no_maximum_even_where_the_tariff_takes_estimates() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    toml = TARIFFS.replace("demand_window_min = 30", "demand_window_min = 30\ndemand_takes_estimates = true")
+    kinds = {40: ("estimated", "linear"), 50: ("estimated", "linear")}
+    rows = build_finals(start, day_of(lambda q: {40: 500, 50: 900}.get(q, 10)), qualities=kinds)
+    partial = pl.lit(1 << RULE_BIT[Rule.PARTIAL_INTERVAL], dtype=pl.UInt64)
+    at = pl.col("interval_start") == start + timedelta(minutes=15 * 50)
+    marked = rows.with_columns(failed=pl.when(at).then(partial).otherwise(pl.col("failed")))
+    assert line(bill(marked, MONDAY, date(2026, 7, 28), toml=toml), "demand_max")["value_milli"] == 510 * 2
 
 
 def test_intervals_longer_than_the_periods_have_a_total_but_no_time_of_use() -> None:
