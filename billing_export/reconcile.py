@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from billing_export.check import check_manifest
+from billing_export.formats.asexml_check import contents
 from billing_export.formats.espi_import import import_espi
 from billing_export.formats.nem12_import import Imported, import_nem12
 from billing_export.ledger import KEY, balance
@@ -231,8 +232,20 @@ def _determinants(name: str, data: bytes) -> dict[str, int] | None:
         return None  # told as `unreadable`
 
 
+def _enclosed(name: str, data: bytes) -> dict[str, int] | None:
+    """The NEM12 files of an aseXML message together."""
+    sums: dict[str, int] = {}
+    for form, csv in contents(data):
+        found = _READERS[form](name, csv)
+        if found is None:
+            return None
+        sums = {channel: sums.get(channel, 0) + found.get(channel, 0) for channel in {*sums, *found}}
+    return sums
+
+
 _READERS: Final[dict[str, Callable[[str, bytes], dict[str, int] | None]]] = {
     "nem12": _imported(import_nem12),
+    "nem12_asexml": _enclosed,
     "espi": _imported(import_espi),
     "determinants": _determinants,
 }
