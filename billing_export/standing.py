@@ -188,13 +188,11 @@ def _doubted(placed: pl.DataFrame) -> pl.DataFrame:
         absent=pl.col("seconds") - pl.col("read_at").dt.epoch("s"),
     )  # fmt: skip
     run = [*STREAM, "run"]
-    own = rows.with_columns(equal=pl.len().over(run), place=pl.int_range(pl.len()).over(run))
-    judged = _beside(own, ("off", "made", "absent"))
+    judged = _beside(rows.with_columns(equal=pl.len().over(run)), ("off", "made", "absent"))
     measured = (pl.col("made_after") == pl.col("made_before")) & (pl.col("absent_after") == pl.col("absent_before"))
     contradicted = (pl.col("off") - pl.col("off_before")).abs() >= pl.col("resolution_milli")
     agreed = (pl.col("off_after") - pl.col("off_before")).abs() < pl.col("resolution_milli")
-    lonely = (pl.col("equal") == 1) | (pl.col("place") > 0)
-    accused = judged.with_columns(guilty=(measured & contradicted & agreed & lonely).fill_null(value=False))
+    accused = judged.with_columns(guilty=(measured & contradicted & agreed).fill_null(value=False))
     contested = (pl.col("guilty_before") | pl.col("guilty_after")).fill_null(value=False)
     return _beside(accused, ("guilty",)).select(*placed.columns, guilty=pl.col("guilty") & ~contested)
 
