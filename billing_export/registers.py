@@ -15,7 +15,7 @@ from schemas.quantity import primary_milli
 
 READ_TOLERANCE_S: Final = 900
 """A read belongs to a boundary that it misses by no more than a capture period; further away it says nothing of it."""
-_NEAR: Final = timedelta(days=2)
+_NEAR: Final = timedelta(hours=26)
 """A daily read has its neighbours within it: what they and the intervals between say of the read at a boundary."""
 
 _COUNTS: Final = (
