@@ -41,8 +41,8 @@ def bill_into(outlet: Outlet, parts: Parts, params: ExportParams, at: datetime) 
     books = load_books(outlet.ledger)
     billed = bill_parts(books, parts, params, at, outlet.out)
     if billed.batch_id is not None:
-        books = append_lines(outlet.ledger, append_steps(outlet.ledger, books, billed.steps), billed.lines)
-        _carry(outlet, books, billed.batch_id, at)
+        append_lines(outlet.ledger, append_steps(outlet.ledger, books, billed.steps), billed.lines)
+        deliver_written(outlet, at)  # batches that wait go first: a receiver takes them in their order
     return _summary(billed)
 
 

@@ -1,19 +1,53 @@
-"""The ledger folder of the billing verbs: `ledger.parquet` and `batches.parquet`, which only ever grow."""
+"""The ledger folder of the billing verbs: `ledger.parquet` and `batches.parquet`, which only ever grow.
 
+A run that writes has the folder alone: what two runs append to what both have read would lose the lines of one.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from app.files import parse_instant, read_frame, write_outputs
+from app.files import output_folder, parse_instant, read_frame, write_outputs
 from app.inputs import load_meters, load_tariffs, load_types
 from billing_export.pieces import ExportInputs
 from billing_export.reentry import Books
+from schemas.errors import TransientError
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, READS, Frame
 
 LINES, BATCHES = "ledger.parquet", "batches.parquet"
+COPY: Final = ".period."
+"""Beginning of the name of a folder that holds the copy of a period while it is billed."""
+_LOCK: Final = "ledger.lock"
 _STEP: Final = ["batch_id", "step"]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Meanwhile no other run writes to the ledger; what one that was killed left in it is cleared away first.
+
+    The lock is the operating system's and goes with the process, however it ends.
+
+    Raises:
+        TransientError: Another run is at work.
+        ContractError: The folder cannot be made.
+    """
+    output_folder(folder)
+    with (folder / _LOCK).open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TransientError(f"{folder}: another billing run is at work on this ledger") from error
+        for left in folder.glob(f"{COPY}*"):
+            shutil.rmtree(left)
+        for part in folder.glob(".*.part"):
+            part.unlink()
+        yield
 
 
 def load_books(folder: Path) -> Books:

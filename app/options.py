@@ -16,4 +16,8 @@ Sender = Annotated[
 MetersFile = Annotated[Path | None, typer.Option("--meters", metavar="F", help="METERS.csv: one row an installation.")]
 TypesFile = Annotated[Path | None, typer.Option("--types", metavar="F", help="meter_types.toml beside the built-in.")]
 CalendarFile = Annotated[Path | None, typer.Option("--calendar", metavar="F", help="Holidays (TOML).")]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option("--metrics", metavar="F", help="Prometheus textfile of the ledger's batches, written last."),
+]
 StoreFolder = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of the embedded store.")]

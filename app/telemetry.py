@@ -23,7 +23,6 @@ SECURITY_REJECTS: Final = Counter(
 )
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
-EXPORT_FILES: Final = Counter("ami_export_files", "Billing files written", ["format", "state"], registry=REGISTRY)
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
 )
@@ -65,6 +64,19 @@ GATEWAY_CONNECTIONS: Final = Counter(
 )
 GATEWAY_LOST: Final = Counter("ami_gateway_lost_datagrams", "Datagrams lost, and where", ["where"], registry=REGISTRY)
 GATEWAY_RETRIES: Final = Counter("ami_gateway_retries", "Sends to Kafka that were tried again", registry=REGISTRY)
+
+
+class ExportMetrics:
+    """What a billing job tells, which ends before anyone could ask it: a registry of its own for every telling."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        labels = ["format", "state"]
+        self.files = Counter("ami_export_files", "Billing files by state reached", labels, registry=self.registry)
+        self.control = Counter(
+            "ami_export_control", "Lines and values that manifests count, by state reached", labels,
+            registry=self.registry,
+        )  # fmt: skip
 
 
 class JsonLines(logging.Formatter):

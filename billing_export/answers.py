@@ -14,10 +14,11 @@ from billing_export.formats.x12_997 import read_997, subjects_of_867
 from billing_export.reentry import Books, sent_lines
 from schemas.errors import ContractError
 
-_SUBJECTS: Final[dict[str, Callable[[bytes], dict[str, Subject]]]] = {
+SUBJECTS: Final[dict[str, Callable[[bytes], dict[str, Subject]]]] = {
     "mscons": subjects_of_mscons,
     "x12_867": subjects_of_867,
 }
+"""What the references in a delivered file of ours stand for."""
 _ANSWERED_BY: Final = {"CONTRL": "mscons", "APERAK": "mscons", "997": "x12_867"}
 _SYNTAX_ONLY: Final = ("CONTRL",)
 
@@ -87,8 +88,8 @@ def match_answer(
     content = delivery.files[stated.name]
     if hashlib.sha256(content).hexdigest() != stated.sha256:
         return Matched(None, [Finding(0, "file_hash", f"{stated.name}: not what the manifest states")])
-    subjects, lines = _SUBJECTS[form](content), sent_lines(books, manifest.batch_id)
-    points = _points(lines, meters)
+    subjects, lines = SUBJECTS[form](content), sent_lines(books, manifest.batch_id)
+    points = with_nmi(lines, meters)
     rows: list[AcknowledgedLine] = []
     found: list[Finding] = []
     for number, verdict in enumerate(answer.verdicts, 1):
@@ -96,7 +97,7 @@ def match_answer(
         if subject is None:
             found.append(Finding(number, "reference_unknown", f"{answer.kind} names {str(verdict.reference)[:35]!r}"))
             continue
-        numbers = _numbers(points, subject)
+        numbers = lines_of_subject(points, subject)
         if not verdict.accepted and subject.point is not None and not numbers:
             found.append(Finding(number, "no_lines", f"no line of the ledger is of {subject.point!r}"))
         rows += _rows(verdict, subject, stated, numbers)
@@ -105,12 +106,14 @@ def match_answer(
     return Matched(said, found)
 
 
-def _points(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+def with_nmi(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Lines with the NMI of their meter, for `lines_of_subject`."""
     nmis = meters.select("meter_id", "nmi").unique("meter_id", keep="last")
     return lines.join(nmis, on="meter_id", how="left", maintain_order="left")
 
 
-def _numbers(points: pl.DataFrame, subject: Subject) -> list[int]:
+def lines_of_subject(points: pl.DataFrame, subject: Subject) -> list[int]:
+    """Numbers of the lines that a message of this subject stands for."""
     if subject.point is None:  # the whole interchange: no line by number
         return []
     named = [pl.col(name).eq_missing(pl.lit(subject.point)) for name in ("service_point_id", "nmi", "meter_id")]

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from billing_export.findings import Finding
 from billing_export.formats import (
+    asexml_check,
     cmep_check,
     determinants_check,
     espi_check,
@@ -28,6 +29,8 @@ _CHECKS: Final[dict[str, Check]] = {
     "determinants.csv": determinants_check.check_csv,
     "nem12": nem12_check.check,
     "nem13": nem13_check.check,
+    "nem12_asexml": asexml_check.check,
+    "nem13_asexml": asexml_check.check,
     "cmep": cmep_check.check,
     "espi": espi_check.check,
     "mscons": mscons_check.check,
@@ -48,6 +51,9 @@ _BEGINNINGS: Final = (
     (";".join(sap_isu.COLUMNS[:3]).encode(), "sap_isu"),
     (",".join(oracle_ccb.COLUMNS[:3]).encode(), "oracle_ccb"),
 )
+_XML_HEAD: Final = 2048
+"""Bytes in which an XML file tells what it is."""
+_IN_XML: Final = ((b"MeterReadings", "iec61968"), (b"CSVConsumptionData", "nem13_asexml"), (b"aseXML", "nem12_asexml"))
 _IN_NAME: Final = (("nem12", "nem12"), ("nem13", "nem13"), ("cmep", "cmep"), ("espi", "espi"), ("mscons", "mscons"))
 
 
@@ -67,7 +73,7 @@ def check_file(name: str, data: bytes) -> Checked:
     kind = next((form for beginning, form in _BEGINNINGS if start.startswith(beginning)), None)
     lower = PurePath(name).name.lower()
     if start.startswith(b"<"):
-        kind = "iec61968" if b"MeterReadings" in data[:512] else "espi"
+        kind = next((form for word, form in _IN_XML if word in data[:_XML_HEAD]), "espi")
     kind = kind or next((form for word, form in _IN_NAME if word in lower), None)
     if kind is None:
         return Checked(None, [Finding(0, "format_unknown", "neither the first bytes nor the name tell the format")])

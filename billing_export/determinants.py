@@ -8,6 +8,7 @@ from billing_export.derived import load_factor_lines, power_factor_lines
 from billing_export.identity import batch_id_of, rested
 from billing_export.lines import BILLED_CHANNELS, judge
 from billing_export.located import metered, newest, streams_in
+from billing_export.pieces import ExportInputs
 from billing_export.registers import register_lines
 from billing_export.segments import cut
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
@@ -58,8 +59,8 @@ def compute_determinants(
         instead), `reactive_energy` (a line per reactive channel), `demand_max` and `demand_max_tou_<p>` (thousandths
         of a watt; `occurred_at` is the start of the window), `apparent_demand_max`, `power_factor` and `load_factor`
         (in `ratio`; left out where the divisor is zero), `register_start` and `register_end` (`occurred_at` is the
-        instant of the read, no intervals). The six counts of a line add up to `n_intervals`; intervals without a
-        final are missing.
+        instant of the read, no intervals; a read that does not stand is not printed and has a finding). The six counts
+        of a line add up to `n_intervals`; intervals without a final are missing.
     """
     lines = compute_lines(with_virtual(finals, tariffs.virtual), meters, reads, tariffs, params)
     return Determinants(seal(lines.determinants, batch_id_of(lines.resting, params)), lines.findings)
@@ -79,11 +80,11 @@ def compute_lines(
     energy = pl.concat([energy_lines(found, civil, used), net_lines(found, used)])
     ratios = [power_factor_lines(found, used), load_factor_lines(energy, demand.lines)]
     judged = judge(pl.concat([energy, demand.lines, *ratios]), params)
-    registers = register_lines(conform(reads, READS), spans.spans)
-    lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers, tariffs)])
-    said = [spans.findings, judged.findings, demand.findings, straddling(found, used)]
+    registers = register_lines(ExportInputs(billed, conform(meters, METERS), conform(reads, READS)), spans.spans)
+    lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers.lines, tariffs)])
+    said = [spans.findings, judged.findings, demand.findings, straddling(found, used), registers.findings]
     summed = found.segments.with_columns(value_milli=pl.Series(used.value.sum(axis=1), dtype=pl.Int64))
-    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), rested(summed, registers))
+    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), rested(summed, registers.lines))
 
 
 def seal(lines: pl.DataFrame, batch_id: str) -> pl.DataFrame:

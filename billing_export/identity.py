@@ -47,7 +47,7 @@ def resting_on(part: ExportInputs, params: DeterminantParams) -> pl.DataFrame:
         )
     else:
         located = located.with_columns(source_revision=pl.lit(0), value_milli=pl.lit(0))
-    return rested(located, register_lines(part.reads, spans))
+    return rested(located, register_lines(part, spans).lines)
 
 
 def rested(segments: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:

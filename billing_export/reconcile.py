@@ -10,9 +10,11 @@ from typing import Final
 import polars as pl
 
 from billing_export.check import check_manifest
+from billing_export.formats.asexml_check import contents
 from billing_export.formats.espi_import import import_espi
 from billing_export.formats.nem12_import import Imported, import_nem12
 from billing_export.ledger import KEY, balance
+from billing_export.standing import DOUBTFUL, STALE, WILD
 from billing_export.stretches import RESOLUTION
 from schemas.codes import Uom
 from schemas.frames import DETERMINANTS, conform
@@ -20,7 +22,7 @@ from schemas.quantity import primary_milli
 
 COMPARISONS: Final = pl.Schema(
     {
-        "kind": pl.String(),  # register, stretch (where it explains a register), ledger, file
+        "kind": pl.String(),  # register, stretch (where it differs), read (that does not stand), ledger, file
         "subject": pl.String(),  # meter / channel, determinant, or file
         "period_start": pl.Datetime("us", "UTC"),
         "expected_milli": pl.Int64(),
@@ -36,8 +38,9 @@ _SUMS: Final = ("energy_delivered", "energy_received", "reactive_energy")
 """Determinants that are the sum of one channel's intervals."""
 _ALWAYS: Final = ("energy_delivered", "energy_received")
 """Channels of which a missing register is told; reactive registers are read where there are any."""
-EXPLAINED: Final = frozenset({RESOLUTION})
-"""Reasons that are no fault: the register cannot tell."""
+EXPLAINED: Final = frozenset({RESOLUTION, WILD, STALE, DOUBTFUL})
+"""Reasons that are no fault of the energy billed: the register cannot tell, or one read of it is contradicted by all
+that stands around it. Such a read is named in a row of its own."""
 _GRAVEST: Final = ("sum_check", "register_wrap", "missing", "suspect", "edited", "estimated", "outage", RESOLUTION)
 
 
@@ -93,6 +96,19 @@ def reconcile_registers(
         ),
     ]  # fmt: skip
     return pl.concat(parts)
+
+
+def reconcile_reads(left_out: pl.DataFrame) -> pl.DataFrame:
+    """Reads that were left out, by name: `period_start` is the instant, expected what the read before and the intervals
+    since say, found what was shown.
+
+    Args:
+        left_out: `standing.LEFT_OUT`.
+    """
+    subject = pl.concat_str("meter_id", "channel", separator=" ")
+    difference = pl.col("value_milli") - pl.col("expected_milli")
+    named = left_out.with_columns(period_start="read_at", found_milli="value_milli")
+    return _rows(named, "read", subject, difference, pl.col("reason"))
 
 
 def _one_end() -> pl.Expr:
@@ -216,8 +232,20 @@ def _determinants(name: str, data: bytes) -> dict[str, int] | None:
         return None  # told as `unreadable`
 
 
+def _enclosed(name: str, data: bytes) -> dict[str, int] | None:
+    """The NEM12 files of an aseXML message together."""
+    sums: dict[str, int] = {}
+    for form, csv in contents(data):
+        found = _READERS[form](name, csv)
+        if found is None:
+            return None
+        sums = {channel: sums.get(channel, 0) + found.get(channel, 0) for channel in {*sums, *found}}
+    return sums
+
+
 _READERS: Final[dict[str, Callable[[str, bytes], dict[str, int] | None]]] = {
     "nem12": _imported(import_nem12),
+    "nem12_asexml": _enclosed,
     "espi": _imported(import_espi),
     "determinants": _determinants,
 }

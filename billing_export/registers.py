@@ -1,37 +1,67 @@
 """Boundary reads: what the registers showed when a span began and when it ended."""
 
-from typing import Final
+from datetime import timedelta
+from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from schemas.codes import Channel, QualityClass, Status, Uom
-from schemas.frames import QUALITY_CLASS, UOM
+from billing_export.pieces import ExportInputs
+from billing_export.spans import FINDINGS
+from billing_export.standing import DOUBTFUL, LEFT_OUT, REGISTER_CHANNELS, STREAM, UNUSABLE_READ, judge_reads
+from schemas.codes import QualityClass, Uom
+from schemas.frames import QUALITY_CLASS, UOM, UTC_US
 from schemas.quantity import primary_milli
 
 READ_TOLERANCE_S: Final = 900
 """A read belongs to a boundary that it misses by no more than a capture period; further away it says nothing of it."""
+_NEAR: Final = timedelta(hours=26)
+"""A daily read has its neighbours within it: what they and the intervals between say of the read at a boundary."""
 
-REGISTER_CHANNELS: Final = tuple(
-    channel.value
-    for channel in Channel
-    if channel.value.startswith(("energy_", "reactive_")) and "power" not in channel.value
-)
 _COUNTS: Final = (
     "n_intervals", "n_actual", "n_estimated", "n_edited", "n_suspect", "n_outage", "n_missing",
 )  # fmt: skip
-UNUSABLE_READ: Final = int(Status.CLOCK_INVALID | Status.DATA_NOT_VALID | Status.TEST_MODE | Status.OVERFLOW)
-"""Reads with one of these status bits say nothing of a boundary."""
 
 
-def register_lines(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+class Registers(NamedTuple):
+    """Boundary reads to print, and those that are not."""
+
+    lines: pl.DataFrame
+    """Lines `register_start` and `register_end` without batch."""
+    findings: pl.DataFrame
+    """FINDINGS, held: the boundary has a read, but only one that does not stand (`standing`'s reasons)."""
+
+
+def register_lines(part: ExportInputs, spans: pl.DataFrame) -> Registers:
     """Lines `register_start` and `register_end`: what each register showed at the bounds of each span.
 
-    They rest on no interval and no revision; `occurred_at` is the instant of the read.
+    They rest on no interval and no revision; `occurred_at` is the instant of the read. A read that does not stand
+    (`judge_reads`) is not printed, nor one that repeats the read before it while the intervals between say that energy
+    flowed: then the boundary has another read within the tolerance, or a finding.
     """
+    doubted = _doubted(part, spans)
+    found = _boundary_reads(part.reads, spans)
+    own = pl.col("channel").cast(pl.String)
+    named = found.with_columns(channel_name=own).join(
+        doubted.select("meter_id", "read_at", "reason", channel_name="channel"),
+        on=["meter_id", "channel_name", "read_at"], how="left", maintain_order="left",
+    )  # fmt: skip
+    keys = ["meter_id", "service_point_id", "span_from", "channel", "determinant"]
+    stands = pl.col("reason").is_null()
+    lines = named.filter(stands).unique(keys, keep="first", maintain_order=True).sort(keys)
+    lost = named.filter(~stands).unique(keys, keep="first", maintain_order=True)
+    held = lost.join(lines, on=keys, how="anti", nulls_equal=True).select(
+        "account_id", "service_point_id", "meter_id", "determinant", "reason", channel="channel_name",
+        n=pl.lit(1, pl.Int32), held=pl.lit(value=True),
+    )  # fmt: skip
+    return Registers(_as_lines(lines.drop("channel_name", "reason", "read_at")), held.select(FINDINGS.names()))
+
+
+def _as_lines(reads: pl.DataFrame) -> pl.DataFrame:
     nothing = pl.lit(0, dtype=pl.Int32)
     reactive = pl.col("channel").cast(pl.String).str.starts_with("reactive_")
     unit = pl.when(reactive).then(pl.lit(Uom.KVARH.value)).otherwise(pl.lit(Uom.KWH.value))
-    return _boundary_reads(reads, spans).with_columns(
+    return reads.with_columns(
         ratio=pl.lit(None, dtype=pl.Decimal(18, 6)),
         uom=unit.cast(UOM),
         source_revision=pl.lit(None, dtype=pl.Int64),
@@ -40,18 +70,45 @@ def register_lines(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _doubted(part: ExportInputs, spans: pl.DataFrame) -> pl.DataFrame:
+    """LEFT_OUT of the reads around the bounds, copies that the intervals contradict among them."""
+    bounds = pl.concat([spans["span_from"], spans["span_to"]]).unique().sort()
+    reads = part.reads.filter(_near(part.reads["read_at"], bounds))
+    if reads.is_empty():
+        return pl.DataFrame(schema=LEFT_OUT)
+    finals = part.finals.filter(_near(part.finals["interval_start"], bounds))
+    standing = judge_reads(finals, reads, part.meters)
+    same = pl.col("value_milli") == pl.col("value_milli").shift(1).over(STREAM)
+    flowed = pl.col("so_far") - pl.col("so_far").shift(1).over(STREAM)
+    copies = standing.shown.filter((same & (flowed >= pl.col("resolution_milli"))).fill_null(value=False))
+    expected = pl.lit(None, dtype=pl.Int64)
+    named = copies.with_columns(reason=pl.lit(DOUBTFUL), expected_milli=expected).select(LEFT_OUT.names())
+    return pl.concat([standing.left_out, named])
+
+
+def _near(instants: pl.Series, bounds: pl.Series) -> pl.Series:
+    """Whether each instant lies near one of the bounds, which are sorted."""
+    if bounds.is_empty():
+        return pl.repeat(value=False, n=len(instants), dtype=pl.Boolean, eager=True)
+    at, edges = instants.cast(UTC_US).to_physical().to_numpy(), bounds.cast(UTC_US).to_physical().to_numpy()
+    after = np.searchsorted(edges, at)
+    reach = _NEAR // timedelta(microseconds=1)
+    to_next = np.abs(edges[np.minimum(after, len(edges) - 1)] - at) <= reach
+    return pl.Series(to_next | (np.abs(at - edges[np.maximum(after - 1, 0)]) <= reach))
+
+
 def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    """The read of each register nearest to the start and to the end of each span.
+    """The usable reads of each register around the start and the end of each span, the best of each boundary first.
 
     Args:
         reads: READS, as sent by the meters.
         spans: As `billing_spans` leaves them.
 
     Returns:
-        One row per (span, channel, boundary) for which a usable read lies within `READ_TOLERANCE_S`: the columns of
-        the span, `channel`, `determinant` ("register_start" or "register_end"), `occurred_at` (of the read) and
-        `value_milli` (primary, by the function that `run_vee` uses). Of two equally near the later one; of several
-        at one instant the one that came last.
+        A row per (span, channel, boundary) and usable read within `READ_TOLERANCE_S`: the columns of the span,
+        `channel`, `determinant` ("register_start" or "register_end"), `read_at`, `occurred_at` (the same) and
+        `value_milli` (primary, by the function that `run_vee` uses). Nearest first; of two equally near the later one;
+        of several at one instant only the one that came last.
     """
     usable = reads.filter(
         pl.col("channel").cast(pl.String).is_in(REGISTER_CHANNELS)
@@ -70,12 +127,11 @@ def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
         pl.col("away"), pl.col("read_at"), "received_at", "topic", "partition", "offset", "frame",
         descending=[False, True, True, True, True, True, True], nulls_last=True,
     )  # fmt: skip
-    keys = ["meter_id", "service_point_id", "span_from", "channel", "determinant"]
+    instant = ["meter_id", "service_point_id", "span_from", "channel", "determinant", "read_at"]
     return (
-        ordered.unique(keys, keep="first", maintain_order=True)
+        ordered.unique(instant, keep="first", maintain_order=True)
         .with_columns(
             value_milli=primary_milli(pl.col("value_milli"), pl.col("multiplier")), occurred_at=pl.col("read_at")
         )
-        .drop("received_at", "topic", "partition", "offset", "frame", "away", "read_at", "boundary")
-        .sort(keys)
+        .drop("received_at", "topic", "partition", "offset", "frame", "away", "boundary")
     )

@@ -1,11 +1,13 @@
 """Stage `bill_run`: one billing run, from finals to what is delivered and what the ledger gains."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
+from billing_export.corrections import preceded
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.export import (
     Export,
@@ -62,17 +64,24 @@ class Entry(NamedTuple):
     """Refused lines among those sent."""
 
 
-def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datetime) -> BillRun:
+def bill_run(
+    books: Books, inputs: ExportInputs, params: ExportParams, at: datetime, delivered: Mapping[str, bytes] | None = None
+) -> BillRun:
     """Bill a period against a ledger: what is new, what is corrected, what was refused and waits, and nothing else.
 
     The determinants file holds the posted lines, reversals included; market formats hold the whole period again, as
-    their receivers correct by replacement. The same ledger and inputs give the same bytes.
+    their receivers correct by replacement, and before it the cancellation of what is replaced, where the format wants
+    one (`corrections`). The same ledger and inputs give the same bytes.
 
     Args:
         books: What was posted so far, and what receivers said of it.
         inputs: As for `export`.
         params: As for `export`; the determinants are always among the formats.
         at: Time of the steps.
+        delivered: Files by name that `corrections.held_files` asks for.
+
+    Raises:
+        ContractError: A file to cancel is not given, or another one.
     """
     checked = checked_inputs(inputs)
     asked = params.determinants()
@@ -86,7 +95,9 @@ def bill_run(books: Books, inputs: ExportInputs, params: ExportParams, at: datet
     section = Section(form, created_at([checked], form, params), tally, ())
     own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
     again = sent_again(books, params)
-    others = [render_format(checked, other, (entry.batch_id, again)) for other in market_formats(params)]
+    files = dict(delivered or {})
+    forms = preceded(market_formats(params), books, params, checked.meters, lambda held: files.get(held.name, b""))
+    others = [render_format(checked, other, (entry.batch_id, again)) for other in forms]
     export = assembled(entry.batch_id, params, [own, *others], run_ids([checked]))
     steps = first_steps(entry.batch_id, export.manifest, params, at)
     return BillRun(export, entry.lines, steps, computed.findings, entry.unchanged, entry.again)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from billing_export.corrections import SUFFIX, Held, preceded
 from billing_export.determinants import Determinants, compute_lines, seal
 from billing_export.export import checked_inputs, created_at, run_ids
 from billing_export.formats import FORMATS
@@ -17,8 +18,8 @@ from billing_export.reentry import Books
 from billing_export.run import LINES, enter, first_steps, market_formats, sent_again
 from billing_export.spans import FINDINGS
 from billing_export.stream import Parts, grow, grow_pieces, settled
-from schemas.errors import TransientError
-from schemas.frames import BILLING_BATCHES, DETERMINANTS
+from schemas.errors import ContractError, TransientError
+from schemas.frames import BILLING_BATCHES, DETERMINANTS, METERS
 
 
 class StreamedRun(NamedTuple):
@@ -41,6 +42,8 @@ class _Computed(NamedTuple):
     created: dict[str, datetime]
     """By format."""
     runs: list[str]
+    meters: pl.DataFrame
+    """`meter_id`, `nmi`."""
 
 
 def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, out: Path) -> StreamedRun:
@@ -57,7 +60,7 @@ def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, o
         out: Folder of the batches.
 
     Raises:
-        ContractError: As `bill_run`.
+        ContractError: As `bill_run`; a file to cancel is looked for where `out` has its batch.
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
     forms, form = market_formats(params), FORMATS[LINES]
@@ -70,8 +73,9 @@ def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, o
     try:
         folder.mkdir(parents=True, exist_ok=True)
         grown = [grow_pieces(form, line_pieces(entry.sent, findings), computed.created[form.name], folder)]
-        for other in forms:
-            heading = Heading(computed.created[other.name], entry.batch_id, again)
+        for other in preceded(forms, books, params, computed.meters, lambda held: _delivered(out, held)):
+            created = computed.created[other.name.removesuffix(SUFFIX)]
+            heading = Heading(created, entry.batch_id, again)
             grown.append(grow(other, parts, heading, folder))
         heading = Heading(computed.created[form.name], entry.batch_id, params)
         done = settled(grown, heading, computed.runs, folder)
@@ -84,6 +88,7 @@ def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, o
 def _computed(parts: Parts, params: ExportParams) -> _Computed:
     asked, forms = params.determinants(), [FORMATS[LINES], *market_formats(params)]
     lines, findings, runs = [DETERMINANTS.empty()], [pl.DataFrame(schema=FINDINGS)], set[str]()
+    meters = [METERS.empty().select("meter_id", "nmi")]
     created: dict[str, list[datetime]] = {form.name: [] for form in forms}
     for part in parts():
         checked = checked_inputs(part)
@@ -91,9 +96,20 @@ def _computed(parts: Parts, params: ExportParams) -> _Computed:
         lines.append(made.determinants)
         findings.append(made.findings)
         runs.update(run_ids([checked]))
+        meters.append(checked.meters.select("meter_id", "nmi"))
         for form in forms:
             created[form.name].append(created_at([checked], form, params))
     # The batch has its name only once the ledger is known: `enter` seals the lines anew.
     every = Determinants(seal(pl.concat(lines), ""), pl.concat(findings))
     newest = {name: max(each, default=NOTHING_JUDGED) for name, each in created.items()}
-    return _Computed(every, newest, sorted(runs))
+    return _Computed(every, newest, sorted(runs), pl.concat(meters))
+
+
+def _delivered(out: Path, held: Held) -> bytes:
+    file = out / held.batch_id / held.name
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ContractError(
+            f"{file}: {error.strerror or error}: it is to be cancelled before it is sent anew"
+        ) from error

@@ -20,7 +20,6 @@ from billing_export.located import NOTHING_JUDGED, metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.virtual import with_virtual
-from schemas.codes import Quality
 from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, READS, Frame, conform
 
@@ -28,11 +27,11 @@ PART_METERS = 250
 """Meters a part: a month of quarter hours of 250 meters is 744,000 rows; the whole export then stays below 1 GB."""
 
 _RESTING: Final = (
-    "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "version", "judged_at",
-    "run_id",
+    "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "quality", "version",
+    "judged_at", "run_id",
 )  # fmt: skip
 """Columns of FINALS that a batch id, a time of creation and run ids come from."""
-_UNREAD: Final = {"quality": Quality.VALID.value, "failed": 0, "unjudged": 0, "is_final_estimate": False}
+_UNREAD: Final = {"failed": 0, "unjudged": 0, "is_final_estimate": False}
 """What stands in the others, where a contract allows no null, as long as nobody reads them."""
 
 

@@ -9,13 +9,14 @@ import polars as pl
 import typer
 
 from app.billing import Outlet, bill_into, load_target
+from app.billing_metrics import telling
 from app.calendar import load_calendar
 from app.commands import bill_answers, bill_trace, bill_window
 from app.commands.bill_cycles import billed_cycles, load_cycles
 from app.files import digest_of, parse_day
 from app.inputs import load_meters, load_tariffs, load_types
-from app.ledger import instant_or_now, load_books
-from app.options import CalendarFile, Json, Out
+from app.ledger import alone, instant_or_now, load_books
+from app.options import CalendarFile, Json, MetricsFile, Out
 from app.summary import counts, progress, say, timed
 from billing_export.batches import silent
 from billing_export.export import formats_of
@@ -87,6 +88,7 @@ def _register_run(bill: typer.Typer) -> None:
             int, typer.Option("--estimated-limit", min=0, max=1000, help="Estimated share, permille, above: held.")
         ] = 1000,
         at: At = None,
+        metrics: MetricsFile = None,
         json: Json = False,
     ) -> None:
         """Bill a period: what is new, corrected or was refused goes into a folder of its batch and into the ledger."""
@@ -106,9 +108,9 @@ def _register_run(bill: typer.Typer) -> None:
         book = load_tariffs(tariffs)
         rest = ExportInputs(FINALS.empty(), load_meters(meters, load_types(None)), READS.empty(), book)
         params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=book.labels())
-        parts = parquet_parts(finals, rest, reads=reads)
-        with progress(f"billing {parquet_rows(finals)} intervals"):
-            summary, seconds = timed(lambda: bill_into(outlet, parts, params, instant_or_now(at)))
+        parts, moment = parquet_parts(finals, rest, reads=reads), instant_or_now(at)
+        with progress(f"billing {parquet_rows(finals)} intervals"), telling(metrics, ledger), alone(ledger):
+            summary, seconds = timed(lambda: bill_into(outlet, parts, params, moment))
         say(summary | {"seconds": seconds}, as_json=json)
 
 

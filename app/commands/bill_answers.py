@@ -8,14 +8,16 @@ import polars as pl
 import typer
 
 from app.billing import Outlet, deliver_written, load_target
+from app.billing_metrics import telling
 from app.files import read_bytes, write_outputs
 from app.inputs import load_meters, load_types
-from app.ledger import append_steps, instant_or_now, load_books
-from app.options import Json, Out
+from app.ledger import alone, append_steps, instant_or_now, load_books
+from app.options import Json, MetricsFile, Out
 from app.summary import progress, say
 from billing_export.answers import Delivery, Matched, match_answer, read_answer
 from billing_export.batches import acknowledge, read_acknowledgement
 from billing_export.export import MANIFEST
+from billing_export.findings import Finding
 from billing_export.formats.cancel import CANCEL
 from billing_export.reentry import Books
 from schemas.errors import ContractError
@@ -39,11 +41,12 @@ def _register_deliver(bill: typer.Typer) -> None:
         out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the batches.")],
         target: Annotated[Path, typer.Option("--target", metavar="F", help="TARGET.toml: folder, sftp or s3.")],
         at: At = None,
+        metrics: MetricsFile = None,
         json: Json = False,
     ) -> None:
         """Carry every batch that was written and not delivered; taken up where an earlier attempt broke."""
         outlet = Outlet(ledger, out, load_target(target))
-        with progress("delivering"):
+        with progress("delivering"), telling(metrics, ledger), alone(ledger):
             carried = deliver_written(outlet, instant_or_now(at))
         say({"batches": {name: list(done.written) for name, done in carried.items()}}, as_json=json)
 
@@ -65,18 +68,22 @@ def _register_acknowledge(bill: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Take the receiver's answer: the batch moves on; what he refused goes out again with the next run."""
-        books = load_books(ledger)
+        answered, moment = read_bytes(file), instant_or_now(at)
         registry = METERS.empty() if meters is None else load_meters(meters, load_types(None))
-        matched = _matched(read_bytes(file), delivery, books, registry, syntax_suffices=syntax_suffices)
-        findings, state, refused = list(matched.findings), None, 0
-        if matched.said is not None:
-            found = acknowledge(books, matched.said, instant_or_now(at))
-            findings, refused = [*findings, *found.findings], found.refused.height
-            if not found.refused.is_empty():
-                write_outputs(out, {"refused.parquet": found.refused})
-            if not found.step.is_empty():
-                append_steps(ledger, books, found.step)
-                state = str(found.step["state"][0])
+        findings: list[Finding] = []
+        state, refused = None, 0
+        with alone(ledger):
+            books = load_books(ledger)
+            matched = _matched(answered, delivery, books, registry, syntax_suffices=syntax_suffices)
+            findings += matched.findings
+            if matched.said is not None:
+                found = acknowledge(books, matched.said, moment)
+                findings, refused = [*findings, *found.findings], found.refused.height
+                if not found.refused.is_empty():
+                    write_outputs(out, {"refused.parquet": found.refused})
+                if not found.step.is_empty():
+                    append_steps(ledger, books, found.step)
+                    state = str(found.step["state"][0])
         batch = None if matched.said is None else matched.said.batch_id
         told = [finding._asdict() for finding in findings]
         say({"batch": batch, "state": state, "refused": refused, "findings": told}, as_json=json)
@@ -102,7 +109,8 @@ def _register_cancel(bill: typer.Typer) -> None:
             raise ContractError(f"{delivery}: no MSCONS or 867 file in its manifest: others correct by sending again")
         moment = instant_or_now(at)
         made = {
-            f"cancel_{name}": CANCEL[form](read_bytes(delivery / name), points, moment) for name, form in wanted.items()
+            f"cancel_{name}": CANCEL[form](read_bytes(delivery / name), points, moment, ())
+            for name, form in wanted.items()
         }
         write_outputs(out, made)
         say({"files": {name: len(content) for name, content in made.items()}}, as_json=json)

@@ -1,22 +1,25 @@
 """`ami bill window`: the scheduled job: what was written is delivered, what is due is billed from the store."""
 
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
+import msgspec
 import polars as pl
 import typer
 
 from app.billing import Outlet, bill_into, deliver_written, load_target
+from app.billing_metrics import telling
 from app.billing_period import store_parts
 from app.calendar import load_calendar
 from app.commands.bill_cycles import billed_cycles, load_cycles
 from app.config import parse_config
 from app.files import parse_day, read_text
 from app.inputs import load_tariffs
-from app.ledger import instant_or_now, load_books
-from app.options import CalendarFile, Json, Out
+from app.ledger import COPY, alone, instant_or_now, load_books
+from app.options import CalendarFile, Json, MetricsFile, Out
 from app.stores import open_store
 from app.summary import progress, say
 from billing_export.export import formats_of
@@ -45,6 +48,7 @@ def register(bill: typer.Typer) -> None:
         receiver: Annotated[str, typer.Option("--receiver", metavar="S", help="Participant.")] = "RECEIVER",
         today: Annotated[str | None, typer.Option("--today", metavar="D", help="Default: today in UTC.")] = None,
         at: Annotated[str | None, typer.Option("--at", metavar="T", help="Time of the steps; default: now.")] = None,
+        metrics: MetricsFile = None,
         json: Json = False,
     ) -> None:
         """Deliver what waits, then bill every period that is due. Safe to run as often as one likes.
@@ -53,25 +57,27 @@ def register(bill: typer.Typer) -> None:
         """
         day = datetime.now(UTC).date() if today is None else parse_day(today, "--today")
         book = load_tariffs(tariffs)
-        outlet = Outlet(ledger, out, load_target(target))
-        carried = deliver_written(outlet, instant_or_now(at))
-        due = plan(load_cycles(cycles), day, billed_cycles(load_books(ledger).batches))
-        periods = due.filter(pl.col("state").is_in(_DUE)).sort("date_from", "cycle")
+        outlet, moment, listed = Outlet(ledger, out, load_target(target)), instant_or_now(at), load_cycles(cycles)
         holidays = frozenset(load_calendar(calendar).holidays)
-        asked = [
-            ExportParams(
-                tuple(formats or ("determinants",)), first, after, sender=sender, receiver=receiver, holidays=holidays,
-                cycle=cycle, calendars=book.labels(),
-            )
-            for cycle, first, after in periods.select("cycle", "date_from", "date_to").rows()
-        ]  # fmt: skip
-        for params in asked:
-            formats_of(params)
-        store = open_store(parse_config(read_text(config), str(config)))
-        try:
-            billed = {params.cycle: _billed(store, outlet, book, params, instant_or_now(at)) for params in asked}
-        finally:
-            store.close()
+        asked = ExportParams(
+            tuple(formats or ("determinants",)), day, day + timedelta(days=1), sender=sender, receiver=receiver,
+            holidays=holidays, calendars=book.labels(),
+        )  # fmt: skip
+        formats_of(asked)
+        settings = parse_config(read_text(config), str(config))
+        with telling(metrics, ledger), alone(ledger):
+            carried = deliver_written(outlet, moment)
+            due = plan(listed, day, billed_cycles(load_books(ledger).batches))
+            periods = due.filter(pl.col("state").is_in(_DUE)).sort("date_from", "cycle")
+            with closing(open_store(settings)) as store:
+                billed = {
+                    cycle: _billed(
+                        store, outlet, book,
+                        msgspec.structs.replace(asked, date_from=first, date_to=after, cycle=cycle), moment,
+                    )
+                    for cycle, first, after in periods.select("cycle", "date_from", "date_to").rows()
+                }  # fmt: skip
+                _mirror(store, ledger)
         say({"today": day.isoformat(), "delivered": list(carried), "billed": billed}, as_json=json)
 
 
@@ -79,14 +85,18 @@ def _billed(
     store: ReadingStore, outlet: Outlet, book: TariffBook, params: ExportParams, at: datetime
 ) -> dict[str, Any]:
     # A copy of the period on disk: the store may gain versions while the formats walk over it one after another.
-    outlet.ledger.mkdir(parents=True, exist_ok=True)
-    with progress(f"billing {params.cycle}"), TemporaryDirectory(dir=outlet.ledger, prefix=".period.") as copy:
-        summary = bill_into(outlet, store_parts(store, book, params, Path(copy)), params, at)
-    if summary["batch"] is None:
-        return summary
-    books = load_books(outlet.ledger)
-    for table, rows in (("billing_ledger", books.lines), ("billing_batches", books.batches)):
-        # What `ami trace` and the store's own questions see; rows that stand there already collapse.
-        own = rows.filter(pl.col("batch_id") == summary["batch"])
-        store.append(table, own, f"{table} {summary['batch']} {own.height}")
-    return summary
+    with progress(f"billing {params.cycle}"), TemporaryDirectory(dir=outlet.ledger, prefix=COPY) as copy:
+        return bill_into(outlet, store_parts(store, book, params, Path(copy)), params, at)
+
+
+def _mirror(store: ReadingStore, ledger: Path) -> None:
+    """The store has every batch of the ledger, for `ami trace` and its own questions: a run that was killed or
+    found its target away may have left some behind."""
+    books, step = load_books(ledger), ["batch_id", "step"]
+    known = store.load_current("billing_batches").select(step)
+    steps = books.batches.join(known, on=step, how="anti", maintain_order="left")
+    for batch_id in steps["batch_id"].unique(maintain_order=True).to_list():
+        # The steps last: they say that the lines are there. Rows that stand there already collapse.
+        for table, rows in (("billing_ledger", books.lines), ("billing_batches", steps)):
+            own = rows.filter(pl.col("batch_id") == batch_id)
+            store.append(table, own, f"{table} {batch_id} {own.height}")

@@ -14,7 +14,7 @@ from app.summary import counts, progress, say
 from billing_export.determinants import compute_determinants
 from billing_export.export import MANIFEST, formats_of
 from billing_export.pieces import ExportInputs, ExportParams
-from billing_export.reconcile import EXPLAINED, reconcile_files, reconcile_ledger, reconcile_registers
+from billing_export.reconcile import EXPLAINED, reconcile_files, reconcile_ledger, reconcile_reads, reconcile_registers
 from billing_export.stretches import Stretches, stretches_of
 from schemas.errors import ContractError
 
@@ -44,7 +44,7 @@ def register(ami: typer.Typer) -> None:
         """Prove intervals against registers, the ledger against determinants, files against manifests.
 
         Every comparison is a row of reconciliation.parquet; a difference carries its reason. Exit 1 where one is left
-        that the resolution of a register does not explain.
+        that neither the resolution of a register explains nor a read that all around it contradicts.
         """
         inputs = load_inputs(finals, meters, tariffs, reads)
         days = frozenset(load_calendar(calendar).holidays)
@@ -55,7 +55,7 @@ def register(ami: typer.Typer) -> None:
         with progress(f"reconciling {inputs.finals.height} intervals"):
             lines = compute_determinants(*inputs[:4], asked.determinants()).determinants
             proven = _stretches(inputs, lines)
-            parts = [reconcile_registers(lines, inputs.meters, proven.stretches)]
+            parts = [reconcile_registers(lines, inputs.meters, proven.stretches), reconcile_reads(proven.left_out)]
             if ledger is not None:
                 parts.append(reconcile_ledger(load_books(ledger).lines, lines))
             parts += [_delivered(folder) for folder in delivery or []]
@@ -89,8 +89,7 @@ def _summary(compared: pl.DataFrame, wrong: pl.DataFrame, proven: Stretches) -> 
         "compared": counts(compared.filter(pl.col("kind") != "stretch"), "kind"),
         "stretches": proven.stretches.height,
         "agree": counts(compared.filter(pl.col("reason").is_null()), "kind"),
-        "wild_reads": proven.wild.height,
-        "stale_reads": proven.stale.height,
+        "reads_left_out": counts(proven.left_out, "reason"),
         "reasons": {
             f"{row.pop('kind')} {row.pop('reason')}": row for row in by_reason.sort("kind", "reason").rows(named=True)
         },

@@ -3,6 +3,7 @@
 from typing import Final
 
 from billing_export.formats import (
+    asexml,
     cmep,
     cmep02,
     determinants,
@@ -21,6 +22,8 @@ _ALL: Final = (
     determinants.FORMAT,
     nem12.FORMAT,
     nem13.FORMAT,
+    asexml.NEM12,
+    asexml.NEM13,
     cmep.FORMAT,
     cmep02.FORMAT,
     espi.FORMAT,

@@ -83,7 +83,7 @@ def _interval_records(series: Series, heading: Heading) -> pl.DataFrame:
 
 
 def _register_records(series: Series, part: ExportInputs, heading: Heading) -> pl.DataFrame:
-    lines = register_lines(part.reads, series.spans)
+    lines = register_lines(part, series.spans).lines
     channels = [channel.value for channel in _UNIT]
     value = kilo_decimal(pl.col("value_milli")).cast(pl.String)
     triplet = pl.concat_str(pl.col("occurred_at").dt.strftime("%Y%m%d%H%M"), pl.lit("R"), value, separator=",")

@@ -97,7 +97,7 @@ def _blocks(series: Series) -> pl.DataFrame:
 
 
 def _registers(series: Series, part: ExportInputs) -> pl.DataFrame:
-    lines = register_lines(part.reads, series.spans)
+    lines = register_lines(part, series.spans).lines
     lines = lines.filter(pl.col("channel").cast(pl.String).is_in([channel.value for channel in _FLOW_UOM]))
     kinds = pl.Series([reading_type(Channel(channel), 0) for channel in lines["channel"]], dtype=pl.String)
     text = pl.format(

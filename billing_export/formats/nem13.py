@@ -56,7 +56,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
         )
         meters = known.group_by("meter_id").agg(pl.col("service_point_id").drop_nulls().last())
         spans = billing_spans(meters, part.meters, part.tariffs, params.determinants(NEM_TIMEZONE))
-        pairs, held = _pairs(register_lines(part.reads, spans.spans))
+        pairs, held = _pairs(register_lines(part, spans.spans).lines)
         text = "".join(f"{record}\r\n550,N,,N,\r\n" for record in pairs.select(_record(heading)).to_series())
         found = pl.concat([spans.findings.cast(FINDINGS), held])
         yield Piece("nem13", text.encode(), 2 * pairs.height, _tally(pairs, found))

@@ -69,7 +69,7 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
         spans = billing_spans(
             metered(streams_in(part.finals)), part.meters, part.tariffs, heading.params.determinants()
         )
-        registers = register_lines(part.reads, spans.spans)
+        registers = register_lines(part, spans.spans).lines
         ends = registers.filter(pl.col("determinant") == "register_end")
         answered, held = _answered(ends, part.orders)
         answers.append(answered)

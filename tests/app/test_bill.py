@@ -1,63 +1,34 @@
 """The billing window from outside: plan, run, answer, status, reconcile."""
 
+import fcntl
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from billing_rows import build_finals, build_reads
 
 from app.cli import main
-from schemas.frames import FINALS, READS, conform
 
 START = datetime(2026, 7, 27, tzinfo=UTC)
 DAYS = ["--from", "2026-07-27", "--to", "2026-07-28"]
 
 
 def finals(folder: Path, value: int, version: int) -> Path:
-    count = 96
-    rows = pl.DataFrame(
-        {
-            "meter_id": ["M1"] * count,
-            "service_point_id": ["SP1"] * count,
-            "channel": ["energy_delivered"] * count,
-            "interval_start": [START + timedelta(minutes=15 * place) for place in range(count)],
-            "value_milli": [value] * count,
-        }
-    ).with_columns(
-        interval_s=pl.lit(900, dtype=pl.Int32),
-        quality=pl.lit("valid"),
-        method=pl.lit(None, dtype=pl.String),
-        failed=pl.lit(0, dtype=pl.UInt64),
-        unjudged=pl.lit(0, dtype=pl.UInt64),
-        is_final_estimate=pl.lit(value=False),
-        version=pl.lit(version, dtype=pl.Int64),
-        judged_at=pl.lit(START + timedelta(days=5)),
-        author=pl.lit(None, dtype=pl.String),
-        run_id=pl.lit("run"),
-    )
     file = folder / f"finals{version}.parquet"
-    conform(rows, FINALS).write_parquet(file)
+    build_finals(START, [value] * 96, version=version).write_parquet(file)
     return file
 
 
 def registers(folder: Path, advance: int) -> Path:
-    rows = pl.DataFrame(
-        {
-            "topic": ["t", "t"],
-            "partition": pl.Series([0, 0], dtype=pl.Int32),
-            "offset": [0, 1],
-            "frame": pl.Series([0, 0], dtype=pl.Int32),
-            "received_at": [START, START + timedelta(days=1)],
-            "meter_id": ["M1", "M1"],
-            "channel": ["energy_delivered", "energy_delivered"],
-            "read_at": [START, START + timedelta(days=1)],
-            "value_milli": [5_000, 5_000 + advance],
-            "status": pl.Series([0, 0], dtype=pl.UInt32),
-        }
-    )
     file = folder / "reads.parquet"
-    conform(rows, READS).write_parquet(file)
+    build_reads({START: 5_000, START + timedelta(days=1): 5_000 + advance}).write_parquet(file)
     return file
 
 
@@ -184,26 +155,86 @@ def test_reconciliation_tells_a_milli_watt_hour(tmp_path: Path, meters: str, cap
     assert rows.height == sum(found["compared"].values()) + code
 
 
-def test_the_scheduled_job_bills_what_is_due_from_the_store_and_delivers_it_once(tmp_path: Path, capsys):
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("chdb", reason="the extra embedded is not installed")
-    demo = tmp_path / "demo"
-    assert main(["demo", "--meters", "10", "--days", "3", "--out", str(demo), "--json"]) == 0
-    capsys.readouterr()
+    out = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--meters", "10", "--days", "3", "--out", str(out), "--json"]) == 0
+    return out
+
+
+def window(tmp_path: Path, demo: Path, today: str) -> list[str]:
+    """The scheduled job on the demo's store."""
     (tmp_path / "ami.toml").write_text(f'[embedded]\npath = "{demo / "store"}"\n')
     # The period from 3 February to 3 March holds the first of the demo's days alone: the rest of it is missing.
     (tmp_path / "cycles.toml").write_text('[[cycle]]\nname = "m"\nfirst_day = 3\n')
     (tmp_path / "target.toml").write_text(f'[target]\nkind = "folder"\nfolder = "{tmp_path / "inbox"}"\n')
-    job = [
+    return [
         "bill", "window", "--config", str(tmp_path / "ami.toml"), "--cycles", str(tmp_path / "cycles.toml"), "--ledger",
         str(tmp_path / "ledger"), "--out", str(tmp_path / "out"), "--tariffs", str(demo / "tariffs.toml"), "--target",
-        str(tmp_path / "target.toml"), "--at", "2026-03-06", "--json",
+        str(tmp_path / "target.toml"), "--metrics", str(tmp_path / "metrics" / "billing.prom"), "--at", "2026-03-06",
+        "--json", "--today", today,
     ]  # fmt: skip
-    assert main([*job, "--today", "2026-03-04"]) == 0
+
+
+def told(tmp_path: Path) -> dict[str, float]:
+    lines = (tmp_path / "metrics" / "billing.prom").read_text().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line.startswith("ami_"))}
+
+
+def test_the_scheduled_job_bills_what_is_due_from_the_store_and_delivers_it_once(tmp_path: Path, demo: Path, capsys):
+    capsys.readouterr()
+    assert main(window(tmp_path, demo, "2026-03-04")) == 0
     assert said(capsys)["billed"]["m/2026-01-03"]["batch"] is None  # nothing was judged then
-    assert main([*job, "--today", "2026-03-06"]) == 0
+    assert main(window(tmp_path, demo, "2026-03-06")) == 0
     first = said(capsys)["billed"]["m/2026-02-03"]
     assert first["held"] and first["lines"]["new"] > 0  # registers alone: no stream is whole
     manifest = json.loads((tmp_path / "inbox" / first["batch"] / "manifest.json").read_text())
     assert dict(manifest["calendar_versions"])["home"] == "1"
-    assert main([*job, "--today", "2026-03-06"]) == 0
+    assert main(window(tmp_path, demo, "2026-03-06")) == 0
     assert "m/2026-02-03" not in said(capsys)["billed"]
+    metrics = told(tmp_path)
+    assert metrics['ami_export_files_total{format="determinants",state="delivered"}'] == 2  # Parquet and CSV
+    counted = sum(total["count"] for total in manifest["exports"][0]["control_totals"])
+    assert metrics['ami_export_control_total{format="determinants",state="delivered"}'] == counted > 0
+
+
+def ami(*arguments: str) -> dict:
+    """A verb in a process of its own: the embedded engine holds its folder as long as the process lives."""
+    done = subprocess.run([sys.executable, "-m", "app.cli", *arguments, "--json"], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_job_that_is_killed_leaves_nothing_that_the_next_does_not_clear_and_finish(tmp_path: Path) -> None:
+    pytest.importorskip("chdb", reason="the extra embedded is not installed")
+    demo, ledger, whole = tmp_path / "demo", tmp_path / "ledger", tmp_path / "whole"
+    ami("demo", "--meters", "6", "--days", "2", "--out", str(demo))
+    job = window(tmp_path, demo, "2026-03-06")
+    for _ in range(2):  # the second finds what the first left
+        with subprocess.Popen([sys.executable, "-m", "app.cli", *job], stdout=subprocess.DEVNULL) as killed:
+            deadline, seen = time.monotonic() + 60, set(ledger.glob(".period.*"))
+            while not set(ledger.glob(".period.*")) - seen and killed.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            os.kill(killed.pid, signal.SIGKILL)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list(ledger.glob(".period.*"))) == 1
+        assert not (tmp_path / "inbox").exists()
+    (ledger / ".ledger.parquet.1.part").write_bytes(b"half")
+    batch = ami(*job)["billed"]["m/2026-02-03"]["batch"]
+    assert sorted(path.name for path in ledger.iterdir()) == ["batches.parquet", "ledger.lock", "ledger.parquet"]
+    whole.mkdir()
+    assert ami(*window(whole, demo, "2026-03-06"))["billed"]["m/2026-02-03"]["batch"] == batch
+    for file in (whole / "inbox" / batch).iterdir():
+        assert (tmp_path / "inbox" / batch / file.name).read_bytes() == file.read_bytes()
+
+
+def test_two_runs_never_write_one_ledger(tmp_path: Path, meters: str, capsys) -> None:
+    (tmp_path / "ledger").mkdir()
+    file = finals(tmp_path, 1_000, 1)
+    with (tmp_path / "ledger" / "ledger.lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert run(tmp_path, file, meters) == 1
+        assert "another billing run" in capsys.readouterr().err
+    assert run(tmp_path, file, meters, "--metrics", str(tmp_path / "metrics" / "billing.prom")) == 0
+    assert told(tmp_path)['ami_export_files_total{format="determinants",state="written"}'] == 2
+    assert run(tmp_path, file, meters, "--metrics", str(tmp_path / "meters.csv" / "x")) == 2

@@ -99,6 +99,29 @@ def test_the_load_factor_is_energy_over_demand_and_hours() -> None:
     assert line(found, "load_factor")["ratio"] == Decimal("0.666667")
 
 
+def test_the_load_factor_counts_the_hours_of_the_span() -> None:
+    asked = DeterminantParams(date_from=MONDAY, date_to=MONDAY + timedelta(days=2))
+    rows = build_finals(START, [1_000] * 96 + [3_000] * 96)
+    found = compute_determinants(rows, build_meters(), build_reads({}), parse_tariffs(TARIFFS), asked)
+    assert line(found, "load_factor")["ratio"] == Decimal("0.666667")
+
+
+def test_quadrants_stand_in_for_reactive_energy_only_where_it_is_not_metered_and_only_together() -> None:
+    active = build_finals(START, [3_000] * 96)
+    quadrants = [build_finals(START, [2_000] * 96, channel=f"reactive_q{number}") for number in (1, 2)]
+    assert line(bill(pl.concat([active, *quadrants])), "apparent_demand_max")["value_milli"] == 20_000
+    direct = build_finals(START, [4_000] * 96, channel="reactive_delivered")
+    both = bill(pl.concat([active, direct, *quadrants]))
+    assert line(both, "apparent_demand_max")["value_milli"] == 20_000
+    assert line(both, "power_factor")["ratio"] == Decimal("0.600000")
+    # Where one quadrant is silent half a day, no window of that time has an apparent power.
+    half = quadrants[1].filter(pl.col("interval_start") >= START + timedelta(hours=12))
+    lax = DeterminantParams(date_from=MONDAY, date_to=MONDAY + timedelta(days=1), missing_limit=48)
+    rows = pl.concat([build_finals(START, [9_000] * 48 + [3_000] * 48), quadrants[0], half])
+    found = compute_determinants(rows, build_meters(), build_reads({}), parse_tariffs(TARIFFS), lax)
+    assert line(found, "apparent_demand_max")["value_milli"] == 20_000
+
+
 def test_without_any_energy_there_is_no_load_factor() -> None:
     found = bill(build_finals(START, [0] * 96)).determinants
     assert "load_factor" not in found["determinant"].to_list()

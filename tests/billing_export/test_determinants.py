@@ -5,13 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from billing_rows import TARIFFS, build_finals, build_meters
+from billing_rows import TARIFFS, build_finals, build_meters, build_reads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.spans import DeterminantParams
 from billing_export.tariffs import parse_tariffs
+from schemas.codes import RULE_BIT, Rule, Status
 from schemas.frames import DETERMINANTS, METERS, READS, conform
 from schemas.timegrid import day_bounds
 
@@ -257,6 +258,112 @@ def test_boundary_reads_are_multiplied_like_the_intervals() -> None:
     assert line(found, "register_start")["value_milli"] == 40_000
     assert line(found, "register_end")["value_milli"] == 360_000
     assert line(found, "register_end")["occurred_at"] == end
+
+
+@pytest.mark.parametrize("mode", ["block", "sliding"])
+def test_a_window_with_a_hole_never_sets_the_maximum(mode: str) -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    toml = TARIFFS.replace("demand_window_min = 30", f'demand_window_min = 30\ndemand = "{mode}"')
+    rows = build_finals(start, day_of(lambda q: 9_000 if q in (40, 42) else 10))
+    holed = rows.filter(~pl.col("interval_start").is_in([start + timedelta(minutes=15 * q) for q in (39, 41, 43)]))
+    found = bill(holed, MONDAY, date(2026, 7, 28), toml=toml, missing_limit=3)
+    assert line(found, "demand_max")["value_milli"] == 40
+    assert "peak_may_be_hidden" in found.findings["reason"].to_list()
+
+
+def test_a_partial_estimate_sets_no_maximum_even_where_the_tariff_takes_estimates() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    toml = TARIFFS.replace("demand_window_min = 30", "demand_window_min = 30\ndemand_takes_estimates = true")
+    kinds = {40: ("estimated", "linear"), 50: ("estimated", "linear")}
+    rows = build_finals(start, day_of(lambda q: {40: 500, 50: 900}.get(q, 10)), qualities=kinds)
+    partial = pl.lit(1 << RULE_BIT[Rule.PARTIAL_INTERVAL], dtype=pl.UInt64)
+    at = pl.col("interval_start") == start + timedelta(minutes=15 * 50)
+    marked = rows.with_columns(failed=pl.when(at).then(partial).otherwise(pl.col("failed")))
+    assert line(bill(marked, MONDAY, date(2026, 7, 28), toml=toml), "demand_max")["value_milli"] == 510 * 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name"),
+    [
+        ({3: ("outage", "zero")}, "actual"),
+        (dict.fromkeys(range(96), ("outage", "zero")), "actual"),
+        ({3: ("estimated", "linear")}, "mixed"),
+        ({3: ("edited", "manual")}, "mixed"),
+        (dict.fromkeys(range(96), ("estimated", "flat")), "estimated"),
+    ],
+)
+def test_the_class_of_a_line_is_what_its_intervals_are(kinds: dict[int, tuple[str, str]], name: str) -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    found = bill(build_finals(start, [1] * 96, qualities=kinds), MONDAY, date(2026, 7, 28))
+    assert line(found, "energy_total")["quality_class"] == name
+
+
+@pytest.mark.parametrize(("limit", "held"), [(250, False), (249, True)])
+def test_the_share_that_was_not_measured_may_reach_the_limit_and_suspect_values_count(limit: int, held: bool) -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    kinds = {place: ("estimated", "linear") if place % 2 else ("suspect", None) for place in range(24)}
+    rows = build_finals(start, [1] * 96, qualities=kinds)
+    found = bill(rows, MONDAY, date(2026, 7, 28), toml="", registry=build_meters(timezone=BERLIN),
+                 estimated_limit_permille=limit)  # fmt: skip
+    assert ("energy_total" in found.determinants["determinant"].to_list()) != held
+    assert ("estimated_share" in found.findings["reason"].to_list()) == held
+
+
+def test_windows_run_in_elapsed_time_where_the_clock_goes_back_by_half_an_hour() -> None:
+    zone, day = "Australia/Lord_Howe", date(2026, 4, 5)  # 02:00 becomes 01:30 a second time
+    start, end = day_bounds(day, zone)
+    assert end - start == timedelta(hours=24, minutes=30)
+    toml = TARIFFS.replace(BERLIN, zone).replace("window_min = 30", "window_min = 60")
+    rows = build_finals(start, [9_000 if place in (8, 11) else 10 for place in range(98)])
+    found = line(bill(rows, day, day + timedelta(days=1), toml=toml), "demand_max")
+    assert (found["value_milli"], found["occurred_at"]) == (18_020, start + timedelta(hours=2))
+
+
+def test_the_first_period_that_matches_wins_and_one_may_run_over_midnight() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    night = """
+[[tariff.period]]
+name = "night"
+days = "all"
+start = "22:00"
+end = "06:00"
+[[tariff.period]]
+name = "late"
+days = "all"
+start = "20:00"
+end = "23:00"
+[[tariff.period]]
+name = "day"
+"""
+    toml = TARIFFS[: TARIFFS.index("[[tariff.period]]")] + night
+    found = bill(build_finals(start, [1] * 96), MONDAY, date(2026, 7, 28), toml=toml)
+    sums = {name: line(found, f"energy_tou_{name}")["value_milli"] for name in ("night", "late", "day")}
+    assert sums == {"night": 8 * 4, "late": 2 * 4, "day": 14 * 4}
+
+
+def test_a_boundary_read_is_usable_near_and_the_last_of_those_that_came() -> None:
+    start, end = day_bounds(MONDAY, BERLIN)
+    rows = build_finals(start, [1] * 96)
+    near, far = start + timedelta(seconds=900), end + timedelta(seconds=901)
+    shown = build_reads({near: 5, far: 101})
+    first = line(bill(rows, MONDAY, date(2026, 7, 28), reads=shown), "register_start")
+    assert (first["value_milli"], first["occurred_at"]) == (5, near)
+    late = build_reads({end: 77}).with_columns(received_at=pl.col("received_at") + timedelta(hours=1))
+    for order in ([late, build_reads({end: 99})], [build_reads({end: 99}), late]):
+        assert line(bill(rows, MONDAY, date(2026, 7, 28), reads=pl.concat(order)), "register_end")["value_milli"] == 77
+    none = bill(rows, MONDAY, date(2026, 7, 28), reads=shown).determinants
+    assert "register_end" not in none["determinant"].to_list()
+    for bit in (Status.CLOCK_INVALID, Status.DATA_NOT_VALID, Status.TEST_MODE, Status.OVERFLOW):
+        marked = build_reads({end: 99}).with_columns(status=pl.lit(int(bit), dtype=pl.UInt32))
+        found = bill(rows, MONDAY, date(2026, 7, 28), reads=marked).determinants
+        assert "register_end" not in found["determinant"].to_list(), bit
+
+
+def test_an_interval_that_reaches_beyond_its_installation_is_not_billed_with_it() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    registry = build_meters(removed_at=start + timedelta(hours=12, minutes=30), timezone=BERLIN)
+    found = bill(build_finals(start, [1] * 24, step=3600), MONDAY, date(2026, 7, 28), registry=registry, toml="")
+    assert line(found, "energy_total")["value_milli"] == 12
 
 
 def test_intervals_longer_than_the_periods_have_a_total_but_no_time_of_use() -> None:

@@ -152,9 +152,21 @@ def fleet(tmp_path: Path, *, ordered: bool = False) -> ExportInputs:
 def test_an_export_in_parts_gives_the_same_bytes_as_one_of_the_whole(size: int, ordered: bool, tmp_path: Path) -> None:
     inputs = fleet(tmp_path, ordered=ordered)
     asked = ExportParams(
-        formats=("determinants", "nem12", "cmep", "cmep02", "espi", "iec61968", "x12_867", "oracle_ccb"),
-        date_from=MONDAY, date_to=TUESDAY,
-    )  # fmt: skip
+        formats=(
+            "determinants",
+            "nem12",
+            "nem12_asexml",
+            "nem13_asexml",
+            "cmep",
+            "cmep02",
+            "espi",
+            "iec61968",
+            "x12_867",
+            "oracle_ccb",
+        ),
+        date_from=MONDAY,
+        date_to=TUESDAY,
+    )
     whole = export(inputs, asked)
     out = tmp_path / "out"
     streamed = export_parts(parquet_parts(tmp_path / "finals.parquet", inputs, size), asked, out)

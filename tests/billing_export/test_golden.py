@@ -1,9 +1,10 @@
 """Golden files: what each format looks like, byte for byte. A change of one is a change for every receiver.
 
-`python tests/billing_export/test_golden.py` writes them anew; the difference is to be read before it is kept.
+`PYTHONPATH=.:tests python tests/billing_export/test_golden.py` writes them anew; the difference is to be
+read before it is kept.
 """
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from billing_rows import TARIFFS, build_finals, build_meters, build_reads
 
 from billing_export.export import Export, export
 from billing_export.formats import FORMATS
+from billing_export.formats.cancel import CANCEL
 from billing_export.formats.sap_isu import read_orders
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
@@ -26,9 +28,9 @@ KINDS = {3: ("estimated", "linear"), 4: ("edited", "manual"), 5: ("outage", "zer
 
 def made(form: str) -> Export:
     """A day of two meters, with every kind of quality; NEM formats in NEM time and half hours."""
-    nem = form in ("nem12", "nem13")
+    nem = form.startswith("nem")
     start, end = day_bounds(DAY, NEM_TIMEZONE if nem else "Europe/Berlin")
-    count, step = (48, 1800) if form == "nem12" else (24, 3600)
+    count, step = (48, 1800) if form.startswith("nem12") else (24, 3600)
     values = [0 if place == 5 else 250_123 + 1_111 * place for place in range(count)]
     rows = pl.concat(
         [
@@ -55,7 +57,14 @@ def golden_files(form: str) -> dict[str, bytes]:
     files = {
         f"{form}{Path(file.name).suffix}": file.content for file in found.files if not file.name.endswith(".parquet")
     }
-    return {**files, f"{form}.manifest.json": found.manifest}
+    cancelled = {
+        f"{form}_cancel{Path(file.name).suffix}": CANCEL[form](
+            file.content, None, datetime(2026, 8, 3, 6, tzinfo=UTC), ()
+        )
+        for file in found.files
+        if form in CANCEL
+    }
+    return {**files, **cancelled, f"{form}.manifest.json": found.manifest}
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))

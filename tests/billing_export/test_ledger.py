@@ -1,9 +1,11 @@
 """The ledger: append only, and always the sum of its lines is the latest bill."""
 
 import json
+import uuid
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 
+import msgspec
 import polars as pl
 import pytest
 from billing_rows import TARIFFS, build_finals, build_meters, build_reads
@@ -67,6 +69,42 @@ def test_only_what_changed_is_corrected() -> None:
     new = post(old, bill([1_000] * 95 + [900], version=2), ASKED).lines
     assert "energy_tou_peak" not in new["determinant"].to_list()  # the last quarter of the day is off-peak
     assert "energy_tou_off_peak" in new["determinant"].to_list()
+
+
+def test_what_a_consumer_was_told_is_corrected_even_where_the_value_is_the_same() -> None:
+    latest = bill([1_000] * 96)
+    old = post(DETERMINANTS.empty(), latest, ASKED).lines
+    peak = pl.col("determinant") == "demand_max"
+    later = pl.when(peak).then(pl.col("occurred_at") + timedelta(hours=1)).otherwise(pl.col("occurred_at"))
+    assert post(old, latest.with_columns(occurred_at=later), ASKED).lines["determinant"].to_list() == ["demand_max"] * 2
+    for column in ("account_id", "timezone", "tou_calendar", "tou_version"):
+        told = post(old, latest.with_columns(pl.lit("other").alias(column)), ASKED).lines
+        assert told.height == 2 * latest.height, column
+    counts = latest.with_columns(n_actual=pl.col("n_actual") - 1, n_outage=pl.col("n_outage") + 1)
+    assert post(old, counts, ASKED).lines.is_empty()  # counts alone are no news
+
+
+def test_whoever_stops_half_way_has_taken_back_before_he_charges_again() -> None:
+    old = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
+    new = post(old, bill([2_000] * 96, version=2), ASKED).lines.sort("line_no")
+    by_determinant = new.group_by(KEY, maintain_order=True).agg("sign")
+    assert by_determinant.height > 5
+    assert all(signs == [-1, 1] for signs in by_determinant["sign"].to_list() if len(signs) == 2)
+
+
+def test_a_batch_is_named_by_consumer_cycle_period_and_what_it_rests_on() -> None:
+    values = {"consumer": "other", "cycle": "other", "date_from": MONDAY - timedelta(days=1),
+              "date_to": MONDAY + timedelta(days=2)}  # fmt: skip
+    lines = bill([1_000] * 96)
+    ids = {str(post(DETERMINANTS.empty(), lines, ASKED).lines["batch_id"][0])}
+    for name, value in values.items():
+        asked = msgspec.structs.replace(ASKED, **{name: value})
+        ids.add(str(post(DETERMINANTS.empty(), lines, asked).lines["batch_id"][0]))
+    ids.add(str(post(DETERMINANTS.empty(), bill([1_000] * 96, version=2), ASKED).lines["batch_id"][0]))
+    assert len(ids) == 6
+    assert {uuid.UUID(one).version for one in ids} == {5}
+    again = post(DETERMINANTS.empty(), lines, ASKED).lines["batch_id"][0]
+    assert again in ids
 
 
 @settings(max_examples=8, deadline=None)

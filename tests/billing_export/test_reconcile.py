@@ -1,5 +1,6 @@
 """Reconciliation finds every milli-watt-hour that is not where it should be; the plan says what is due."""
 
+import json
 from datetime import date, timedelta
 
 import polars as pl
@@ -11,7 +12,7 @@ from billing_export.export import export
 from billing_export.ledger import post
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.plan import Cycle, plan
-from billing_export.reconcile import reconcile_files, reconcile_ledger, reconcile_registers
+from billing_export.reconcile import reconcile_files, reconcile_ledger, reconcile_reads, reconcile_registers
 from billing_export.spans import DeterminantParams
 from billing_export.stretches import stretches_of
 from billing_export.tariffs import parse_tariffs
@@ -123,7 +124,7 @@ def explained(
     rows = build_finals(START, values or [1_000] * 16, qualities=kinds)
     found = stretches_of(rows, hourly(shown), build_meters(**columns))
     told = found.stretches.with_columns(hour=(pl.col("stretch_start") - START).dt.total_hours())
-    return told.select("hour", "expected_milli", "difference_milli", "reason").rows(), found.wild
+    return told.select("hour", "expected_milli", "difference_milli", "reason").rows(), found.left_out
 
 
 def test_every_stretch_is_summed_between_the_reads_that_stand() -> None:
@@ -161,7 +162,7 @@ def test_what_a_register_cannot_tell_is_its_resolution(advance: int, kinds: dict
 def test_a_wild_read_is_left_out_and_named_and_a_wrap_is_not_one() -> None:
     told, wild = explained([0, 4_000, 900_000, 12_000, 16_000])
     assert [row[2:] for row in told] == [(0, None)] * 3
-    assert wild["value_milli"].to_list() == [900_000]
+    assert wild.select("expected_milli", "value_milli", "reason").rows() == [(8_000, 900_000, "read_wild")]
     told, wild = explained([99_996_000, 0, 4_000, 8_000, 12_000], register_digits=5)
     assert [row[2:] for row in told] == [(0, None)] * 4
     assert wild.is_empty()
@@ -187,29 +188,87 @@ def test_copies_of_a_read_before_a_leap_that_only_all_of_them_explain_are_stale(
     rows = build_finals(START, [1_000] * 128)
     reads = hourly([0, *STILL, 4_000 + leap, 8_000 + leap, 12_000 + leap])
     found = stretches_of(rows, reads, build_meters(**FUSE))
-    assert found.stale.height == stale
-    assert found.stale["read_at"].to_list() == [START + timedelta(hours=n) for n in range(2, 2 + stale)]
+    assert found.left_out["read_at"].to_list() == [START + timedelta(hours=n) for n in range(2, 2 + stale)]
+    assert set(found.left_out["reason"]) <= {"read_stale"}
     told = found.stretches.with_columns(hour=(pl.col("stretch_start") - START).dt.total_hours())
     wrong = told.filter(pl.col("reason").is_not_null()).select("hour", "difference_milli", "reason").rows()
     assert len(wrong) == differing if isinstance(differing, int) else wrong == differing
-    assert found.wild.is_empty()
 
 
 def test_without_a_fuse_nothing_is_stale_and_copies_of_each_register_are_its_own() -> None:
     rows = build_finals(START, [1_000] * 128)
     shown = hourly([0, *STILL, 120_000, 124_000])
-    assert stretches_of(rows, shown, build_meters()).stale.is_empty()
+    assert set(stretches_of(rows, shown, build_meters()).left_out["reason"]) == {"read_doubtful"}  # by the intervals
+    guessed = build_finals(START, [1_000] * 128, qualities={9: ("estimated", "linear")})
+    assert stretches_of(guessed, shown, build_meters()).left_out.is_empty()
     received = build_reads({START + timedelta(hours=n): 4_000 for n in range(40)}, channel="energy_received")
     both = stretches_of(rows, pl.concat([shown, received]), build_meters(**FUSE))
-    assert both.stale["channel"].to_list() == ["energy_delivered"] * 28
+    assert both.left_out["channel"].to_list() == ["energy_delivered"] * 28
 
 
 def test_copies_before_a_wrap_are_stale_too() -> None:
     rows = build_finals(START, [1_000] * 48)
     shown = hourly([99_990_000, *[99_994_000] * 9, 30_000, 34_000])
     found = stretches_of(rows, shown, build_meters(register_digits=5, **FUSE))
-    assert found.stale.height == 8
+    assert found.left_out["reason"].to_list() == ["read_stale"] * 8
     assert found.stretches["difference_milli"].to_list() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("shown", "doubted", "differing"),
+    [
+        ([0, 4_000, 5_500, 12_000, 16_000], [2], []),  # read before its time: the next stretch takes it back
+        ([0, 4_000, 4_000, 4_000, 16_000], [2, 3], []),  # copies of a read
+        ([0, 4_000, 5_500, 9_500, 13_500], [], [(1, 2_500)]),  # the register never gets it back: energy
+        ([0, 4_000, 5_500, 12_001, 16_001], [], [(1, 2_500), (2, -2_501)]),  # 1 mWh is left
+        ([0, 4_000, 5_500, 9_500, 16_000], [], [(1, 2_500), (3, -2_500)]),  # two reads agree against the intervals
+        ([1_500, 4_000, 8_000, 12_000, 16_000], [], [(0, 1_500)]),  # nothing stands before it
+        ([0, 4_000, 8_000, 12_000, 15_000], [], [(3, 1_000)]),  # nor after it
+        ([0, 5_000, 8_000, 13_000, 16_000], [], [(0, -1_000), (1, 1_000), (2, -1_000), (3, 1_000)]),  # which one?
+    ],
+)
+def test_a_read_that_intervals_and_the_reads_around_it_contradict_is_named_and_energy_is_not_explained_away(
+    shown: list[int | None], doubted: list[int], differing: list[tuple[int, int]]
+) -> None:
+    told, left_out = explained(shown)
+    assert left_out["read_at"].to_list() == [START + timedelta(hours=n) for n in doubted]
+    assert left_out["expected_milli"].to_list() == [4_000 * n for n in doubted]
+    assert set(left_out["reason"]) <= {"read_doubtful"}
+    assert [(row[0], row[2]) for row in told if row[3] is not None] == differing
+    assert {row[3] for row in told} <= {None, "sum_check"}
+    named = reconcile_reads(left_out)
+    assert named["kind"].to_list() == ["read"] * len(doubted)
+    assert named["difference_milli"].to_list() == [shown[n] - 4_000 * n for n in doubted]
+
+
+@pytest.mark.parametrize("kind", [("estimated", "linear"), ("edited", "manual"), ("missing", None)])
+def test_a_value_that_nobody_measured_proves_nothing_against_a_register(kind: tuple[str, str | None]) -> None:
+    shown = [0, 4_000, 5_500, 12_000, 16_000]
+    for place, doubted in ((3, 1), (4, 0), (11, 0), (12, 1)):
+        told, left_out = explained(shown, None, {place: kind})
+        assert left_out.height == doubted, place
+        assert len([row for row in told if row[3] == kind[0]]) == (0 if doubted else 1)
+    holed = build_finals(START, [1_000] * 16).filter(pl.col("interval_start") != START + timedelta(minutes=75))
+    found = stretches_of(holed, hourly([0, 4_000, 5_500, 11_000, 15_000]), build_meters())
+    assert found.left_out.is_empty() and "missing" in found.stretches["reason"].to_list()
+
+
+def test_a_suspect_value_is_measured_and_a_coarse_register_is_doubted_only_beyond_its_last_place() -> None:
+    kinds = dict.fromkeys(range(4, 12), ("suspect", None))
+    assert explained([0, 4_000, 5_500, 12_000, 16_000], None, kinds)[1].height == 1
+    coarse = {"register_resolution_milli": 1_000}
+    assert explained([0, 4_000, 7_001, 12_000, 16_000], **coarse)[1].is_empty()
+    assert explained([0, 4_000, 7_000, 12_000, 16_000], **coarse)[1].height == 1
+    assert explained([0, 4_000, 6_000, 11_001, 16_000], **coarse)[1].height == 1
+    assert explained([0, 4_000, 6_000, 11_000, 15_000], **coarse)[1].is_empty()
+
+
+def test_a_doubtful_read_beside_a_wrap_and_under_a_multiplier_is_told_too() -> None:
+    told, left_out = explained([99_990_000, 99_994_000, 99_995_000, 2_000, 6_000], register_digits=5)
+    assert left_out["expected_milli"].to_list() == [99_998_000]
+    assert [row[2] for row in told] == [0, 0, 0]
+    told, left_out = explained([0, 2_000, 2_500, 6_000, 8_000], multiplier=2_000)
+    assert left_out.select("expected_milli", "value_milli").rows() == [(8_000, 5_000)]
 
 
 def test_an_exchange_in_the_period_reconciles_each_meter_alone_and_the_multiplier_counts() -> None:
@@ -256,3 +315,54 @@ def test_registers_of_energy_and_of_reactive_energy_stand_under_one_name_and_bot
     assert found["difference_milli"].unique().to_list() == [0]
     forged = {file.name: file.content.replace(b",864,", b",865,") for file in made.files}
     assert "file_hash" in reconcile_files(made.manifest, forged)["reason"].to_list()
+
+
+NEXT_END = day_bounds(MONDAY + timedelta(days=1), "Europe/Berlin")[1]
+BEFORE = day_bounds(MONDAY - timedelta(days=1), "Europe/Berlin")[0]
+DAYS_OF_READS = [BEFORE, START, END, NEXT_END]
+
+
+@pytest.mark.parametrize(
+    ("shown", "start", "end", "reason"),
+    [
+        ([0, 96_000, 192_000, 288_000], 96_000, 192_000, None),
+        ([0, 96_000, 96_000, 288_000], 96_000, None, "read_doubtful"),  # a copy, and the next read knows better
+        ([0, 96_000, 96_000, None], 96_000, None, "read_doubtful"),  # a copy, and nothing comes after it
+        ([0, 96_000, 900_000, 288_000], 96_000, None, "read_wild"),  # the next read takes it back
+        ([0, 96_000, 150_000, 288_000], 96_000, None, "read_doubtful"),  # of some hours ago
+        ([0, 0, 192_000, 288_000], None, 192_000, "read_doubtful"),  # at the start
+        ([0, 96_000, 150_000, 246_000], 96_000, 150_000, None),  # the register stays behind: not the read's fault
+    ],
+)
+def test_a_read_that_does_not_stand_is_not_printed_and_the_bill_says_so(
+    shown: list[int | None], start: int | None, end: int | None, reason: str | None
+) -> None:
+    rows = build_finals(BEFORE, [1_000] * 288)
+    registers = {at: value for at, value in zip(DAYS_OF_READS, shown, strict=True) if value is not None}
+    inputs = ExportInputs(rows, build_meters(), build_reads(registers), parse_tariffs(TARIFFS))
+    params = ExportParams(("determinants", "cmep"), MONDAY, MONDAY + timedelta(days=1))
+    made = compute_determinants(*inputs[:4], params.determinants())
+    lines = dict(made.determinants.select("determinant", "value_milli").rows())
+    assert (lines.get("register_start"), lines.get("register_end")) == (start, end)
+    said = made.findings.filter(pl.col("determinant").str.starts_with("register_")).select(
+        "determinant", "reason", "held"
+    )
+    lost = "register_start" if start is None else "register_end"
+    assert said.rows() == ([] if reason is None else [(lost, reason, True)])
+    assert lines["energy_total"] == 96_000
+    proven = reconcile_registers(made.determinants, inputs.meters)
+    assert (proven["reason"].to_list() == ["register_missing"]) == (reason is not None)
+    files = export(inputs, params)
+    (cmep,) = (file.content for file in files.files if b"MEPMD01" in file.content)
+    assert (b",R,0.150000" in cmep) == (end == 150_000)
+    assert made.determinants["batch_id"][0] == json.loads(files.manifest)["batch_id"]
+
+
+def test_beside_a_stale_read_another_within_the_tolerance_is_printed() -> None:
+    rows = build_finals(BEFORE, [1_000] * 288)
+    quarter = timedelta(minutes=15)
+    reads = build_reads({BEFORE: 0, START: 96_000, END - quarter: 191_000, END: 95_000, NEXT_END: 288_000})
+    made = compute_determinants(rows, build_meters(), reads, parse_tariffs(TARIFFS), ASKED)
+    ends = made.determinants.filter(pl.col("determinant") == "register_end")
+    assert ends.select("value_milli", "occurred_at").rows() == [(191_000, END - quarter)]
+    assert made.findings.filter(pl.col("reason").str.starts_with("read_")).is_empty()

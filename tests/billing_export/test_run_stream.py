@@ -86,8 +86,10 @@ def test_a_run_in_parts_gives_the_bytes_of_a_run_of_the_whole_corrections_and_re
     whole = bill_run(EMPTY, first, ASKED, NOON)
     assert_same(whole, bill_parts(EMPTY, in_parts(first, tmp_path / "1", size), ASKED, NOON, tmp_path), tmp_path)
     books = refused(whole)
+    assert whole.export is not None
+    sent = {file.name: file.content for file in whole.export.files}
     for number, (inputs, again) in enumerate(((first, 1), (second, 0)), 2):
-        corrected = bill_run(books, inputs, ASKED, NOON)
+        corrected = bill_run(books, inputs, ASKED, NOON, sent)
         assert corrected.reentered == again
         parts = in_parts(inputs, tmp_path / str(number), size)
         assert_same(corrected, bill_parts(books, parts, ASKED, NOON, tmp_path), tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from billing_rows import build_finals, build_reads
 from found import Found
 from old_clickhouse import connect_old
 
@@ -16,7 +17,7 @@ from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.reentry import Books
 from billing_export.run import bill_run
 from billing_export.tariffs import TariffBook
-from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, METERS, READS, conform
+from schemas.frames import BILLING_BATCHES, DETERMINANTS, METERS, conform
 from schemas.timegrid import day_bounds
 from storage.clickhouse import ClickHouseEngine
 from storage.store import SqlStore
@@ -29,37 +30,19 @@ POINTS = {"MTR1": "SP3", "MTR2": "SP1", "MTR3": "SP2", "MTR4": "SP1"}
 
 def finals(version: int, value: int, meters: list[str]) -> pl.DataFrame:
     hours = int((END - START).total_seconds()) // 3600
-    one = pl.DataFrame({"interval_start": [START + timedelta(hours=hour) for hour in range(hours)]})
-    rows = one.join(pl.DataFrame({"meter_id": meters}), how="cross").with_columns(
-        service_point_id=pl.col("meter_id").replace_strict(POINTS),
-        channel=pl.lit("energy_delivered"),
-        interval_s=pl.lit(3600, dtype=pl.Int32),
-        value_milli=pl.lit(value, dtype=pl.Int64) + pl.col("interval_start").dt.hour().cast(pl.Int64),
-        quality=pl.lit("valid"),
-        method=pl.lit(None, dtype=pl.String),
-        failed=pl.lit(0, dtype=pl.UInt64),
-        unjudged=pl.lit(0, dtype=pl.UInt64),
-        is_final_estimate=pl.lit(value=False),
-        version=pl.lit(version, dtype=pl.Int64),
-        judged_at=pl.lit(JUDGED + timedelta(days=version - 1)),
-        author=pl.lit(None, dtype=pl.String),
-        run_id=pl.lit(f"run-{version}"),
+    values = [value + hour % 24 for hour in range(hours)]
+    made = {"version": version, "judged_at": JUDGED + timedelta(days=version - 1), "run_id": f"run-{version}"}
+    return pl.concat(
+        [
+            build_finals(START, list(values), step=3600, meter=name, service_point_id=POINTS[name], **made)
+            for name in meters
+        ]
     )
-    return conform(rows, FINALS)
 
 
 def reads() -> pl.DataFrame:
-    count = 2 * len(POINTS)
-    rows = pl.DataFrame(
-        {
-            "topic": ["reads.bin"] * count, "partition": pl.Series([0] * count, dtype=pl.Int32),
-            "offset": list(range(count)), "frame": pl.Series([0] * count, dtype=pl.Int32),
-            "received_at": [END] * count, "meter_id": sorted([*POINTS, *POINTS]),
-            "channel": ["energy_delivered"] * count, "read_at": [START, END] * len(POINTS),
-            "value_milli": [5_000, 900_000] * len(POINTS), "status": pl.Series([0] * count, dtype=pl.UInt32),
-        }
-    )  # fmt: skip
-    return conform(rows, READS)
+    shown = [build_reads({START: 5_000, END: 900_000}, meter=name) for name in sorted(POINTS)]
+    return pl.concat(shown).with_columns(offset=pl.int_range(pl.len(), dtype=pl.Int64))
 
 
 @pytest.fixture
