@@ -30,8 +30,12 @@ ON_F1 = NAMES[:110]
 SPEAKS, LOSES, DEAD, LONE = NAMES[0], NAMES[1], NAMES[2], NAMES[399]
 _PLACES = pl.DataFrame(
     {
-        "meter_id": NAMES, "feeder_id": ["F1"] * 110 + ["F2"] * 290, "interval_s": 3600, "timezone": "UTC",
-        "channels": [["energy_delivered"]] * 400, "installed_at": MIDNIGHT - HISTORY * HOUR,
+        "meter_id": NAMES,
+        "feeder_id": ["F1"] * 110 + ["F2"] * 290,
+        "interval_s": 3600,
+        "timezone": "UTC",
+        "channels": [["energy_delivered"]] * 400,
+        "installed_at": MIDNIGHT - HISTORY * HOUR,
     },
     schema_overrides={"interval_s": pl.Int32},
 )
