@@ -18,7 +18,7 @@ import polars as pl
 
 from app import telemetry
 from app.messages import from_messages
-from app.outage_lane import ANSWERS, PING_RESULTS
+from app.outage_messages import ANSWERS, PING_RESULTS
 from app.outage_source import PING_RESULTS_TOPIC
 from app.workers import OUTAGES_TOPIC
 from ingest.kafka.source import Position

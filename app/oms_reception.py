@@ -19,7 +19,7 @@ import polars as pl
 
 from app import telemetry
 from app.messages import to_messages
-from app.outage_lane import PING_REQUESTS_TOPIC
+from app.outage_messages import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from app.workers import Publisher
 from outage.messages.feedback import answer_request, feedback_of, notes_of, refusals_of, refuse_request

@@ -15,7 +15,7 @@ from xsd_check import Schema
 from app import telemetry
 from app.messages import from_messages
 from app.oms_reception import Asker, Reception
-from app.outage_lane import PING_REQUESTS_TOPIC
+from app.outage_messages import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from outage.circumstances import PINGS
 from outage.detect import Detected, detect_outages

@@ -26,7 +26,7 @@ from test_oms import certificate  # isort: skip
 from xsd_check import Schema  # isort: skip
 
 from app.messages import from_messages, to_messages
-from app.outage_lane import PING_REQUESTS_TOPIC, PING_RESULTS
+from app.outage_messages import PING_REQUESTS_TOPIC, PING_RESULTS
 from app.outage_source import NOTES_TOPIC, PING_RESULTS_TOPIC
 from app.registry import COLUMNS
 from app.workers import EVENTS_TOPIC, OUTAGES_TOPIC
