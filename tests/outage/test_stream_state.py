@@ -209,6 +209,25 @@ def test_meters_that_nobody_knows_and_a_fleet_of_none_are_borne() -> None:
     assert advance(at_rest(), batch, FLEET, PARAMS, 0).state.active == {0}
 
 
+def test_a_read_of_a_meter_that_nobody_knows_waits_for_nothing_and_moves_no_time() -> None:
+    """A meter is read before the registry has it: the next tree that speaks is judged all the same."""
+    strange = NOTHING._replace(heard=life(["Y"], T0 + MINUTE))
+    first = advance(at_rest(), strange, FLEET, PARAMS, 0)
+    assert (first.state.waiting, first.state.as_of) == ((), 1)
+    spoken = NOTHING._replace(events=told(below(METERS_TREE, "T000"), "power_down", T0))
+    assert advance(first.state, spoken, FLEET, PARAMS, 0).outages.height
+
+
+def test_what_a_meter_told_before_the_registry_knew_it_is_kept_over_a_restart() -> None:
+    known = FLEET.meters.filter(pl.col("meter_id") != "M000-001")
+    without = read_fleet(known)
+    first = advance(at_rest(), NOTHING._replace(events=told(["M000-001"], "power_down", T0)), without, PARAMS, 0)
+    for fleet in (without, FLEET):
+        again = restored(first.memory, first.state.as_of, fleet, PARAMS)
+        assert remembered(again, fleet).events.height == 1
+        assert remembered(again, fleet).strangers.height == (fleet is without)
+
+
 def test_a_node_that_flickers_is_told_of_once_a_day_with_its_evidence() -> None:
     """Three momentaries of one street, hours apart; a fourth is no news."""
     street, state, said = below(METERS_TREE, "T010"), at_rest(), []
