@@ -1,5 +1,6 @@
 """What an outage system says, from its SOAP message to what detection makes of it; and what is not taken, counted."""
 
+import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,6 +24,7 @@ from outage.messages.feedback import Refusal
 from outage.notes import NOTES, circumstances_of, standing
 from outage.oms_outbox import Outbox
 from outage.params import DetectParams
+from schemas.frames import UTC_US
 
 METERS = tree()
 SPEAKS = 'xmlns="http://www.multispeak.org/Version_3.0"'
@@ -133,6 +135,24 @@ def test_who_shows_no_life_where_the_office_says_restored_is_asked(office: Offic
     detected = office.makes_of(dark, until=T0 + 30 * MINUTE)
     assert detected.pings.select("meter_id", "reason").rows() == [(name, "nested") for name in STREET]
     assert last_steps(detected.outages)["state"].to_list() == ["confirmed"], "a word is no life: nothing is closed"
+
+
+def test_an_installation_that_has_ended_is_not_asked(office: Office) -> None:
+    """The meter was exchanged: below its node only the one that hangs there answers; its own name is unknown."""
+    gone = METERS.filter(pl.col("meter_id") == "M000-003").with_columns(removed_at=pl.lit(T0 - MINUTE, UTC_US))
+    new = gone.with_columns(meter_id=pl.lit("N1"), removed_at=pl.lit(None, UTC_US))
+    rest = METERS.filter(pl.col("meter_id") != "M000-003")
+    office.reception.enrol(pl.concat([rest, gone.select(rest.columns), new.select(rest.columns)]))
+    office.asks(
+        f"<InitiateODEventRequestByObject {SPEAKS}><objectName>T000</objectName><PhaseCode>ABC</PhaseCode>"
+        "<requestDate>2026-01-10T10:00:00Z</requestDate><expirationTime>5</expirationTime>"
+        "</InitiateODEventRequestByObject>"
+    )
+    asked = {
+        row["meter_id"] for row in map(json.loads, b"".join(office.publisher.of(PING_REQUESTS_TOPIC)).splitlines())
+    }
+    assert {"N1", "M000-002"} <= asked
+    assert "M000-003" not in asked
 
 
 @pytest.mark.parametrize("point", ["SP000-003", "M000-003"])
