@@ -79,23 +79,26 @@ def _undecided(
         return _requests(level, np.empty(0, np.int64), np.empty(0, np.int64), topology, "undecided")
     since = np.full(len(size), NEVER)
     np.minimum.at(since, of[spans.meter[free]], spans.start[free])
-    meter = np.flatnonzero(eligible & np.isin(of, thin))
-    meter = meter[~np.isin(meter, spans.meter[free])]
+    # The last place is that of meters without a node.
+    asked = np.zeros(len(size) + 1, bool)
+    asked[thin] = True
+    silent = np.zeros(len(of), bool)
+    silent[spans.meter[free]] = True
+    meter = np.flatnonzero(eligible & asked[of] & ~silent)
     lives = evidence.reads.first_after(meter, since[of[meter]] + params.clock_tolerance_s * 1_000_000) < NEVER
     # A node in which a neighbour lives is decided: it is not out.
-    decided = np.isin(of[meter], of[meter[lives]])
-    meter = _spread(meter[~decided], level, evidence, topology, params)
+    decided = np.zeros(len(size), bool)
+    decided[of[meter[lives]]] = True
+    meter = _spread(meter[~decided[of[meter]]], level, evidence, topology, params)
     return _requests(level, meter, of[meter], topology, "undecided")
 
 
 def _spread(meter: Ints, level: int, evidence: Evidence, topology: Topology, params: DetectParams) -> Ints:
     """The best readers of each node, one child after the other."""
     child = topology.node_of[level - 1] if level else topology.customer
-    reads = np.bincount(evidence.reads.meters(), minlength=len(topology.customer))
+    reads = evidence.reads.counts(meter)
     ranked = (
-        pl.DataFrame(
-            {"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads[meter]}
-        )
+        pl.DataFrame({"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads})
         .sort("reads", "meter", descending=[True, False])
         .with_columns(turn=pl.int_range(pl.len()).over("node", "child"))
         .sort("node", "turn", "reads", "meter", descending=[False, False, True, False])
