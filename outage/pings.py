@@ -66,7 +66,9 @@ def _undecided(
     level: int, inferred: Inferred, evidence: Evidence, topology: Topology, eligible: Flags, params: DetectParams
 ) -> pl.DataFrame:
     spans = inferred.spans
-    in_nodes = inferred.incidents.filter(pl.col("level") != INDIVIDUAL).select("incident")
+    # A node that is dark on a phase may be dark on all: too few have told it.
+    whole = (pl.col("letters") == "") | (pl.col("level") != level)
+    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL).select("incident")
     settled = inferred.members.join(in_nodes, on="incident", how="semi")["span"].drop_nulls().to_numpy()
     free = (spans.end == NEVER) & (spans.start > evidence.as_of - params.ping_within_s * 1_000_000)
     free[settled] = False

@@ -179,6 +179,23 @@ def test_a_node_with_thin_evidence_is_pinged_and_spread_over_its_children() -> N
     assert lateral["transformer_id"].n_unique() == 2
 
 
+def test_a_node_that_is_dark_on_one_phase_is_asked_whether_it_is_dark_on_all() -> None:
+    """Two of twelve were heard, both on phase A by chance: an outage of that phase, unless the others answer off."""
+    three = METERS.with_columns(phase=pl.Series(["ABC"[n % 3] for n in range(METERS.height)]))
+    dark = below(three, "T000")
+    heard = [name for name in dark if three.filter(pl.col("meter_id") == name)["phase"].item() == "A"][:2]
+    gasps, others = told(heard, "last_gasp", T0), alive(three, dark, T0 + 5 * MINUTE)
+    thin = run(gasps, others, until=T0 + 10 * MINUTE, meters=three)
+    assert last_steps(thin.outages).select("node_id", "phases").rows() == [("T000", "A")]
+    asked = thin.pings.filter(pl.col("node_id") == "T000")["meter_id"].to_list()
+    assert asked and not set(asked) & set(heard)
+    off = run(gasps, others, answers(asked, "off", T0 + 11 * MINUTE), until=T0 + 12 * MINUTE, meters=three)
+    assert last_steps(off.outages).select("node_id", "phases").rows() == [("T000", "ABC")]
+    on = run(gasps, others, answers(asked[:1], "on", T0 + 11 * MINUTE), until=T0 + 12 * MINUTE, meters=three)
+    assert last_steps(on.outages).select("node_id", "phases").rows() == [("T000", "A")]
+    assert on.pings.filter(pl.col("node_id") == "T000").is_empty(), "one answer decides"
+
+
 def test_a_node_in_which_a_neighbour_lives_is_not_pinged() -> None:
     lives = alive(METERS, ["M000-001"], T0 + MINUTE)
     assert run(told(["M000-001"], "last_gasp", T0), lives, until=T0 + 2 * MINUTE).pings.is_empty()
