@@ -246,7 +246,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     code = "import sys; from app.cli import main; sys.exit(main(sys.argv[1:]))"
     log = Path(arguments.log) if arguments.log else folder / "worker.log"
     with log.open("wb") as stderr:
-        words = [sys.executable, *arguments.under, "-c", code, "worker", "outage", "--config", str(config)]
+        words = [sys.executable, "-c", code, "worker", "outage", "--config", str(config)]
         worker = subprocess.Popen(words, stderr=stderr)
         try:
             _await_work(worker, log)
@@ -277,7 +277,6 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=100)
     parser.add_argument("--over", type=float, default=60.0, help="seconds of the storm; 0: as fast as the broker takes")
     parser.add_argument("--log", help="where the worker's log stays")
-    parser.add_argument("--under", nargs="*", default=[], help="words between the interpreter and the worker: -m ...")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.kafka:
