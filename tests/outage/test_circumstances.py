@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
 from outage_logs import MINUTE, SECOND, T0, alive, below, life, log, told, tree
@@ -297,24 +296,6 @@ def test_a_wrong_frame_of_circumstances_is_named() -> None:
         circumstances(pings=pl.DataFrame({"meter_id": ["a"], "answered_at": [T0]}))
     with pytest.raises(ContractError, match="orders"):
         order("M000-001", "paint", T0, None)
-
-
-TABLE = [(0.9, 4, 0.996), (0.7, 4, 0.916), (0.5, 8, 0.855), (0.5, 20, 0.979), (0.3, 8, 0.448), (0.3, 20, 0.584)]
-
-
-@pytest.mark.parametrize(("p", "n", "probability"), TABLE)
-def test_a_wholly_dark_node_is_called_out_as_often_as_the_binomial_says(p: float, n: int, probability: float) -> None:
-    """800 transformers of n meters, each heard with probability p, at r = 0.3 (outage.md section 4)."""
-    count = 800
-    rng = np.random.default_rng(17)
-    node = np.repeat(np.arange(count), n)
-    meters = pl.DataFrame({"meter_id": [f"M{i}" for i in range(count * n)], "transformer_id": [f"T{t}" for t in node]})
-    heard = meters["meter_id"].filter(pl.Series(rng.random(count * n) < p)).to_list()
-    found = run(
-        told(heard, "last_gasp", T0), meters=pl.concat([METERS.clear(), meters], how="diagonal"), until=T0 + MINUTE
-    )
-    share = last_steps(found.outages)["node_id"].n_unique() / count
-    assert share == pytest.approx(probability, abs=4 * np.sqrt(0.25 / count))
 
 
 def test_no_life_no_veto() -> None:
