@@ -142,6 +142,10 @@ def render_steps(
 
 def _is_confirmed(incidents: pl.DataFrame, confirmed: pl.DataFrame) -> pl.Series:
     """A ping found it dark, twice the needed meters spoke, or someone else says so."""
+    many = (pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))
+    own = many | pl.col("pinged")
+    if confirmed.is_empty():
+        return incidents.select(sure=own)["sure"]
     said = (
         incidents.select("incident", "node_kind", "node_id", "onset_at", "back_at")
         .join(confirmed.select(*CONFIRMED).with_columns(pl.col("at").to_physical()), on=["node_kind", "node_id"])
@@ -149,8 +153,7 @@ def _is_confirmed(incidents: pl.DataFrame, confirmed: pl.DataFrame) -> pl.Series
             (pl.col("at") >= pl.col("onset_at")) & (pl.col("back_at").is_null() | (pl.col("at") <= pl.col("back_at")))
         )
     )
-    many = (pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))
-    sure = many | pl.col("pinged") | pl.col("incident").is_in(said["incident"].unique().to_list())
+    sure = own | pl.col("incident").is_in(said["incident"].unique().to_list())
     return incidents.select(sure=sure)["sure"]
 
 

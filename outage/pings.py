@@ -78,7 +78,7 @@ def _undecided(
     heard = np.bincount(of[spans.meter[free]], minlength=len(size))
     thin = np.flatnonzero((heard > 0) & (heard < needed_of(size, params.share_tenths)))
     if not len(thin):
-        return _requests(level, np.empty(0, np.int64), np.empty(0, np.int64), topology, "undecided")
+        return _none()
     since = np.full(len(size), NEVER)
     np.minimum.at(since, of[spans.meter[free]], spans.start[free])
     # The last place is that of meters without a node.
@@ -115,6 +115,8 @@ def _nested(
 ) -> pl.DataFrame:
     lately = pl.col("back_at") > evidence.as_of - params.ping_within_s * 1_000_000
     back = incidents.filter(lately & (pl.col("level") != INDIVIDUAL)).select("incident", "node_kind", "node_id")
+    if back.is_empty():
+        return _none()
     return (
         inferred.members.filter(~pl.col("lives"))
         .join(back, on="incident")
@@ -133,6 +135,8 @@ def _verified(
 ) -> pl.DataFrame:
     """Meters of incidents below a node that somebody says is restored, as far as they have shown no life."""
     topology, known = among
+    if known.restored.is_empty():
+        return _none()
     at = pl.col("at").to_physical()
     lately = known.restored.filter(at > evidence.as_of - params.ping_within_s * 1_000_000)
     told = meters_below(lately, topology).group_by("meter").agg(at.max())
@@ -145,6 +149,10 @@ def _verified(
         .sort("incident", "meter_id")
         .select("meter_id", "node_kind", "node_id", reason=pl.lit("nested"))
     )
+
+
+def _none() -> pl.DataFrame:
+    return PING_REQUESTS.to_frame().drop("asked_at").cast({"reason": pl.String})
 
 
 def _requests(level: int, meter: Ints, node: Ints, topology: Topology, reason: str) -> pl.DataFrame:

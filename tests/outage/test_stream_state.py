@@ -3,6 +3,7 @@
 import itertools
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outage_logs import MINUTE, SECOND, T0, alive, below, last_steps, life, log, told, tree
@@ -156,6 +157,15 @@ def test_a_batch_looks_at_the_trees_that_it_tells_of_and_at_the_others_in_turn()
     at_once = NOTHING._replace(events=told(["M000-002", "M000-002b"], "power_down", T0 + 8 * SECOND))
     (cell,) = advance(later.state, at_once, FLEET, PARAMS, 0).state.cells
     assert cell.roots == {1, 2}
+
+
+@pytest.mark.parametrize(("after_s", "judged"), [(20, 1), (40, 2)])
+def test_a_tree_waits_for_another_that_speaks_but_not_for_long(after_s: int, judged: int) -> None:
+    both = [told(["M000-001"], "power_down", T0), told(["M000-001b"], "power_down", T0 + SECOND)]
+    state = run([NOTHING._replace(events=events) for events in both])[-1].state
+    at = T0 + after_s * SECOND
+    speaks = NOTHING._replace(events=told(["M000-002"], "power_down", at))
+    assert len(advance(state, speaks, FLEET, PARAMS, int(at.timestamp() * 1e6)).detected) == judged
 
 
 def test_a_storm_counts_over_all_trees() -> None:
