@@ -298,6 +298,31 @@ def test_a_wrong_frame_of_circumstances_is_named() -> None:
         order("M000-001", "paint", T0, None)
 
 
+def test_a_meter_that_nobody_heard_for_a_day_does_not_count_for_its_node() -> None:
+    """Two gasps of eight are too few; of the five that were read within the day they are enough."""
+    dark = below(METERS, "T000")
+    gasps = told(dark[:2], "last_gasp", T0)
+    long_ago = alive(METERS, [], T0 - 26 * HOUR)
+    lately = alive(METERS, dark[5:], T0 - HOUR)
+    others = alive(METERS, dark, T0 + 5 * MINUTE)
+    all_read = pl.concat([long_ago, alive(METERS, [], T0 - HOUR), others])
+    thin = last_steps(run(gasps, all_read, until=T0 + 10 * MINUTE).outages)
+    assert set(thin["scope"].cast(pl.String)) == {"individual"}
+    state = last_steps(run(gasps, pl.concat([long_ago, lately, others]), until=T0 + 10 * MINUTE).outages)
+    assert state.select("node_id", "meters_eligible", "meters_heard").rows() == [("T000", 5, 2)]
+
+
+def test_the_predicted_device_is_the_one_that_feeds_the_highest_dark_node() -> None:
+    """A lateral that is dark whole, a transformer beside a living one; a service point has no device above it alone."""
+    lateral, transformer, point = below(METERS, "L00"), below(METERS, "T100"), ["M120-001"]
+    dark = [*lateral, *transformer, *point]
+    found = run(told(dark, "last_gasp", T0), alive(METERS, dark, T0 + 5 * MINUTE), until=T0 + 10 * MINUTE).outages
+    devices = last_steps(found).sort("node_id").select("node_kind", "node_id", "predicted_device")
+    assert devices.with_columns(pl.col("node_kind").cast(pl.String)).rows() == [
+        ("lateral", "L00", "L00"), ("service_point", "SP120-001", None), ("transformer", "T100", "T100"),
+    ]  # fmt: skip
+
+
 def test_no_life_no_veto() -> None:
     """Whatever is silent: without a read the share alone decides."""
     dark = below(METERS, "F0")
