@@ -124,8 +124,7 @@ class Reception:
         said = incoming.said
         if not isinstance(said, PingRequest | NodePingRequest) or not meters:
             return
-        minutes = said.expires_min if isinstance(said, PingRequest) else None
-        lasts = EXPIRES_S if minutes is None else min(max(60 * minutes, 0.0), LONGEST_S)
+        lasts = EXPIRES_S if said.expires_min is None else min(max(60 * said.expires_min, 0.0), LONGEST_S)
         request = f"{asker.name}/{said.transaction_id or digest}"
         checks = [
             Check(
@@ -177,10 +176,13 @@ def _asked(incoming: Incoming, meters: set[str], kinds: Mapping[str, NodeKind], 
     said = incoming.said
     if isinstance(said, PingRequest):
         return sorted(meters.intersection(said.meters))
-    if not isinstance(said, NodePingRequest) or said.name not in kinds:
+    if not isinstance(said, NodePingRequest):
         return []
-    column = next(column for column, kind in _COLUMNS.items() if kind is kinds[said.name])
-    return fleet.filter(pl.col(column) == said.name)["meter_id"].unique().sort().to_list()
+    below = pl.lit(value=False)
+    for column, kind in _COLUMNS.items():
+        names = [name for name in said.names if kinds.get(name) is kind]
+        below = below | pl.col(column).is_in(names) if names else below
+    return fleet.filter(below)["meter_id"].unique().sort().to_list()
 
 
 def _is_account_of(asker: Asker, incoming: Incoming) -> bool:

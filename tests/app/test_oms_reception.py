@@ -186,6 +186,22 @@ def test_monitoring_is_refused_with_its_reason_and_counted_and_asks_nobody(offic
     assert office.publisher.said == []
 
 
+def test_service_locations_are_asked_together_and_a_strange_one_is_named(office: Office) -> None:
+    answer = office.asks(
+        f"<InitiateODEventRequestByServiceLocation {SPEAKS}><servLoc><string>SP000-001</string>"
+        "<string>nowhere</string><string>SP010-002</string></servLoc>"
+        "<requestDate>2026-01-10T10:00:00Z</requestDate><transactionID>t-9</transactionID>"
+        "<expirationTime>2</expirationTime></InitiateODEventRequestByServiceLocation>"
+    )
+    assert 'objectID="nowhere"' in answer and 'objectID="SP000-001"' not in answer
+    rows = [json.loads(row) for row in b"".join(office.publisher.of(PING_REQUESTS_TOPIC)).splitlines()]
+    assert sorted(row["meter_id"] for row in rows) == ["M000-001", "M010-002"]
+    lasts = {datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["requested_at"]) for row in rows}
+    assert lasts == {2 * MINUTE}
+    (checks,) = office.outbox.answerable(office.now.timestamp() + 121)
+    assert {check.transaction for check in checks} == {"t-9"}
+
+
 def test_unknown_places_and_meters_are_refused_and_counted_and_the_rest_is_taken(office: Office) -> None:
     before = refused("unknown_place"), refused("unknown_meter")
     office.says(T0, event("1", "Confirmed", "nowhere"), event("2", "Confirmed", "T000"))
