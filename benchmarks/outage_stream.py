@@ -9,6 +9,7 @@ process of its own; the clock stops when the incident's message is read back fro
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -278,6 +279,8 @@ def main() -> None:
     parser.add_argument("--over", type=float, default=60.0, help="seconds of the storm; 0: as fast as the broker takes")
     parser.add_argument("--log", help="where the worker's log stays")
     arguments = parser.parse_args()
+    # Told to stop, it stops its worker and its broker too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         if arguments.kafka:
             print(json.dumps(run(arguments, Path(folder)), indent=2))
