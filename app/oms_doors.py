@@ -63,12 +63,14 @@ def open_oms(settings: Config, meters: pl.DataFrame) -> tuple[OmsSource, OmsWork
     held = hold_folder(folder)
     posts = [_post(party, folder) for party in oms.counterparty]
     inputs = Inputs(settings.kafka.client_options(), OMS_TOPICS)
-    closing = _listen(settings, posts, meters)
+    publisher = doors.open_publisher(settings)
+    reception = Reception(_askers(settings.oms, posts), meters, publisher)
+    closing = [*_listen(settings.oms, reception), publisher.close]
     couriers = Couriers(posts)
     first_start = settings.group.first_start
     work = OmsWork(
         inputs, posts, missing_from_start=None if first_start is None else first_start == "earliest",
-        check=couriers.check,
+        check=couriers.check, enrol=reception.enrol,
     )  # fmt: skip
     source = OmsSource(
         inputs, oms.tick_seconds, [*closing, couriers.close, *(post.outbox.close for post in posts), held.close]
@@ -113,18 +115,15 @@ def _table(party: Counterparty) -> CodeTable:
     return tables[party.code_table]
 
 
-def _listen(settings: Config, posts: list[Post], meters: pl.DataFrame) -> list[Callable[[], None]]:
+def _listen(oms: Oms, reception: Reception) -> list[Callable[[], None]]:
     """How to end what was begun: nothing where nobody may ask."""
-    listen = settings.oms.listen
+    listen = oms.listen
     if listen is None:
         return []
     tls = None
     if listen.certificate_file is not None and listen.key_file is not None:
         tls = listener_tls(Path(listen.certificate_file), Path(listen.key_file), _path(listen.client_ca_file))
-    publisher = doors.open_publisher(settings)
-    reception = Reception(_askers(settings.oms, posts), meters, publisher)
-    listener = OmsListener(listen.bind, listen.port, reception.answer, tls)
-    return [listener.close, publisher.close]
+    return [OmsListener(listen.bind, listen.port, reception.answer, tls).close]
 
 
 def _askers(oms: Oms, posts: list[Post]) -> dict[str, Asker]:

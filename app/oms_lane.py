@@ -18,9 +18,9 @@ import polars as pl
 
 from app import telemetry
 from app.messages import from_messages
-from app.outage_lane import ANSWERS, PING_RESULTS
+from app.outage_messages import ANSWERS, PING_RESULTS
 from app.outage_source import PING_RESULTS_TOPIC
-from app.workers import OUTAGES_TOPIC
+from app.workers import OUTAGES_TOPIC, Registry
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
 from outage.delivery import Delivery, Pumped
@@ -67,6 +67,7 @@ class OmsWork:
         posts: The counterparties.
         missing_from_start: Where an outbox without positions begins.
         check: Raises what stopped a courier.
+        enrol: Is told of METERS when the registry has changed.
         clock: Seconds since 1970.
     """
 
@@ -77,9 +78,10 @@ class OmsWork:
         *,
         missing_from_start: bool | None,
         check: Callable[[], None] = lambda: None,
+        enrol: Callable[[pl.DataFrame], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._inputs, self._posts, self._check, self._clock = inputs, posts, check, clock
+        self._inputs, self._posts, self._check, self._enrol, self._clock = inputs, posts, check, enrol, clock
         self._missing_from_start = missing_from_start
         self._tidied_at = clock()
 
@@ -96,6 +98,10 @@ class OmsWork:
                     behind = least.setdefault(topic, {})
                     behind[partition] = min(at, behind.get(partition, at))
         self._inputs.seek(least, missing_from_start=self._missing_from_start)
+
+    def enrol(self, registry: Registry) -> None:
+        """Whoever asks about a meter is answered by this registry from now on."""
+        self._enrol(registry.meters)
 
     def prepare(self, messages: pl.DataFrame) -> pl.DataFrame:
         """The messages as they came; raises what stopped a courier."""

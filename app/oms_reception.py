@@ -19,7 +19,7 @@ import polars as pl
 
 from app import telemetry
 from app.messages import to_messages
-from app.outage_lane import PING_REQUESTS_TOPIC
+from app.outage_messages import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from app.workers import Publisher
 from outage.messages.feedback import answer_request, feedback_of, notes_of, refusals_of, refuse_request
@@ -61,7 +61,7 @@ class Reception:
 
     Args:
         askers: By name.
-        meters: METERS.
+        meters: METERS, until `enrol` brings others.
         publisher: Of ping requests and notes; used by one request at a time.
         clock: Seconds since 1970.
     """
@@ -74,8 +74,12 @@ class Reception:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._askers, self._publisher, self._clock = askers, publisher, clock
-        self._meters = meters.select(*_COLUMNS)
+        self.enrol(meters)
         self._one_at_a_time = threading.Lock()
+
+    def enrol(self, meters: pl.DataFrame) -> None:
+        """From the next request on these METERS count; one that is being answered goes on by those before."""
+        self._meters = meters.select(*_COLUMNS, "removed_at")
 
     def answer(self, path: str, body: bytes) -> Reply:
         """The reply to one request.
@@ -96,47 +100,31 @@ class Reception:
             reason = "answers go to the address that is configured, to no other"
             telemetry.OMS_REFUSED.labels(reason="elsewhere").inc()
             return Reply(200, refuse_request(incoming, elsewhere, reason))
-        kinds = self._kinds(names_in(incoming.said))
+        fleet = self._installed()
+        kinds = _kinds(names_in(incoming.said), fleet)
         meters = {name for name, kind in kinds.items() if kind is NodeKind.METER}
-        asked = self._asked(incoming, meters, kinds)
+        asked = _asked(incoming, meters, kinds, fleet)
         if len(asked) > MOST_METERS:
             telemetry.OMS_REFUSED.labels(reason="too_many").inc()
             return Reply(200, refuse_request(incoming, "", f"more than {MOST_METERS} meters below that object"))
         with self._one_at_a_time:
             self._ask(asker, incoming, asked, sha256(body).hexdigest())
-            self._note(asker, incoming, kinds)
+            self._note(asker, incoming, kinds, fleet)
         refused = refusals_of(incoming, meters, kinds)
         for _, reason in refused:
             telemetry.OMS_REFUSED.labels(reason=reason.name.lower()).inc()
         return Reply(200, answer_request(incoming, refused))
 
-    def _kinds(self, names: list[str]) -> dict[str, NodeKind]:
-        """What each name is in METERS; of several kinds the highest."""
-        found: dict[str, NodeKind] = {}
-        for column, kind in _COLUMNS.items() if names else ():
-            known = self._meters[column].drop_nulls()
-            found |= dict.fromkeys(known.filter(known.is_in(names)).unique().to_list(), kind)
-        return found
-
-    def _meters_at(self, points: list[str]) -> dict[str, list[str]]:
-        of = self._meters.filter(pl.col("service_point_id").is_in(points)).select("service_point_id", "meter_id")
-        return {name: part["meter_id"].unique().sort().to_list() for (name,), part in of.group_by("service_point_id")}
-
-    def _asked(self, incoming: Incoming, meters: set[str], kinds: Mapping[str, NodeKind]) -> list[str]:
-        said = incoming.said
-        if isinstance(said, PingRequest):
-            return sorted(meters.intersection(said.meters))
-        if not isinstance(said, NodePingRequest) or said.name not in kinds:
-            return []
-        column = next(column for column, kind in _COLUMNS.items() if kind is kinds[said.name])
-        return self._meters.filter(pl.col(column) == said.name)["meter_id"].unique().sort().to_list()
+    def _installed(self) -> pl.DataFrame:
+        """METERS but for the installations that have ended: nobody answers there."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return self._meters.filter(pl.col("removed_at").is_null() | (pl.col("removed_at") > now))
 
     def _ask(self, asker: Asker, incoming: Incoming, meters: list[str], digest: str) -> None:
         said = incoming.said
         if not isinstance(said, PingRequest | NodePingRequest) or not meters:
             return
-        minutes = said.expires_min if isinstance(said, PingRequest) else None
-        lasts = EXPIRES_S if minutes is None else min(max(60 * minutes, 0.0), LONGEST_S)
+        lasts = EXPIRES_S if said.expires_min is None else min(max(60 * said.expires_min, 0.0), LONGEST_S)
         request = f"{asker.name}/{said.transaction_id or digest}"
         checks = [
             Check(
@@ -158,16 +146,43 @@ class Reception:
         self._publisher.flush()
         LOG.info("checks asked for", extra={"fields": {"counterparty": asker.name, "meters": len(meters)}})
 
-    def _note(self, asker: Asker, incoming: Incoming, kinds: Mapping[str, NodeKind]) -> None:
+    def _note(self, asker: Asker, incoming: Incoming, kinds: Mapping[str, NodeKind], fleet: pl.DataFrame) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
         points = [name for name, kind in kinds.items() if kind is NodeKind.SERVICE_POINT]
-        notes = notes_of(feedback_of(incoming, now, kinds, self._meters_at(points)), asker.name, now)
+        notes = notes_of(feedback_of(incoming, now, kinds, _meters_at(points, fleet)), asker.name, now)
         if notes.is_empty():
             return
         self._publisher.publish(NOTES_TOPIC, to_messages(notes, notes["node_id"]))
         self._publisher.flush()
         told = dict(notes["note"].cast(pl.String).value_counts().rows())
         LOG.info("told by an outage system", extra={"fields": {"counterparty": asker.name, **told}})
+
+
+def _kinds(names: list[str], fleet: pl.DataFrame) -> dict[str, NodeKind]:
+    """What each name is in METERS; of several kinds the highest."""
+    found: dict[str, NodeKind] = {}
+    for column, kind in _COLUMNS.items() if names else ():
+        known = fleet[column].drop_nulls()
+        found |= dict.fromkeys(known.filter(known.is_in(names)).unique().to_list(), kind)
+    return found
+
+
+def _meters_at(points: list[str], fleet: pl.DataFrame) -> dict[str, list[str]]:
+    of = fleet.filter(pl.col("service_point_id").is_in(points)).select("service_point_id", "meter_id")
+    return {name: part["meter_id"].unique().sort().to_list() for (name,), part in of.group_by("service_point_id")}
+
+
+def _asked(incoming: Incoming, meters: set[str], kinds: Mapping[str, NodeKind], fleet: pl.DataFrame) -> list[str]:
+    said = incoming.said
+    if isinstance(said, PingRequest):
+        return sorted(meters.intersection(said.meters))
+    if not isinstance(said, NodePingRequest):
+        return []
+    below = pl.lit(value=False)
+    for column, kind in _COLUMNS.items():
+        names = [name for name in said.names if kinds.get(name) is kind]
+        below = below | pl.col(column).is_in(names) if names else below
+    return fleet.filter(below)["meter_id"].unique().sort().to_list()
 
 
 def _is_account_of(asker: Asker, incoming: Incoming) -> bool:

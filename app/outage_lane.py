@@ -8,26 +8,19 @@
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from functools import reduce
 from typing import Final, NamedTuple, Protocol
 
-import numpy as np
 import polars as pl
 
 from app import telemetry
-from app.messages import from_messages, to_messages
-from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Publisher, Registry
+from app.outage_messages import Said, evidence_of, messages_of, said_again
+from app.outage_source import JOURNAL_TOPIC, Pace
+from app.workers import Publisher, Registry
 from ingest.kafka.source import Position
-from outage.circumstances import PINGS, PingAnswer
 from outage.identity import last_steps
-from outage.messages.cim_json import render_cim_json
-from outage.notes import NOTES
-from outage.notices import WARNINGS
 from outage.params import DetectParams
-from outage.pings import PING_REQUESTS
 from outage.stream_fleet import Fleet, hangs_alike, read_fleet
 from outage.stream_record import Kind, Memory, Positions, Record
 from outage.stream_state import (
@@ -42,33 +35,11 @@ from outage.stream_state import (
     restored,
 )
 from schemas.errors import TerminalError
-from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 
 LOG = logging.getLogger("ami.outage")
 
-PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
-NOTICES_TOPIC: Final = "ami.outage-notices.v1"
 OVERTAKEN_LIMIT_S: Final = 30.0
 """A worker that was overtaken must hear of it from its group within this long; else two groups share a journal."""
-PING_EXPIRES_S: Final = 300
-
-PING_RESULTS: Final = Frame(
-    "PING_RESULTS",
-    pl.Schema(
-        {
-            "request_id": pl.String(), "meter_id": pl.String(), "result": pl.String(), "answered_at": UTC_US,
-            "authenticated": pl.Boolean(),
-        }
-    ),
-    frozenset({"authenticated"}),
-    frozenset({"authenticated"}),
-)  # fmt: skip
-ANSWERS: Final = {
-    "powered": PingAnswer.ON,
-    "no_power": PingAnswer.OFF,
-    "no_answer": PingAnswer.UNKNOWN,
-    "unreachable": PingAnswer.COMMUNICATION_FAILURE,
-}
 
 
 class Reader(Protocol):
@@ -156,7 +127,7 @@ class OutageWork:
         if records and records[-1].kind is Kind.STEP:
             # The worker before may have died between its journal and its word.
             last = records[-1].memory
-            self._say(last.outages, _requests_again(last), WARNINGS.empty())
+            self._say(said_again(last))
         self._advanced_at = self._clock()
         fields = {
             "epoch": self._doors.journal.epoch,
@@ -188,7 +159,7 @@ class OutageWork:
         if self._overtaken_at is not None and self._clock() - self._overtaken_at > OVERTAKEN_LIMIT_S:
             raise TerminalError(f"{JOURNAL_TOPIC} is written by a worker of another group")
         start = self._clock()
-        evidence = _evidence(messages, self._params.detect)
+        evidence = evidence_of(messages, self._params.detect)
         as_of = self._state.as_of + int((start - self._advanced_at) * 1_000_000) if self._state.as_of else 0
         advanced = advance(self._state, evidence, self._fleet, self._params.detect, as_of)
         self._state, self._advanced_at = advanced.state, start
@@ -207,8 +178,7 @@ class OutageWork:
             self._overtaken_at = self._clock()
             LOG.warning("overtaken", extra={"fields": {"number": prepared.step.number}})
             return
-        memory = prepared.step.memory
-        self._say(memory.outages, prepared.requests, prepared.warnings)
+        self._say(Said(prepared.step.memory.outages, prepared.requests, prepared.warnings))
         if prepared.snapshot is not None:
             self._doors.journal.append(prepared.snapshot)
         _observe(prepared)
@@ -225,40 +195,10 @@ class OutageWork:
         when = received if isinstance(received, int) else None
         return Prepared(step, snapshot, advanced.requests, advanced.warnings, when)
 
-    def _say(self, outages: pl.DataFrame, requests: pl.DataFrame, warnings: pl.DataFrame) -> None:
-        publisher = self._doors.publisher
-        if outages.height:
-            steps = {"key": outages["incident_id"], "value": list(render_cim_json(outages))}
-            publisher.publish(OUTAGES_TOPIC, pl.DataFrame(steps, schema_overrides={"value": pl.Binary}))
-        if requests.height:
-            asked = _ping_messages(requests)
-            publisher.publish(PING_REQUESTS_TOPIC, to_messages(asked, asked["meter_id"]))
-        if warnings.height:
-            publisher.publish(NOTICES_TOPIC, to_messages(warnings, warnings["node_id"]))
-        publisher.flush()
-
-
-def _evidence(messages: pl.DataFrame, params: DetectParams) -> Evidence:
-    heard = _of_topic(messages, HEARD_TOPIC)
-    reads = from_messages(heard["value"].to_list(), HEARD)
-    lines = [value.rstrip(b"\n").count(b"\n") + 1 if value.strip() else 0 for value in heard["value"]]
-    told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
-    # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
-    believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
-    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), PING_RESULTS)
-    answers = pings.select(
-        "meter_id", "answered_at", answer=pl.col("result").replace_strict(ANSWERS, return_dtype=PINGS["answer"])
-    )
-    return Evidence(
-        from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
-        reads.filter(pl.Series(believed, dtype=pl.Boolean)),
-        answers,
-        from_messages(_of_topic(messages, NOTES_TOPIC)["value"].to_list(), NOTES),
-    )
-
-
-def _of_topic(messages: pl.DataFrame, topic: str) -> pl.DataFrame:
-    return messages.filter((pl.col("topic") == topic) & pl.col("value").is_not_null())
+    def _say(self, said: Said) -> None:
+        for topic, messages in messages_of(said):
+            self._doors.publisher.publish(topic, messages)
+        self._doors.publisher.flush()
 
 
 def _moved(positions: Positions, messages: pl.DataFrame) -> Positions:
@@ -269,33 +209,6 @@ def _moved(positions: Positions, messages: pl.DataFrame) -> Positions:
     for topic, partition, offset in newest.rows():
         moved.setdefault(topic, {})[partition] = offset + 1
     return moved
-
-
-def _requests_again(memory: Memory) -> pl.DataFrame:
-    """Checks of the last record; the node that they were for is not remembered, nor needed."""
-    return memory.asked.select(
-        "meter_id",
-        node_kind=pl.lit(None, PING_REQUESTS["node_kind"]),
-        node_id=pl.lit(None, pl.String),
-        reason=pl.lit("undecided", PING_REQUESTS["reason"]),
-        asked_at="asked_at",
-    )
-
-
-def _ping_messages(requests: pl.DataFrame) -> pl.DataFrame:
-    names = [
-        str(uuid.uuid5(uuid.NAMESPACE_OID, f"{meter}/{at}"))
-        for meter, at in requests.select("meter_id", pl.col("asked_at").to_physical()).rows()
-    ]
-    return requests.select(
-        "meter_id",
-        request_id=pl.Series(names, dtype=pl.String),
-        reason=pl.when(pl.col("reason") == "nested").then(pl.lit("restoration")).otherwise(pl.lit("incident")),
-        incident_id=pl.lit(None, pl.String),
-        requested_at="asked_at",
-        expires_at=pl.col("asked_at") + pl.duration(seconds=PING_EXPIRES_S),
-        requested_by=pl.lit("outage"),
-    )
 
 
 def _observe(prepared: Prepared) -> None:

@@ -251,6 +251,8 @@ class Score(NamedTuple):
     wrong: int  # reported incidents that are not one of the truth, node for node
     late: int  # found ones first reported more than ten minutes after their onset
     restored: int  # found ones with the right restoration within ten minutes
+    nodes: int  # true ones at a transformer or above it: there somebody may be heard, or asked
+    nodes_found: int
 
 
 def score(night: Night, outages: pl.DataFrame, first_said: pl.DataFrame | None = None) -> Score:
@@ -290,4 +292,6 @@ def score(night: Night, outages: pl.DataFrame, first_said: pl.DataFrame | None =
         last.height - hit["incident_id"].n_unique(),
         late,
         on_time["t"].n_unique(),
+        night.truth.filter(pl.col("kind") != "service_point").height,
+        hit.filter(pl.col("kind") != "service_point")["t"].n_unique(),
     )

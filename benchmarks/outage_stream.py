@@ -1,20 +1,21 @@
 """From the meter's word to the control room through a real broker: one transformer at rest, and a storm.
 
-    python benchmarks/outage_stream.py [--kafka HOST:PORT] [--meters 1000000] [--gasps 100000] [--single 20]
+    python benchmarks/outage_stream.py [--kafka HOST:PORT] [--meters N] [--gasps N] [--single N] [--over SECONDS]
 
-Starts a broker of its own, or makes the outage worker's topics anew on the one that is named: never name one that is in
-use. A worker runs as a process of its own; the clock stops when the incident's message is read back from its topic.
+Takes about four minutes; the storm lasts a minute, or with `--over 0` as long as it takes to publish it. Starts a
+broker of its own, or makes the topics anew on the one that is named: never name one that is in use. A worker runs as a
+process of its own; the clock stops when the incident's message is read back from its topic.
 """
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition  # noqa: E402
 from services import Kafka, free_port  # noqa: E402
 
 from app.messages import to_messages  # noqa: E402
-from app.outage_source import INPUT_TOPICS, JOURNAL_TOPIC  # noqa: E402
 from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC  # noqa: E402
 from ingest.kafka.publisher import KafkaPublisher  # noqa: E402
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
@@ -37,24 +37,17 @@ from outage.messages.cim_json import OutageMessage, parse_cim_json  # noqa: E402
 from schemas.frames import EVENTS, HEARD, conform  # noqa: E402
 
 METERS_A_TRANSFORMER, TRANSFORMERS_A_LATERAL, LATERALS_A_FEEDER, FEEDERS_A_SUBSTATION = 10, 10, 10, 10
-TOPICS = (*INPUT_TOPICS, OUTAGES_TOPIC, JOURNAL_TOPIC, "ami.ping-requests.v1")
+HEARD_SHARE = 0.8
+READ_EVERY_S = 3600
+QUIET_S, LONGEST_S, START_S = 15.0, 120.0, 120.0
+"""Nothing more is awaited after so long without a message, and in all; and for the worker's start."""
 
 
 class Broker(NamedTuple):
-    """The broker, a publisher, and a reader of what is said."""
+    """A publisher, and a reader of what is said."""
 
-    settings: KafkaSettings
     publisher: KafkaPublisher
     reader: Any
-
-    def said(self, limit_s: float) -> Iterator[tuple[float, OutageMessage]]:
-        """Messages and when they were there, until none comes for so long."""
-        limit = time.time() + limit_s
-        while time.time() < limit:
-            for records in self.reader.poll(20).values():
-                at = time.time()
-                limit = at + limit_s
-                yield from ((at, parse_cim_json(record.value)) for record in records)
 
 
 def fleet(count: int) -> pl.DataFrame:
@@ -91,67 +84,153 @@ def publish(broker: Broker, topic: str, rows: pl.DataFrame, meters: pl.DataFrame
     broker.publisher.flush()
 
 
+class Said(NamedTuple):
+    """What was read back: when a node was first named, and the newest step of each incident."""
+
+    first: dict[str, float]
+    last: dict[str, OutageMessage]
+
+    def take(self, polled: Any) -> None:
+        """The clock is read before the messages are."""
+        at = time.time()
+        for records in polled.values():
+            for record in records:
+                message = parse_cim_json(record.value)
+                self.first.setdefault(message.node.mRID, at)
+                known = self.last.get(message.mRID)
+                if known is None or message.step >= known.step:
+                    self.last[message.mRID] = message
+
+
 def single(broker: Broker, meters: pl.DataFrame, times: int) -> list[float]:
-    """Seconds from the deciding gasp of a transformer to its incident, one transformer after another."""
+    """Seconds from the deciding gasp of a transformer to its incident, one transformer after another.
+
+    Its neighbours are read as usual; the first two gasps are there, the third one decides.
+    """
     latencies = []
     for i in range(times):
-        # Of even number: the storm takes the odd ones.
-        node = f"T{2 * 1009 * i % (meters.height // METERS_A_TRANSFORMER)}"
-        below = meters.filter(pl.col("transformer_id") == node)
+        # In the last feeder of each substation: the storm leaves it alone.
+        node = (i * 37 % (meters.height // 10_000)) * 1000 + 990 + i % 10
+        below = meters[10 * node : 10 * node + 8]
         around = meters.filter(pl.col("feeder_id") == below["feeder_id"][0]).join(below, on="meter_id", how="anti")
-        heard = around.select("meter_id", read_at=pl.lit(datetime.now(UTC) + timedelta(seconds=31)))
-        publish(broker, HEARD_TOPIC, conform(heard, HEARD), meters)
+        publish(broker, HEARD_TOPIC, _reads(around["meter_id"], datetime.now(UTC)), meters)
+        publish(broker, EVENTS_TOPIC, gasps(below[:2], datetime.now(UTC), 0.1), meters)
+        said, until = Said({}, {}), time.time() + 0.5
+        while time.time() < until:
+            said.take(broker.reader.poll(20))
         sent = time.time()
-        publish(broker, EVENTS_TOPIC, gasps(below, datetime.now(UTC), 0.1), meters)
-        found = (at - sent for at, step in broker.said(8.0) if step.node.mRID == node and step.step == 0)
-        latencies.append(next(found, float("inf")))
+        publish(broker, EVENTS_TOPIC, gasps(below[2:], datetime.now(UTC), 0.1), meters)
+        while f"T{node}" not in said.first and time.time() < sent + 8.0:
+            said.take(broker.reader.poll(20))
+        latencies.append(said.first.get(f"T{node}", float("inf")) - sent)
     return latencies
 
 
-def storm(broker: Broker, meters: pl.DataFrame, count: int) -> dict[str, Any]:
-    """Seconds from the last gasp to the last of all incidents. Every second transformer of some laterals is dark."""
-    dark = meters.with_columns(t=pl.col("transformer_id").str.tail(-1).cast(pl.Int64)).filter(pl.col("t") % 2 == 1)
-    step = max(1, dark.height // count)
-    chosen = dark.filter((pl.col("t") // 2) % step == 0).head(count)
-    wanted = set(chosen["transformer_id"].unique())
-    living = meters.join(chosen, on="meter_id", how="anti").gather_every(3)
-    start = datetime.now(UTC)
-    publish(
-        broker,
-        HEARD_TOPIC,
-        conform(living.select("meter_id", read_at=pl.lit(start + timedelta(seconds=95))), HEARD),
-        meters,
-    )
-    rows = gasps(chosen.sample(fraction=1.0, shuffle=True, seed=1), start, 60.0)
-    began = time.time()
-    publish(broker, EVENTS_TOPIC, rows, meters, 5000)
+class Storm(NamedTuple):
+    """What happens to the fleet, and what must be told of it."""
+
+    gasps: pl.DataFrame
+    """EVENTS in the order in which they arrive."""
+    wanted: dict[str, int]
+    """Per dark node: row of the gasp that decides it."""
+    living: pl.Series
+    """Meters with supply, in no order."""
+
+
+def draw_storm(meters: pl.DataFrame, count: int, over_s: float) -> Storm:
+    """A fifth of the gasps from whole feeders, a fifth from whole laterals, the rest from single transformers.
+
+    One feeder of a substation, two laterals of a feeder, two transformers of a lateral: below the share at which the
+    node above is dark, so that the truth needs no life of neighbours. A dark meter is heard with probability 0.8.
+    """
+    rng = np.random.default_rng(1)
+    row = np.arange(meters.height)
+    transformer, lateral, feeder = (row // int(size) for size in np.cumprod([10, 10, 10]))
+    dark = count / HEARD_SHARE
+    feeders, laterals = round(0.2 * dark / 1000), round(0.2 * dark / 100)
+    transformers = round((dark - 1000 * feeders - 100 * laterals) / 10)
+    level = np.full(meters.height, -1)
+    level[(feeder % 10 == 0) & (feeder // 10 < feeders)] = 2
+    level[np.flatnonzero(np.isin(feeder % 10, (4, 5, 6)) & (lateral % 5 == 0))[: 100 * laterals]] = 1
+    thin = np.isin(feeder % 10, (1, 2, 3, 7, 8, 9)) & np.isin(transformer % 10, (3, 7))
+    level[np.flatnonzero(thin)[: 10 * transformers]] = 0
+    heard = np.flatnonzero((level >= 0) & (rng.random(meters.height) < HEARD_SHARE))
+    heard = rng.permutation(heard)[:count]
+    wanted: dict[str, int] = {}
+    for of, number, letter in ((0, transformer, "T"), (1, lateral, "L"), (2, feeder, "F")):
+        place = np.flatnonzero(level[heard] == of)
+        size = 10 ** (of + 1)
+        node = number[heard[place]]
+        order = np.argsort(node, kind="stable")
+        first = np.flatnonzero(np.r_[True, np.diff(node[order]) > 0]) if len(node) else np.empty(0, np.int64)
+        deciding = first + max(2, -(-3 * size // 10)) - 1
+        decided = deciding < np.r_[first[1:], len(order)]
+        deciding = deciding[decided]
+        wanted |= dict(
+            zip((f"{letter}{n}" for n in node[order[deciding]]), place[order[deciding]].tolist(), strict=True)
+        )
+    rows = gasps(meters[heard], datetime.now(UTC), over_s)
+    return Storm(rows, wanted, meters["meter_id"].gather(rng.permutation(np.flatnonzero(level < 0))))
+
+
+def storm(broker: Broker, meters: pl.DataFrame, count: int, over_s: float) -> dict[str, Any]:
+    """A second of gasps at a time, ordinary reads of others beside them; what is said is compared with the truth."""
+    plan = draw_storm(meters, count, over_s)
+    reads_a_s = meters.height // READ_EVERY_S
+    publish(broker, HEARD_TOPIC, _reads(plan.living[: meters.height // 3], datetime.now(UTC)), meters)
+    start, seconds = time.time(), max(1, round(over_s))
+    plan = plan._replace(gasps=gasps(plan.gasps.select("meter_id"), datetime.now(UTC), over_s))
+    told_at = np.empty(plan.gasps.height)
+    bounds = np.linspace(0, plan.gasps.height, seconds + 1).astype(int)
+    said = Said({}, {})
+    for second in range(seconds):
+        while (wait := start + (second + 1) * over_s / seconds - time.time()) > 0:
+            said.take(broker.reader.poll(min(20, int(wait * 1000) + 1)))
+        batch = slice(bounds[second], bounds[second + 1])
+        told_at[batch] = time.time()
+        publish(broker, EVENTS_TOPIC, plan.gasps[batch], meters, 5000)
+        alive = plan.living.gather((np.arange(reads_a_s) + second * reads_a_s) % plan.living.len())
+        publish(broker, HEARD_TOPIC, _reads(alive, datetime.now(UTC)), meters, 5000)
     sent = time.time()
-    first: dict[str, float] = {}
-    for at, message in broker.said(45.0):
-        first.setdefault(message.node.mRID, at - sent)
-        if wanted <= first.keys():
-            break
-    late = [first[node] for node in wanted if node in first]
-    shares = {f"p{q}": round(float(np.percentile(late or [np.inf], q)), 2) for q in (50, 90, 99, 100)}
+    silent_since = sent
+    while time.time() - silent_since < QUIET_S and time.time() - sent < LONGEST_S:
+        polled = broker.reader.poll(20)
+        silent_since = time.time() if polled else silent_since
+        said.take(polled)
+    late = np.array([max(0.0, said.first[node] - sent) for node in plan.wanted if node in said.first] or [np.inf])
+    decided = [said.first[node] - told_at[row] for node, row in plan.wanted.items() if node in said.first] or [np.inf]
+    standing = [last.node.mRID for last in said.last.values() if last.status not in ("merged", "cancelled")]
     return {
-        "gasps": rows.height, "published_in_s": round(sent - began, 1), "incidents": len(wanted), "found": len(late),
-        "seconds_after_last": shares,
+        "gasps": plan.gasps.height, "over_s": round(sent - start, 1), "incidents": len(plan.wanted), "found": len(late),
+        "others_at_the_end": len(standing) - len(plan.wanted.keys() & set(standing)),
+        "seconds_after_the_last_gasp": _percentiles(late), "seconds_after_the_deciding_gasp": _percentiles(decided),
+        "told_within_30_s_of_the_last": float((late <= 30).mean()),
     }  # fmt: skip
 
 
+def _reads(names: pl.Series, at: datetime) -> pl.DataFrame:
+    return conform(names.to_frame("meter_id").with_columns(read_at=pl.lit(at)), HEARD)
+
+
+def _percentiles(values: Any) -> dict[str, float]:
+    return {f"p{q}": round(float(np.percentile(values, q)), 2) for q in (0, 50, 90, 99, 100)}
+
+
 def open_broker(address: str) -> Broker:
-    """Empty topics, and clients."""
+    """Every topic, empty, and clients."""
     settings = KafkaSettings(brokers=(address,))
     admin = KafkaAdminClient(**settings.client_options())
-    admin.delete_topics([topic for topic in TOPICS if topic in set(admin.list_topics())])
-    while set(admin.list_topics()) & set(TOPICS):
+    wanted = packaged_topics()
+    names = {topic.name for topic in wanted}
+    admin.delete_topics(sorted(names & set(admin.list_topics())))
+    while set(admin.list_topics()) & names:
         time.sleep(0.2)
     admin.close()
-    apply_topics(settings, tuple(topic for topic in packaged_topics() if topic.name in TOPICS), replication=1)
+    apply_topics(settings, wanted, replication=1)
     reader = KafkaConsumer(**settings.client_options(), enable_auto_commit=False, fetch_max_wait_ms=10)
-    reader.assign([TopicPartition(OUTAGES_TOPIC, 0)])
+    reader.assign([TopicPartition(OUTAGES_TOPIC, part) for part in sorted(reader.partitions_for_topic(OUTAGES_TOPIC))])
     reader.seek_to_beginning()
-    return Broker(settings, KafkaPublisher(settings), reader)
+    return Broker(KafkaPublisher(settings), reader)
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -166,26 +245,28 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "[telemetry]\nport = 0\n"
     )
     code = "import sys; from app.cli import main; sys.exit(main(sys.argv[1:]))"
-    with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen([sys.executable, "-c", code, "worker", "outage", "--config", str(config)], stderr=log)
+    log = Path(arguments.log) if arguments.log else folder / "worker.log"
+    with log.open("wb") as stderr:
+        words = [sys.executable, "-c", code, "worker", "outage", "--config", str(config)]
+        worker = subprocess.Popen(words, stderr=stderr)
         try:
-            while b"at work" not in (folder / "worker.log").read_bytes():
-                if worker.poll() is not None:
-                    raise SystemExit((folder / "worker.log").read_text()[-2000:])
-                time.sleep(0.2)
-            latencies = sorted(single(broker, meters, arguments.single))
-            told = {
-                "meters": arguments.meters,
-                "single_transformer_s": {
-                    f"p{q}": round(float(np.percentile(latencies, q)), 3) for q in (0, 50, 90, 95, 99, 100)
-                },
-                "of": len(latencies),
-                "storm": storm(broker, meters, arguments.gasps),
-            }
+            _await_work(worker, log)
+            latencies = single(broker, meters, arguments.single)
+            told = {"meters": arguments.meters, "single_transformer_s": _percentiles(latencies), "of": len(latencies)}
+            print(json.dumps(told), flush=True)
+            told["storm"] = storm(broker, meters, arguments.gasps, arguments.over)
         finally:
             worker.terminate()
             worker.wait(60)
     return told
+
+
+def _await_work(worker: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.time() + START_S
+    while b"at work" not in log.read_bytes():
+        if worker.poll() is not None or time.time() > until:
+            raise SystemExit(f"the worker did not come to work:\n{log.read_text()[-2000:]}")
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -194,8 +275,12 @@ def main() -> None:
     parser.add_argument("--kafka")
     parser.add_argument("--meters", type=int, default=1_000_000)
     parser.add_argument("--gasps", type=int, default=100_000)
-    parser.add_argument("--single", type=int, default=20)
+    parser.add_argument("--single", type=int, default=100)
+    parser.add_argument("--over", type=float, default=60.0, help="seconds of the storm; 0: as fast as the broker takes")
+    parser.add_argument("--log", help="where the worker's log stays")
     arguments = parser.parse_args()
+    # Told to stop, it stops its worker and its broker too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         if arguments.kafka:
             print(json.dumps(run(arguments, Path(folder)), indent=2))

@@ -130,12 +130,12 @@ def _order(power: pl.DataFrame) -> Ints:
     if width > 2**62 // (int(meter.max(initial=0)) + 1):
         return np.lexsort((up, sequence, at, meter))
     key = meter * width + at - low
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     alike = key[order][1:] == key[order][:-1]
     # Copies of a message bear one time: only they need more than one key.
     places = np.union1d(np.flatnonzero(alike), np.flatnonzero(alike) + 1)
     tied = order[places]
-    order[places] = tied[np.lexsort((up[tied], sequence[tied], key[tied]))]
+    order[places] = tied[np.lexsort((tied, up[tied], sequence[tied], key[tied]))]
     return order
 
 

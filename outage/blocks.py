@@ -5,6 +5,66 @@ import polars as pl
 
 from outage.params import DetectParams
 from outage.spans import NEVER
+from outage.topology import Ints, Topology
+
+
+def restored_blocks(members: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
+    """Per incident and block: when it came back, its meters and customers, and whether nothing stays dark after it.
+
+    Args:
+        members: `MEMBERS`.
+        topology: Customers.
+        params: As `number_blocks` takes them.
+    """
+    numbered = number_blocks(members, params)
+    incident = numbered["incident"].to_numpy()
+    # Rows of an incident stand by block, those that are still dark last.
+    block = numbered["block"].cast(pl.Int64).fill_null(NEVER).to_numpy()
+    dark = block == NEVER
+    begins = np.flatnonzero(np.r_[True, (incident[1:] != incident[:-1]) | (block[1:] != block[:-1])][: len(block)])
+    meters = np.diff(np.r_[begins, len(block)])
+    still = np.bincount(incident[dark], minlength=int(incident.max(initial=0)) + 1)
+    begins, meters = begins[~dark[begins]], meters[~dark[begins]]
+    of, number = incident[begins], block[begins]
+    change = of[1:] != of[:-1]
+    first = np.flatnonzero(np.r_[True, change][: len(of)])
+    back = np.cumsum(meters)
+    before = np.repeat((back - meters)[first], np.diff(np.r_[first, len(of)]))
+    customer = topology.customer[numbered["meter"].to_numpy()]
+    return pl.DataFrame(
+        {
+            "incident": of,
+            "block": number,
+            "restored_at": numbered["block_at"].gather(begins),
+            "meters_out": meters.astype(np.int32),
+            "customers_out": _customers_back((incident, block, customer), of, number).astype(np.int32),
+            "living": (back - before).astype(np.int32),
+            "last": np.r_[change, True][: len(of)] & (still[of] == 0),
+        }
+    )
+
+
+def _customers_back(rows: tuple[Ints, Ints, Ints], of: Ints, number: Ints) -> Ints:
+    """Per block of an incident its customers: one with several meters is back with the last of them.
+
+    Args:
+        rows: Incident, block (`NEVER`: still dark) and customer of each meter.
+        of: Incident of each block asked for.
+        number: Its number.
+    """
+    incident, block, customer = rows
+    width = int(customer.max(initial=0)) + 1
+    order = np.argsort(incident * width + customer)
+    incident, customer = incident[order], customer[order]
+    begins = np.flatnonzero(
+        np.r_[True, (incident[1:] != incident[:-1]) | (customer[1:] != customer[:-1])][: len(order)]
+    )
+    last = np.maximum.reduceat(block[order], begins) if len(begins) else block
+    back = last < NEVER
+    blocks = int(number.max(initial=0)) + 1
+    known = np.sort(incident[begins][back] * blocks + last[back])
+    asked = of * blocks + number
+    return np.searchsorted(known, asked, "right") - np.searchsorted(known, asked, "left")
 
 
 def number_blocks(meters: pl.DataFrame, params: DetectParams) -> pl.DataFrame:

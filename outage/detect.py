@@ -186,10 +186,9 @@ def _eligible(topology: Topology, evidence: Evidence, params: DetectParams) -> F
     flags = np.ones(len(topology.customer), bool)
     if not len(spans.start) or not len(reads.keys):
         return flags
-    reach, times = int(spans.start.min()) - params.heard_within_s * 1_000_000, reads.times()
-    if int(times.min()) <= reach:
-        flags[:] = False
-        flags[reads.meters()[times > reach]] = True
+    reach = int(spans.start.min()) - params.heard_within_s * 1_000_000
+    if reads.oldest() <= reach:
+        flags = reads.first_after(np.arange(len(flags)), np.full(len(flags), reach)) < NEVER
         flags[spans.meter] = True
     return flags
 

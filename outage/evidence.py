@@ -73,7 +73,7 @@ def read_evidence(
     folded = fold(believed, DOWN, UP, params)
     pings = _pings(known, topology, params)
     living = pings.filter(pl.col("answer") == PingAnswer.ON).select("meter", "at")
-    life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living])))
+    life = timeline(*_moments(pl.concat([reads.select("meter", "at"), living]) if living.height else reads))
     ups = timeline(*_moments(folded.ups))
     spans = end_at_exchange(_end_by_reads(folded.spans, life, params), (ups, life), topology)
     spans = dark_by_return(spans, folded.ups, (ups, life), topology)
@@ -122,7 +122,7 @@ def _as_of(newest: int, life: Timeline, pings: pl.DataFrame, params: DetectParam
     if params.until is not None:
         return int(params.until.timestamp() * 1_000_000)
     asked = pings["at"].max()
-    return max(newest, int(life.times().max(initial=0)), asked if isinstance(asked, int) else 0)
+    return max(newest, life.newest(), asked if isinstance(asked, int) else 0)
 
 
 def _pings(known: Circumstances, topology: Topology, params: DetectParams) -> pl.DataFrame:

@@ -90,6 +90,8 @@ def explain_lost(lost: pl.DataFrame, published: Published, explained: pl.DataFra
         published: What has been said so far.
         explained: `meter_id`, `start`, `cause`: spans that turned out to be no fault.
     """
+    if lost.is_empty():
+        return lost.with_columns(cause=pl.lit(None, pl.String))
     first = published.anchors.sort("received", "meter_id").group_by("incident_id", maintain_order=True).first()
     causes = (
         first.join(explained, on="meter_id", suffix="_now")

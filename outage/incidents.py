@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from outage.blocks import number_blocks
+from outage.blocks import restored_blocks
 from outage.circumstances import CONFIRMED
 from outage.infer import Inferred
 from outage.neighbours import TOGETHER_MS
@@ -104,7 +104,7 @@ def render_steps(
         at: Newest evidence in microseconds, and the parameters.
     """
     as_of, params = at
-    blocks = _blocks(inferred.members, topology, params)
+    blocks = restored_blocks(inferred.members, topology, params)
     spoken = _step(incidents, IncidentState.REPORTED, 0)
     sure = _step(incidents.filter(_is_confirmed(incidents, confirmed)), IncidentState.CONFIRMED, 1)
     returned = (
@@ -141,6 +141,10 @@ def render_steps(
 
 def _is_confirmed(incidents: pl.DataFrame, confirmed: pl.DataFrame) -> pl.Series:
     """A ping found it dark, twice the needed meters spoke, or someone else says so."""
+    many = (pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))
+    own = many | pl.col("pinged")
+    if confirmed.is_empty():
+        return incidents.select(sure=own)["sure"]
     said = (
         incidents.select("incident", "node_kind", "node_id", "onset_at", "back_at")
         .join(confirmed.select(*CONFIRMED).with_columns(pl.col("at").to_physical()), on=["node_kind", "node_id"])
@@ -148,8 +152,7 @@ def _is_confirmed(incidents: pl.DataFrame, confirmed: pl.DataFrame) -> pl.Series
             (pl.col("at") >= pl.col("onset_at")) & (pl.col("back_at").is_null() | (pl.col("at") <= pl.col("back_at")))
         )
     )
-    many = (pl.col("level") != INDIVIDUAL) & (pl.col("heard") >= 2 * pl.col("needed"))
-    sure = many | pl.col("pinged") | pl.col("incident").is_in(said["incident"].unique().to_list())
+    sure = own | pl.col("incident").is_in(said["incident"].unique().to_list())
     return incidents.select(sure=sure)["sure"]
 
 
@@ -175,34 +178,6 @@ def _step(incidents: pl.DataFrame, state: IncidentState, order: int) -> pl.DataF
         order=pl.lit(order, pl.Int64),
         state=pl.lit(state.value),
     )  # fmt: skip
-
-
-def _blocks(members: pl.DataFrame, topology: Topology, params: DetectParams) -> pl.DataFrame:
-    """Per incident and block: when it came back, its meters and customers, and whether nothing stays dark after it."""
-    numbered = number_blocks(members, params).join(topology.meters.select("meter", "customer"), on="meter", how="left")
-    # A customer with several meters is back with the last of them.
-    width = len(topology.customer)
-    customers = numbered.group_by((pl.col("incident") * width + pl.col("customer")).alias("corner")).agg(
-        pl.col("incident").first(), block=pl.when(pl.col("block").null_count() == 0).then(pl.col("block").max())
-    )
-    return (
-        numbered.filter(pl.col("block").is_not_null())
-        .group_by("incident", "block")
-        .agg(restored_at=pl.col("block_at").first(), meters_out=pl.len().cast(pl.Int32))
-        .join(
-            customers.group_by("incident", "block").agg(customers_out=pl.len().cast(pl.Int32)),
-            on=["incident", "block"],
-            how="left",
-        )
-        .with_columns(pl.col("customers_out").fill_null(0))
-        .join(numbered.group_by("incident").agg(dark=pl.col("block").null_count()), on="incident")
-        .sort("incident", "block")
-        .with_columns(
-            living=pl.col("meters_out").cum_sum().over("incident"),
-            last=(pl.col("block") == pl.col("block").max().over("incident")) & (pl.col("dark") == 0),
-        )
-        .select("incident", "block", "restored_at", "meters_out", "customers_out", "living", "last")
-    )
 
 
 def _place(incidents: pl.DataFrame, topology: Topology) -> pl.DataFrame:

@@ -49,7 +49,7 @@ def numbers_in(index: NameIndex, asked: pl.Series) -> pl.Series:
     """
     hashes = asked.hash().to_numpy()
     found = np.full(len(asked), _NOBODY, np.int32)
-    left = np.arange(len(asked))
+    left = np.empty(0, np.int64)
     for turn, table in enumerate(index.tables):
         sought = hashes[left] if turn else hashes
         candidate = table[_places(sought, turn, table)]
@@ -59,15 +59,15 @@ def numbers_in(index: NameIndex, asked: pl.Series) -> pl.Series:
             found[left[hit]] = candidate[hit]
         else:
             found = np.where(hit, candidate, _NOBODY)
-        left = left[~hit]
+        missed = np.flatnonzero(~hit)
+        left = left[missed] if turn else missed
         if not len(left):
             break
     numbers = pl.Series(found, dtype=pl.Int64)
     if len(left):
         numbers = numbers.set(numbers == _NOBODY, None)
-    known = numbers.is_not_null()
-    strange = known & (index.names.gather(numbers) != asked)
-    doubtful = (strange.fill_null(value=False) | ~known) if index.crowded else strange.fill_null(value=False)
+    # A name that was not found is null on both sides of this, and doubtful only where it may be in no table.
+    doubtful = (index.names.gather(numbers) != asked).fill_null(value=index.crowded)
     if not doubtful.any():
         return numbers
     whole = pl.DataFrame({"name": index.names, "number": np.arange(len(index.names))})

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from outage.belief import DOWN
 from outage.circumstances import Storm
 from outage.evidence import Evidence
 from outage.onset import Dark, find_onsets
@@ -158,9 +159,13 @@ def is_storm(events: pl.DataFrame, as_of: int, params: DetectParams) -> bool:
     """
     if params.storm is not Storm.AUTO:
         return params.storm is Storm.ON
-    down = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP]))
+    down = events.select("event", "received_at").filter(pl.col("event").is_in(list(DOWN)))
     minute = down["received_at"].to_physical().to_numpy() // (60 * SECOND)
-    minutes, counts = np.unique(minute, return_counts=True)
+    if len(minute) < params.storm_enter_per_min:
+        return False
+    minute.sort()
+    begins = np.flatnonzero(np.r_[True, minute[1:] != minute[:-1]])
+    minutes, counts = minute[begins], np.diff(np.r_[begins, len(minute)])
     hot = minutes[counts >= params.storm_enter_per_min]
     if not len(hot):
         return False
@@ -197,7 +202,7 @@ def _uncorroborated(
 
 
 def _rate(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
-    gasps = events.filter(pl.col("event").is_in([EventKind.POWER_DOWN, EventKind.LAST_GASP]))
+    gasps = events.select("event", "meter", "received_at").filter(pl.col("event").is_in(list(DOWN)))
     of = topology.node_of[0]
     below = np.bincount(of[of != NO_NODE], minlength=len(topology.names[0]))
     node = of[gasps["meter"].to_numpy()]

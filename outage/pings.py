@@ -66,7 +66,9 @@ def _undecided(
     level: int, inferred: Inferred, evidence: Evidence, topology: Topology, eligible: Flags, params: DetectParams
 ) -> pl.DataFrame:
     spans = inferred.spans
-    in_nodes = inferred.incidents.filter(pl.col("level") != INDIVIDUAL).select("incident")
+    # A node that is dark on a phase may be dark on all: too few have told it.
+    whole = (pl.col("letters") == "") | (pl.col("level") != level)
+    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL).select("incident")
     settled = inferred.members.join(in_nodes, on="incident", how="semi")["span"].drop_nulls().to_numpy()
     free = (spans.end == NEVER) & (spans.start > evidence.as_of - params.ping_within_s * 1_000_000)
     free[settled] = False
@@ -76,26 +78,29 @@ def _undecided(
     heard = np.bincount(of[spans.meter[free]], minlength=len(size))
     thin = np.flatnonzero((heard > 0) & (heard < needed_of(size, params.share_tenths)))
     if not len(thin):
-        return _requests(level, np.empty(0, np.int64), np.empty(0, np.int64), topology, "undecided")
+        return _none()
     since = np.full(len(size), NEVER)
     np.minimum.at(since, of[spans.meter[free]], spans.start[free])
-    meter = np.flatnonzero(eligible & np.isin(of, thin))
-    meter = meter[~np.isin(meter, spans.meter[free])]
+    # The last place is that of meters without a node.
+    asked = np.zeros(len(size) + 1, bool)
+    asked[thin] = True
+    silent = np.zeros(len(of), bool)
+    silent[spans.meter[free]] = True
+    meter = np.flatnonzero(eligible & asked[of] & ~silent)
     lives = evidence.reads.first_after(meter, since[of[meter]] + params.clock_tolerance_s * 1_000_000) < NEVER
     # A node in which a neighbour lives is decided: it is not out.
-    decided = np.isin(of[meter], of[meter[lives]])
-    meter = _spread(meter[~decided], level, evidence, topology, params)
+    decided = np.zeros(len(size), bool)
+    decided[of[meter[lives]]] = True
+    meter = _spread(meter[~decided[of[meter]]], level, evidence, topology, params)
     return _requests(level, meter, of[meter], topology, "undecided")
 
 
 def _spread(meter: Ints, level: int, evidence: Evidence, topology: Topology, params: DetectParams) -> Ints:
     """The best readers of each node, one child after the other."""
     child = topology.node_of[level - 1] if level else topology.customer
-    reads = np.bincount(evidence.reads.meters(), minlength=len(topology.customer))
+    reads = evidence.reads.counts(meter)
     ranked = (
-        pl.DataFrame(
-            {"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads[meter]}
-        )
+        pl.DataFrame({"meter": meter, "node": topology.node_of[level][meter], "child": child[meter], "reads": reads})
         .sort("reads", "meter", descending=[True, False])
         .with_columns(turn=pl.int_range(pl.len()).over("node", "child"))
         .sort("node", "turn", "reads", "meter", descending=[False, False, True, False])
@@ -110,6 +115,8 @@ def _nested(
 ) -> pl.DataFrame:
     lately = pl.col("back_at") > evidence.as_of - params.ping_within_s * 1_000_000
     back = incidents.filter(lately & (pl.col("level") != INDIVIDUAL)).select("incident", "node_kind", "node_id")
+    if back.is_empty():
+        return _none()
     return (
         inferred.members.filter(~pl.col("lives"))
         .join(back, on="incident")
@@ -128,6 +135,8 @@ def _verified(
 ) -> pl.DataFrame:
     """Meters of incidents below a node that somebody says is restored, as far as they have shown no life."""
     topology, known = among
+    if known.restored.is_empty():
+        return _none()
     at = pl.col("at").to_physical()
     lately = known.restored.filter(at > evidence.as_of - params.ping_within_s * 1_000_000)
     told = meters_below(lately, topology).group_by("meter").agg(at.max())
@@ -140,6 +149,10 @@ def _verified(
         .sort("incident", "meter_id")
         .select("meter_id", "node_kind", "node_id", reason=pl.lit("nested"))
     )
+
+
+def _none() -> pl.DataFrame:
+    return PING_REQUESTS.to_frame().drop("asked_at").cast({"reason": pl.String})
 
 
 def _requests(level: int, meter: Ints, node: Ints, topology: Topology, reason: str) -> pl.DataFrame:

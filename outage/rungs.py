@@ -67,14 +67,15 @@ def phase_rungs(level: int, phased: Phased, free: Flags, among: tuple[Topology, 
     for letters in (*LETTERS, *("".join(pair) for pair in combinations(LETTERS, 2))):
         codes = [LETTERS.index(letter) for letter in letters]
         # Silent on exactly these phases: on each of them, and on no other.
-        fits = np.isin(phased.phase[asked], codes)
+        among_codes = np.isin(np.arange(SEVERAL + 1), codes)
+        fits = among_codes[phased.phase[asked]]
         for code, count in enumerate(counts):
             fits &= (count >= ENOUGH) if code in codes else (count == 0)
         if not fits.any():
             continue
         node = np.full(len(free), NO_NODE)
         node[asked[fits]] = of[fits]
-        single = np.isin(topology.phase, codes)
+        single = among_codes[topology.phase]
         several = (topology.phase == SEVERAL) & bool(phased.partial[asked[fits]].any())
         rungs.append(_rung(level, letters, node, eligible & (single | several), topology, single))
     return rungs
@@ -98,6 +99,8 @@ def _counts(asked: Ints, level: int, phased: Phased, topology: Topology, window_
 def _rung(level: int, letters: str, node: Ints, counted: Flags, topology: Topology, can_live: Flags) -> Rung:
     of = topology.node_of[level]
     meters = np.flatnonzero(counted & (of != NO_NODE))
-    meters = meters[np.argsort(of[meters], kind="stable")]
+    nodes = of[meters]
+    if (nodes[1:] < nodes[:-1]).any():
+        meters = meters[np.argsort(nodes, kind="stable")]
     size = np.bincount(of[meters], minlength=len(topology.names[level]))
     return Rung(level, letters, node, meters, size, can_live, SCOPE_OF_LEVEL[level] is Scope.ZONAL)

@@ -70,32 +70,37 @@ class Timeline(NamedTuple):
     width: int
     unit_us: int
 
-    def meters(self) -> Ints:
-        """The meter of every moment."""
-        meters: Ints = self.keys // self.width
-        return meters
+    def oldest(self) -> int:
+        """The first of all moments, in microseconds; `NEVER` where there is none."""
+        return self.low * self.unit_us if len(self.keys) else NEVER
 
-    def times(self) -> Ints:
-        """Every moment, in microseconds."""
-        return self._time(self.keys)
+    def newest(self) -> int:
+        """The last of all moments, in microseconds; 0 where there is none."""
+        return (self.low + self.width - 2) * self.unit_us if len(self.keys) else 0
+
+    def counts(self, meter: Ints) -> Ints:
+        """How many moments each meter has."""
+        after = np.searchsorted(self.keys, (meter + 1) * self.width, "left")
+        counts: Ints = after - np.searchsorted(self.keys, meter * self.width, "left")
+        return counts
 
     def first_after(self, meter: Ints, after: Ints) -> Ints:
         """For each (meter, instant) the first moment later than it, or `NEVER`."""
         if not len(self.keys):
             return np.full(len(meter), NEVER)
         place = self._places(meter, after)
-        found = self.keys[np.minimum(place, len(self.keys) - 1)]
-        there = (place < len(self.keys)) & (found // self.width == meter)
-        return np.where(there, self._time(found), NEVER)
+        since = self.keys[np.minimum(place, len(self.keys) - 1)] - meter * self.width
+        there = (place < len(self.keys)) & (since >= 0) & (since < self.width)
+        return np.where(there, self._at(since), NEVER)
 
     def last_until(self, meter: Ints, until: Ints) -> Ints:
         """For each (meter, instant) the last moment not later than it, or -1."""
         if not len(self.keys):
             return np.full(len(meter), -1)
         place = self._places(meter, until) - 1
-        found = self.keys[np.maximum(place, 0)]
-        there = (place >= 0) & (found // self.width == meter)
-        return np.where(there, self._time(found), -1)
+        since = self.keys[np.maximum(place, 0)] - meter * self.width
+        there = (place >= 0) & (since >= 0) & (since < self.width)
+        return np.where(there, self._at(since), -1)
 
     def overdue(self, meter: Ints) -> Ints:
         """For each meter the pause beyond which moments were missed: one and a half times its usual one.
@@ -129,13 +134,15 @@ class Timeline(NamedTuple):
         pauses = (after - before)[before // self.width == after // self.width]
         return int(np.median(pauses)) * self.unit_us if len(pauses) >= RECORD else -1
 
-    def _time(self, keys: Ints) -> Ints:
-        times: Ints = (keys % self.width - 1 + self.low) * self.unit_us
+    def _at(self, since: Ints) -> Ints:
+        """The instants of keys without their meter, in microseconds."""
+        times: Ints = (since + (self.low - 1)) * self.unit_us
         return times
 
     def _places(self, meter: Ints, instant: Ints) -> Ints:
         """Number of moments at or before each (meter, instant)."""
-        wanted = meter * self.width + np.clip(instant // self.unit_us - self.low, -1, self.width - 2) + 1
+        units = instant if self.unit_us == 1 else instant // self.unit_us
+        wanted = meter * self.width + np.clip(units - self.low, -1, self.width - 2) + 1
         places: Ints = np.searchsorted(self.keys, wanted, "right")
         return places
 
@@ -149,8 +156,11 @@ def timeline(meter: Ints, at: Ints) -> Timeline:
         return Timeline(np.empty(0, np.int64), 0, 2, 1)
     most = int(meter.max()) + 2
     unit = 1 if (int(at.max()) - int(at.min()) + 3) < 2**62 // most else 1000
-    times = at // unit
+    times = at if unit == 1 else at // unit
     low = int(times.min())
     width = int(times.max()) - low + 2
-    keys = np.sort(meter * width + (times - low) + 1)
-    return Timeline(keys[np.r_[True, keys[1:] != keys[:-1]]], low, width, unit)
+    keys = meter * width + times
+    keys += 1 - low
+    keys.sort()
+    new = keys[1:] != keys[:-1]
+    return Timeline(keys if new.all() else keys[np.r_[True, new]], low, width, unit)

@@ -22,7 +22,9 @@ STALE_S: Final = 5
 IN_TURN: Final = 2
 """Of those, at most so many with a batch that tells of none;"""
 IN_TURN_BESIDE: Final = 1
-"""and so many beside those that it tells of."""
+"""and so many beside those that it tells of, which are not to wait for the others,"""
+LONG_STALE_S: Final = 30
+"""once they have waited for so long."""
 
 
 class Cell(NamedTuple):
@@ -56,7 +58,8 @@ def judge(cells: tuple[Cell, ...], events: pl.DataFrame, now: Now, fleet: Fleet)
     told = [cell for cell in cells if cell.roots & now.told_of]
     rest = [cell for cell in cells if not cell.roots & now.told_of]
     stale = sorted((cell for cell in rest if is_stale(cell, now.as_of)), key=lambda cell: cell.judged_at)
-    in_turn = stale[: IN_TURN_BESIDE if told else IN_TURN]
+    overdue = [cell for cell in stale if cell.judged_at <= now.as_of - LONG_STALE_S * SECOND]
+    in_turn = overdue[:IN_TURN_BESIDE] if told else stale[:IN_TURN]
     hot = [_together(told, fleet)] if told else []
     done, found = [], []
     for cell, batch in [*((cell, events) for cell in hot), *((cell, events.clear()) for cell in in_turn)]:

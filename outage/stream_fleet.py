@@ -58,7 +58,9 @@ def hangs_alike(one: pl.DataFrame, other: pl.DataFrame) -> bool:
 
 def placed(reads: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     """The reads with `meter`, the number of the name, and `root`."""
-    place = np.minimum(fleet.names.search_sorted(reads["meter_id"]).to_numpy(), max(fleet.names.len() - 1, 0))
+    # Signed: the place of a name is an unsigned number, which has no room for a stranger.
+    found = fleet.names.search_sorted(reads["meter_id"]).to_numpy().astype(np.int64)
+    place = np.minimum(found, max(fleet.names.len() - 1, 0))
     if not fleet.names.len():
         return reads.with_columns(meter=pl.lit(STRANGER, pl.Int64), root=pl.lit(NO_TREE, pl.Int64))
     known = (fleet.names.gather(place) == reads["meter_id"]).to_numpy()
@@ -70,6 +72,12 @@ def placed(reads: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
 
 def roots_of(names: pl.Series, fleet: Fleet) -> frozenset[int]:
     return frozenset(placed(names.unique().to_frame("meter_id"), fleet)["root"].unique().to_list())
+
+
+def strangers_of(names: pl.Series, fleet: Fleet) -> pl.DataFrame:
+    """`meter_id`: those of the names that METERS does not know, each once."""
+    located = placed(names.unique(maintain_order=True).to_frame("meter_id"), fleet)
+    return located.filter(pl.col("meter") == STRANGER).select("meter_id")
 
 
 def flags_of(trees: frozenset[int], fleet: Fleet) -> Flags:

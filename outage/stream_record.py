@@ -23,6 +23,8 @@ PART_OCTETS: Final = 800_000
 
 ASKED: Final = pl.Schema({"meter_id": pl.String(), "asked_at": UTC_US})
 """Meters that were sent a power-status check."""
+STRANGERS: Final = pl.Schema({"meter_id": pl.String()})
+"""Meters that spoke, and that METERS did not know when they did."""
 
 _SCHEMAS: Final = {
     "events": EVENTS.schema,
@@ -32,6 +34,7 @@ _SCHEMAS: Final = {
     "anchors": ANCHORS,
     "asked": ASKED,
     "notes": NOTES.schema,
+    "strangers": STRANGERS,
 }
 
 
@@ -60,6 +63,8 @@ class Memory(NamedTuple):
     asked: pl.DataFrame
     notes: pl.DataFrame
     """NOTES."""
+    strangers: pl.DataFrame
+    """STRANGERS: whoever else METERS does not name has been taken out of it since."""
 
     @staticmethod
     def nothing() -> "Memory":

@@ -19,7 +19,7 @@ from outage.notices import WARNINGS, is_storm, warnings_of
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_cells import NOTHING, SECOND, WAITING, Cell, Now, apart, homes_of, judge, named, part_reads
-from outage.stream_fleet import STRANGER, Fleet, placed, roots_of
+from outage.stream_fleet import STRANGER, Fleet, placed, roots_of, strangers_of
 from outage.stream_record import ASKED, Memory
 from outage.topology import read_topology
 from schemas.frames import HEARD, UTC_US, conform
@@ -100,8 +100,9 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
     )
     notes = standing(pl.concat([state.notes, told.notes]), as_of - params.keep_s * SECOND)
     memory = Memory.nothing()._replace(
-        events=events, reads=told.heard, pings=told.pings, notes=told.notes, anchors=None
-    )
+        events=events, reads=told.heard, pings=told.pings, notes=told.notes, anchors=None,
+        strangers=strangers_of(events["meter_id"], fleet),
+    )  # fmt: skip
     routed = _routed(state, located, spoken, fleet)
     told_of = spoken | (roots_of(told.pings["meter_id"], fleet) & routed.active)
     if told.notes.height:
@@ -138,12 +139,17 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
 def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> StreamState:
     """The state out of everything remembered; nothing is judged anew.
 
+    A meter that METERS has ceased to name has nothing more to say: what it told is forgotten, and an incident that
+    rests on it alone ends with the next batch. One that was removed or exchanged, and that METERS names as such, goes
+    on telling of the time before.
+
     Args:
         memory: As `remembered` gives it, or several records as `added` joins them.
         as_of: Of the newest record.
         fleet: The fleet as it is now.
         params: What may be forgotten.
     """
+    memory = _without_those_taken_out(memory, fleet)
     active = roots_of(memory.events["meter_id"], fleet) | homes_of(_anchors(memory), fleet)
     reads = memory.reads.select("meter_id", at=pl.col("read_at").to_physical())
     near, waiting = part_reads(placed(reads, fleet), (), frozenset(), active, fleet)
@@ -162,23 +168,13 @@ def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> 
 def enrolled(state: StreamState, before: Fleet, fleet: Fleet, params: DetectParams) -> StreamState:
     """The state under another METERS: trees and meters are numbered anew, incidents keep their ids and steps.
 
-    A meter that METERS no longer names has nothing more to say: what it told is forgotten, and an incident that rests
-    on it alone ends. One that was removed or exchanged, and that METERS names as such, goes on telling of the time
-    before.
-
     Args:
         state: Under the fleet before.
         before: The fleet as it was.
         fleet: The fleet as it is.
         params: What may be forgotten.
     """
-    gone = before.names.filter(~before.names.is_in(fleet.names.implode()))
-    memory = remembered(state, before)
-    memory = memory._replace(
-        events=memory.events.filter(~pl.col("meter_id").is_in(gone.implode())),
-        reads=memory.reads.filter(~pl.col("meter_id").is_in(gone.implode())),
-    )
-    return restored(memory, state.as_of, fleet, params)._replace(warned=state.warned)
+    return restored(remembered(state, before), state.as_of, fleet, params)._replace(warned=state.warned)
 
 
 def remembered(state: StreamState, fleet: Fleet) -> Memory:
@@ -187,14 +183,16 @@ def remembered(state: StreamState, fleet: Fleet) -> Memory:
     known = [cell.detect for cell in state.cells]
     near = [reads for cell in state.cells for reads in (cell.detect.reads, *cell.fresh)]
     nothing = Memory.nothing()
+    events = pl.concat([nothing.events, *(detect.events for detect in known)])
     return Memory(
-        events=pl.concat([nothing.events, *(detect.events for detect in known)]),
+        events=events,
         reads=_heard(pl.concat([*near, quiet])),
         pings=state.pings,
         outages=pl.concat([nothing.outages, *(detect.published.outages for detect in known)]),
         anchors=_anchors_of(state.cells),
         asked=state.asked,
         notes=state.notes,
+        strangers=strangers_of(events["meter_id"], fleet),
     )
 
 
@@ -209,6 +207,18 @@ def added(before: Memory, step: Memory) -> Memory:
         anchors=before.anchors if step.anchors is None else step.anchors,
         asked=pl.concat([before.asked, step.asked]),
         notes=pl.concat([before.notes, step.notes]),
+        strangers=pl.concat([before.strangers, step.strangers]).unique(maintain_order=True),
+    )
+
+
+def _without_those_taken_out(memory: Memory, fleet: Fleet) -> Memory:
+    """The memory without the word of meters that METERS has ceased to name; strangers were never among them."""
+    gone = strangers_of(memory.events["meter_id"], fleet).join(memory.strangers, on="meter_id", how="anti")
+    if gone.is_empty():
+        return memory
+    return memory._replace(
+        events=memory.events.join(gone, on="meter_id", how="anti", maintain_order="left"),
+        reads=memory.reads.join(gone, on="meter_id", how="anti", maintain_order="left"),
     )
 
 

@@ -51,29 +51,30 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
         meters: METERS. Of several installations of one meter the latest counts.
         also: `meter_id` of meters that spoke; those not in METERS are known without a place.
     """
-    known = (
-        meters.select(
-            "meter_id", "service_point_id", "phase", "installed_at", "removed_at", *(f"{lv}_id" for lv in LEVELS)
-        )
-        .sort("meter_id", "installed_at", nulls_last=False, maintain_order=True)
-        .filter(pl.col("meter_id").ne_missing(pl.col("meter_id").shift(-1)))
+    known = meters.select(
+        "meter_id", "service_point_id", "phase", "installed_at", "removed_at", *(f"{lv}_id" for lv in LEVELS)
     )
+    if not _ascending(known["meter_id"]):
+        known = known.sort("meter_id", "installed_at", nulls_last=False, maintain_order=True).filter(
+            pl.col("meter_id").ne_missing(pl.col("meter_id").shift(-1))
+        )
     strangers = also.unique().rename("meter_id").to_frame().join(known, on="meter_id", how="anti")
     table = (
         (pl.concat([known, strangers], how="diagonal").sort("meter_id") if strangers.height else known)
         .with_row_index("meter")
         .with_columns(
             pl.col("meter").cast(pl.Int64),
-            pl.coalesce("service_point_id", "meter_id").rank("dense").cast(pl.Int64).sub(1).alias("customer"),
             pl.col("installed_at", "removed_at").cast(UTC_US),
         )
     )
+    customer, _ = _number(table.select(pl.coalesce("service_point_id", "meter_id")).to_series())
+    table = table.with_columns(customer=pl.Series(customer, dtype=pl.Int64))
     numbered = [_number(table[f"{level}_id"]) for level in LEVELS]
     return Topology(
         meters=table,
         node_of=tuple(numbers for numbers, _ in numbered),
         names=tuple(names for _, names in numbered),
-        customer=table["customer"].to_numpy(),
+        customer=customer,
         installed=table["installed_at"].to_physical().fill_null(-1).to_numpy(),
         removed=table["removed_at"].to_physical().fill_null(2**62).to_numpy(),
         phase=_phase(table["phase"]),
@@ -100,6 +101,8 @@ def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
         NodeKind.SERVICE_POINT: "service_point_id",
         **{level: f"{level}_id" for level in LEVELS},
     }
+    if named.is_empty():
+        return named.clear().with_columns(meter=pl.lit(None, pl.Int64))
     return pl.concat(
         named.filter(pl.col("node_kind") == kind).join(
             topology.meters.select("meter", node_id=column).drop_nulls(), on="node_id"
@@ -108,13 +111,24 @@ def meters_below(named: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     )
 
 
+def _ascending(names: pl.Series) -> bool:
+    return names.null_count() == 0 and bool((names[1:] > names[:-1]).all())
+
+
 def _number(ids: pl.Series) -> tuple[Ints, list[str]]:
-    # Dense ranks number the ids in the order of their names.
-    numbers = (ids.rank("dense").cast(pl.Int64) - 1).fill_null(NO_NODE).to_numpy()
+    """Numbers in the order of the names, `NO_NODE` for null; and the names by number."""
+    if not len(ids):
+        return np.empty(0, np.int64), []
+    # Meters of a node mostly stand together: only where the name changes is it looked at.
+    begins = np.flatnonzero(np.r_[True, ids[1:].ne_missing(ids[:-1]).to_numpy()])
+    runs = ids.gather(begins)
+    if _ascending(runs):
+        return np.repeat(np.arange(len(runs)), np.diff(np.r_[begins, len(ids)])), runs.to_list()
+    numbers = (runs.rank("dense").cast(pl.Int64) - 1).fill_null(NO_NODE).to_numpy()
     known = np.flatnonzero(numbers != NO_NODE)
-    row = np.zeros(int(numbers.max(initial=NO_NODE)) + 1, np.int64)
-    row[numbers[known]] = known
-    return numbers, ids.gather(row).to_list()
+    run = np.zeros(int(numbers.max(initial=NO_NODE)) + 1, np.int64)
+    run[numbers[known]] = known
+    return np.repeat(numbers, np.diff(np.r_[begins, len(ids)])), runs.gather(run).to_list()
 
 
 def _phase(phases: pl.Series) -> Ints:

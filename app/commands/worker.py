@@ -125,16 +125,15 @@ def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
 
 
 def _open_outage(settings: Config) -> tuple[Any, Any, LaneParams]:
-    types = load_types(_path(settings.meters.types_file))
-    meters = load_meters(_path(settings.meters.file), types)
-    source, work, params = open_outage(settings, meters)
-    # Detection decodes nothing: it holds no key.
-    return source, _following(settings, workers.Registry.of(load_keyring(None), meters, types), work), params
+    registry = _keyless(settings)
+    source, work, params = open_outage(settings, registry.meters)
+    return source, _following(settings, registry, work), params
 
 
 def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
-    types = load_types(_path(settings.meters.types_file))
-    return open_oms(settings, load_meters(_path(settings.meters.file), types))
+    registry = _keyless(settings)
+    source, work, params = open_oms(settings, registry.meters)
+    return source, _following(settings, registry, work), params
 
 
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
@@ -184,6 +183,12 @@ def registry_of(settings: Config) -> workers.Registry:
     return workers.Registry.of(
         configured_keyring(settings.keys), load_meters(_path(settings.meters.file), types), types
     )
+
+
+def _keyless(settings: Config) -> workers.Registry:
+    """Meters and meter types: detection and delivery decode nothing, so they hold no key."""
+    types = load_types(_path(settings.meters.types_file))
+    return workers.Registry.of(load_keyring(None), load_meters(_path(settings.meters.file), types), types)
 
 
 def _following(settings: Config, registry: workers.Registry, work: Any) -> Any:

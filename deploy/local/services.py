@@ -113,7 +113,8 @@ class Kafka(Service):
                 + Template(self._properties).safe_substitute(port=self.port),
                 "utf-8",
             )
-            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # One id in 64 would begin with a dash, which the tool takes for an option.
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
             tool = [
                 java,
                 "-cp",

@@ -107,8 +107,8 @@ def refusals_of(
     if isinstance(said, Question) or kinds is None:
         return []
     if isinstance(said, NodePingRequest):
-        strange = said.name not in kinds and said.name not in known_meters
-        return [(said.name, Refusal.UNKNOWN_OBJECT)] if strange else []
+        strange = [name for name in said.names if name not in kinds and name not in known_meters]
+        return [(name, Refusal.UNKNOWN_OBJECT) for name in strange]
     changes = [item for item in said if isinstance(item, OutageChange)]
     why = [(change.object_id or "", _refusal(change, kinds)) for change in changes]
     strangers = [name for item in said if isinstance(item, AffectedMeters) for name in item.meters]

@@ -39,12 +39,13 @@ class PingRequest(NamedTuple):
 
 
 class NodePingRequest(NamedTuple):
-    """`InitiateODEventRequestByObject` or `…ByServiceLocation`: tell the status of what hangs on a node."""
+    """`InitiateODEventRequestByObject` or `…ByServiceLocation`: tell the status of what hangs there."""
 
-    name: str
-    noun: str | None
+    names: tuple[str, ...]
+    """One object, or service locations."""
     response_url: str | None
     transaction_id: str | None
+    expires_min: float | None
 
 
 class MonitoringRequest(NamedTuple):
@@ -136,7 +137,9 @@ def names_in(said: Said) -> list[str]:
         return []
     if isinstance(said, PingRequest):
         return list(said.meters)
-    if isinstance(said, NodePingRequest | MonitoringRequest):
+    if isinstance(said, NodePingRequest):
+        return list(said.names)
+    if isinstance(said, MonitoringRequest):
         return [said.name]
     names: list[str] = []
     for item in said:
@@ -176,9 +179,13 @@ def _items(request: Element, name: str) -> list[Element]:
     return [] if items is None else list(items)
 
 
+def _texts(items: list[Element]) -> tuple[str, ...]:
+    return tuple(item.text.strip() for item in items if item.text and item.text.strip())
+
+
 def _ping(request: Element) -> PingRequest:
     listed = _items(request, "meterNos") or _items(request, "meterIDs")
-    meters = tuple(meter.text.strip() for meter in listed if meter.text and meter.text.strip())
+    meters = _texts(listed)
     if len(meters) > MOST_METERS:
         raise ProtocolError(RejectReason.WORK, 0, f"more than {MOST_METERS} meters")
     requested = text_of(request, "requestDate")
@@ -194,11 +201,14 @@ def _ping(request: Element) -> PingRequest:
 
 
 def _node_ping(request: Element) -> NodePingRequest:
-    name = text_of(request, "objectName") or text_of(request, "servLoc") or text_of(request, "serviceLocationID")
-    if name is None:
-        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "name of the object is absent")
+    one = text_of(request, "objectName")
+    names = _texts(_items(request, "servLoc")) if one is None else (one,)
+    if not names:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "neither objectName nor servLoc names anything")
+    if len(names) > MOST_METERS:
+        raise ProtocolError(RejectReason.WORK, 0, f"more than {MOST_METERS} service locations")
     return NodePingRequest(
-        name, text_of(request, "nounType"), text_of(request, "responseURL"), text_of(request, "transactionID")
+        names, text_of(request, "responseURL"), text_of(request, "transactionID"), _number(request, "expirationTime")
     )
 
 
@@ -218,12 +228,20 @@ def _change(event: Element) -> OutageChange:
         text_of(event, "isPlanned") in ("true", "1") or status == OutageStatus.SCHEDULED,
         text_of(event, "feeder"),
         text_of(event, "substationCode"),
-        text_of(event, "deviceID"),
+        _device(event),
         _instant(event, "startTime"),
         _instant(event, "ETOR"),
         _count(event, "customersAffected"),
         _count(event, "customersRestored"),
     )
+
+
+def _device(event: Element) -> str | None:
+    """`deviceID`: text in 3.0; in 4.1 an `objectRef`, which may bear its name as an attribute alone."""
+    child = find(event, "deviceID")
+    if child is None:
+        return None
+    return text_of(event, "deviceID") or child.get("objectID") or child.get("name")
 
 
 def _affected(outage: Element) -> AffectedMeters:

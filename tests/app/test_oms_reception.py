@@ -1,5 +1,6 @@
 """What an outage system says, from its SOAP message to what detection makes of it; and what is not taken, counted."""
 
+import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,7 +16,7 @@ from xsd_check import Schema
 from app import telemetry
 from app.messages import from_messages
 from app.oms_reception import Asker, Reception
-from app.outage_lane import PING_REQUESTS_TOPIC
+from app.outage_messages import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from outage.circumstances import PINGS
 from outage.detect import Detected, detect_outages
@@ -23,6 +24,7 @@ from outage.messages.feedback import Refusal
 from outage.notes import NOTES, circumstances_of, standing
 from outage.oms_outbox import Outbox
 from outage.params import DetectParams
+from schemas.frames import UTC_US
 
 METERS = tree()
 SPEAKS = 'xmlns="http://www.multispeak.org/Version_3.0"'
@@ -135,6 +137,24 @@ def test_who_shows_no_life_where_the_office_says_restored_is_asked(office: Offic
     assert last_steps(detected.outages)["state"].to_list() == ["confirmed"], "a word is no life: nothing is closed"
 
 
+def test_an_installation_that_has_ended_is_not_asked(office: Office) -> None:
+    """The meter was exchanged: below its node only the one that hangs there answers; its own name is unknown."""
+    gone = METERS.filter(pl.col("meter_id") == "M000-003").with_columns(removed_at=pl.lit(T0 - MINUTE, UTC_US))
+    new = gone.with_columns(meter_id=pl.lit("N1"), removed_at=pl.lit(None, UTC_US))
+    rest = METERS.filter(pl.col("meter_id") != "M000-003")
+    office.reception.enrol(pl.concat([rest, gone.select(rest.columns), new.select(rest.columns)]))
+    office.asks(
+        f"<InitiateODEventRequestByObject {SPEAKS}><objectName>T000</objectName><PhaseCode>ABC</PhaseCode>"
+        "<requestDate>2026-01-10T10:00:00Z</requestDate><expirationTime>5</expirationTime>"
+        "</InitiateODEventRequestByObject>"
+    )
+    asked = {
+        row["meter_id"] for row in map(json.loads, b"".join(office.publisher.of(PING_REQUESTS_TOPIC)).splitlines())
+    }
+    assert {"N1", "M000-002"} <= asked
+    assert "M000-003" not in asked
+
+
 @pytest.mark.parametrize("point", ["SP000-003", "M000-003"])
 def test_a_customer_who_did_not_pay_is_no_outage_until_restored(office: Office, point: str) -> None:
     assert "errorObject" not in office.says(T0 - 10 * MINUTE, event("1", "NonPay", point, T0 - 5 * MINUTE))
@@ -164,6 +184,22 @@ def test_monitoring_is_refused_with_its_reason_and_counted_and_asks_nobody(offic
     assert 'objectID="T000"' in answer and Refusal.MONITORING.value in answer
     assert refused("monitoring") == before + 1
     assert office.publisher.said == []
+
+
+def test_service_locations_are_asked_together_and_a_strange_one_is_named(office: Office) -> None:
+    answer = office.asks(
+        f"<InitiateODEventRequestByServiceLocation {SPEAKS}><servLoc><string>SP000-001</string>"
+        "<string>nowhere</string><string>SP010-002</string></servLoc>"
+        "<requestDate>2026-01-10T10:00:00Z</requestDate><transactionID>t-9</transactionID>"
+        "<expirationTime>2</expirationTime></InitiateODEventRequestByServiceLocation>"
+    )
+    assert 'objectID="nowhere"' in answer and 'objectID="SP000-001"' not in answer
+    rows = [json.loads(row) for row in b"".join(office.publisher.of(PING_REQUESTS_TOPIC)).splitlines()]
+    assert sorted(row["meter_id"] for row in rows) == ["M000-001", "M010-002"]
+    lasts = {datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["requested_at"]) for row in rows}
+    assert lasts == {2 * MINUTE}
+    (checks,) = office.outbox.answerable(office.now.timestamp() + 121)
+    assert {check.transaction for check in checks} == {"t-9"}
 
 
 def test_unknown_places_and_meters_are_refused_and_counted_and_the_rest_is_taken(office: Office) -> None:

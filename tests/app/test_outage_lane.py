@@ -263,5 +263,81 @@ def test_another_registry_keeps_the_incidents_and_a_snapshot_hands_it_on() -> No
         assert outages["incident_id"].unique().to_list() == [said]
 
 
+def registry_of(meters: pl.DataFrame) -> Registry:
+    return Registry.of(load_keyring(None), meters, load_types(None))
+
+
+class DiedError(Exception):
+    """The process is gone."""
+
+
+def dying(call, visits: int):
+    """The call, of which the last visit does not come to pass."""
+    left = iter(range(visits - 1))
+
+    def called(*arguments):
+        if next(left, None) is None:
+            raise DiedError
+        return call(*arguments)
+
+    return called
+
+
+def a_meter_leaves(dies_at: tuple[str, str, int] | None) -> list[tuple[object, ...]]:
+    """What is said, of each step the newest, when a street and an individual are dark and the individual's meter goes.
+
+    Args:
+        dies_at: Door, call and visit, with the batch behind the change, that the worker does not live to see.
+    """
+    world = World()
+    work = world.worker(PARAMS._replace(snapshot_batches=100))
+    minute, later = T0 + timedelta(minutes=1), T0 + timedelta(minutes=10)
+    alive = [on(HEARD_TOPIC, heard(name, minute), 6, minute) for name in NAMES[6:11]]
+    work.deliver(work.prepare(pl.concat([on(EVENTS_TOPIC, gasps([*NAMES[:6], "M11"]), 41), *alive])), "")
+    world.now += 400
+    work.deliver(work.prepare(TICK), "")
+    registry = registry_of(FLEET.meters.filter(pl.col("meter_id") != "M11"))
+    batch = on(HEARD_TOPIC, heard("M6", later), 7, later)
+    work.enrol(registry)
+    if dies_at is None:
+        work.deliver(work.prepare(batch), "")
+    else:
+        door, call, visits = dies_at
+        owner = getattr(world, door)
+        setattr(owner, call, dying(getattr(owner, call), visits))
+        with pytest.raises(DiedError):
+            work.deliver(work.prepare(batch), "")
+        delattr(owner, call)
+        doors = Doors(world.journal, world.inputs, world.publisher)
+        work = OutageWork(doors, FLEET, PARAMS, Pace(), clock=lambda: world.now)
+        # As `Following` does it: the registry is looked up before the journal is taken over.
+        work.enrol(registry)
+        work.adopt(OURS)
+        if HEARD_TOPIC not in world.inputs.sought[-1] or world.inputs.sought[-1][HEARD_TOPIC] == {3: 7}:
+            work.deliver(work.prepare(batch), "")
+    up = gasps(NAMES[:6], T0 + timedelta(minutes=20)).with_columns(event=pl.lit("power_up", EVENTS.schema["event"]))
+    work.deliver(work.prepare(on(EVENTS_TOPIC, up, 43)), "")
+    said = said_steps(world.publisher.said).sort("updated_at", maintain_order=True)
+    newest = said.unique(["incident_id", "step"], keep="last", maintain_order=True).sort(
+        "node_id", "incident_id", "step"
+    )
+    return newest.select("incident_id", "node_id", "step", pl.col("state").cast(pl.String), "meters_out").rows()
+
+
+@pytest.mark.parametrize(
+    "dies_at",
+    [("journal", "append", 1), ("publisher", "publish", 1), ("publisher", "flush", 1), ("journal", "append", 2)],
+    ids=["before the step", "before its word", "before it is acknowledged", "before the snapshot"],
+)
+def test_a_meter_leaves_the_registry_and_the_worker_dies_with_the_next_batch(dies_at: tuple[str, str, int]) -> None:
+    """The individual's incident ends once, whoever tells it; the street's goes on under its id."""
+    told = a_meter_leaves(None)
+    assert [row[1:4] for row in told] == [
+        ("M11", 0, "reported"), ("M11", 1, "cancelled"), ("T0", 0, "reported"), ("T0", 1, "confirmed"),
+        ("T0", 2, "restored"),
+    ]  # fmt: skip
+    assert a_meter_leaves(dies_at) == told
+
+
 def heard(meter: str, at: datetime) -> pl.DataFrame:
     return conform(pl.DataFrame({"meter_id": [meter], "read_at": [at]}), HEARD)

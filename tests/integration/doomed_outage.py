@@ -20,7 +20,9 @@ def doom_all(fate: Fate) -> None:
     """All calls of the worker's life that touch the world, and the stage between them."""
     doom(fate, Journal, "claim", lambda *_: "claim")
     doom(fate, OutageWork, "prepare", lambda *_: "prepare")
-    doom(fate, Journal, "append", lambda *_: "append")
+    enrolments: list[object] = []
+    doom(fate, OutageWork, "enrol", lambda *changed: enrolments.append(changed) or "enrol")
+    doom(fate, Journal, "append", lambda *_: "append enrolled" if enrolments else "append")
     doom(fate, KafkaPublisher, "publish", lambda *_: "publish")
     doom(fate, KafkaPublisher, "flush", lambda *_, **__: "flush")
 

@@ -20,7 +20,9 @@ from doomed_outage import STEPS  # noqa: E402
 from outage_logs import MINUTE, T0, alive, last_steps, log, told, tree  # noqa: E402
 
 from app.messages import to_messages  # noqa: E402
+from app.meter_states import METERS_TOPIC  # noqa: E402
 from app.outage_source import INPUT_TOPICS, JOURNAL_TOPIC  # noqa: E402
+from app.registry import COLUMNS  # noqa: E402
 from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC  # noqa: E402
 from ingest.enrolment import Enrolment  # noqa: E402
 from ingest.kafka.publisher import KafkaPublisher  # noqa: E402
@@ -51,6 +53,12 @@ class Night(NamedTuple):
 def feeder_of(rows: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
     """The key under which the decoding workers publish each row."""
     return Enrolment.of(meters, BUILT_IN).keys_of(rows["meter_id"])
+
+
+def write_meters(meters: pl.DataFrame, folder: Path) -> None:
+    """METERS as `meters.csv`, with the columns that say something."""
+    csv = meters.with_columns(channels=pl.lit(None, pl.String))
+    csv.select(name for name in COLUMNS if csv[name].null_count() < csv.height).write_csv(folder / "meters.csv")
 
 
 def night_of_storms() -> Night:
@@ -115,6 +123,7 @@ snapshot_batches = 3
 tick_seconds = 1.0
 [meters]
 file = "{self.folder / "meters.csv"}"
+refresh_seconds = 0.2
 [telemetry]
 port = 0
 """
@@ -143,6 +152,16 @@ port = 0
         for topic, rows in ((EVENTS_TOPIC, night.events[chunk]), (HEARD_TOPIC, night.heard[chunk])):
             for part in rows.iter_slices(40):
                 publisher.publish(topic, to_messages(part, feeder_of(part, night.meters)))
+        publisher.flush()
+        publisher.close()
+
+    def publish_meters(self, meters: pl.DataFrame, *, gone: bool = False) -> None:
+        """The state of these meters on the topic of the registry, or that they have left it."""
+        messages = to_messages(meters, meters["meter_id"])
+        publisher = KafkaPublisher(self.settings)
+        publisher.publish(
+            METERS_TOPIC, messages.with_columns(pl.lit(None, pl.Binary).alias("value")) if gone else messages
+        )
         publisher.flush()
         publisher.close()
 

@@ -1,9 +1,7 @@
 """Every form from the broker to an outage system that demands our certificate and checks what it gets."""
 
-import socket
 import ssl
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +9,12 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 from certificates import Authority
-from fleet import fresh_topics
+from oms_bench import PASSWORD, XSD, World, opened
 from outage_bench import LIMIT_S, Night, night_of_storms
-from test_oms_worker import XSD, World
 
 from oms_double import OmsDouble  # isort: skip  its folder is on the path since `outage_bench`
 from xsd_check import Schema  # isort: skip
 
-from app.registry import COLUMNS
 from ingest.kafka.settings import KafkaSettings
 from outage.letter import Letter
 from outage.messages.cim_json import parse_cim_json
@@ -27,13 +23,12 @@ from outage.messages.multispeak import Version
 from outage.messages.xml import find, local, parse_xml
 
 SCHEMAS = {
-    "iec61968": XSD.parent / "iec61968" / "subset_message.xsd",
-    "multispeak3": XSD / "oa_v30ac.xsd",
-    "multispeak41": XSD / "not_v416.xsd",
+    "iec61968": XSD / "iec61968" / "subset_message.xsd",
+    "multispeak3": XSD / "multispeak" / "oa_v30ac.xsd",
+    "multispeak41": XSD / "multispeak" / "not_v416.xsd",
 }
 """CIM-JSON has a schema of its own, by which `parse_cim_json` reads it; no schema of ODIN is public."""
 FORMS = ("cim-json", "iec61968", "multispeak3", "multispeak41", "odin")
-PASSWORD = "ours-in-the-header"
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +40,19 @@ class Forms(NamedTuple):
     """A world whose counterparties are one of each form, over mutual TLS."""
 
     world: World
-    doubles: dict[str, OmsDouble]
     ours: Authority
     strange: Authority
+
+    @property
+    def doubles(self) -> dict[str, OmsDouble]:
+        return self.world.doubles
 
     def configure(self, who: Authority) -> None:
         """From the next start on the worker shows a certificate that `who` has signed."""
         certificate, key = who.issue("ami")
-        parties = "".join(
-            f"""
-[[oms.counterparty]]
-name = "{form}"
+        self.world.configure(
+            {
+                form: f'''
 format = "{form}"
 url = "https://127.0.0.1:{double.port}/in"
 ca_file = "{self.ours.file}"
@@ -63,36 +60,15 @@ certificate_file = "{certificate}"
 key_file = "{key}"
 company = "utility"
 user = "ami"
-password_file = "{self.world.folder / "password"}"
-timeout_s = 5.0
-retry = {{first_s = 0.05, longest_s = 0.3, open_after = 3, cool_s = 0.3}}
-"""
-            for form, double in self.doubles.items()
-        )
-        (self.world.folder / "ami.toml").write_text(
-            f"""
-[kafka]
-brokers = ["{self.world.settings.brokers[0]}"]
-[group]
-prefix = "oms-{uuid.uuid4().hex[:8]}"
-first_start = "earliest"
-[meters]
-file = "{self.world.folder / "meters.csv"}"
-[telemetry]
-port = 0
-[oms]
-folder = "{self.world.folder / "outboxes"}"
-tick_seconds = 0.5
-[oms.listen]
-port = {self.world.port}
-{parties}
-"""
+password_file = "{self.world.folder / "ours"}"
+timeout_s = 5.0'''
+                for form, double in self.doubles.items()
+            }
         )
 
 
 @pytest.fixture
 def forms(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterator[Forms]:
-    fresh_topics(kafka_settings)
     ours, strange = Authority(tmp_path / "tls", "utility-ca"), Authority(tmp_path / "tls", "strange-ca")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(*ours.issue("oms", ("127.0.0.1",)))
@@ -100,22 +76,8 @@ def forms(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterat
     tls.verify_mode = ssl.CERT_REQUIRED
     checks = {form: Schema(file).errors for form, file in SCHEMAS.items() if file.exists()}
     doubles = {form: OmsDouble(tls, checks.get(form)) for form in FORMS}
-    (tmp_path / "password").write_text(PASSWORD)
-    csv = night.meters.with_columns(channels=pl.lit(None, pl.String))
-    csv.select(name for name in COLUMNS if csv[name].null_count() < csv.height).write_csv(tmp_path / "meters.csv")
-    world = World(kafka_settings, tmp_path, doubles["cim-json"], doubles["multispeak3"], free_port(), [])
-    yield Forms(world, doubles, ours, strange)
-    for worker in world.started:
-        worker.kill()
-        worker.wait()
-    for double in doubles.values():
-        double.close()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    with opened(kafka_settings, tmp_path, night.meters, doubles) as world:
+        yield Forms(world, ours, strange)
 
 
 def expected(form: str, outages: pl.DataFrame) -> list[Letter]:

@@ -1,24 +1,15 @@
 """The delivering worker between a real broker and doubles of outage systems that fail on purpose."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
-from typing import NamedTuple
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
 from doomed_oms import STEPS
-from fleet import fresh_topics
-from outage_bench import HERE, LIMIT_S, MINUTE, T0, Night, ends_of, feeder_of, messages_of, night_of_storms
+from oms_bench import PASSWORD, SPEAKS, XSD, World, opened, serves
+from outage_bench import LIMIT_S, MINUTE, T0, Night, feeder_of, night_of_storms
 
 from oms_double import OmsDouble  # isort: skip  its folder is on the path since `outage_bench`
 from outage_logs import log, told  # isort: skip
@@ -26,19 +17,13 @@ from test_oms import certificate  # isort: skip
 from xsd_check import Schema  # isort: skip
 
 from app.messages import from_messages, to_messages
-from app.outage_lane import PING_REQUESTS_TOPIC, PING_RESULTS
+from app.meter_states import METERS_TOPIC
+from app.outage_messages import PING_REQUESTS_TOPIC, PING_RESULTS
 from app.outage_source import NOTES_TOPIC, PING_RESULTS_TOPIC
-from app.registry import COLUMNS
-from app.workers import EVENTS_TOPIC, OUTAGES_TOPIC
-from ingest.kafka.publisher import KafkaPublisher
+from app.workers import EVENTS_TOPIC
 from ingest.kafka.settings import KafkaSettings
-from outage.messages.cim_json import parse_cim_json, render_cim_json
 from outage.notes import NOTES
 from schemas.frames import EVENTS
-
-XSD = HERE.parents[2] / "shared" / "data" / "xsd" / "multispeak"
-PASSWORD, THEIRS = "ours-in-the-header", "theirs-in-the-header"
-SPEAKS = 'xmlns="http://www.multispeak.org/Version_3.0"'
 
 
 @pytest.fixture(scope="module")
@@ -46,126 +31,31 @@ def night() -> Night:
     return night_of_storms()
 
 
-class World(NamedTuple):
-    """Empty topics, two outage systems (plain JSON; MultiSpeak over TLS), and how workers are started."""
-
-    settings: KafkaSettings
-    folder: Path
-    plain: OmsDouble
-    soap: OmsDouble
-    port: int
-    started: list[subprocess.Popen[bytes]]
-
-    def start(self, program: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(HERE / program), step, str(nth), "--config", str(self.folder / "ami.toml")]
-        env = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-        with (self.folder / f"{program}.log").open("ab") as log_file:
-            worker = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=log_file)
-        self.started.append(worker)
-        return worker
-
-    def wait(self, done: Callable[[], bool], what: str) -> None:
-        limit = time.monotonic() + LIMIT_S
-        while not done():
-            logs = "\n".join(log_file.read_text()[-3000:] for log_file in self.folder.glob("*.log"))
-            assert time.monotonic() < limit, f"{what}\n{logs}"
-
-    def publish(self, topic: str, messages: pl.DataFrame) -> None:
-        publisher = KafkaPublisher(self.settings)
-        publisher.publish(topic, messages)
-        publisher.flush()
-        publisher.close()
-
-    def say(self, outages: pl.DataFrame) -> None:
-        """Steps on their topic, as the outage worker says them."""
-        values = list(render_cim_json(outages))
-        self.publish(OUTAGES_TOPIC, pl.DataFrame({"key": outages["incident_id"], "value": values}))
-
-    def said(self) -> list[tuple[str, int]]:
-        """(incident, step) of everything on the topic, those of an incident in their order."""
-        return [(step.mRID, step.step) for step in map(parse_cim_json, self.values(OUTAGES_TOPIC))]
-
-    def values(self, topic: str) -> list[bytes]:
-        parts = ends_of(self.settings, (topic,))[topic]
-        return [value for part in parts for _, _, value in messages_of(self.settings, topic, part)]
-
-    def ask(self, body: str, user: str = "oms", password: str = THEIRS) -> tuple[int, str]:
-        header = f'<MultiSpeakMsgHeader {SPEAKS} Version="3.0" UserID="{user}" Pwd="{password}"/>'
-        envelope = (
-            '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/">'
-            f"<s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"
-        )
-        request = Request(f"http://127.0.0.1:{self.port}/soap", envelope.encode(), {"Content-Type": "text/xml"})
-        try:
-            with urlopen(request, timeout=20) as response:
-                return response.status, response.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, ""
-
-
 @pytest.fixture
 def world(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterator[World]:
-    fresh_topics(kafka_settings)
+    """Two outage systems: plain JSON; MultiSpeak over TLS, which may ask."""
     cert_file, key_file = certificate(tmp_path)
     tls = SSLContext(PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(cert_file, key_file)
-    schema = Schema(XSD / "oa_v30ac.xsd").errors if XSD.exists() else None
-    plain, soap = OmsDouble(), OmsDouble(tls, schema)
-    (tmp_path / "ours").write_text(PASSWORD)
-    (tmp_path / "theirs").write_text(THEIRS)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    csv = night.meters.with_columns(channels=pl.lit(None, pl.String))
-    csv.select(name for name in COLUMNS if csv[name].null_count() < csv.height).write_csv(tmp_path / "meters.csv")
-    retry = "retry = {first_s = 0.05, longest_s = 0.5, open_after = 3, cool_s = 0.5}"
-    (tmp_path / "ami.toml").write_text(
-        f"""
-[kafka]
-brokers = ["{kafka_settings.brokers[0]}"]
-[group]
-prefix = "oms-{uuid.uuid4().hex[:8]}"
-first_start = "earliest"
-session_timeout_ms = 6000
-[outage]
-tick_seconds = 1.0
-[meters]
-file = "{tmp_path / "meters.csv"}"
-[telemetry]
-port = 0
-[oms]
-folder = "{tmp_path / "outboxes"}"
-tick_seconds = 0.5
-[oms.listen]
-port = {port}
-[[oms.counterparty]]
-name = "plain"
+    schema = Schema(XSD / "multispeak" / "oa_v30ac.xsd").errors if XSD.exists() else None
+    doubles = {"plain": OmsDouble(), "soap": OmsDouble(tls, schema)}
+    with opened(kafka_settings, tmp_path, night.meters, doubles) as world:
+        plain = f"""
 format = "cim-json"
-url = "http://127.0.0.1:{plain.port}/in"
-timeout_s = 2.0
-{retry}
-[[oms.counterparty]]
-name = "soap"
+url = "http://127.0.0.1:{world.plain.port}/in"
+timeout_s = 2.0"""
+        soap = f'''
 format = "multispeak3"
-url = "https://127.0.0.1:{soap.port}/in"
+url = "https://127.0.0.1:{world.soap.port}/in"
 ca_file = "{cert_file}"
 company = "utility"
 user = "ami"
 password_file = "{tmp_path / "ours"}"
 asks_user = "oms"
 asks_password_file = "{tmp_path / "theirs"}"
-timeout_s = 2.0
-{retry}
-"""
-    )
-    world = World(kafka_settings, tmp_path, plain, soap, port, [])
-    yield world
-    for worker in world.started:
-        worker.kill()
-        worker.wait()
-    plain.close()
-    soap.close()
+timeout_s = 2.0'''
+        world.configure({"plain": plain, "soap": soap})
+        yield world
 
 
 def in_order(heard: list[tuple[str, int]], said: list[tuple[str, int]]) -> bool:
@@ -258,6 +148,21 @@ def test_an_outage_system_pings_and_is_answered_though_the_worker_dies_in_betwee
     assert world.soap.wrong == []
 
 
+def test_an_outage_system_may_ask_for_a_meter_that_came_while_the_worker_runs(world: World, night: Night) -> None:
+    """It came over the topic of the registry; one that has left it is asked for no more."""
+    world.start("doomed_oms.py")
+    world.wait(lambda: serves(world.port), "nobody listens")
+    question = PING.format(url="")
+    assert 'objectID="nobody"' in world.ask(question)[1]
+    new = night.meters[:1].with_columns(meter_id=pl.lit("nobody"))
+    world.publish(METERS_TOPIC, to_messages(new, new["meter_id"]))
+    gone = pl.DataFrame({"key": ["M000-001"], "value": [None]}, schema={"key": pl.String, "value": pl.Binary})
+    world.publish(METERS_TOPIC, gone)
+    world.wait(lambda: 'objectID="M000-001"' in world.ask(question)[1], "the registry is not followed")
+    assert 'objectID="nobody"' not in world.ask(question)[1]
+    assert set(asked_meters(world)) == {"M000-000", "M000-001", "nobody"}
+
+
 def test_what_an_outage_system_plans_silences_detection(world: World, night: Night) -> None:
     world.start("doomed_oms.py")
     world.start("doomed_outage.py")
@@ -274,11 +179,6 @@ def test_what_an_outage_system_plans_silences_detection(world: World, night: Nig
     world.wait(lambda: len(world.plain.got) > 0, "no incident came")
     nodes = {json.loads(got.body)["node"]["mRID"] for got in world.plain.got}
     assert nodes == {"L20"}, "the feeder under planned work is left alone"
-
-
-def serves(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def asked_meters(world: World) -> dict[str, str]:

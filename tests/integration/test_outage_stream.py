@@ -8,10 +8,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 from fleet import fresh_topics
-from outage_bench import CHUNKS, LIMIT_S, STEPS, Bench, Night, assert_all_is_said, night_of_storms
+from outage_bench import (
+    CHUNKS,
+    LIMIT_S,
+    STEPS,
+    Bench,
+    Night,
+    assert_all_is_said,
+    living,
+    night_of_storms,
+    read_said,
+    write_meters,
+)
 
 from app.outage_source import JOURNAL_TOPIC
-from app.registry import COLUMNS
 from ingest.kafka.settings import KafkaSettings
 from outage.stream import Journal
 from outage.stream_record import Kind, Memory, Record
@@ -25,8 +35,7 @@ def night() -> Night:
 @pytest.fixture
 def bench(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterator[Bench]:
     fresh_topics(kafka_settings)
-    csv = night.meters.with_columns(channels=pl.lit(None, pl.String))
-    csv.select(name for name in COLUMNS if csv[name].null_count() < csv.height).write_csv(tmp_path / "meters.csv")
+    write_meters(night.meters, tmp_path)
     bench = Bench(kafka_settings, tmp_path, f"outage-{uuid.uuid4().hex[:8]}", [])
     yield bench
     for worker in bench.started:
@@ -62,6 +71,42 @@ def test_three_workers_of_which_the_one_at_work_is_killed_again_and_again(bench:
                 workers[at_work] = bench.start(at_work)
     bench.run_out()
     assert_all_is_said(bench, night)
+
+
+def test_the_registry_changes_under_open_incidents_and_the_worker_dies_before_its_snapshot(
+    bench: Bench, night: Night
+) -> None:
+    """Substations whose names come first renumber every tree and meter, and a dark meter is taken out of the registry.
+
+    Its own incident ends; the others are those of one pass over the log by the registry before.
+    """
+    worker = bench.start("one", "append enrolled:after")
+    for chunk in range(2):
+        bench.push(night, chunk)
+    bench.run_out()
+    (lone,) = individuals(bench, "SP200-001")
+    assert lone["state"] != "cancelled"
+    levels = ("meter", "service_point", "transformer", "lateral", "feeder", "substation")
+    earlier = night.meters.with_columns(pl.col(*(f"{level}_id" for level in levels)).str.replace("^", "A"))
+    bench.publish_meters(earlier)
+    bench.publish_meters(night.meters.filter(pl.col("meter_id") == "M200-001"), gone=True)
+    for chunk in range(2, CHUNKS):
+        if chunk == 3:
+            assert worker.wait(LIMIT_S) == -9, bench.last_words()
+            assert [row["state"] for row in individuals(bench, "SP200-001")] == [lone["state"]], "unsaid when it died"
+            worker = bench.start("one")
+        bench.push(night, chunk)
+    bench.run_out()
+    wanted = living(night.said()).filter(pl.col("node_id") != "SP200-001")
+    bench.wait(lambda: living(read_said(bench.settings)).equals(wanted), "the incidents differ")
+    (ended,) = individuals(bench, "SP200-001")
+    assert (ended["state"], ended["incident_id"]) == ("cancelled", lone["incident_id"])
+
+
+def individuals(bench: Bench, point: str) -> list[dict[str, object]]:
+    """The last step of every incident of that service point, or of its meter once nothing else is known of it."""
+    said = read_said(bench.settings).filter(pl.col("node_id").is_in([point, point.replace("SP", "M")]))
+    return said.sort("step").unique("incident_id", keep="last").to_dicts()
 
 
 def test_a_worker_that_was_overtaken_says_nothing_more(kafka_settings: KafkaSettings) -> None:

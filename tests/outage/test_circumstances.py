@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
 from outage_logs import MINUTE, SECOND, T0, alive, below, life, log, told, tree
@@ -179,6 +178,23 @@ def test_a_node_with_thin_evidence_is_pinged_and_spread_over_its_children() -> N
     assert lateral["transformer_id"].n_unique() == 2
 
 
+def test_a_node_that_is_dark_on_one_phase_is_asked_whether_it_is_dark_on_all() -> None:
+    """Two of twelve were heard, both on phase A by chance: an outage of that phase, unless the others answer off."""
+    three = METERS.with_columns(phase=pl.Series(["ABC"[n % 3] for n in range(METERS.height)]))
+    dark = below(three, "T000")
+    heard = [name for name in dark if three.filter(pl.col("meter_id") == name)["phase"].item() == "A"][:2]
+    gasps, others = told(heard, "last_gasp", T0), alive(three, dark, T0 + 5 * MINUTE)
+    thin = run(gasps, others, until=T0 + 10 * MINUTE, meters=three)
+    assert last_steps(thin.outages).select("node_id", "phases").rows() == [("T000", "A")]
+    asked = thin.pings.filter(pl.col("node_id") == "T000")["meter_id"].to_list()
+    assert asked and not set(asked) & set(heard)
+    off = run(gasps, others, answers(asked, "off", T0 + 11 * MINUTE), until=T0 + 12 * MINUTE, meters=three)
+    assert last_steps(off.outages).select("node_id", "phases").rows() == [("T000", "ABC")]
+    on = run(gasps, others, answers(asked[:1], "on", T0 + 11 * MINUTE), until=T0 + 12 * MINUTE, meters=three)
+    assert last_steps(on.outages).select("node_id", "phases").rows() == [("T000", "A")]
+    assert on.pings.filter(pl.col("node_id") == "T000").is_empty(), "one answer decides"
+
+
 def test_a_node_in_which_a_neighbour_lives_is_not_pinged() -> None:
     lives = alive(METERS, ["M000-001"], T0 + MINUTE)
     assert run(told(["M000-001"], "last_gasp", T0), lives, until=T0 + 2 * MINUTE).pings.is_empty()
@@ -282,22 +298,29 @@ def test_a_wrong_frame_of_circumstances_is_named() -> None:
         order("M000-001", "paint", T0, None)
 
 
-TABLE = [(0.9, 4, 0.996), (0.7, 4, 0.916), (0.5, 8, 0.855), (0.5, 20, 0.979), (0.3, 8, 0.448), (0.3, 20, 0.584)]
+def test_a_meter_that_nobody_heard_for_a_day_does_not_count_for_its_node() -> None:
+    """Two gasps of eight are too few; of the five that were read within the day they are enough."""
+    dark = below(METERS, "T000")
+    gasps = told(dark[:2], "last_gasp", T0)
+    long_ago = alive(METERS, [], T0 - 26 * HOUR)
+    lately = alive(METERS, dark[5:], T0 - HOUR)
+    others = alive(METERS, dark, T0 + 5 * MINUTE)
+    all_read = pl.concat([long_ago, alive(METERS, [], T0 - HOUR), others])
+    thin = last_steps(run(gasps, all_read, until=T0 + 10 * MINUTE).outages)
+    assert set(thin["scope"].cast(pl.String)) == {"individual"}
+    state = last_steps(run(gasps, pl.concat([long_ago, lately, others]), until=T0 + 10 * MINUTE).outages)
+    assert state.select("node_id", "meters_eligible", "meters_heard").rows() == [("T000", 5, 2)]
 
 
-@pytest.mark.parametrize(("p", "n", "probability"), TABLE)
-def test_a_wholly_dark_node_is_called_out_as_often_as_the_binomial_says(p: float, n: int, probability: float) -> None:
-    """800 transformers of n meters, each heard with probability p, at r = 0.3 (outage.md section 4)."""
-    count = 800
-    rng = np.random.default_rng(17)
-    node = np.repeat(np.arange(count), n)
-    meters = pl.DataFrame({"meter_id": [f"M{i}" for i in range(count * n)], "transformer_id": [f"T{t}" for t in node]})
-    heard = meters["meter_id"].filter(pl.Series(rng.random(count * n) < p)).to_list()
-    found = run(
-        told(heard, "last_gasp", T0), meters=pl.concat([METERS.clear(), meters], how="diagonal"), until=T0 + MINUTE
-    )
-    share = last_steps(found.outages)["node_id"].n_unique() / count
-    assert share == pytest.approx(probability, abs=4 * np.sqrt(0.25 / count))
+def test_the_predicted_device_is_the_one_that_feeds_the_highest_dark_node() -> None:
+    """A lateral that is dark whole, a transformer beside a living one; a service point has no device above it alone."""
+    lateral, transformer, point = below(METERS, "L00"), below(METERS, "T100"), ["M120-001"]
+    dark = [*lateral, *transformer, *point]
+    found = run(told(dark, "last_gasp", T0), alive(METERS, dark, T0 + 5 * MINUTE), until=T0 + 10 * MINUTE).outages
+    devices = last_steps(found).sort("node_id").select("node_kind", "node_id", "predicted_device")
+    assert devices.with_columns(pl.col("node_kind").cast(pl.String)).rows() == [
+        ("lateral", "L00", "L00"), ("service_point", "SP120-001", None), ("transformer", "T100", "T100"),
+    ]  # fmt: skip
 
 
 def test_no_life_no_veto() -> None:

@@ -89,6 +89,35 @@ def test_cutting_an_interruption_in_two_steps_never_raises_saifi(meter: int, fir
     assert cut["saifi"] == whole([(meter, 0, first + rest, False)])["saifi"]
 
 
+@settings(max_examples=15, deadline=None)
+@given(SOME, st.randoms(use_true_random=False), st.integers(1, 3))
+def test_order_and_replay_of_the_interruptions_change_no_index(
+    rows: list[tuple[int, int, int, bool]], random: object, times: int
+) -> None:
+    again = rows * times
+    random.shuffle(again)  # type: ignore[attr-defined]
+    expected = compute_indices(interruptions(rows), METERS, PARAMS)
+    found = compute_indices(interruptions(again), METERS, PARAMS)
+    assert found.rows.equals(expected.rows)
+
+
+@settings(max_examples=15, deadline=None)
+@given(SOME)
+def test_indices_of_customers_interrupted_are_those_of_all_customers_over_their_share(
+    rows: list[tuple[int, int, int, bool]],
+) -> None:
+    """CAIFI counts each customer once below the line: SAIFI · N_T over the customers interrupted at least once."""
+    found = whole(rows)
+    dark = {meter for meter, start, _, momentary in rows if not momentary and start < 2880}
+    if not dark:
+        assert found["caifi"] is None
+        return
+    assert found["caifi"] == pytest.approx(found["saifi"] * len(POINTS) / len(dark))
+    assert found["caifi"] >= 1
+    assert found["asai"] == pytest.approx(1 - found["saidi_min"] / 2880)
+    assert found["maifi_e"] <= found["maifi"]
+
+
 def test_a_day_without_interruptions_has_saidi_zero_and_no_caidi() -> None:
     found = compute_indices(INTERRUPTIONS.to_frame(), METERS, PARAMS).rows
     assert found["saidi_min"].to_list() == [0.0] * found.height

@@ -13,6 +13,7 @@ from xsd_check import Schema
 from outage.circumstances import PINGS
 from outage.detect import detect_outages
 from outage.messages import FEEDS, render_feeds
+from outage.messages.feedback import Refusal, answer_request
 from outage.messages.iec61968 import parse_end_device_events, render_end_device_events
 from outage.messages.multispeak import (
     Account,
@@ -218,11 +219,35 @@ def test_an_incident_changed_by_the_outage_system_is_read(xsd: Path) -> None:
     assert (change.customers_affected, change.customers_restored) == (8, 3)
 
 
-def test_meters_counted_by_the_outage_system_are_read() -> None:
+@pytest.mark.parametrize(
+    "device",
+    ['<deviceID noun="x">T000</deviceID>', '<deviceID objectID="T000" name="North"/>', '<deviceID name="T000"/>'],
+)
+def test_an_incident_changed_in_4_1_names_its_device_by_a_reference(xsd: Path, device: str) -> None:
+    text = f"""<OutageEventChangedNotification xmlns="{Version.V4.value}"><oEvents>
+    <outageEvent objectID="O-1">{device}<feeder>F0</feeder><isPlanned>false</isPlanned>
+    <outageStatus>StillOut</outageStatus><startTime>2026-01-10T10:00:00Z</startTime><customersAffected>8</customersAffected>
+    <customersRestored>3</customersRestored></outageEvent></oEvents></OutageEventChangedNotification>""".encode()
+    assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(text) == []
+    incoming = parse_request(text)
+    (change,) = incoming.said
+    assert incoming.version is Version.V4
+    assert (change.status, change.planned, change.feeder, change.device) == (
+        OutageStatus.STILL_OUT,
+        False,
+        "F0",
+        "T000",
+    )
+    answer = answer_request(incoming, [("O-1", Refusal.UNKNOWN_PLACE)])
+    assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(answer) == []
+
+
+def test_meters_counted_by_the_outage_system_are_read(xsd: Path) -> None:
     text = b"""<CustomersAffectedByOutageNotification xmlns="http://www.multispeak.org/Version_4.1_Release"><newOutages>
     <customersAffectedByOutage><outageEventID>O-1</outageEventID><affectedMeters><affectedMeter><meterID>M1</meterID></affectedMeter>
     <affectedMeter><meterID>M2</meterID></affectedMeter></affectedMeters></customersAffectedByOutage></newOutages>
     </CustomersAffectedByOutageNotification>"""
+    assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(text) == []
     assert parse_request(text).said[0].meters == ("M1", "M2")
 
 

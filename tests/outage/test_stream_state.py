@@ -3,6 +3,7 @@
 import itertools
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outage_logs import MINUTE, SECOND, T0, alive, below, last_steps, life, log, told, tree
@@ -158,6 +159,15 @@ def test_a_batch_looks_at_the_trees_that_it_tells_of_and_at_the_others_in_turn()
     assert cell.roots == {1, 2}
 
 
+@pytest.mark.parametrize(("after_s", "judged"), [(20, 1), (40, 2)])
+def test_a_tree_waits_for_another_that_speaks_but_not_for_long(after_s: int, judged: int) -> None:
+    both = [told(["M000-001"], "power_down", T0), told(["M000-001b"], "power_down", T0 + SECOND)]
+    state = run([NOTHING._replace(events=events) for events in both])[-1].state
+    at = T0 + after_s * SECOND
+    speaks = NOTHING._replace(events=told(["M000-002"], "power_down", at))
+    assert len(advance(state, speaks, FLEET, PARAMS, int(at.timestamp() * 1e6)).detected) == judged
+
+
 def test_a_storm_counts_over_all_trees() -> None:
     hot = DetectParams(storm_enter_per_min=4)
     gasps = [NOTHING._replace(events=told([f"M000-00{n}{tail}" for n in (1, 2)], "power_down", T0 + n_th * SECOND))
@@ -207,6 +217,25 @@ def test_meters_that_nobody_knows_and_a_fleet_of_none_are_borne() -> None:
     batch = Evidence(told(["X"], "power_down", T0), life(["X", "Y"], T0 - MINUTE), PINGS.to_frame())
     assert advance(at_rest(), batch, none, PARAMS, 0).state.active == {0}
     assert advance(at_rest(), batch, FLEET, PARAMS, 0).state.active == {0}
+
+
+def test_a_read_of_a_meter_that_nobody_knows_waits_for_nothing_and_moves_no_time() -> None:
+    """A meter is read before the registry has it: the next tree that speaks is judged all the same."""
+    strange = NOTHING._replace(heard=life(["Y"], T0 + MINUTE))
+    first = advance(at_rest(), strange, FLEET, PARAMS, 0)
+    assert (first.state.waiting, first.state.as_of) == ((), 1)
+    spoken = NOTHING._replace(events=told(below(METERS_TREE, "T000"), "power_down", T0))
+    assert advance(first.state, spoken, FLEET, PARAMS, 0).outages.height
+
+
+def test_what_a_meter_told_before_the_registry_knew_it_is_kept_over_a_restart() -> None:
+    known = FLEET.meters.filter(pl.col("meter_id") != "M000-001")
+    without = read_fleet(known)
+    first = advance(at_rest(), NOTHING._replace(events=told(["M000-001"], "power_down", T0)), without, PARAMS, 0)
+    for fleet in (without, FLEET):
+        again = restored(first.memory, first.state.as_of, fleet, PARAMS)
+        assert remembered(again, fleet).events.height == 1
+        assert remembered(again, fleet).strangers.height == (fleet is without)
 
 
 def test_a_node_that_flickers_is_told_of_once_a_day_with_its_evidence() -> None:
