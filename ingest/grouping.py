@@ -114,6 +114,9 @@ def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[byte
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
+    if len(layout.digits):
+        octet = octets[:, layout.digits]
+        differs |= ((octet > 0x99) | (octet & 0x0F > 9)).any(axis=1)
     for node in layout.names:
         for text in fixed:
             is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ingest.blocks import CHANNEL_CODE
 from ingest.channels import quantity_of
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import SIGNED, UNSIGNED, Node
+from ingest.dlms.layout import LONE, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
@@ -25,8 +25,8 @@ from ingest.spans import Flags, Places
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
-_NOT_CUT: Final = frozenset((Tag.BOOLEAN, Tag.BCD, Tag.FLOAT32, Tag.FLOAT64))
-"""Numbers too rare to be slots: a layout takes them for structure, and a plan for constants."""
+_NOT_CUT: Final = LONE | {Tag.BOOLEAN}
+"""Numbers that are no slots, or have no place: a layout takes them for structure, a plan for constants."""
 _NO_NUMBER: Final = frozenset(
     (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING, Tag.BIT_STRING, Tag.DATE_TIME, Tag.DATE, Tag.TIME)
 )
@@ -53,6 +53,7 @@ class Cells(NamedTuple):
     cut: Places  # places of those that are cut from the bytes
     slots: Slots  # of those
     power: Places  # of those
+    lone: tuple[tuple[int, Node, int], ...]  # cut one by one: place, slot, power
     channel: npt.NDArray[np.uint8]
     constant: Places  # by cell: its value where it is not cut and not null
     null: Flags
@@ -60,12 +61,14 @@ class Cells(NamedTuple):
     @classmethod
     def of(cls, cells: Sequence[Cell]) -> "Cells":
         """These cells, in order."""
-        cut = [place for place, cell in enumerate(cells) if cell.power is not None]
+        free = [(place, cell.node, cell.power) for place, cell in enumerate(cells) if cell.power is not None]
+        cut = [place for place, node, _ in free if node.tag not in LONE]
         return cls(
             tuple(cells),
             np.array(cut, np.int64),
             slots_of([cells[place].node for place in cut]),
             np.array([cells[place].power for place in cut], np.int64),
+            tuple((place, node, power) for place, node, power in free if node.tag in LONE),
             np.array([CHANNEL_CODE[cell.channel] for cell in cells], np.uint8),
             np.array([cell.milli or 0 for cell in cells], np.int64),
             np.array([cell.power is None and cell.milli is None for cell in cells], np.bool_),
@@ -155,7 +158,7 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
         return None if quantity.channel is Channel.OTHER else Cell(node, quantity.channel, quantity.obis, None)
     if quantity.power is None:
         return Refusal(RejectReason.SCALING, node.at, 1, "no scaler is sent, and the meter type names none")
-    if node.tag in UNSIGNED or node.tag in SIGNED:
+    if node.tag in UNSIGNED or node.tag in SIGNED or (node.tag in LONE and node.placed):
         return Cell(node, quantity.channel, quantity.obis, quantity.power)
     if node.tag not in _NOT_CUT:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a delta without a value before it")

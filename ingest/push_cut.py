@@ -8,8 +8,8 @@ from ingest.event_cut import cut_events, quiet_alarms, untimed
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
-from ingest.scaling import to_milli
-from ingest.slots import Group, cut_numbers
+from ingest.scaling import floats_to_milli, to_milli
+from ingest.slots import Group, cut_lone, cut_numbers
 from ingest.spans import Flags
 from ingest.times import Times, believed_times
 from schemas.codes import Channel, RejectReason
@@ -80,6 +80,8 @@ def _millis(cells: Cells, group: Group) -> tuple[npt.NDArray[np.int64], Flags | 
         milli[:, places], wrong = to_milli(numbers[:, columns], power)
         if wrong is not None:
             inexact[:, places] = wrong
+    for place, node, power in cells.lone:
+        milli[:, place], inexact[:, place] = floats_to_milli(cut_lone(group.octets, node), power)
     if beyond is not None:
         inexact[:, cells.cut] |= beyond
     return milli, inexact if inexact.any() else None

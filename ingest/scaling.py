@@ -32,3 +32,25 @@ def to_milli(numbers: npt.NDArray[np.int64], power: int) -> tuple[npt.NDArray[np
     milli, rest = np.divmod(numbers, np.int64(divisor))
     wrong = rest != 0
     return (np.where(wrong, 0, milli), wrong) if wrong.any() else (milli, None)
+
+
+def floats_to_milli(numbers: npt.NDArray[np.float64], power: int) -> tuple[npt.NDArray[np.int64], Flags]:
+    """Each float x 10^`power`, and where that is not exact or does not fit 63 bits (NaN and infinities among them).
+
+    A float is a whole number of some power of two, so ten to a power takes its twos from there, exactly, and the fives
+    from integers. What does not is 0 in the first.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.ldexp(numbers, max(power, 0))
+        fits = (whole == np.floor(whole)) & (np.abs(whole) < 2.0**63)
+    milli, wrong = to_milli(np.where(fits, whole, 0.0).astype(np.int64), min(power, 0))
+    if power > 0:
+        limit = _INT64_MAX // 5**power
+        wrong = (milli > limit) | (milli < -limit)
+        milli = np.where(wrong, 0, milli) * np.int64(5**power if limit else 1)
+    missed = ~fits if wrong is None else ~fits | wrong
+    for place in np.flatnonzero(~fits & np.isfinite(numbers)).tolist() if power < 0 else ():
+        exact, rest = divmod(int(numbers[place]), 10**-power)
+        if not rest and numbers[place].is_integer() and abs(exact) <= _INT64_MAX:
+            milli[place], missed[place] = exact, False
+    return np.where(missed, 0, milli), missed

@@ -114,6 +114,17 @@ def cut_numbers(octets: Octets, slots: Slots) -> tuple[npt.NDArray[np.int64], Fl
     return numbers, beyond if beyond.any() else None
 
 
+def cut_lone(octets: Octets, node: Node) -> npt.NDArray[np.float64]:
+    """The floats, or numbers of two BCD digits, in one slot, by message."""
+    width = node.stop - node.at
+    if node.tag == Tag.BCD:
+        tens, ones = np.divmod(octets[:, node.at].astype(np.float64), 16)
+        return 10 * tens + ones
+    sent: npt.NDArray[np.float64] = np.ndarray((len(octets),), f">f{width}", octets, node.at, (octets.strides[0],))
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+        return sent.astype(np.float64)
+
+
 def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
     """The date-times of one column of a grid, by message and row."""
     shape, steps = (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4)

@@ -24,6 +24,8 @@ SIGNED: Final = frozenset((Tag.INT8, Tag.INT16, Tag.INT32, Tag.INT64))
 DELTAS: Final = frozenset(
     (Tag.DELTA_INT8, Tag.DELTA_INT16, Tag.DELTA_INT32, Tag.DELTA_UINT8, Tag.DELTA_UINT16, Tag.DELTA_UINT32)
 )
+LONE: Final = frozenset((Tag.FLOAT32, Tag.FLOAT64, Tag.BCD))
+"""Numbers that are slots, but each cut by itself."""
 STRINGS: Final = frozenset((Tag.OCTET_STRING, Tag.VISIBLE_STRING))
 LOGICAL_NAME_OCTETS: Final = 6
 WORD_OCTETS: Final = 8
@@ -95,6 +97,7 @@ class Layout(NamedTuple):
     wanted: npt.NDArray[np.uint64]  # the same as words of a padded message, zeros elsewhere
     relevant: npt.NDArray[np.uint64]  # the bits of those words that are structure
     names: tuple[Node, ...]  # strings of a length of `fixed` that are slots: with another text it is another layout
+    digits: npt.NDArray[np.int64]  # places of BCD octets: with a digit above 9 it is refused
 
 
 def locate(apdu: bytes, quirks: frozenset[str] = frozenset()) -> Located:
@@ -141,7 +144,8 @@ def learn(apdu: bytes, located: Located, fixed: frozenset[bytes]) -> Layout:
         node for node in located.body.leaves() if node.tag in STRINGS and node.placed and node.stop - node.at in lengths
     )
     words = (wanted.view(np.uint64), relevant.view(np.uint64))
-    return Layout(len(apdu), structure, octets[structure], located, *words, names)
+    digits = np.array([node.at for node in located.body.leaves() if node.tag == Tag.BCD and node.placed], np.int64)
+    return Layout(len(apdu), structure, octets[structure], located, *words, names, digits)
 
 
 def _placed(data: Data, place: Place, nodes: dict[int, Node]) -> Node:
@@ -180,7 +184,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
 
 
 def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
-    if node.is_number or node.tag == Tag.DATE_TIME:
+    if node.is_number or node.tag in LONE or node.tag == Tag.DATE_TIME:
         return True
     return node.tag in STRINGS and node.stop - node.at != LOGICAL_NAME_OCTETS and apdu[node.at : node.stop] not in fixed
 
