@@ -7,8 +7,8 @@ Broker, server and four workers (ingest, events, store, vee) run as processes on
 `--rate` ciphered frames a second, packed as the gateway packs them. It stops by itself, prints lag (messages that a
 group has not committed) and resident memory over time, and exits 1 where either has grown from the middle third to the
 last, or where a frame is not stored exactly once. With as many meters as the default the ten minutes are nearly four
-days of the fleet, and VEE looks back on one: what it loads for a day that fills no longer grows by the second day. What
-has not come is awaited (longer than the days last).
+days of the fleet that end today, and VEE looks back on one: what it loads for a day no longer grows by the second. All
+days but the last are older than what is awaited, so each push also replaces estimates: more work than a day has.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def workers(
         f'[kafka]\nbrokers = ["{settings.brokers[0]}"]\n[group]\nprefix = "{prefix}"\nfirst_start = "earliest"\n'
         f'[clickhouse]\nhost = "{server[0]}"\nport = {server[1]}\ndatabase = "{database}"\n'
         f'[keys]\nfile = "{folder}/keys.csv"\n[meters]\nfile = "{folder}/meters.csv"\n[telemetry]\nport = 0\n'
-        "[vee]\nhistory_days = 1\nestimate_after_hours = 200.0\n"
+        "[vee]\nhistory_days = 1\nestimate_after_hours = 24.0\n"
     )
     old = store.engine.version() < (20, 0)
     launcher = [str(ROOT / "deploy/local/worker.py")] if old else ["-m", "app.cli", "worker"]
