@@ -178,6 +178,6 @@ def test_a_megabyte_of_beginnings_costs_linear_time(name):
         return time.process_time() - started
 
     octets = MEGABYTE if name == "versions" else MEGABYTE // 5
-    small, large = cost(octets // 8), cost(octets)
+    small, large = (min(cost(size) for _ in range(2)) for size in (octets // 8, octets))  # others use the machine too
     assert large < 8 * 4 * small + 0.2
     assert large < 20

@@ -10,6 +10,7 @@ from fleet import Fleet, enrol, in_one_pass, on_topics, push
 from found import Found
 from polars.testing import assert_frame_equal
 
+from app.commands.worker import CLOCK_AHEAD_S
 from app.inputs import load_meters, load_types
 from app.messages import from_messages
 from ingest.lanes import LAST_GASP_TOPIC, lane_of
@@ -38,7 +39,7 @@ SOME = {
 """Without AMI_FULL=1: the places where order matters most."""
 NTH = {"ingest": 2, "events": 1, "store": 1, "vee": 1}
 """An ingest worker lives for a batch before it dies, so that there is something between two deaths."""
-JUDGED = VeeParams(judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28)
+JUDGED = VeeParams(judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28, clock_ahead_s=CLOCK_AHEAD_S)
 
 
 def steps(role: str) -> tuple[str, ...]:
