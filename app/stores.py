@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from app.config import ClickHouse, Config
-from schemas.errors import TerminalError, TransientError
+from schemas.errors import ContractError, TerminalError, TransientError
 from schemas.frames import REPLAY_WINDOWS
 from storage.clickhouse import ServerAddress, connect
 from storage.embedded import EmbeddedEngine
@@ -40,17 +40,21 @@ def open_store(config: Config) -> SqlStore:
 def stored_windows(config: Config) -> Callable[[Sequence[tuple[str, int, int]]], pl.DataFrame]:
     """REPLAY_WINDOWS of partitions as of offsets, for a lane that waits for no database.
 
-    None, and a warning, where the server is away, is asked for more than it answers in ten seconds, or refuses; none
-    where the configuration names no server.
+    None, and a warning, where the server is away, is asked for more than it answers in ten seconds, or refuses, or where
+    its secret is not at hand; none where the configuration names no server.
     """
     if config.clickhouse is None:
         return lambda _: REPLAY_WINDOWS.empty()
-    store = SqlStore(connect(msgspec.structs.replace(_address(config.clickhouse), timeout_s=WINDOWS_LIMIT_S)))
+    server = config.clickhouse
 
     def load(positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
         try:
-            return store.load_windows(positions)
-        except (TransientError, TerminalError) as error:
+            store = SqlStore(connect(msgspec.structs.replace(_address(server), timeout_s=WINDOWS_LIMIT_S)))
+            try:
+                return store.load_windows(positions)
+            finally:
+                store.close()
+        except (TransientError, TerminalError, ContractError) as error:
             LOG.warning("replay windows of before the look-back are not known", extra={"fields": {"why": str(error)}})
             return REPLAY_WINDOWS.empty()
 

@@ -226,3 +226,7 @@ def test_a_lane_that_waits_for_no_database_starts_without_its_windows(caplog):
     away = parse_config(f'[kafka]\nbrokers = ["127.0.0.1:1"]\n[clickhouse]\nport = {port}\n', "ami.toml")
     assert stored_windows(away)([("ami.lastgasp.v1", 0, 7)]).is_empty()
     assert "not known" in caplog.text
+    caplog.clear()
+    bare = parse_config('[kafka]\nbrokers = ["127.0.0.1:1"]\n[clickhouse]\npassword_file = "none/here"\n', "ami.toml")
+    assert stored_windows(bare)([("ami.lastgasp.v1", 0, 7)]).is_empty()
+    assert "not known" in caplog.text
