@@ -40,7 +40,7 @@ def open_store(config: Config) -> SqlStore:
 def stored_windows(config: Config) -> Callable[[Sequence[tuple[str, int, int]]], pl.DataFrame]:
     """REPLAY_WINDOWS of partitions as of offsets, for a lane that waits for no database.
 
-    None, and a warning, where the server is away, is asked for more than it answers in ten seconds, or refuses, or where
+    None, and a warning, where the server is away, is asked for more than it answers in ten seconds or refuses, or where
     its secret is not at hand; none where the configuration names no server.
     """
     if config.clickhouse is None:
