@@ -54,7 +54,7 @@ from ingest.grouping import Reading, group_by_layout
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.link import unwrap_all
-from ingest.meter_types import BUILT_IN
+from ingest.meter_types import BUILT_IN, STRICTLY
 from ingest.protection import open_all
 from ingest.push_cut import cut_push
 from ingest.replay import Windows
@@ -220,9 +220,9 @@ def our_values(batch: Batch) -> int:
     opened = open_all(apdus, headers, batch.keyring, faults)
     cut, used = 0, []
     learned = LEARNED[0].of_types(BUILT_IN)
-    reading = Reading(frozenset(), frozenset(), lambda length: learned.layouts((length, frozenset())))
+    reading = Reading(frozenset(), lambda length: learned.layouts((length, STRICTLY)))
     for alike in group_by_layout(opened.apdus, faults.usable(), reading, faults):
-        known = learned.of_layout(alike.layout, frozenset(), BUILT_IN)
+        known = learned.of_layout(alike.layout, STRICTLY, BUILT_IN)
         plan, known = known.plan_for(batch.enrolment.kinds[0], BUILT_IN)
         used.append(known)
         messages = len(alike.message)

@@ -138,20 +138,21 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
         return REJECTS.empty()
     message = [faulty.astype(np.int64)]
     reason = [faults.reason[faulty].astype(np.int64)]
-    at = [undecoded.located.of_faults(faulty, faults)]
+    at = [np.full(len(part.message), part.at, np.int64) for part in undecoded.refused]
     details = [faults.detail.get(row, "") for row in faulty.tolist()]
     for part in undecoded.refused:
         message.append(part.message)
         reason.append(np.full(len(part.message), part.reason, np.int64))
-        at.append(undecoded.located.of_bodies(part.message, part.at))
         details += [f"{values} values: {part.detail}" for values in part.values.tolist()]
     rows = np.concatenate(message)
+    located = undecoded.located
+    in_bodies = located.of_bodies(rows[len(faulty) :], _joined([*at, faulty[:0]]))
     return (
         frames[rows]
         .with_columns(
             reason=taken(_REASONS, np.concatenate(reason)),
             detail=pl.Series(details, dtype=pl.String),
-            at=pl.Series(np.concatenate(at)).cast(pl.Int32),
+            at=pl.Series(np.concatenate((located.of_faults(faulty, faults), in_bodies))).cast(pl.Int32),
             system_title=taken(undecoded.system_title, rows),
             key_id=taken(undecoded.key_id, rows),
             code_version=pl.lit(CODE_VERSION),

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ingest.dlms.axdr import MAX_GROUP_A
 from ingest.dlms.cosem import DATE_TIME_OCTETS
-from ingest.dlms.layout import WORD_OCTETS, Layout, learn, locate
+from ingest.dlms.data import Tag
+from ingest.dlms.layout import WORD_OCTETS, Buffers, Layout, Lookalikes, learn, locate
 from ingest.faults import Faults
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.errors import ProtocolError
@@ -33,12 +35,13 @@ class Alike(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How messages are read: texts that tell lists apart (`layout.learn`), departures from A-XDR that their meter type
-    names, and the layouts that are known of a length."""
+    """How messages are read: texts that tell lists apart (`layout.learn`), the layouts that are known of a length,
+    departures from A-XDR that their meter type names, and what finds the compact data of its templates."""
 
     fixed: frozenset[bytes]
-    quirks: frozenset[str]
     known: Callable[[int], Sequence[Layout]]
+    quirks: frozenset[str] = frozenset()
+    buffers: Buffers | None = None
 
 
 def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
@@ -98,7 +101,7 @@ def _padded(apdus: Spans, rows: Places, length: int) -> Words:
 def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout | None:
     apdu = apdus.message(row)
     try:
-        return learn(apdu, locate(apdu, reading.quirks), reading.fixed)
+        return learn(apdu, locate(apdu, reading.quirks, reading.buffers), reading.fixed)
     except ProtocolError as error:
         faults.record_error(row, error)
         return None
@@ -114,6 +117,8 @@ def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[byte
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
+    if layout.located.lookalikes is not None:
+        differs |= _may_be_other(layout.located.lookalikes, octets)
     if len(layout.digits):
         octet = octets[:, layout.digits]
         differs |= ((octet > 0x99) | (octet & 0x0F > 9)).any(axis=1)
@@ -123,6 +128,18 @@ def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[byte
             if is_slot:  # a text that tells lists apart stands where this layout has a name
                 differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
     return differs
+
+
+def _may_be_other(lookalikes: Lookalikes, octets: Octets) -> Flags:
+    """Messages in which a quirk takes for a logical name or a descriptor what in the layout is a number or a null."""
+    tag = lookalikes.swapped
+    swapped = (
+        (octets[:, tag + 1] == Tag.OCTET_STRING) & (octets[:, tag + 2] <= MAX_GROUP_A) & (octets[:, tag + 7] == 0xFF)
+    )
+    tag = lookalikes.descriptor
+    descriptor = (octets[:, tag + 2] <= MAX_GROUP_A) & (octets[:, tag + 7] == 0xFF)
+    other: Flags = swapped.any(axis=1) | descriptor.any(axis=1)
+    return other
 
 
 def is_readable(octets: Octets) -> Flags:

@@ -1,5 +1,6 @@
 """Opened APDUs of a batch to blocks of rows: by layout, then by kind of meter, each cut in one go."""
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,20 +15,18 @@ from ingest.faults import NO_FAULT, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
 from ingest.learned import Known, Learned
-from ingest.meaning import Name
-from ingest.meter_types import MeterType, MeterTypes
+from ingest.meaning import Name, buffers_of
+from ingest.meter_types import STRICTLY, Manner, MeterType, MeterTypes
+from ingest.names import is_padding
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
 from ingest.slots import Group, cut_text_octets, texts_of
-from ingest.spans import Flags, Places, Spans
+from ingest.spans import Flags, Octets, Places, Spans
 from schemas.codes import RejectReason
 
 _UNKNOWN_KIND = MeterKind(None, (), None)
-_NO_QUIRKS: frozenset[str] = frozenset()
 _SPACE, _DELETE = 0x20, 0x7F
 """Text is printable from here to there."""
-_TEMPLATES = "templates"
-"""Read like a quirk: values of compact data have no places of their own, so nothing of such a message is placed."""
 
 
 class Arrived(NamedTuple):
@@ -63,39 +62,38 @@ class Interpreted(NamedTuple):
 def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> Interpreted:
     """Rows of these messages; what cannot be read, named or believed is a fault."""
     work = _Work(arrived, rules, faults)
-    for quirks, chosen in _by_quirks(arrived, rules, rows):
-        if quirks:
-            work.read_all(chosen, quirks, faults)
+    for manner, chosen in _by_manner(arrived, rules, rows):
+        if manner != STRICTLY:
+            work.read_all(chosen, manner, faults)
         else:
             work.read_strictly(chosen)
     learned = rules.learned.with_used(work.used)
-    return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, tuple(work.names), learned)
+    names = (*work.names, *work.unknown_names())
+    return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, names, learned)
 
 
-def _reading(rules: Rules, quirks: frozenset[str]) -> Reading:
-    return Reading(frozenset(rules.types.by_list_id), quirks, lambda length: rules.learned.layouts((length, quirks)))
+def _reading(rules: Rules, manner: Manner) -> Reading:
+    meter_type = rules.types.by_name.get(manner.templates_of or "")
+    buffers = None if meter_type is None else partial(buffers_of, meter_type=meter_type)
+    known = rules.learned
+    return Reading(
+        frozenset(rules.types.by_list_id), lambda length: known.layouts((length, manner)), manner.quirks, buffers
+    )
 
 
-def _by_quirks(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[frozenset[str], Places]]:
-    """Messages by the quirks of their meter's type, as far as the system title names the meter."""
-    by_kind = [
-        _departures(kind.meter_type) if kind.meter_type is not None else _NO_QUIRKS for kind in rules.enrolment.kinds
-    ]
-    if not any(by_kind):
-        return [(_NO_QUIRKS, rows)]
-    odd = np.array([bool(quirks) for quirks in by_kind] + [False], np.bool_)
+def _by_manner(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[Manner, Places]]:
+    """Messages by how their meter's type is read, as far as the system title names the meter."""
+    by_kind = [kind.meter_type.manner if kind.meter_type is not None else STRICTLY for kind in rules.enrolment.kinds]
+    odd = np.array([manner != STRICTLY for manner in by_kind] + [False], np.bool_)
+    if not odd.any():
+        return [(STRICTLY, rows)]
     meter_row = arrived.meter_row[rows]
     kind = np.where(meter_row >= 0, _gather(rules.enrolment.kind, meter_row, len(by_kind)), len(by_kind))
     usual = rows[~odd[kind]]
-    groups = [(_NO_QUIRKS, usual)]
+    groups = [(STRICTLY, usual)]
     for code in np.unique(kind[odd[kind]]).tolist():
         groups.append((by_kind[code], rows[kind == code]))
     return groups
-
-
-def _departures(meter_type: MeterType) -> frozenset[str]:
-    """How messages of a type are read other than strictly."""
-    return meter_type.axdr_quirks | ({_TEMPLATES} if meter_type.template else _NO_QUIRKS)
 
 
 class _Work:
@@ -109,7 +107,16 @@ class _Work:
         self.texts = Texts()
         self.meter_row = arrived.meter_row.copy()
         self.names: list[tuple[Places, pl.Series]] = []
+        self._unknown: list[tuple[Places, Octets]] = []  # messages and the names in them
         self.used: list[Known] = []
+
+    def unknown_names(self) -> list[tuple[Places, pl.Series]]:
+        """Messages of meters that are not enrolled, and what those call themselves; each length read at once."""
+        by_length: dict[int, list[tuple[Places, Octets]]] = {}
+        for message, octets in self._unknown:
+            by_length.setdefault(octets.shape[1], []).append((message, octets))
+        joined = (tuple(np.concatenate(each) for each in zip(*found, strict=True)) for found in by_length.values())
+        return [(message, texts_of(octets)) for message, octets in joined]
 
     def read_strictly(self, rows: Places) -> None:
         """Cut messages of which nothing says so far that they depart from A-XDR.
@@ -118,28 +125,28 @@ class _Work:
         type, else the strict fault stands.
         """
         strict = self._faults.copy()
-        self.read_all(rows, _NO_QUIRKS, strict)
+        self.read_all(rows, STRICTLY, strict)
         failed = rows[strict.reason[rows] != NO_FAULT]
-        for quirks in self._quirks_in_use() if len(failed) else ():
+        for manner in self._manners_in_use() if len(failed) else ():
             trial = Faults(len(strict.reason))
-            self.read_all(failed, quirks, trial, strict)
+            self.read_all(failed, manner, trial, strict)
             failed = failed[trial.reason[failed] != NO_FAULT]
         self._faults.adopt(failed, strict)
 
-    def _quirks_in_use(self) -> list[frozenset[str]]:
+    def _manners_in_use(self) -> list[Manner]:
         default = self._rules.types.default
         types = [kind.meter_type or default for kind in self._rules.enrolment.kinds]
-        return list(dict.fromkeys(_departures(each) for each in (*types, default) if each.axdr_quirks))
+        return list(dict.fromkeys(each.manner for each in (*types, default) if each.manner.quirks))
 
-    def read_all(self, rows: Places, quirks: frozenset[str], faults: Faults, strict: Faults | None = None) -> None:
+    def read_all(self, rows: Places, manner: Manner, faults: Faults, strict: Faults | None = None) -> None:
         """Cut these messages, layout by layout; `faults` receives what cannot be read so."""
-        for alike in group_by_layout(self._arrived.apdus, rows, _reading(self._rules, quirks), faults):
-            self._read(alike, quirks, strict)
+        for alike in group_by_layout(self._arrived.apdus, rows, _reading(self._rules, manner), faults):
+            self._read(alike, manner, strict)
 
-    def _read(self, alike: Alike, quirks: frozenset[str], strict: Faults | None) -> None:
+    def _read(self, alike: Alike, manner: Manner, strict: Faults | None) -> None:
         """Cut the messages of one layout, kind by kind; `strict`: the faults of those that have not these quirks."""
         rules, enrolment = self._rules, self._rules.enrolment
-        known = rules.learned.of_layout(alike.layout, quirks, rules.types)
+        known = rules.learned.of_layout(alike.layout, manner, rules.types)
         meaning = known.meaning
         alike, known = self._named(alike, known)
         meter_row = self.meter_row[alike.message]
@@ -149,7 +156,7 @@ class _Work:
             of_kind = kinds[code]
             message = alike.message[chosen]
             meter_type = type_of(meaning, of_kind, rules.types)
-            if self._read_otherwise(message, meter_type, quirks, strict):
+            if self._read_otherwise(message, meter_type, manner, strict):
                 continue
             octets = alike.octets if len(chosen) == len(kind) else alike.octets[chosen]
             zones, names = zone[chosen].astype(np.int32), enrolment.zones
@@ -160,17 +167,15 @@ class _Work:
             self.cuts.append(cut_push(plan, group, self.texts))
         self.used.append(known)
 
-    def _read_otherwise(
-        self, message: Places, meter_type: MeterType, quirks: frozenset[str], strict: Faults | None
-    ) -> bool:
+    def _read_otherwise(self, message: Places, meter_type: MeterType, manner: Manner, strict: Faults | None) -> bool:
         """Whether these messages turned out to be of a type that is read in another way, and have been."""
-        wanted = _departures(meter_type)
-        if strict is not None and not quirks <= wanted:
+        wanted = meter_type.manner
+        if strict is not None and not manner.quirks <= wanted.quirks:
             self._faults.adopt(message, strict)
             return True
-        if _TEMPLATES not in wanted or _TEMPLATES in quirks:
+        if wanted.templates_of in (None, manner.templates_of):
             return False
-        self.read_all(message, quirks | {_TEMPLATES}, self._faults, strict)
+        self.read_all(message, manner._replace(templates_of=wanted.templates_of), self._faults, strict)
         return True
 
     def _named(self, alike: Alike, known: Known) -> tuple[Alike, Known]:
@@ -212,9 +217,8 @@ class _Work:
         lone = np.flatnonzero(settled < 0)
         empty = np.zeros(len(message), np.bool_)
         if len(lone):
-            texts = texts_of(octets[lone])
-            empty[lone] = (texts.str.len_bytes() == 0).to_numpy()
-            self.names.append((message[lone], texts))
+            empty[lone] = is_padding(octets[lone]).all(axis=1)
+            self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
         faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 from ingest.dlms.layout import Layout
 from ingest.enrolment import MeterKind
 from ingest.meaning import Meaning, Name, find_name, understand
-from ingest.meter_types import MeterType, MeterTypes
+from ingest.meter_types import Manner, MeterType, MeterTypes
 from ingest.plans import Plan, make_plan
 from schemas.codes import Channel
 
@@ -18,8 +18,8 @@ _LAYOUTS_A_SHAPE: Final = 8
 """Layouts kept of one length: more than a vendor sends, few enough to be compared with every message."""
 _SHAPES: Final = 1024
 
-Shape: TypeAlias = tuple[int, frozenset[str]]
-"""Length of the APDU, and the quirks it was read with."""
+Shape: TypeAlias = tuple[int, Manner]
+"""Length of the APDU, and how it was read."""
 _KindKey: TypeAlias = tuple[str | None, tuple[Channel, ...], int | None]
 
 
@@ -27,7 +27,7 @@ class Known(NamedTuple):
     """A layout, what it says to anyone, and what it is for each kind of meter seen so far."""
 
     layout: Layout
-    quirks: frozenset[str]
+    manner: Manner
     meaning: Meaning
     plans: dict[_KindKey, Plan]
     names: dict[str, Name | None]  # by meter type: where the message names its meter
@@ -68,18 +68,18 @@ class Learned(NamedTuple):
         """Known layouts of a shape."""
         return tuple(known.layout for known in self.by_shape.get(shape, ()))
 
-    def of_layout(self, layout: Layout, quirks: frozenset[str], types: MeterTypes) -> Known:
+    def of_layout(self, layout: Layout, manner: Manner, types: MeterTypes) -> Known:
         """What is known of a layout; a new one is understood now."""
-        for known in self.by_shape.get((layout.length, quirks), ()):
+        for known in self.by_shape.get((layout.length, manner), ()):
             if known.layout is layout:
                 return known
-        return Known(layout, quirks, understand(layout, types), {}, {})
+        return Known(layout, manner, understand(layout, types), {}, {})
 
     def with_used(self, used: Iterable[Known]) -> "Learned":
         """The same, these layouts first, the least recently used beyond the bounds forgotten."""
         by_shape = dict(self.by_shape)
         for known in used:
-            shape = (known.layout.length, known.quirks)
+            shape = (known.layout.length, known.manner)
             others = tuple(each for each in by_shape.pop(shape, ()) if each.layout is not known.layout)
             by_shape[shape] = (known, *others)[:_LAYOUTS_A_SHAPE]
         shapes = list(by_shape)[-_SHAPES:]

@@ -3,12 +3,21 @@
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from ingest.dlms.apdu import EventNotification
+from ingest.dlms.apdu import Apdu, EventNotification
 from ingest.dlms.cosem import parse_obis
-from ingest.dlms.layout import STRINGS, Layout, Node
+from ingest.dlms.layout import STRINGS, UNIX_TIME, Layout, Node
 from ingest.dlms.push import apdu_values
 from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
-from ingest.templates import is_compact_data, read_buffer
+from ingest.templates import (
+    CLOCK_NAME,
+    TEMPLATE_ID,
+    UNIX_CLOCK,
+    Template,
+    is_compact_data,
+    leaves_of,
+    read_buffer,
+    template_of,
+)
 
 _CLOCK_CDE: Final = b"\x01\x00\x00"
 _DEVICE_NAME_CDE: Final = b"\x2a\x00\x00"
@@ -93,7 +102,7 @@ def value_name(meaning: Meaning, value: Value, meter_type: MeterType) -> bytes |
 def with_templates(meaning: Meaning, meter_type: MeterType) -> Meaning:
     """The same with each octet string of a compact data object replaced by the values that its template names.
 
-    The message must have been read without places: its values are then its own.
+    Values of a string that was not found to be compact data while the layout was learned are its own, without places.
 
     Raises:
         ProtocolError: No template of the type describes such a string.
@@ -103,11 +112,36 @@ def with_templates(meaning: Meaning, meter_type: MeterType) -> Meaning:
         node = value.node
         if not isinstance(node.value, bytes) or not is_compact_data(value_name(meaning, value, meter_type)):
             values.append(value)
-            continue
-        for name, data in read_buffer(node.value, meter_type.template):
-            inner = Node(data.tag, node.at, node.stop, data.value, placed=False)
-            values.append(Value(value.place, name, inner, None, None))
+        elif node.inner is not None:
+            values += _templated(value, node.inner, template_of(node.value, meter_type.template))
+        else:
+            for name, data in read_buffer(node.value, meter_type.template):
+                inner = Node(data.tag, node.at, node.stop, data.value, placed=False)
+                values.append(Value(value.place, name, inner, None, None))
     return meaning._replace(values=tuple(values))
+
+
+def _templated(value: Value, inner: Node, template: Template | None) -> Iterator[Value]:
+    for name, leaf in zip(() if template is None else template.values, inner.leaves(), strict=True):
+        if name == UNIX_CLOCK:
+            yield Value(value.place, CLOCK_NAME, leaf._replace(tag=UNIX_TIME), None, None)
+        elif name != TEMPLATE_ID:
+            yield Value(value.place, parse_obis(name), leaf, None, None)
+
+
+def buffers_of(apdu: Apdu, meter_type: MeterType) -> dict[int, bytes]:
+    """Values of an APDU that are compact data, by identity: the description of their template, empty without one."""
+    pushed = apdu_values(apdu)
+    entries = meter_type.list_of(len(pushed))
+    found: dict[int, bytes] = {}
+    for place, value in enumerate(pushed):
+        listed = None if entries is None or entries.values[place] in LIST_WORDS else parse_obis(entries.values[place])
+        if is_compact_data(listed if value.obis is None else value.obis):
+            for data in leaves_of((value.data,)):
+                if isinstance(data.value, bytes):
+                    template = template_of(data.value, meter_type.template)
+                    found[id(data)] = b"" if template is None else bytes.fromhex(template.description)
+    return found
 
 
 def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:

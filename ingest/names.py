@@ -89,9 +89,9 @@ def _rows(spans: Spans, width: int) -> Octets:
 
 def _trimmed(octets: Octets) -> Octets:
     """Spaces at the end of a name become zeros; names with leading padding are shifted to their first byte."""
-    if not (_is_padding(octets[:, -1]) | _is_padding(octets[:, 0])).any():
+    if not (is_padding(octets[:, -1]) | is_padding(octets[:, 0])).any():
         return octets
-    kept = ~_is_padding(octets)
+    kept = ~is_padding(octets)
     stop = np.where(kept.any(axis=1), octets.shape[1] - kept[:, ::-1].argmax(axis=1), 0)
     first = np.where(kept.any(axis=1), kept.argmax(axis=1), 0)
     places = np.arange(octets.shape[1]) + first[:, None]
@@ -99,7 +99,8 @@ def _trimmed(octets: Octets) -> Octets:
     return cast(Octets, np.where(places < stop[:, None], shifted, np.uint8(0)))
 
 
-def _is_padding(octets: Octets) -> Flags:
+def is_padding(octets: Octets) -> Flags:
+    """Octets that fill a name up: zeros and spaces."""
     padding: Flags = (octets == _ZERO) | (octets == _SPACE)
     return padding
 

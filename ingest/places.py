@@ -63,11 +63,9 @@ class Located(NamedTuple):
         found = self._found(rows, at, part)
         return np.where(is_whole | (part == Part.MESSAGE), at, found)
 
-    def of_bodies(self, rows: Places, at: int) -> Places:
-        """That byte of the bodies of these messages, in the messages; 0 stays 0, the message as a whole."""
-        if not at:
-            return np.zeros(len(rows), np.int64)
-        return self._found(rows, np.full(len(rows), at, np.int64), np.full(len(rows), Part.BODY, np.int8))
+    def of_bodies(self, rows: Places, at: Places) -> Places:
+        """These bytes of the bodies of messages, in the messages; 0 stays 0, the message as a whole."""
+        return np.where(at == 0, 0, self._found(rows, at, np.full(len(rows), Part.BODY, np.int8)))
 
     def _found(self, rows: Places, at: Places, part: npt.NDArray[np.int8]) -> Places:
         in_body = (part == Part.BODY) | (part == 0)

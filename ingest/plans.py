@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ingest.blocks import CHANNEL_CODE
 from ingest.channels import quantity_of
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import LONE, SIGNED, UNSIGNED, Node
+from ingest.dlms.layout import LONE, SIGNED, UNIX_TIME, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
@@ -28,7 +28,16 @@ from schemas.errors import ProtocolError
 _NOT_CUT: Final = LONE | {Tag.BOOLEAN}
 """Numbers that are no slots, or have no place: a layout takes them for structure, a plan for constants."""
 _NO_NUMBER: Final = frozenset(
-    (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING, Tag.BIT_STRING, Tag.DATE_TIME, Tag.DATE, Tag.TIME)
+    (
+        Tag.OCTET_STRING,
+        Tag.VISIBLE_STRING,
+        Tag.UTF8_STRING,
+        Tag.BIT_STRING,
+        Tag.DATE_TIME,
+        Tag.DATE,
+        Tag.TIME,
+        UNIX_TIME,
+    )
 )
 _INT64_MAX: Final = 2**63 - 1
 

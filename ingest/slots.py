@@ -14,12 +14,13 @@ import pyarrow as pa
 from ingest.clocks import Clocks, Micros, Zones, read_clocks
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import SIGNED, Node
+from ingest.dlms.layout import SIGNED, UNIX_TIME, Node
 from ingest.spans import Flags, Octets, Places
 
 _INT64_MAX: Final = 2**63 - 1
 _SIGNED_TAGS: Final = SIGNED | {Tag.DELTA_INT8, Tag.DELTA_INT16, Tag.DELTA_INT32}
 _DATE_TIME_WORDS: Final = DATE_TIME_OCTETS // 4
+_SECOND_US: Final = 1_000_000
 
 
 class Group(NamedTuple):
@@ -133,12 +134,20 @@ def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
 
 def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     """The date-time in one slot, by message."""
+    if node.tag == UNIX_TIME:
+        return _unix_clock(group, node)
     if node.placed:
         words = _view(group.octets, node.at, (len(group.octets), 1, _DATE_TIME_WORDS), (0, 4), ">u4")
     else:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
         words = np.broadcast_to(np.frombuffer(octets, ">u4"), (len(group.octets), 1, _DATE_TIME_WORDS))
     return Clocks._make(column[:, 0] for column in _clocks_of(words, group.zones, inverted=inverted))
+
+
+def _unix_clock(group: Group, node: Node) -> Clocks:
+    seconds = np.ndarray((len(group.octets),), ">u4", group.octets, node.at, (group.octets.strides[0],))
+    at, always = seconds.astype(np.int64) * _SECOND_US, np.ones(len(seconds), np.bool_)
+    return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32))
 
 
 def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:

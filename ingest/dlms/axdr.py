@@ -14,13 +14,16 @@ from schemas.errors import ContractError, ProtocolError
 MAX_DEPTH: Final = 16
 """Containers within containers. Field messages nest four deep; a bound keeps a hostile one off the stack."""
 
+MAX_GROUP_A: Final = 15
+"""Blue Book 7.3: groups of media; text of six letters begins above it."""
 QUIRK_OBIS_TAG_SWAPPED: Final = "obis_tag_swapped"
 QUIRK_UNTAGGED_DESCRIPTOR: Final = "untagged_descriptor"
 
 # Plain numbers: looking a member up in an enumeration costs the inner loop more than reading the value does.
 _OCTET_STRING: Final = int(Tag.OCTET_STRING)
 _CONTAINERS: Final = frozenset((int(Tag.ARRAY), int(Tag.STRUCTURE)))
-_DESCRIPTOR_OCTETS: Final = 9  # class u16, logical name, attribute i8
+DESCRIPTOR_OCTETS: Final = 9
+"""An attribute descriptor without tags: class u16, logical name, attribute i8."""
 
 
 def decode_data(data: bytes, quirks: frozenset[str] = frozenset()) -> Data:
@@ -57,7 +60,7 @@ def _read_items(cursor: Cursor, count: int, depth: int, quirks: frozenset[str]) 
             raise ProtocolError(RejectReason.AXDR_TRUNCATED, at, "a value is missing")
         tag = data[at]
         unpack = UNPACK[tag]
-        if swapped and _is_swapped(data, at, stop):
+        if swapped and is_swapped(data, at, stop):
             append(Data(Tag.OCTET_STRING, data[at + 2 : at + 8]))
             at += 8
         elif unpack is not None:
@@ -99,22 +102,32 @@ def _read_container(cursor: Cursor, tag: int, depth: int, quirks: frozenset[str]
             RejectReason.AXDR_TRUNCATED, at, f"{count} elements announced, {cursor.stop - cursor.at} bytes there"
         )
     cursor.spend(count, at)
-    if quirks and count == 2 and QUIRK_UNTAGGED_DESCRIPTOR in quirks and _is_descriptor(cursor):
-        descriptor = cursor.take(_DESCRIPTOR_OCTETS)
+    if quirks and count == 2 and QUIRK_UNTAGGED_DESCRIPTOR in quirks and is_descriptor(cursor):
+        descriptor = cursor.take(DESCRIPTOR_OCTETS)
         name = Data(Tag.OCTET_STRING, descriptor[2:8], descriptor[:2] + descriptor[8:])
         return Data(tag, (name, *_read_items(cursor, 1, depth + 1, quirks)))
     return Data(tag, tuple(_read_items(cursor, count, depth + 1, quirks)))
 
 
-def _is_swapped(data: bytes, at: int, stop: int) -> bool:
+def is_swapped(data: bytes, at: int, stop: int) -> bool:
+    """Bytes that `obis_tag_swapped` takes for a logical name."""
     # 06 09 A..F: as a 32-bit number this would leave "E F" behind, and F = FF makes it a logical name.
-    return at + 8 <= stop and data[at] == 0x06 and data[at + 1] == 0x09 and data[at + 2] <= 15 and data[at + 7] == 0xFF
+    return (
+        at + 8 <= stop
+        and data[at] == 0x06
+        and data[at + 1] == 0x09
+        and data[at + 2] <= MAX_GROUP_A
+        and data[at + 7] == 0xFF
+    )
 
 
-def _is_descriptor(cursor: Cursor) -> bool:
+def is_descriptor(cursor: Cursor) -> bool:
+    """Bytes that `untagged_descriptor` takes for class, logical name and attribute."""
     # Class below 256, group A of a logical name, group F = FF: no tagged element of a pair reads like that.
     data, at = cursor.data, cursor.at
-    return at + _DESCRIPTOR_OCTETS < cursor.stop and data[at] == 0 and data[at + 2] <= 15 and data[at + 7] == 0xFF
+    return (
+        at + DESCRIPTOR_OCTETS < cursor.stop and data[at] == 0 and data[at + 2] <= MAX_GROUP_A and data[at + 7] == 0xFF
+    )
 
 
 def _read_null(_: Cursor) -> Data:

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ingest.dlms.cursor import Cursor, encode_length
 from ingest.dlms.data import PACKED, UNPACK, WIDTH, Data, DataValue, Tag
@@ -18,7 +18,7 @@ TypeDescription: TypeAlias = "tuple[int, int, tuple[TypeDescription, ...]]"
 """Tag; element count of an array, else 0; descriptions of the elements: one for an array, each for a structure."""
 
 
-class _Work:
+class Work:
     """Elements that may still be made; a bound on work where elements take no bytes."""
 
     __slots__ = ("left",)
@@ -27,9 +27,23 @@ class _Work:
         self.left = min(ELEMENTS_PER_BYTE * octets + 64, cursor.elements)
 
     def spend(self, at: int) -> None:
+        """One element more is about to be made.
+
+        Raises:
+            ProtocolError: More than its message may ask for.
+        """
         self.left -= 1
         if self.left < 0:
             raise ProtocolError(RejectReason.WORK, at, "more elements than the message may ask for")
+
+
+class OpenArray(NamedTuple):
+    """A compact array whose elements are about to be read: what each is, and a cursor before the first."""
+
+    kind: TypeDescription
+    description: bytes
+    contents: Cursor
+    work: Work
 
 
 def read_compact_array(cursor: Cursor) -> Data:
@@ -41,21 +55,31 @@ def read_compact_array(cursor: Cursor) -> Data:
         ProtocolError: A bad description, contents that do not fit it, or too many elements.
     """
     first = cursor.at
+    array = open_compact_array(cursor)
+    granted = array.work.left
+    elements: list[Data] = []
+    while array.contents.at < array.contents.stop:
+        elements.append(_read_described(array.contents, array.kind, array.work))
+    cursor.spend(granted - array.work.left, first)
+    return Data(Tag.COMPACT_ARRAY, tuple(elements), array.description)
+
+
+def open_compact_array(cursor: Cursor) -> OpenArray:
+    """The compact array at the cursor, which stands behind its tag and afterwards behind the array.
+
+    Raises:
+        ProtocolError: A bad description, or elements that take no bytes.
+    """
+    first = cursor.at
     kind = read_description(cursor)
     description = cursor.data[first : cursor.at]
     length = cursor.length()
     start = cursor.at
     cursor.take(length)
-    contents = Cursor(cursor.data, start, cursor.at)
-    work = _Work(contents.stop - first, cursor)
-    granted = work.left
     if not _takes_octets(kind):
         raise ProtocolError(RejectReason.WORK, first, "elements that take no bytes cannot be counted")
-    elements: list[Data] = []
-    while contents.at < contents.stop:
-        elements.append(_read_described(contents, kind, work))
-    cursor.spend(granted - work.left, first)
-    return Data(Tag.COMPACT_ARRAY, tuple(elements), description)
+    contents = Cursor(cursor.data, start, cursor.at)
+    return OpenArray(kind, description, contents, Work(contents.stop - first, cursor))
 
 
 def decode_compact_data(template: bytes, buffer: bytes) -> tuple[Data, ...]:
@@ -70,7 +94,7 @@ def decode_compact_data(template: bytes, buffer: bytes) -> tuple[Data, ...]:
     """
     kind = read_description(Cursor(template))
     cursor = Cursor(buffer)
-    value = _read_described(cursor, kind, _Work(len(buffer), cursor))
+    value = _read_described(cursor, kind, Work(len(buffer), cursor))
     cursor.finish()
     return value.items if value.items is not None else (value,)
 
@@ -93,7 +117,7 @@ def read_description(cursor: Cursor, depth: int = 0) -> TypeDescription:
     return tag, 0, ()
 
 
-def _read_described(cursor: Cursor, kind: TypeDescription, work: _Work) -> Data:
+def _read_described(cursor: Cursor, kind: TypeDescription, work: Work) -> Data:
     tag, count, inner = kind
     work.spend(cursor.at)
     unpack = UNPACK[tag]

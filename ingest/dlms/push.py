@@ -30,7 +30,7 @@ class PushValue(NamedTuple):
     unit: int | None = None
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """An entry of a push object list."""
 
     class_id: int
@@ -57,7 +57,7 @@ def push_values(body: Data) -> list[PushValue]:
     if items is None:
         return [PushValue(None, body)]
     if items:
-        entries = _push_object_list(items[0])
+        entries = push_object_list(items[0])
         if entries is not None:
             return _listed(entries, items[1:])
     values: list[PushValue] = []
@@ -107,7 +107,7 @@ def _named(items: tuple[Data, ...], at: int, values: list[PushValue]) -> int:
     return 2
 
 
-def _listed(entries: list[_Entry], items: tuple[Data, ...]) -> list[PushValue]:
+def _listed(entries: list[Entry], items: tuple[Data, ...]) -> list[PushValue]:
     # The list's own entry stands for the list, which is the first element: the others follow in order.
     others = [entry for entry in entries if (entry.class_id, entry.attribute) != (_CLASS_PUSH_SETUP, _ATTRIBUTE_LIST)]
     pairs = list(zip(others, items, strict=False))
@@ -128,7 +128,8 @@ def _listed(entries: list[_Entry], items: tuple[Data, ...]) -> list[PushValue]:
     return values
 
 
-def _push_object_list(data: Data) -> list[_Entry] | None:
+def push_object_list(data: Data) -> list[Entry] | None:
+    """The entries of a push object list; None where the value is none."""
     items = data.items
     if data.tag != Tag.ARRAY or not items:
         return None
@@ -137,7 +138,7 @@ def _push_object_list(data: Data) -> list[_Entry] | None:
     return found if len(found) == len(entries) else None
 
 
-def _entry(data: Data) -> _Entry | None:
+def _entry(data: Data) -> Entry | None:
     # {class u16, logical name, attribute i8, data index u16[, restriction[, columns]]}
     items = data.items
     if data.tag != Tag.STRUCTURE or items is None or not 4 <= len(items) <= 6:
@@ -147,7 +148,7 @@ def _entry(data: Data) -> _Entry | None:
     if tags != (Tag.UINT16, Tag.OCTET_STRING, Tag.INT8, Tag.UINT16) or not is_name(items[1]):
         return None
     if isinstance(class_id, int) and isinstance(name, bytes) and isinstance(attribute, int) and index is not None:
-        return _Entry(class_id, name, attribute)
+        return Entry(class_id, name, attribute)
     return None
 
 

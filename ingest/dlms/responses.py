@@ -1,13 +1,14 @@
 """APDUs that answer or report by other forms than a notification: gateways forward them beside pushes.
 
 A short name and a get-response carry no OBIS code. A result other than success is a value that cannot be known: it
-stands as null, never as zero. Their bodies are put together: the values have no places (`body_at` is 0).
+stands as null, never as zero. Bodies are put together where there are several values: `body_at` then is 0, and
+`values_at` are the tags of the values, 0 for one that is not known.
 """
 
 from typing import Final, NamedTuple
 
 from ingest.dlms.axdr import read_data
-from ingest.dlms.cosem import DateTime
+from ingest.dlms.cosem import DATE_TIME_OCTETS, DateTime
 from ingest.dlms.cursor import Cursor
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.stamps import read_date_time, read_text_time
@@ -32,6 +33,7 @@ class InformationReport(NamedTuple):
     quirks: tuple[str, ...] = ()
     date_time_at: int | None = None
     body_at: int = 0
+    values_at: tuple[int, ...] = ()
 
 
 class GetResponse(NamedTuple):
@@ -44,6 +46,7 @@ class GetResponse(NamedTuple):
     quirks: tuple[str, ...] = ()
     date_time_at: int | None = None
     body_at: int = 0
+    values_at: tuple[int, ...] = ()
 
 
 class AccessResponse(NamedTuple):
@@ -60,6 +63,7 @@ class AccessResponse(NamedTuple):
     quirks: tuple[str, ...] = ()
     date_time_at: int | None = None
     body_at: int = 0
+    values_at: tuple[int, ...] = ()
 
 
 def read_information_report(cursor: Cursor, quirks: frozenset[str]) -> InformationReport:
@@ -76,10 +80,10 @@ def read_information_report(cursor: Cursor, quirks: frozenset[str]) -> Informati
         if kind != _VARIABLE_NAME:
             raise ProtocolError(RejectReason.APDU_UNSUPPORTED, at, f"variable access of kind {kind}")
         names.append(cursor.unsigned(2))
-    values = _values(cursor, quirks)
+    values, values_at = _values(cursor, quirks)
     if len(values) != len(names):
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"{len(names)} short names, {len(values)} values")
-    return InformationReport(date_time, tuple(names), Data(Tag.STRUCTURE, values))
+    return InformationReport(date_time, tuple(names), Data(Tag.STRUCTURE, values), values_at=values_at)
 
 
 def read_get_response(cursor: Cursor, quirks: frozenset[str]) -> GetResponse:
@@ -88,12 +92,12 @@ def read_get_response(cursor: Cursor, quirks: frozenset[str]) -> GetResponse:
     kind = cursor.u8()
     invoke_id = cursor.u8()
     if kind == _NORMAL:
-        result, value = _result(cursor, quirks)
-        return GetResponse(invoke_id, (result,), value)
+        result, value, value_at = _result(cursor, quirks)
+        return GetResponse(invoke_id, (result,), value, body_at=value_at)
     if kind == _WITH_LIST:
-        pairs = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
-        values = tuple(value for _, value in pairs)
-        return GetResponse(invoke_id, tuple(result for result, _ in pairs), Data(Tag.STRUCTURE, values))
+        found = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
+        results, values, values_at = zip(*found, strict=True) if found else ((), (), ())
+        return GetResponse(invoke_id, results, Data(Tag.STRUCTURE, values), values_at=values_at)
     if kind == _WITH_DATABLOCK:
         return _single_block(cursor, invoke_id, quirks)
     raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"get-response of kind {kind}")
@@ -103,12 +107,12 @@ def read_access_response(cursor: Cursor, quirks: frozenset[str]) -> AccessRespon
     """The access-response behind its tag. Raises ProtocolError."""
     long_invoke_id = cursor.unsigned(4)
     date_time, used = read_date_time(cursor)
-    at = cursor.at
+    flag_at = cursor.at
     flag = cursor.u8()
     if flag > 1:
-        raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"request list flag {flag:02X}")
+        raise ProtocolError(RejectReason.APDU_MALFORMED, flag_at, f"request list flag {flag:02X}")
     names = tuple(_specification(cursor) for _ in range(_count(cursor, 10))) if flag else ()
-    values = _values(cursor, quirks)
+    values, values_at = _values(cursor, quirks)
     at = cursor.at
     results = tuple(cursor.unsigned(2) & 0xFF for _ in range(_count(cursor, 2)))
     if len(results) != len(values) or (flag and len(names) != len(values)):
@@ -116,20 +120,29 @@ def read_access_response(cursor: Cursor, quirks: frozenset[str]) -> AccessRespon
     known = tuple(
         value if result == SUCCESS else Data(Tag.NULL, None) for value, result in zip(values, results, strict=True)
     )
-    return AccessResponse(long_invoke_id, date_time, names, results, Data(Tag.STRUCTURE, known), used)
+    known_at = tuple(at if result == SUCCESS else 0 for at, result in zip(values_at, results, strict=True))
+    date_time_at = None if date_time is None else flag_at - DATE_TIME_OCTETS
+    body = Data(Tag.STRUCTURE, known)
+    return AccessResponse(long_invoke_id, date_time, names, results, body, used, date_time_at, 0, known_at)
 
 
-def _values(cursor: Cursor, quirks: frozenset[str]) -> tuple[Data, ...]:
-    return tuple(read_data(cursor, quirks) for _ in range(_count(cursor, 1)))
+def _values(cursor: Cursor, quirks: frozenset[str]) -> tuple[tuple[Data, ...], tuple[int, ...]]:
+    values, places = [], []
+    for _ in range(_count(cursor, 1)):
+        places.append(cursor.at)
+        values.append(read_data(cursor, quirks))
+    return tuple(values), tuple(places)
 
 
-def _result(cursor: Cursor, quirks: frozenset[str]) -> tuple[int, Data]:
+def _result(cursor: Cursor, quirks: frozenset[str]) -> tuple[int, Data, int]:
+    """Result, value, and the byte of its tag; 0 where none was sent."""
     at = cursor.at
     choice = cursor.u8()
     if choice == 0:
-        return SUCCESS, read_data(cursor, quirks)
+        at = cursor.at
+        return SUCCESS, read_data(cursor, quirks), at
     if choice == 1:
-        return cursor.u8(), Data(Tag.NULL, None)
+        return cursor.u8(), Data(Tag.NULL, None), 0
     raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"result of kind {choice}")
 
 
@@ -145,9 +158,10 @@ def _single_block(cursor: Cursor, invoke_id: int, quirks: frozenset[str]) -> Get
     length = cursor.length()
     content = Cursor(cursor.data, cursor.at, cursor.at + length)
     cursor.take(length)
+    body_at = content.at
     value = read_data(content, quirks)
     content.finish()
-    return GetResponse(invoke_id, (SUCCESS,), value)
+    return GetResponse(invoke_id, (SUCCESS,), value, body_at=body_at)
 
 
 def _specification(cursor: Cursor) -> bytes:

@@ -32,6 +32,16 @@ P1_TELEGRAM: Final = "p1_telegram"
 QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
+class Manner(NamedTuple):
+    """How messages are read: departures from A-XDR, and the meter type whose templates its compact data follows."""
+
+    quirks: frozenset[str] = frozenset()
+    templates_of: str | None = None
+
+
+STRICTLY: Final = Manner()
+
+
 class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A push of rows {clock, status, one number a channel}, told by its push object.
 
@@ -79,9 +89,9 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     template: tuple[Template, ...] = ()
 
     @property
-    def axdr_quirks(self) -> frozenset[str]:
-        """The departures from A-XDR among its quirks."""
-        return AXDR_QUIRKS.intersection(self.quirks)
+    def manner(self) -> Manner:
+        """How messages of the type are read."""
+        return Manner(AXDR_QUIRKS.intersection(self.quirks), self.name if self.template else None)
 
     def status_of_octet(self) -> tuple[int, ...]:
         """Our status bits for each value 0 to 255 of the meter's status octet."""
