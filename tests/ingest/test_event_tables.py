@@ -11,7 +11,7 @@ MARK_OF = {"generic": "generic", "idis": "idis", "dsmr": "smr5", "is15959": "is1
 """A built-in meter type of each companion standard."""
 
 CODES = {
-    # supply and clock: alike everywhere but in India, whose codes are bits of a word
+    # supply and clock: alike everywhere but in India, whose list is another (below)
     1: ("power_down", "power_down", "power_down"),
     2: ("power_up", "power_up", "power_up"),
     3: ("clock_changed", "clock_changed", "clock_changed"),
@@ -86,6 +86,23 @@ CODES = {
 }
 """Code -> event by generic, IDIS-style list, DSMR/SMR5: written here from the published lists, not from the tables."""
 
+INDIAN = {
+    # voltage of a phase missing and back, over and low voltage and back
+    1: "phase_lost_l1", 2: "phase_returned_l1", 3: "phase_lost_l2", 4: "phase_returned_l2", 5: "phase_lost_l3",
+    6: "phase_returned_l3", 7: "voltage_swell", 8: "voltage_normal", 9: "voltage_sag", 10: "voltage_normal",
+    # current reversed, a transformer open, bypassed
+    **dict.fromkeys((51, 53, 55, 57, 59, 61, 65), "tamper"),
+    101: "power_down", 102: "power_up",
+    # transactions
+    151: "clock_changed", **dict.fromkeys((152, 153, 154, 155, 165), "configuration_changed"),
+    157: "firmware_activated", **dict.fromkeys((161, 162, 163, 164), "keys_changed"),
+    # magnet, neutral, modem, modes of payment and of counting, overload, cover, load switch
+    201: "magnetic_field_on", 202: "magnetic_field_off", **dict.fromkeys((203, 207, 209), "tamper"),
+    **dict.fromkeys((211, 212, 213, 214), "configuration_changed"), 215: "limiter_exceeded",
+    251: "cover_opened", 301: "disconnected", 302: "connected",
+}  # fmt: skip
+"""IS 15959, Parts 1 and 2, as its users list them."""
+
 DSMR_ALARMS = {
     1: {
         0: "clock_invalid", 1: "battery", 2: "power_up", 4: "configuration_changed", 8: "memory_fault",
@@ -130,11 +147,13 @@ def test_event_codes_mean_what_their_companion_standard_says(place: int, standar
 
 def test_no_code_of_a_table_is_untested() -> None:
     for standard, table in STANDARDS.items():
-        assert set(table.codes) <= set(CODES), standard
+        assert set(table.codes) <= set(INDIAN if standard == "is15959" else CODES), standard
 
 
-def test_indian_event_codes_have_no_table_and_stay_other() -> None:
-    assert told("is15959", event("0.0.96.11.0.255", Data(Tag.UINT16, 1))) == [("other", 1)]
+def test_indian_event_codes_mean_what_their_list_says_and_what_it_lacks_stays_other() -> None:
+    wanted = INDIAN | dict.fromkeys((11, 52, 66, 67, 158, 205, 999), "other")
+    pushed = [event("0.0.96.11.2.255", Data(Tag.UINT16, code)) for code in wanted]
+    assert told("is15959", *pushed) == [(kind, code) for code, kind in wanted.items()]
 
 
 @pytest.mark.parametrize("standard", sorted(ALARMS))
@@ -166,11 +185,11 @@ def test_several_bits_are_several_events_and_what_no_table_knows_is_one_other() 
 
 
 def test_bits_of_the_indian_status_word_are_events() -> None:
-    word = "".join("1" if bit in (3, 84, 85, 86) else "0" for bit in range(128))
-    found = told("is15959", event("0.0.94.91.18.255", Data(Tag.BIT_STRING, word)))
-    assert sorted(found, key=lambda each: each[1]) == [
-        ("other", 3), (STANDARDS["is15959"].status_word[84].value, 84), ("last_gasp", 85), ("first_breath", 86)
-    ]  # fmt: skip
+    """A cover bit that stays set for good must not turn each later gasp into tampering: states are no events."""
+    bits = {84: "disconnected", 85: "last_gasp", 86: "first_breath"}
+    word = event("0.0.94.91.18.255", Data(Tag.BIT_STRING, "1" * 128))
+    found = told("is15959", word)
+    assert sorted(found, key=lambda each: each[1]) == [(bits.get(bit, "other"), bit) for bit in range(128)]
 
 
 def test_a_numbered_event_object_of_each_log_is_a_code() -> None:
