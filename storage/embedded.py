@@ -81,6 +81,8 @@ class EmbeddedEngine:
                 inserter.finish()
         except RuntimeError as error:
             raise _typed(error) from error
+        finally:  # the session keeps it, and a statement that inserts by itself would pass for a copy of these rows
+            self.execute("SET insert_deduplication_token = ''")
 
     def version(self) -> tuple[int, int]:
         """See `Engine.version`."""

@@ -1,5 +1,6 @@
-"""`ami migrate` and `ami topics`: what the services must have before a worker starts."""
+"""`ami migrate` and `ami topics`: what the services must have before a worker starts; `ami trim`: what may go."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from app.stores import open_engine
 from app.summary import say
 from ingest.kafka.topics import apply_topics, packaged_topics
 from storage.migrations import apply_migrations, packaged_migrations, render_statements
+from storage.window_trim import trim_windows
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="F", help="ami.toml; without one the defaults.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
@@ -35,6 +37,20 @@ def register(ami: typer.Typer) -> None:
         finally:
             engine.close()
         say({"applied": [f"{one.number:03d}_{one.name}" for one in applied]}, as_json=json)
+
+    @ami.command()
+    def trim(config: ConfigFile = None, dry_run: DryRun = False, json: Json = False) -> None:
+        """Give up counters below their replay window in months before the last: monthly, beside running workers."""
+        engine = open_engine(settings_of(config))
+        try:
+            told = trim_windows(engine, datetime.now(UTC), dry_run=dry_run)
+        finally:
+            engine.close()
+        months = [str(month) for month in told.months]
+        say(
+            {"would_drop" if dry_run else "dropped": months, "counters": told.counters, "carried": told.carried},
+            as_json=json,
+        )
 
     @ami.command()
     def topics(

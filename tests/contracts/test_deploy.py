@@ -74,6 +74,7 @@ def test_the_image_holds_every_room_and_installs_by_hash():
 # The billing window as a scheduled job -------------------------------------------------------------------------------
 
 BILLING = DEPLOY / "billing"
+MAINTENANCE = DEPLOY / "maintenance"
 
 
 def billing_commands() -> dict[str, list[str]]:
@@ -110,14 +111,25 @@ def test_the_settings_of_the_scheduled_job_are_accepted():
     assert isinstance(load_target(BILLING / "target.toml"), SftpSettings)
 
 
+def test_the_monthly_job_is_a_command_whose_options_exist(capsys):
+    (line,) = re.findall(r"^ExecStart=(.*)$", (MAINTENANCE / "ami-trim.service").read_text(), re.MULTILINE)
+    _, verb, *words = line.split()
+    with contextlib.suppress(SystemExit):
+        main([verb, "--help"])
+    known = capsys.readouterr().out
+    assert "replay window" in known
+    assert all(option in known for option in words if option.startswith("--"))
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_units(tmp_path):
-    for name in ("ami-billing.service", "ami-billing.timer"):
-        text = (BILLING / name).read_text().replace("/opt/ami/bin/ami", sys.executable)
-        (tmp_path / name).write_text(text)
+    units = [*BILLING.glob("ami-*"), *MAINTENANCE.glob("ami-*")]
+    assert len(units) == 4
+    for unit in units:
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/ami/bin/ami", sys.executable))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(str(path) for path in sorted(tmp_path.iterdir()))],
         capture_output=True, text=True,
     )  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if "ami-billing" in line]
+    said = [line for line in done.stderr.splitlines() if "ami-" in line]
     assert said == [], said

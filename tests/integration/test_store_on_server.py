@@ -2,3 +2,4 @@
 
 from test_store import *  # noqa: F403
 from test_trace import *  # noqa: F403
+from test_window_trim import *  # noqa: F403
