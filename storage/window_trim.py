@@ -11,7 +11,7 @@ import polars as pl
 
 from schemas.errors import ContractError, TransientError
 from storage.migrations import Target
-from storage.queries import WINDOW, Query
+from storage.queries import WINDOW, Query, Value
 from storage.tables import table_of
 
 _TABLE: Final = "replay_windows"
@@ -87,7 +87,7 @@ def _carry(target: Target, topic: str, part: int, first_kept: int, now: datetime
         f" ORDER BY {_STREAM}, counter DESC, `offset` LIMIT 1 BY {_STREAM}, counter)"
         f" ORDER BY {_STREAM}, counter DESC LIMIT {WINDOW} BY {_STREAM}, counter < 0)"
     )
-    params = {"topic": topic, "part": part, "first": first_kept}
+    params: dict[str, Value] = {"topic": topic, "part": part, "first": first_kept}
     counted = target.select(
         Query(f"SELECT toInt64(count()) AS rows FROM {in_window}", params, pl.Schema({"rows": pl.Int64}))
     )
