@@ -137,7 +137,9 @@ def decode_frames(
     received = micros_of(frames["received_at"])
     rows = faults.usable()
     rows = rows[~judged.is_copy[rows]]
-    arrived = Arrived(opened.apdus, headers.ciphered, headers.title, by_title, received, frames["topic"])
+    arrived = Arrived(
+        opened.apdus, headers.ciphered, headers.control, headers.title, by_title, received, frames["topic"]
+    )
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)

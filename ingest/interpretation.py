@@ -34,6 +34,7 @@ class Arrived(NamedTuple):
 
     apdus: Spans
     ciphered: Flags
+    control: Places  # security control of those
     title: npt.NDArray[np.uint64]  # 0 where none was sent
     meter_row: Places  # by system title; `NOT_ENROLLED` where that says nothing
     received: Micros
@@ -141,14 +142,21 @@ class _Work:
     def read_all(self, rows: Places, manner: Manner, faults: Faults, strict: Faults | None = None) -> None:
         """Cut these messages, layout by layout; `faults` receives what cannot be read so."""
         for alike in group_by_layout(self._arrived.apdus, rows, _reading(self._rules, manner), faults):
-            self._read(alike, manner, strict)
+            self._read(alike, manner, faults, strict)
 
-    def _read(self, alike: Alike, manner: Manner, strict: Faults | None) -> None:
-        """Cut the messages of one layout, kind by kind; `strict`: the faults of those that have not these quirks."""
+    def _read(self, alike: Alike, manner: Manner, faults: Faults, strict: Faults | None) -> None:
+        """Cut the messages of one layout, kind by kind.
+
+        Args:
+            alike: They.
+            manner: How they were read.
+            faults: Of this manner alone where it is a trial: what it refuses may be another's.
+            strict: In a trial, the faults of those that have not these quirks.
+        """
         rules, enrolment = self._rules, self._rules.enrolment
         known = rules.learned.of_layout(alike.layout, manner, rules.types)
         meaning = known.meaning
-        alike, known = self._named(alike, known)
+        alike, known = self._named(alike, known, self._faults if strict is None else faults)
         meter_row = self.meter_row[alike.message]
         kind, kinds = self._kinds_of(meter_row)
         zone = _gather(enrolment.zone, meter_row, NOT_ENROLLED)
@@ -156,7 +164,7 @@ class _Work:
             of_kind = kinds[code]
             message = alike.message[chosen]
             meter_type = type_of(meaning, of_kind, rules.types)
-            if self._read_otherwise(message, meter_type, manner, strict):
+            if self._read_otherwise(message, meter_type, manner, faults, strict):
                 continue
             octets = alike.octets if len(chosen) == len(kind) else alike.octets[chosen]
             zones, names = zone[chosen].astype(np.int32), enrolment.zones
@@ -167,33 +175,47 @@ class _Work:
             self.cuts.append(cut_push(plan, group, self.texts))
         self.used.append(known)
 
-    def _read_otherwise(self, message: Places, meter_type: MeterType, manner: Manner, strict: Faults | None) -> bool:
-        """Whether these messages turned out to be of a type that is read in another way, and have been."""
+    def _read_otherwise(
+        self, message: Places, meter_type: MeterType, manner: Manner, faults: Faults, strict: Faults | None
+    ) -> bool:
+        """Whether these messages turned out to be of a type that is read in another way: here, or by a later trial."""
         wanted = meter_type.manner
         if strict is not None and not manner.quirks <= wanted.quirks:
-            self._faults.adopt(message, strict)
+            faults.adopt(message, strict)
             return True
         if wanted.templates_of in (None, manner.templates_of):
             return False
-        self.read_all(message, manner._replace(templates_of=wanted.templates_of), self._faults, strict)
+        self.read_all(message, manner._replace(templates_of=wanted.templates_of), faults, strict)
         return True
 
-    def _named(self, alike: Alike, known: Known) -> tuple[Alike, Known]:
+    def _named(self, alike: Alike, known: Known, faults: Faults) -> tuple[Alike, Known]:
         """The messages whose sender is known and is who it says, with `meter_row` and names settled."""
         keep = np.ones(len(alike.message), np.bool_)
         kind, kinds = self._kinds_of(self._arrived.meter_row[alike.message])
         for code, chosen in _runs(kind):
             meter_type = type_of(known.meaning, kinds[code], self._rules.types)
             name, known = known.name_for(meter_type)
-            while name is not None and name.may_be_clock:
-                first = alike.octets[chosen, name.node.at]
-                is_text = (first >= _SPACE) & (first < _DELETE)
-                keep[chosen[is_text]] = self._settle(alike, chosen[is_text], name)
-                chosen, name = chosen[~is_text], name.instead
-            keep[chosen] = self._settle(alike, chosen, name)
+            keep[chosen] = self._by_names(alike, chosen, name, faults)
         if keep.all():
             return alike, known
         return alike._replace(message=alike.message[keep], octets=alike.octets[keep]), known
+
+    def _by_names(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
+        """Which of these messages go on, by the first of their names that is a meter's, else the first that is text."""
+        keep = np.zeros(len(alike.message), np.bool_)
+        left, each = chosen, name
+        while each is not None and name is not None and name.instead is not None:
+            octets = cut_text_octets(alike.octets[left], each.node)
+            known = self._rules.enrolment.names.find(octets) >= 0
+            keep[left[known]] = self._settle(alike, left[known], each, faults)
+            left, each = left[~known], each.instead
+        while name is not None and name.may_be_clock:
+            first = alike.octets[left, name.node.at]
+            is_text = (first >= _SPACE) & (first < _DELETE)
+            keep[left[is_text]] = self._settle(alike, left[is_text], name, faults)
+            left, name = left[~is_text], name.instead
+        keep[left] = self._settle(alike, left, name, faults)
+        return keep[chosen]
 
     def _kinds_of(self, meter_row: Places) -> tuple[Places, tuple[MeterKind, ...]]:
         """The kind of each meter: a place in the second; the last is of those that are not enrolled."""
@@ -201,34 +223,34 @@ class _Work:
         unknown = len(enrolment.kinds)
         return _gather(enrolment.kind, meter_row, unknown), (*enrolment.kinds, _UNKNOWN_KIND)
 
-    def _settle(self, alike: Alike, chosen: Places, name: Name | None) -> Flags:
-        arrived, enrolment, faults = self._arrived, self._rules.enrolment, self._faults
+    def _settle(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
+        arrived, enrolment = self._arrived, self._rules.enrolment
         message = alike.message[chosen]
         by_title = arrived.meter_row[message]
         if name is None:
-            return self._unnamed(message, by_title)
+            return self._unnamed(message, by_title, faults)
         octets = cut_text_octets(alike.octets if len(chosen) == len(alike.message) else alike.octets[chosen], name.node)
         by_name = enrolment.names.find(octets)
+        empty = is_padding(octets).all(axis=1)
         # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
-        other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | name.is_device_name)
+        other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
         stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
         stranger &= _gather(enrolment.title, by_name, 0) != 0
         settled = np.where(by_title >= 0, by_title, by_name)
+        empty &= settled < 0
         lone = np.flatnonzero(settled < 0)
-        empty = np.zeros(len(message), np.bool_)
         if len(lone):
-            empty[lone] = is_padding(octets[lone]).all(axis=1)
             self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
         faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
-        low = ~arrived.ciphered[message] & self._is_keyed(settled)
-        faults.record(message[low], RejectReason.DOWNGRADE, 0, "not ciphered, and the meter owes it")
+        low = self._owes_more(message, settled)
+        faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
         self.meter_row[message] = settled
         keep: Flags = ~(other | stranger | empty | low)
         return keep
 
-    def _unnamed(self, message: Places, by_title: Places) -> Flags:
+    def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
         """The system title alone names the meter: by METERS, else by itself.
 
         Without any METERS (files read as they are) a message that names nobody is filed under its topic, the file.
@@ -242,15 +264,19 @@ class _Work:
         if len(lone):
             hexed = [f"{title:016x}" for title in self._arrived.title[lone].tolist()]
             self.names.append((lone, pl.Series(hexed, dtype=pl.String)))
-        self._faults.record(message[~titled], RejectReason.IDENTITY, 0, "nothing names the meter")
-        return cast(Flags, titled)
+        faults.record(message[~titled], RejectReason.IDENTITY, 0, "nothing names the meter")
+        low = self._owes_more(message, by_title)
+        faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
+        return cast(Flags, titled & ~low)
 
-    def _is_keyed(self, meter_row: Places) -> Flags:
-        """Whether a plain message is less than these meters owe."""
-        enrolment = self._rules.enrolment
-        titles = np.where(meter_row >= 0, _gather(enrolment.title, meter_row, 0), np.uint64(0)).astype(np.uint64)
-        lowest = enrolment.lowest_security(meter_row, titles, self._rules.keyring)
-        low: Flags = is_downgrade(np.zeros(len(meter_row), np.int64), lowest)
+    def _owes_more(self, message: Places, meter_row: Places) -> Flags:
+        """Messages that prove less than these meters, whose they are, owe: named in the body or by a signature."""
+        enrolment, arrived = self._rules.enrolment, self._arrived
+        own = np.where(meter_row >= 0, _gather(enrolment.title, meter_row, 0), np.uint64(0)).astype(np.uint64)
+        sent = arrived.title[message]
+        lowest = enrolment.lowest_security(meter_row, np.where(sent != 0, sent, own), self._rules.keyring)
+        control = np.where(arrived.ciphered[message], arrived.control[message], 0)
+        low: Flags = is_downgrade(control, lowest)
         return low
 
 

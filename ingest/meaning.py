@@ -22,6 +22,8 @@ from ingest.templates import (
 _CLOCK_CDE: Final = b"\x01\x00\x00"
 _DEVICE_NAME_CDE: Final = b"\x2a\x00\x00"
 _DEVICE_ID_CD: Final = b"\x60\x01"
+_OWN: Final = b"\x00\x00"
+"""A and B of what a meter says of itself; with another B it speaks of a device behind it, such as a gas meter."""
 _MODEL_E: Final = 7
 """0.x.96.1.7: the meter's type or model in Nordic lists, no serial number."""
 _MAX_NAMES: Final = 4
@@ -154,8 +156,9 @@ def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     if meaning.event_name is not None:
         # A string of twelve octets is a clock or a name (`Name.may_be_clock`); one of another length is no clock.
         name: Name | None = None
-        for value in sorted(named, key=lambda value: value.node.is_clock)[:_MAX_NAMES][::-1]:
-            name = Name(value.node, True, name)
+        texts = [value for value in named if not is_compact_data(value.obis)]
+        for value in sorted(texts, key=lambda value: value.node.is_clock)[:_MAX_NAMES][::-1]:
+            name = Name(value.node, False, name)  # or what the event is about, in words
         return name
     by_type = frozenset(parse_obis(name) for name in meter_type.names)
     rules: tuple[tuple[Callable[[bytes], bool], bool], ...] = (
@@ -176,11 +179,11 @@ def is_clock_name(name: bytes) -> bool:
 
 
 def _is_device_name(name: bytes) -> bool:
-    return name[0] == 0 and name[2:5] == _DEVICE_NAME_CDE
+    return name[:2] == _OWN and name[2:5] == _DEVICE_NAME_CDE
 
 
 def _is_serial(name: bytes) -> bool:
-    return name[0] == 0 and name[2:4] == _DEVICE_ID_CD and name[4] != _MODEL_E
+    return name[:2] == _OWN and name[2:4] == _DEVICE_ID_CD and name[4] != _MODEL_E
 
 
 def _leading_name(body: Node, meter_type: MeterType) -> Node | None:

@@ -51,6 +51,8 @@ class Names(NamedTuple):
 
     def find(self, octets: Octets) -> Places:
         """The meter of each name, one name a row, padding at its end allowed; `NOT_FOUND` where there is none."""
+        if not octets.shape[1]:
+            return np.full(len(octets), NOT_FOUND, np.int64)
         sent = _trimmed(octets)
         width = self.words.shape[1] * _WORD_OCTETS
         too_long: Flags | None = None
