@@ -8,10 +8,10 @@ import numpy.typing as npt
 from ingest.blocks import KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
 from ingest.dlms.layout import Node
-from ingest.event_plans import AlarmSlot, EventPlan
+from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
 from ingest.plans import Plan
-from ingest.slots import Group, cut_numbers, slots_of
+from ingest.slots import Group, cut_bits, cut_numbers, slots_of
 from ingest.spans import Flags, Places
 from ingest.times import believed_times
 from schemas.codes import EventKind, Origin, RejectReason
@@ -28,6 +28,8 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
         kinds = np.full(len(group.message), KIND_CODE[each.kind], np.uint8)
         code = np.full(len(group.message), NO_NUMBER if each.code is None else each.code, np.int64)
         events.append(_events(group.message, kinds, code, each.origin, _times(plan, group, None, newest)))
+    for word in plan.events.words:
+        events.append(_word_events(word, group, _times(plan, group, None, newest)))
     for alarm in plan.events.alarms:
         events += _alarm_events(alarm, group, _times(plan, group, None, newest))
     return _timed(events)
@@ -70,6 +72,15 @@ def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
     kinds = np.full(len(unknown), KIND_CODE[EventKind.OTHER], np.uint8)
     events.append(_events(group.message[unknown], kinds, register[unknown], Origin.METER, at[unknown]))
     return events
+
+
+def _word_events(word: WordSlot, group: Group, at: Micros) -> Events:
+    """An event for each bit that is set, whose number is its code."""
+    row, bit = np.nonzero(cut_bits(group.octets, word.node, word.bits))
+    kind_of = np.full(word.bits, KIND_CODE[EventKind.OTHER], np.uint8)
+    for known, kind in word.events.items():
+        kind_of[known : known + 1] = KIND_CODE[kind]
+    return _events(group.message[row], kind_of[bit], bit.astype(np.int64), Origin.METER, at[row])
 
 
 def _events(

@@ -1,12 +1,13 @@
 """Which values of a push are events: codes, alarm registers and descriptors, status words, and pushes that are one."""
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import STRINGS, UNSIGNED, Node
 from ingest.event_tables import STANDARDS, EventTable
-from ingest.meaning import Meaning, Value
+from ingest.meaning import Meaning
 from ingest.meter_types import MeterType
 from schemas.codes import EventKind, Origin
 
@@ -19,6 +20,8 @@ _ALARM_REGISTERS: Final = 10
 _SERIAL_CD: Final = b"\x60\x01"
 _STATUS_WORD_CDE: Final = b"\x5e\x5b\x12"
 """0.0.94.91.18: event status word of IS 15959, a bit string."""
+_STATUS_WORD_BITS: Final = 128
+"""Of that standard; a longer bit string is another thing, and its bits would be events without bound."""
 
 
 class CodeSlot(NamedTuple):
@@ -36,6 +39,14 @@ class AlarmSlot(NamedTuple):
     obis: str | None
 
 
+class WordSlot(NamedTuple):
+    """A bit string, an event status word: so many bits, and the event of each that is known."""
+
+    node: Node
+    bits: int
+    events: dict[int, EventKind]
+
+
 class Fixed(NamedTuple):
     """An event that the structure of the message tells, whatever its slots hold."""
 
@@ -50,6 +61,7 @@ class EventPlan(NamedTuple):
     codes: tuple[CodeSlot, ...]
     code_table: dict[int, EventKind]
     alarms: tuple[AlarmSlot, ...]
+    words: tuple[WordSlot, ...]
     fixed: tuple[Fixed, ...]
     clock: Node | None  # the only clock of a push that has just one, whatever it is named
     taken: frozenset[int]
@@ -57,7 +69,7 @@ class EventPlan(NamedTuple):
     @property
     def any(self) -> bool:
         """The push tells events."""
-        return bool(self.codes or self.alarms or self.fixed)
+        return bool(self.codes or self.alarms or self.words or self.fixed)
 
 
 def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
@@ -66,23 +78,27 @@ def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
     codes: list[CodeSlot] = []
     alarms: list[AlarmSlot] = []
     taken: set[int] = set()
+    clock_of: dict[int, Node] = {}
+    for value in meaning.values:
+        if value.node.is_clock:
+            clock_of.setdefault(value.place, value.node)
     unnamed = _setup_registers(meaning, meter_type)
     for at, value in enumerate(meaning.values):
         register = unnamed.get(at, _alarm_register(value.obis))
         if value.node.tag not in UNSIGNED:
             continue
         if _is_event_code(value.obis):
-            codes.append(CodeSlot(value.node, _clock_beside(meaning, value)))
+            codes.append(CodeSlot(value.node, clock_of.get(value.place)))
         elif register is not None:
             name = None if value.obis is None else obis_text(value.obis)
             alarms.append(AlarmSlot(value.node, table.alarms.get(register, {}), name))
         else:
             continue
         taken.add(at)
-    fixed = [*_fixed(meaning, meter_type), *_status_words(meaning, table)]
+    fixed, words = tuple(_fixed(meaning, meter_type)), tuple(_status_words(meaning, table))
     clocks = [value.node for value in meaning.values if value.node.is_clock]
     sole = clocks[0] if len(clocks) == 1 else None
-    return EventPlan(tuple(codes), table.codes, tuple(alarms), tuple(fixed), sole, frozenset(taken))
+    return EventPlan(tuple(codes), table.codes, tuple(alarms), words, fixed, sole, frozenset(taken))
 
 
 def _is_event_code(name: bytes | None) -> bool:
@@ -97,11 +113,6 @@ def _alarm_register(name: bytes | None) -> int | None:
     if place >= _DESCRIPTORS_FROM:
         place -= _DESCRIPTORS_FROM
     return place + 1 if place < _ALARM_REGISTERS else None
-
-
-def _clock_beside(meaning: Meaning, code: Value) -> Node | None:
-    beside = (value.node for value in meaning.values if value.place == code.place and value.node.is_clock)
-    return next(beside, None)
 
 
 def _setup_registers(meaning: Meaning, meter_type: MeterType) -> dict[int, int]:
@@ -133,12 +144,11 @@ def _fixed(meaning: Meaning, meter_type: MeterType) -> list[Fixed]:
     return [Fixed(EventKind.OTHER, None, Origin.METER)]
 
 
-def _status_words(meaning: Meaning, table: EventTable) -> list[Fixed]:
-    events: list[Fixed] = []
+def _status_words(meaning: Meaning, table: EventTable) -> Iterator[WordSlot]:
     for value in meaning.values:
-        if value.obis is None or value.obis[2:5] != _STATUS_WORD_CDE or value.node.tag != Tag.BIT_STRING:
+        node, name = value.node, value.obis
+        if name is None or name[2:5] != _STATUS_WORD_CDE or node.tag != Tag.BIT_STRING:
             continue
-        for bit, digit in enumerate(str(value.node.value)):
-            if digit == "1":
-                events.append(Fixed(table.status_word.get(bit, EventKind.OTHER), bit, Origin.METER))
-    return events
+        bits = len(str(node.value))
+        if bits <= _STATUS_WORD_BITS:
+            yield WordSlot(node, bits, table.status_word)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from ingest.blocks import CHANNEL_CODE
 from ingest.channels import quantity_of
+from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import LONE, SIGNED, UNIX_TIME, UNSIGNED, Node
+from ingest.dlms.layout import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
@@ -94,9 +95,12 @@ class Refusal(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Where everything of a message lies, and what it is. `clock` is the clock register sent with the values."""
+    """Where everything of a message lies, and what it is.
 
-    date_time_at: int | None
+    `stamp` is the date-time of the header, `clock` the clock register sent with the values.
+    """
+
+    stamp: Node | None
     clock: Node | None
     cells: Cells
     profile: Profile | None
@@ -117,7 +121,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     if isinstance(profile, Unread):
         refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
     return Plan(
-        meaning.layout.located.date_time_at,
+        _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
         Cells.of([each for each in read if isinstance(each, Cell)]),
         profile if isinstance(profile, Profile) else None,
@@ -184,6 +188,14 @@ def _exact_milli(node: Node, power: int) -> int | None:
     scaled = Fraction(value) * Fraction(10) ** power
     fits = scaled.denominator == 1 and abs(scaled.numerator) <= _INT64_MAX
     return scaled.numerator if fits else None
+
+
+def _stamp(located: Located) -> Node | None:
+    """The header's date-time; one that was sent as text is structure, the same in every message of the layout."""
+    at, said = located.date_time_at, located.apdu.date_time
+    if at is not None:
+        return Node(Tag.DATE_TIME, at, at + DATE_TIME_OCTETS, None)
+    return None if said is None else Node(Tag.DATE_TIME, 0, 0, said.octets, placed=False)
 
 
 def _merged(refusals: list[Refusal]) -> tuple[Refusal, ...]:

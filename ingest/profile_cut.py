@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
 from ingest.clocks import Clocks, Micros
-from ingest.dlms.layout import DELTAS, Node
+from ingest.dlms.data import PACKED
+from ingest.dlms.layout import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
 from ingest.scaling import to_milli
@@ -17,6 +18,7 @@ from schemas import timegrid
 from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
+_BITS: Final = 64
 
 
 class ProfileCut(NamedTuple):
@@ -157,6 +159,7 @@ def _values(profile: Profile, group: Group) -> _Values:
     cut, over = cut_numbers(group.octets, profile.value_slots)
     values = np.zeros(shape, np.int64)
     known, beyond = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    bases: list[Node | None] = [None] * len(profile.channels)
     at = 0
     for row, nodes in enumerate(profile.values):
         for column, node in enumerate(nodes):
@@ -169,29 +172,27 @@ def _values(profile: Profile, group: Group) -> _Values:
             values[here], known[here] = cut[:, at], True
             beyond[here] = False if over is None else over[:, at]
             if node.tag in DELTAS:
-                _add_delta(profile, (row, column), (values, known, beyond))
+                _add_delta(bases[column], (row, column), (values, known, beyond))
+            else:
+                bases[column] = node
             at += 1
     return _Values(values, None if known.all() else ~known, beyond if beyond.any() else None)
 
 
-def _add_delta(profile: Profile, place: tuple[int, int], cells: tuple[npt.NDArray[np.int64], Flags, Flags]) -> None:
-    """A delta in the first row, or below a null, cannot be known; else it wraps in the width of its column."""
+def _add_delta(base: Node | None, place: tuple[int, int], cells: tuple[npt.NDArray[np.int64], Flags, Flags]) -> None:
+    """A delta without a value above cannot be known; else it wraps in the type of `base`, the last one sent whole."""
     values, known, beyond = cells
     row, column = place
-    base = _base_node(profile, row, column)
     if base is None:
         known[:, row, column] = False
         return
     total = values[:, row - 1, column] + values[:, row, column]
-    width = base.stop - base.at
-    if base.placed and width < 8:
-        total %= 1 << 8 * width
+    bits = 8 * PACKED[base.tag].size
+    if bits < _BITS:
+        total %= 1 << bits
+        if base.tag in SIGNED:
+            total -= (total >> (bits - 1)) << bits
     values[:, row, column] = total
     known[:, row, column] = known[:, row - 1, column]
-    beyond[:, row, column] = beyond[:, row - 1, column]
-
-
-def _base_node(profile: Profile, row: int, column: int) -> Node | None:
-    """The value that the deltas of a column add to: the last one sent above."""
-    above = (profile.values[at][column] for at in range(row - 1, -1, -1))
-    return next((node for node in above if node is not None and node.tag not in DELTAS), None)
+    # 64 bits wrap by themselves; what is negative then is an unsigned number above 63 bits.
+    beyond[:, row, column] = total < 0 if bits == _BITS and base.tag not in SIGNED else beyond[:, row - 1, column]

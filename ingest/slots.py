@@ -126,6 +126,14 @@ def cut_lone(octets: Octets, node: Node) -> npt.NDArray[np.float64]:
         return sent.astype(np.float64)
 
 
+def cut_bits(octets: Octets, node: Node, bits: int) -> npt.NDArray[np.uint8]:
+    """The bits of a bit string in a slot, by message, the first sent first."""
+    if node.placed:
+        return np.unpackbits(np.ascontiguousarray(octets[:, node.at : node.stop]), axis=1)[:, :bits]
+    digits = np.frombuffer(str(node.value).encode("ascii"), np.uint8) - ord("0")
+    return np.tile(digits, (len(octets), 1))
+
+
 def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
     """The date-times of one column of a grid, by message and row."""
     shape, steps = (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4)

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from ingest.blocks import NO_TIME
 from ingest.clocks import Clocks, Micros
-from ingest.dlms.cosem import DATE_TIME_OCTETS
-from ingest.dlms.data import Tag
 from ingest.dlms.layout import Node
 from ingest.plans import Plan
 from ingest.slots import Group, cut_clock
@@ -62,8 +60,8 @@ def believed_times(plan: Plan, group: Group, register: Node | None, newest: Micr
 
 def _clocks(plan: Plan, group: Group, register: Node | None) -> list[Clocks]:
     nodes = [] if register is None else [register]
-    if plan.date_time_at is not None:
-        nodes.append(Node(Tag.DATE_TIME, plan.date_time_at, plan.date_time_at + DATE_TIME_OCTETS, b""))
+    if plan.stamp is not None:
+        nodes.append(plan.stamp)
     return [cut_clock(group, node, inverted=plan.deviation_inverted) for node in nodes]
 
 

@@ -259,7 +259,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
     if node.items is not None:
         for item in node.items:
             yield from _slots(item, apdu, fixed)
-    elif node.inner is not None:
+    elif node.inner is not None and apdu[node.at : node.stop] not in fixed:
         for leaf in node.inner.leaves():
             if leaf.at != node.at and _is_slot(leaf, apdu, frozenset()):  # the first names the template
                 yield leaf.at, leaf.stop
@@ -268,7 +268,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
 
 
 def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
-    if node.is_number or node.tag in LONE or node.tag == Tag.DATE_TIME:
+    if node.is_number or node.tag in LONE or node.tag in (Tag.DATE_TIME, Tag.BIT_STRING):
         return True
     return node.tag in STRINGS and node.stop - node.at != LOGICAL_NAME_OCTETS and apdu[node.at : node.stop] not in fixed
 
