@@ -20,7 +20,7 @@ from ingest.dlms.framing import wrap_wpdu
 from ingest.keyring import Keyring
 from ingest.meter_types import parse_types
 from ingest.replay import Windows
-from tests.ingest.fleet import START, decode, device_name, enrolled, frames, meters, notification, register_rows
+from tests.ingest.fleet import START, decode, device_name, enrolled, frames, meters, notification, register_rows, sealed
 
 TYPES = parse_types(
     """
@@ -281,3 +281,18 @@ def test_a_number_that_a_quirk_takes_for_a_name_is_refused_in_a_batch_as_it_is_a
     assert together.rejects.equals(each) and together.reads.height == 2
     refused = [(at, "axdr_tag" if (at == 0) is first and at < 2 else "layout_unknown") for at in range(3)]
     assert each.select("offset", "reason").rows() == refused  # the strict fault; a pair of numbers without names
+
+
+@pytest.mark.parametrize(("text", "hour", "status"), [("20260302003000Z", 0.5, 0), ("20260302003000+0100", -0.5, 0)])
+def test_the_text_time_of_a_report_is_its_values_time(text: str, hour: float, status: int) -> None:
+    types = parse_types(
+        '[[meter_type]]\nname = "short"\nscalers = { "1.8.0" = 0 }\n[[meter_type.list]]\n'
+        'values = ["meter_id", "1-0:1.8.0.255"]\n'
+    )
+    registry = meters(enrolled(meter_id=NAMES["gas"], meter_type="short"))
+    values = b"\x09\x10" + NAMES["gas"].encode() + b"\x06\x00\x00\x00\x05"
+    report = b"\x18\x01" + bytes((len(text),)) + text.encode() + b"\x02\x02\x10\x00\x02\x10\x08\x02" + values
+    for received in (START, None):
+        decoded = decode(sealed(report), registry=registry, types=types, received=received)
+        at = START + timedelta(hours=hour)
+        assert decoded.reads.select("read_at", "value_milli", "status").rows() == [(at, 5000, status)]

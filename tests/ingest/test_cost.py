@@ -76,6 +76,19 @@ SHAPES: dict[str, Callable[[int], list[bytes]]] = {
         plain(b"\x02\x03\x09\x10" + NAME.encode() + bytes.fromhex("09060100630100FF01") + counted(n)
               + b"\x02\x03\x09\x0c" + hand.CLOCK + b"\x11\x00\x06\x00\x00\x00\x01" + b"\x02\x03\x00\x00\x00" * (n - 1))
     ],
+    "rows of deltas": lambda n: [
+        plain(b"\x02\x03\x09\x10" + NAME.encode() + bytes.fromhex("09060100630100FF01") + counted(n)
+              + bytes.fromhex("0203090c") + hand.CLOCK + bytes.fromhex("11000600000001")
+              + bytes.fromhex("020300001f01") * (n - 1))
+    ],
+    "event codes": lambda n: [
+        plain(b"\x01" + counted(n + 1) + bytes.fromhex("0202090600002A0000FF0910") + NAME.encode()
+              + bytes.fromhex("0202 0906 0000600B00FF 1105") * n)
+    ],
+    "status words": lambda n: [
+        plain(b"\x01" + counted(n + 1) + bytes.fromhex("0202090600002A0000FF0910") + NAME.encode()
+              + (bytes.fromhex("0202 0906 00005E5B12FF 04 8180") + b"\xff" * 16) * n)
+    ],
     "blocks that never end": lambda n: [b"".join(block(1 + k) for k in range(n))],
     "first blocks": lambda n: [block(1) * n],
     "blocks in messages of their own": lambda n: [block(1)] * n,

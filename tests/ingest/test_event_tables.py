@@ -195,3 +195,19 @@ def test_bits_of_the_indian_status_word_are_events() -> None:
 def test_a_numbered_event_object_of_each_log_is_a_code() -> None:
     for log in range(6):
         assert told("idis", event(f"0.0.96.11.{log}.255", Data(Tag.UINT8, 48))) == [("keys_changed", 48)]
+
+
+def test_status_words_of_a_fleet_are_one_layout_and_a_longer_bit_string_is_none() -> None:
+    """A bit string of 129 bits is no word of the standard: what it says is not known, so the message is a reject."""
+
+    def word(number: int, bits: int = 128) -> bytes:
+        return event("0.0.94.91.18.255", Data(Tag.BIT_STRING, f"{number:0{bits}b}"))
+
+    registry = meters(enrolled(meter_type="is15959"))
+    words = [1 << at | 1 << 127 - 85 for at in range(128)]
+    decoded = decode(*(sealed(word(each), at) for at, each in enumerate(words, 1)), registry=registry)
+    by_offset = decoded.events.group_by("offset").agg("code").sort("offset")["code"].to_list()
+    assert [sorted(codes) for codes in by_offset] == [sorted({127 - at, 85}) for at in range(128)]
+    assert sum(len(each) for each in decoded.learned.by_shape.values()) == 1
+    long = decode(sealed(word(1, 129), 1), registry=registry)
+    assert long.events.is_empty() and long.rejects["reason"].to_list() == ["layout_unknown"]
