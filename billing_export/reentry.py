@@ -83,11 +83,12 @@ def open_refusals(books: Books) -> pl.DataFrame:
     ]
     empty = DETERMINANTS.empty().with_columns(reason=pl.lit(None, dtype=pl.String))
     refused = pl.concat([empty, *parts])
-    # A new line names the line whose place it takes, and a reversal that goes out again the one that was refused.
-    taken = books.lines.filter(pl.col("supersedes").is_not_null()).select(link="supersedes", sign="sign").unique()
+    # Whatever names a refused line has settled it: a new line in its place, its reversal alone where nothing takes its
+    # place, or the same line again.
+    taken = books.lines.filter(pl.col("supersedes").is_not_null()).select(link="supersedes").unique()
     return (
         refused.with_columns(link=LINK)
-        .join(taken, on=["link", "sign"], how="anti", maintain_order="left")
+        .join(taken, on="link", how="anti", maintain_order="left")
         .select(*DETERMINANTS.schema.names(), "reason")
     )
 

@@ -26,6 +26,8 @@ class Civil(NamedTuple):
     stretch: npt.NDArray[np.int32]
     window: I64
     window_min: npt.NDArray[np.int32]
+    slides: npt.NDArray[np.bool_]
+    takes: npt.NDArray[np.bool_]
     bounds: tuple[I64, I64]
     """Entries of the first minute of each segment and of the minute after its last."""
 
@@ -126,5 +128,7 @@ def _laid_end_to_end(
         stretch=np.concatenate([np.zeros(0, np.int32), *(table.stretch for table in every)]),
         window=np.concatenate([np.zeros(0, np.int64), *(table.window + offsets[key] for key, table in tables.items())]),
         window_min=np.concatenate([np.zeros(0, np.int32), *(table.window_min for table in every)]),
+        slides=np.concatenate([np.zeros(0, bool), *(table.slides for table in every)]),
+        takes=np.concatenate([np.zeros(0, bool), *(table.takes for table in every)]),
         bounds=(first, after),
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from billing_export.batches import acknowledge, advance, read_acknowledgement, silent
 from billing_export.determinants import compute_determinants
-from billing_export.ledger import KEY, balance, post, withdraw
+from billing_export.ledger import KEY, balance, post
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.reentry import Books, open_refusals
 from billing_export.run import BillRun, bill_run
@@ -139,7 +139,7 @@ def test_a_bill_from_older_finals_that_comes_late_changes_nothing() -> None:
 
 def test_a_withdrawal_leaves_nothing_and_can_be_billed_again() -> None:
     ledger = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
-    ledger = pl.concat([ledger, withdraw(ledger, ledger, ASKED)])
+    ledger = pl.concat([ledger, post(ledger, ledger.clear(), ASKED, ledger).lines])
     assert set(balance(ledger)["lines"]) == {0}
     assert not any(balance(ledger)["value_milli"])
     again = post(ledger, bill([1_000] * 96), ASKED).lines
