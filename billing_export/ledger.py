@@ -50,7 +50,7 @@ def post(
         names the corrected line as "batch/line", on the reversal and on the new line.
     """
     posted = conform(ledger, DETERMINANTS)
-    now = _standing(posted)
+    now = standing(posted)
     old = now.select(*KEY, *(pl.col(name).alias(f"old_{name}") for name in _compared()))
     used = posted.group_by(KEY).agg(last_revision=pl.col("determinant_revision").max())
     joined = conform(latest, DETERMINANTS)
@@ -87,10 +87,10 @@ def vanished(ledger: pl.DataFrame, batches: pl.Series, computed: Determinants) -
         batches: Ids of the batches that billed this consumer and period.
         computed: What the run computed.
     """
-    standing = _standing(conform(ledger, DETERMINANTS)).filter(pl.col("batch_id").is_in(batches.implode()))
+    now = standing(conform(ledger, DETERMINANTS)).filter(pl.col("batch_id").is_in(batches.implode()))
     held = computed.findings.filter("held")
     whole = held.filter(pl.col("determinant").is_null()).select("meter_id")
-    seen = standing.join(computed.spans, on="meter_id", how="semi").join(whole, on="meter_id", how="anti")
+    seen = now.join(computed.spans, on="meter_id", how="semi").join(whole, on="meter_id", how="anti")
     absent = seen.join(computed.determinants, on=list(KEY), how="anti", nulls_equal=True)
     span = ["meter_id", "service_point_id"]
     spans = computed.spans.rename({"span_from": "period_start", "span_to": "period_end"})
@@ -142,7 +142,8 @@ def _compared() -> tuple[str, ...]:
     return (*_BILLED, "batch_id", "line_no", "source_revision")
 
 
-def _standing(ledger: pl.DataFrame) -> pl.DataFrame:
+def standing(ledger: pl.DataFrame) -> pl.DataFrame:
+    """The line of every determinant that stands: not taken back, and nothing in its place."""
     # The newest line of a determinant, unless it is a reversal without a successor. A reversal carries the revision
     # of the line that it reverses, so that the pair is told from the line which takes its place.
     newest = pl.col("determinant_revision") == pl.col("determinant_revision").max().over(KEY)

@@ -24,7 +24,7 @@ from billing_export.formats.determinants import line_pieces
 from billing_export.ledger import post, sealed, vanished
 from billing_export.manifest import Section
 from billing_export.pieces import ExportInputs, ExportParams, Format
-from billing_export.reentry import Books, Reentry, open_refusals, reenter
+from billing_export.reentry import Books, Reentry, reenter
 from billing_export.spans import DeterminantParams
 from schemas.frames import BILLING_BATCHES, UTC_US, conform
 from schemas.timegrid import day_bounds
@@ -107,7 +107,7 @@ def enter(books: Books, computed: Determinants, asked: DeterminantParams) -> Ent
     """What the determinants of a period add to a ledger: new, corrected and refused lines, numbered."""
     gone = vanished(books.lines, _batches_of(books, asked), computed)
     posting = post(books.lines, computed.determinants, asked, gone)
-    entry = reenter(posting.lines, open_refusals(books), books.lines)
+    entry = reenter(posting.lines, books)
     if entry.sent.is_empty() and entry.silent.is_empty():
         return Entry(None, entry.sent, posting.lines, posting.unchanged, 0)
     sent, lines = _numbered(entry, asked)

@@ -354,3 +354,42 @@ def test_the_correction_of_a_refused_line_does_not_take_back_what_was_never_book
     assert set(sent["sign"]) == {1}
     assert values_of(sent) == values_of(bill([500] * 95 + [600]))
     assert open_refusals(books).is_empty()
+
+
+@settings(max_examples=10, deadline=None)
+@given(chance=st.randoms(use_true_random=False))
+def test_answers_that_come_late_and_in_any_order_end_with_what_the_ledger_says(chance: Random) -> None:
+    # A delta may leave before the batch that it corrects is answered: its reversal, too, may be refused or accepted.
+    books, receiver, values = Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), Receiver(), [500] * 96
+    unanswered: list[tuple[BillRun, pl.DataFrame, set[int]]] = []
+
+    def send(version: int, share: float) -> bool:
+        nonlocal books
+        run, books = posted(books, values, version)
+        if run.export is None:
+            return False
+        sent = pl.read_parquet(run.export.files[0].content)
+        unanswered.append((run, sent, {n for n in sent["line_no"].to_list() if chance.random() < share}))
+        return True
+
+    def answer_one(place: int) -> None:
+        nonlocal books
+        run, sent, refused = unanswered.pop(place)
+        receiver.take(sent, refused)
+        books = answered(books, run, refused)
+
+    for version in range(1, 5):
+        values[chance.randrange(96)] = chance.randrange(10**9)
+        send(version, chance.choice((0, 0.3, 1)))
+        if unanswered and chance.random() < 0.5:
+            answer_one(chance.randrange(len(unanswered)))
+    for _ in range(5):
+        while unanswered:
+            answer_one(0)
+        if not send(5, 0):
+            break
+    latest = {key: value or 0 for key, value in values_of(bill(values)).items()}
+    assert values_of(balance(books.lines)) == latest
+    assert receiver.held == latest
+    assert set(receiver.lines.values()) == {1}
+    assert open_refusals(books).is_empty()
