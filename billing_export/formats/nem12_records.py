@@ -198,7 +198,9 @@ class _Reader:
         if wrong:
             self.say(number, "value", f"value {wrong} is no number")
             return
-        self.days.append(Day(number, len(self.streams) - 1, day, values, *fields[at : at + 5], []))
+        quality, reason, words, updated, loaded = fields[at : at + 5]
+        stream = len(self.streams) - 1
+        self.days.append(Day(number, stream, day, values, quality, reason, words, updated, loaded, []))
 
     def _take_400(self, number: int, fields: list[str]) -> None:
         if not self.days or self.kind not in ("300", "400"):
