@@ -88,7 +88,7 @@ def sliding_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
     inside = (after <= len(step)) & (rows.segment[last] == rows.segment)
     # Prefix sums may wrap in 64 bits; their differences are exact all the same.
     energy = np.concatenate([[0], np.cumsum(rows.value)])
-    spoilt = np.concatenate([[0], np.cumsum(bad | (rows.seconds * step != length_s))])
+    spoilt = np.concatenate([[0], np.cumsum(bad)])
     after = last + 1
     start = np.arange(len(step), dtype=np.int64)
     whole = rows.minute[last] * 60 + rows.seconds[last] - rows.minute * 60 == length_s
