@@ -201,3 +201,25 @@ def test_a_refused_line_that_is_gone_meanwhile_does_not_go_out_again() -> None:
     assert open_refusals(books).is_empty()
     assert standing(books) == sums(after.latest())
     assert billed(books, after)[0].export is None
+
+
+def test_a_maximum_or_a_time_of_use_that_can_no_longer_be_told_leaves_the_old_one_standing() -> None:
+    hourly = build_finals(START, [2_000] * 24, step=3600)
+    given_ = World().inputs()._replace(finals=hourly, reads=build_reads({}))
+    wide = parse_tariffs(TARIFFS.replace("window_min = 30", "window_min = 60"))
+    run = bill_run(NOTHING, given_._replace(tariffs=wide), ASKED, AT)
+    books = Books(run.lines, run.steps)
+    assert {"energy_tou_peak", "demand_max_tou_peak", "load_factor"} <= set(run.lines["determinant"])
+    # A boundary at half past: an hour belongs to no period.
+    narrow = TARIFFS.replace("window_min = 30", "window_min = 60").replace('"07:00"', '"07:30"')
+    later = bill_run(books, given_._replace(tariffs=parse_tariffs(narrow)), ASKED, AT)
+    assert {"energy_tou", "demand_max_tou"} <= set(later.findings.filter("held")["determinant"])
+    assert later.lines.is_empty()
+    # All estimated: energy is corrected, and no window gives a maximum.
+    kinds = dict.fromkeys(range(24), ("estimated", "linear"))
+    guessed = build_finals(START, [3_000] * 24, step=3600, version=2, qualities=kinds)
+    last = bill_run(books, given_._replace(finals=guessed, tariffs=wide), ASKED, AT)
+    assert "no_complete_window" in set(last.findings.filter("held")["reason"])
+    changed = set(last.lines["determinant"])
+    assert "energy_total" in changed
+    assert not {name for name in changed if name.startswith("demand_") or name == "load_factor"}
