@@ -366,6 +366,15 @@ def test_an_interval_that_reaches_beyond_its_installation_is_not_billed_with_it(
     assert line(found, "energy_total")["value_milli"] == 12
 
 
+def test_an_interval_that_began_before_its_installation_is_not_billed_with_it() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    registry = build_meters(installed_at=start + timedelta(hours=12, seconds=30), timezone=BERLIN)
+    found = bill(build_finals(start, [1] * 96), MONDAY, date(2026, 7, 28), registry=registry, toml="")
+    assert (
+        line(found, "energy_total")["value_milli"] == 47
+    )  # the quarter that began half a minute before is not its own
+
+
 def test_intervals_longer_than_the_periods_have_a_total_but_no_time_of_use() -> None:
     start, _ = day_bounds(MONDAY, BERLIN)
     toml = TARIFFS.replace('"07:00"', '"07:30"')

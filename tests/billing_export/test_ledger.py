@@ -429,3 +429,21 @@ def test_a_line_refused_after_its_correction_was_sent_is_settled_whether_the_rev
     again = sent.filter(pl.col("determinant").is_in(list(corrected)))
     assert again.height == (0 if reversal_too else len(corrected))
     assert posted(books, [500] * 95 + [600], 2)[0].export is None
+
+
+def test_a_reversal_that_was_refused_goes_out_again_as_long_as_the_receiver_has_its_line() -> None:
+    first, books = posted(Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), [500] * 96, 1)
+    receiver = Receiver()
+    receiver.take(first.lines, set())
+    second, books = posted(books, [500] * 95 + [600], 2)
+    back = second.lines.filter(pl.col("sign") < 0)
+    receiver.take(second.lines, set(back["line_no"]))
+    books = answered(books, second, set(back["line_no"]))
+    third, books = posted(books, [500] * 95 + [600], 2)
+    sent = pl.read_parquet(third.export.files[0].content)
+    assert sent.select("determinant", "sign", "supersedes").rows() == back.select(
+        "determinant", "sign", "supersedes").rows()  # fmt: skip
+    receiver.take(sent, set())
+    assert receiver.held == {key: value or 0 for key, value in values_of(bill([500] * 95 + [600])).items()}
+    assert values_of(balance(books.lines)) == receiver.held
+    assert posted(books, [500] * 95 + [600], 2)[0].export is None
