@@ -117,9 +117,9 @@ def _laid_end_to_end(
         laid += len(table.period)
     # What must be added to a minute since 1970 to find its entry.
     shift = np.array([offsets[key] - tables[key].origin_minute for key in keys], np.int64)
-    minute_us = pl.col("at").dt.epoch("us") // 60_000_000
-    first = found.segments.select(at="span_from").select(minute_us).to_series().to_numpy() + shift
-    after = found.segments.select(at="span_to").select(minute_us).to_series().to_numpy() + shift
+    # Whole minutes inside the span: of a minute that it enters in the middle no interval can be missing.
+    first = found.segments.select(-(-pl.col("span_from").dt.epoch("us") // 60_000_000)).to_series().to_numpy() + shift
+    after = found.segments.select(pl.col("span_to").dt.epoch("us") // 60_000_000).to_series().to_numpy() + shift
     every = list(tables.values())
     return Civil(
         names=tuple(tables[key].periods for key in keys),
