@@ -145,6 +145,19 @@ def test_the_published_samples_pass(name: str) -> None:
     assert check_file(name, (SAMPLES / name).read_bytes()).findings == []
 
 
+@pytest.mark.parametrize("form", ["cmep", "espi", "mscons", "iec61968", "x12_867"])
+def test_a_stream_whose_intervals_change_their_length_is_held_and_its_neighbour_goes_out(form: str) -> None:
+    halves = pl.concat(
+        [build_finals(START, [1] * 24, step=1800), build_finals(START + timedelta(hours=12), [1] * 48, step=900)]
+    )
+    rows = pl.concat([halves, build_finals(START, [7] * 96, channel="energy_received")])
+    found = run(form, rows)
+    held = found.tally.findings.filter("held").select("channel", "reason").rows()
+    assert held == [("energy_delivered", "interval_length_changes")]
+    assert found.tally.totals["determinant"].to_list() == ["energy_received"]
+    assert all(check_file(file.name, file.content).findings == [] for file in found.files)
+
+
 # ESPI ----------------------------------------------------------------------------------------------------------------
 
 
