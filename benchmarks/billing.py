@@ -8,9 +8,10 @@ totals. The peer is what one writes first in pandas: a loop over meters with `gr
 and for NEM12 a line a day. It gets fewer meters, or a round would take minutes; it costs the same for each. Rounds
 alternate; medians of wall time are compared.
 
-Linear: a quarter of the meters takes a quarter of the time. Memory: a fresh process exports all points of a Parquet
-file part by part, another bills them against a ledger; the largest resident set of each is printed, at a quarter of the
-points and at all of them. `--rounds 0` leaves the rates out.
+Registers: the same with a read of each register a day, and with one at the end of every interval, the most that there
+can be. Linear: a quarter of the meters takes a quarter of the time. Memory: a fresh process for each format exports all
+points of a Parquet file part by part, another bills them against a ledger; the largest resident set of each is printed,
+at a quarter of the points and at all of them. `--rounds 0` leaves the rates out.
 """
 
 import argparse
@@ -67,6 +68,7 @@ end = "21:00"
 [[tariff.period]]
 name = "off_peak"
 """
+FORMS = ("determinants", "nem12")
 FIRST = date(2026, 7, 1)
 STEP_S = 900
 
@@ -102,6 +104,24 @@ def finals_of(first_meter: int, count: int, days: int) -> pl.DataFrame:
         run_id=pl.lit("bench"),
     )
     return conform(made, FINALS)
+
+
+def reads_of(finals: pl.DataFrame, every: int) -> pl.DataFrame:
+    """READS of the registers that the finals advance: at the first start, then after every so many intervals."""
+    number = pl.int_range(pl.len(), dtype=pl.Int64)
+    shown = finals.select(
+        "meter_id",
+        "channel",
+        start="interval_start",
+        read_at=(pl.col("interval_start") + pl.duration(seconds=pl.col("interval_s"))).cast(UTC_US),
+        value_milli=pl.col("value_milli").cum_sum().over("meter_id"),
+        own=number.over("meter_id"),
+    )
+    opened = shown.filter(pl.col("own") == 0).with_columns(read_at="start", value_milli=pl.lit(0, pl.Int64))
+    rows = pl.concat([opened, shown.filter(pl.col("own") % every == every - 1)]).drop("start", "own")
+    place = {"topic": pl.lit("bench"), "partition": pl.lit(0), "offset": number, "frame": pl.lit(0)}
+    told = {"obis": pl.lit(None, pl.String), "status": pl.lit(0, pl.UInt32), "received_at": pl.col("read_at")}
+    return conform(rows.with_columns(**place, **told), READS)
 
 
 def name_of(number: int) -> str:
@@ -204,8 +224,10 @@ def rates(options: argparse.Namespace) -> None:
     asked = DeterminantParams(date_from=FIRST, date_to=until)
     nem12 = ExportParams(formats=("nem12",), date_from=FIRST, date_to=until)
 
-    def determinants(rows: pl.DataFrame) -> Determinants:
-        return compute_determinants(rows, meters, READS.empty(), book, asked)
+    daily, dense = (reads_of(finals, every) for every in (86_400 // STEP_S, 1))
+
+    def determinants(rows: pl.DataFrame, reads: pl.DataFrame | None = None) -> Determinants:
+        return compute_determinants(rows, meters, READS.empty() if reads is None else reads, book, asked)
 
     def rendered(rows: pl.DataFrame) -> object:
         return export(ExportInputs(rows, meters, READS.empty(), book), nem12)
@@ -213,6 +235,8 @@ def rates(options: argparse.Namespace) -> None:
     print(f"same values as plain pandas: {same_lines(determinants(few).determinants, plain_determinants(frame))}")
     work: dict[str, tuple[Callable[[], object], int]] = {
         "determinants": (lambda: determinants(finals), finals.height),
+        "determinants, daily reads": (lambda: determinants(finals, daily), finals.height),
+        "determinants, dense reads": (lambda: determinants(finals, dense), finals.height),
         "determinants, a quarter": (lambda: determinants(some), some.height),
         "determinants, plain pandas": (lambda: plain_determinants(frame), few.height),
         "nem12": (lambda: rendered(finals), finals.height),
@@ -232,6 +256,9 @@ def rates(options: argparse.Namespace) -> None:
             f"{name:28} {rate[name] / 1e6:8.3f} M intervals/s (spread {spreads[0]}), "
             f"{per_cpu[name] / 1e6:8.3f} M per CPU second (spread {spreads[1]})"
         )
+    for reads in ("daily", "dense"):
+        dearer = [one["determinants"] / one[f"determinants, {reads} reads"] for one in (rate, per_cpu)]
+        print(f"determinants, {reads} reads: {dearer[0]:.2f} x the time by the clock, {dearer[1]:.2f} x by CPU time")
     for stage in ("determinants", "nem12"):
         ratios = [one[stage] / one[f"{stage}, plain pandas"] for one in (rate, per_cpu)]
         print(f"{stage}: {ratios[0]:.0f} x plain pandas by the clock, {ratios[1]:.0f} x by CPU time")
@@ -249,8 +276,9 @@ def streamed(points: int, days: int) -> None:
         if writer is not None:
             writer.close()
         size = ["--streamed", str(points), "--days", str(days)]
-        for mode in ("--billed", "--child"):  # a process each, so that its resident set is its own
-            subprocess.run([sys.executable, __file__, mode, folder, *size], check=True)
+        # A process each, so that its resident set is its own.
+        for mode in (["--billed", folder], *(["--child", folder, "--form", form] for form in FORMS)):
+            subprocess.run([sys.executable, __file__, *mode, *size], check=True)
 
 
 def billed(folder: Path, points: int, days: int) -> None:
@@ -268,23 +296,19 @@ def billed(folder: Path, points: int, days: int) -> None:
     )
 
 
-def child(folder: Path, points: int, days: int) -> None:
-    """Both formats, part by part; prints its largest resident set."""
+def child(folder: Path, form: str, points: int, days: int) -> None:
+    """One format, part by part; prints its largest resident set."""
     rest = ExportInputs(FINALS.empty(), meters_of(points), READS.empty(), parse_tariffs(TARIFFS))
     rows = points * days * 86_400 // STEP_S
-    for form in ("determinants", "nem12"):
-        asked = ExportParams(formats=(form,), date_from=FIRST, date_to=FIRST + timedelta(days=days))
-        out = folder / form
-        took = timed(
-            lambda asked=asked, out=out: export_parts(parquet_parts(folder / "finals.parquet", rest), asked, out)
-        )
-        size = sum(path.stat().st_size for path in out.iterdir())
-        print(
-            f"streamed {form}: {rows / 1e6:.1f} M intervals, {rows / took.wall / 1e6:.2f} M/s, "
-            f"{rows / took.cpu / 1e6:.2f} M per CPU second, {size / 1e6:.0f} MB"
-        )
+    asked = ExportParams(formats=(form,), date_from=FIRST, date_to=FIRST + timedelta(days=days))
+    out = folder / form
+    took = timed(lambda: export_parts(parquet_parts(folder / "finals.parquet", rest), asked, out))
+    size = sum(path.stat().st_size for path in out.iterdir())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"largest resident set {peak:.2f} GB for {points} service points")
+    print(
+        f"streamed {form}: {points} service points, {rows / 1e6:.1f} M intervals, {rows / took.wall / 1e6:.2f} M/s, "
+        f"{rows / took.cpu / 1e6:.2f} M per CPU second, {size / 1e6:.0f} MB, largest resident set {peak:.2f} GB"
+    )
 
 
 if __name__ == "__main__":
@@ -296,11 +320,12 @@ if __name__ == "__main__":
     parser.add_argument("--days", type=int, default=31)
     parser.add_argument("--child", type=Path)
     parser.add_argument("--billed", type=Path)
+    parser.add_argument("--form", choices=FORMS)
     chosen = parser.parse_args()
     if chosen.billed:
         billed(chosen.billed, chosen.streamed, chosen.days)
     elif chosen.child:
-        child(chosen.child, chosen.streamed, chosen.days)
+        child(chosen.child, chosen.form, chosen.streamed, chosen.days)
     else:
         if chosen.rounds:
             rates(chosen)

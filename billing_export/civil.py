@@ -31,6 +31,10 @@ class CivilTable(NamedTuple):
     """Entry at which the block window starts, aligned to local midnight."""
     window_min: npt.NDArray[np.int32]
     """Length that a demand window has there."""
+    slides: npt.NDArray[np.bool_]
+    """A demand window starts at every interval, not in blocks."""
+    takes: npt.NDArray[np.bool_]
+    """Estimated intervals may set the maximum."""
 
 
 def civil_table(versions: tuple[Tariff, ...], start: datetime, end: datetime, holidays: frozenset[date]) -> CivilTable:
@@ -53,11 +57,16 @@ def civil_table(versions: tuple[Tariff, ...], start: datetime, end: datetime, ho
     names = tuple(dict.fromkeys(period.name for version in versions for period in version.period))
     code = pl.lit(0, dtype=pl.Int16)
     window_min = pl.lit(versions[0].demand_window_min, dtype=pl.Int32)
+    slides = takes = pl.lit(value=False)
     for number, version in enumerate(versions):
         since = pl.lit(value=True) if not number or version.valid_from is None else _since(version.valid_from)
         code = pl.when(since).then(_period_code(version, names)).otherwise(code)
         window_min = pl.when(since).then(version.demand_window_min).otherwise(window_min)
-    labelled = local.with_columns(code=code, window_min=window_min, entry=pl.int_range(pl.len(), dtype=pl.Int32))
+        slides = pl.when(since).then(pl.lit(version.demand == "sliding")).otherwise(slides)
+        takes = pl.when(since).then(pl.lit(version.demand_takes_estimates)).otherwise(takes)
+    labelled = local.with_columns(
+        code=code, window_min=window_min, slides=slides, takes=takes, entry=pl.int_range(pl.len(), dtype=pl.Int32)
+    )
     labelled = labelled.with_columns(stretch=pl.col("code").rle_id().cast(pl.Int32), window=_window_start())
     return CivilTable(
         origin_minute=_origin(start),
@@ -66,6 +75,8 @@ def civil_table(versions: tuple[Tariff, ...], start: datetime, end: datetime, ho
         stretch=labelled["stretch"].to_numpy(),
         window=labelled["window"].to_numpy(),
         window_min=labelled["window_min"].to_numpy(),
+        slides=labelled["slides"].to_numpy(),
+        takes=labelled["takes"].to_numpy(),
     )
 
 

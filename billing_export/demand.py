@@ -40,25 +40,20 @@ class Peaks(NamedTuple):
     """Windows that could not be judged: the true maximum may be among them."""
 
 
-def never_sets_peak(rows: Rows, takes_estimates: Mask) -> Mask:
-    """Rows that disqualify their window.
-
-    Args:
-        rows: Intervals.
-        takes_estimates: Per segment: the tariff lets estimated intervals set the maximum.
-    """
+def never_sets_peak(rows: Rows, civil: Civil) -> Mask:
+    """Rows that disqualify their window, by the version of the tariff in force at each."""
     disqualifies = np.zeros(len(QUALITIES), dtype=bool)
     for name in (*_NEVER, Quality.ESTIMATED):
         disqualifies[QUALITIES.index(name.value)] = True
     never: Mask = disqualifies[rows.quality] | rows.partial
-    if takes_estimates.any():
+    if civil.takes.any():
         estimated = rows.quality == QUALITIES.index(Quality.ESTIMATED.value)
-        never &= ~(estimated & takes_estimates[rows.segment] & ~rows.partial)
+        never &= ~(estimated & civil.takes[civil.entry] & ~rows.partial)
     return never
 
 
 def block_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
-    """Windows aligned to local midnight.
+    """Windows aligned to local midnight, on the days on which the tariff has such.
 
     Args:
         rows: Intervals.
@@ -78,11 +73,14 @@ def block_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
     spoilt = np.logical_or.reduceat(bad, first) if bad.any() else np.zeros(len(first), dtype=bool)
     usable = ~spoilt & (seconds == length)
     power = _mean_power(energy, length)
-    return Windows(rows.segment[first], rows.minute[first], civil.period[at], power, usable)
+    kept = ~civil.slides[at]
+    start = first[kept]
+    return Windows(rows.segment[start], rows.minute[start], civil.period[at[kept]], power[kept], usable[kept])
 
 
 def sliding_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
-    """A window at the start of every interval; the last ones of a segment do not fit."""
+    """A window at the start of every interval, on the days on which the tariff has such; the last ones of a segment do
+    not fit."""
     length_s, code = civil.window_min[civil.entry].astype(np.int64) * 60, civil.period[civil.entry]
     step = np.maximum(length_s // np.maximum(rows.seconds, 1), 1)
     after = np.arange(len(step), dtype=np.int64) + step
@@ -90,14 +88,14 @@ def sliding_windows(rows: Rows, bad: Mask, civil: Civil) -> Windows:
     inside = (after <= len(step)) & (rows.segment[last] == rows.segment)
     # Prefix sums may wrap in 64 bits; their differences are exact all the same.
     energy = np.concatenate([[0], np.cumsum(rows.value)])
-    spoilt = np.concatenate([[0], np.cumsum(bad | (rows.seconds * step != length_s))])
+    spoilt = np.concatenate([[0], np.cumsum(bad)])
     after = last + 1
     start = np.arange(len(step), dtype=np.int64)
     whole = rows.minute[last] * 60 + rows.seconds[last] - rows.minute * 60 == length_s
     usable = inside & whole & (spoilt[after] == spoilt[start])
     mean = _mean_power(energy[after] - energy[start], length_s)
     # A window that ends beyond the segment is none; one that is broken inside is a window that could not be judged.
-    kept = np.flatnonzero(inside)
+    kept = np.flatnonzero(inside & civil.slides[civil.entry])
     return Windows(rows.segment[kept], rows.minute[kept], code[kept], mean[kept], usable[kept])
 
 

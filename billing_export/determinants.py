@@ -1,5 +1,6 @@
 """Stage `compute_determinants`: what a bill is made of, from judged intervals and a tariff, exact to 1 mWh."""
 
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -11,13 +12,15 @@ from billing_export.located import metered, newest, streams_in
 from billing_export.pieces import ExportInputs
 from billing_export.registers import register_lines
 from billing_export.segments import cut
-from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
+from billing_export.spans import FINDINGS, DeterminantParams, billed_spans, billing_spans
 from billing_export.streams import demand_lines, energy_lines, net_lines, straddling
 from billing_export.tariffs import TariffBook
 from billing_export.usage import civil_rows, usage
 from billing_export.virtual import with_virtual
 from schemas.frames import CHANNEL, DETERMINANTS, FINALS, METERS, READS, UTC_US, conform
+from schemas.timegrid import zone
 
+_MOMENT: Final = timedelta(microseconds=1)
 _ORDER: Final = ["account_id", "service_point_id", "meter_id", "period_start", "determinant", "channel"]
 
 
@@ -28,6 +31,8 @@ class Determinants(NamedTuple):
     """DETERMINANTS, sorted by account, service point, meter, time and determinant."""
     findings: pl.DataFrame
     """FINDINGS: held lines with their reason, and lines whose maximum may be hidden."""
+    spans: pl.DataFrame
+    """BILLED_SPANS."""
 
 
 class Lines(NamedTuple):
@@ -39,6 +44,8 @@ class Lines(NamedTuple):
     """FINDINGS."""
     resting: pl.DataFrame
     """RESTING: what the lines rest on, held ones too."""
+    spans: pl.DataFrame
+    """BILLED_SPANS."""
 
 
 def compute_determinants(
@@ -62,8 +69,8 @@ def compute_determinants(
         instant of the read, no intervals; a read that does not stand is not printed and has a finding). The six counts
         of a line add up to `n_intervals`; intervals without a final are missing.
     """
-    lines = compute_lines(with_virtual(finals, tariffs.virtual), meters, reads, tariffs, params)
-    return Determinants(seal(lines.determinants, batch_id_of(lines.resting, params)), lines.findings)
+    lines = compute_lines(with_virtual(finals, tariffs.summed_in_order()), meters, reads, tariffs, params)
+    return Determinants(seal(lines.determinants, batch_id_of(lines.resting, params)), lines.findings, lines.spans)
 
 
 def compute_lines(
@@ -72,11 +79,12 @@ def compute_lines(
     """The lines of a part of the meters: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
     billed = newest(_of_billed_channels(conform(finals, FINALS)))
     streams = streams_in(billed)
-    spans = billing_spans(metered(streams), conform(meters, METERS), tariffs, params)
+    seen = metered(streams)
+    spans = billing_spans(seen, conform(meters, METERS), tariffs, params)
     found = cut(billed, streams, spans.spans)
     civil = civil_rows(found, tariffs, params.holidays)
     used = usage(found.rows, civil)
-    demand = demand_lines(found, civil, used, tariffs)
+    demand = demand_lines(found, civil, used)
     energy = pl.concat([energy_lines(found, civil, used), net_lines(found, used)])
     ratios = [power_factor_lines(found, used), load_factor_lines(energy, demand.lines)]
     judged = judge(pl.concat([energy, demand.lines, *ratios]), params)
@@ -84,7 +92,8 @@ def compute_lines(
     lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers.lines, tariffs)])
     said = [spans.findings, judged.findings, demand.findings, straddling(found, used), registers.findings]
     summed = found.segments.with_columns(value_milli=pl.Series(used.value.sum(axis=1), dtype=pl.Int64))
-    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), rested(summed, registers.lines))
+    resting = rested(summed, registers.lines)
+    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), resting, billed_spans(seen, spans.spans))
 
 
 def seal(lines: pl.DataFrame, batch_id: str) -> pl.DataFrame:
@@ -99,17 +108,30 @@ def _of_billed_channels(finals: pl.DataFrame) -> pl.DataFrame:
     return finals if finals.select(billed.all()).item() else finals.filter(billed)
 
 
+def _versions(plans: pl.DataFrame, book: TariffBook) -> pl.DataFrame:
+    """The plans with `tou_version`: the versions in force on the local days of the span, the oldest first."""
+    labels = [
+        book.label(tariff, _day(at, timezone), _day(until - _MOMENT, timezone) + timedelta(days=1))
+        for tariff, timezone, at, until in plans.rows()
+    ]
+    return plans.with_columns(tou_version=pl.Series(labels, dtype=pl.String))
+
+
+def _day(at: datetime, timezone: str) -> date:
+    return at.astimezone(zone(timezone)).date()
+
+
 def _as_contract(lines: pl.DataFrame, tariffs: TariffBook) -> pl.DataFrame:
-    versions = {entry.name: entry.label() for entry in tariffs.tariff}
-    known = pl.col("tariff").is_in(list(versions))
+    known = pl.col("tariff").is_in([entry.name for entry in tariffs.tariff])
     text = pl.String()
-    filled = lines.with_columns(
+    plan = ["tariff", "timezone", "span_from", "span_to"]
+    versions = _versions(lines.select(plan).unique(), tariffs)
+    filled = lines.join(versions, on=plan, how="left", maintain_order="left").with_columns(
         batch_id=pl.lit("", dtype=text),
         line_no=pl.lit(0, dtype=pl.Int32),
         period_start=pl.col("span_from").cast(UTC_US),
         period_end=pl.col("span_to").cast(UTC_US),
         tou_calendar=pl.when(known).then("tariff").otherwise(pl.lit(None, dtype=text)),
-        tou_version=pl.col("tariff").replace_strict(versions, default=None, return_dtype=text),
         determinant_revision=pl.lit(1, dtype=pl.Int32),
         supersedes=pl.lit(None, dtype=text),
         sign=pl.lit(1, dtype=pl.Int8),

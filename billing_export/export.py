@@ -128,7 +128,7 @@ def checked_inputs(inputs: ExportInputs) -> ExportInputs:
     Raises:
         ContractError: A frame of another shape.
     """
-    finals = newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.virtual))
+    finals = newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.summed_in_order()))
     return inputs._replace(
         finals=finals,
         tariffs=msgspec.structs.replace(inputs.tariffs, virtual=()),  # they are in the finals now, once

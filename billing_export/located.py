@@ -42,6 +42,8 @@ class Streams(NamedTuple):
     """`stream`, `meter_id`, `channel`, `service_point_id`? (of its last row), `length_s` (of its first interval)."""
     key: I64
     """Stream and minute of every row in one ascending number."""
+    length_s: npt.NDArray[np.int32]
+    """Length of every row."""
 
 
 def streams_in(finals: pl.DataFrame) -> Streams:
@@ -57,7 +59,7 @@ def streams_in(finals: pl.DataFrame) -> Streams:
     )
     lengths = np.diff(np.append(first, finals.height))
     stream = np.repeat(np.arange(len(first), dtype=np.int64) << _STREAM_BITS, lengths)
-    return Streams(streams, stream + numbered["minute"].to_numpy())
+    return Streams(streams, stream + numbered["minute"].to_numpy(), finals["interval_s"].to_numpy())
 
 
 def metered(streams: Streams) -> pl.DataFrame:
@@ -80,11 +82,16 @@ def locate(streams: Streams, spans: pl.DataFrame) -> pl.DataFrame:
     known = streams.streams.drop("service_point_id")
     bounds = known.join(spans, on="meter_id", how="inner", maintain_order="left").with_columns(
         lower=pl.col("stream") * (1 << _STREAM_BITS) - (-_physical("span_from") // _MINUTE_US),
-        # The last interval of a span is the one that ends in it.
-        upper=pl.col("stream") * (1 << _STREAM_BITS) + minute("span_to") - pl.col("length_s") // 60 + 1,
+        # Starts before the end of the span; a start in the minute that the end cuts is none that ends in it.
+        upper=pl.col("stream") * (1 << _STREAM_BITS) + minute("span_to"),
     )
     lo = np.searchsorted(streams.key, bounds["lower"].to_numpy())
     hi = np.searchsorted(streams.key, bounds["upper"].to_numpy())
+    # The last interval of a span is the one that ends in it, however long those before it were.
+    last = np.maximum(hi - 1, 0)
+    if len(streams.key):
+        ends = streams.key[last] + streams.length_s[last] // 60
+        hi = np.where((hi > lo) & (ends > bounds["upper"].to_numpy()), hi - 1, hi)
     ranged = bounds.with_columns(lo=pl.Series(lo, dtype=pl.Int64), hi=pl.Series(hi, dtype=pl.Int64))
     return ranged.filter(pl.col("lo") < pl.col("hi")).drop("stream", "lower", "upper")
 

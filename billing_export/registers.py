@@ -39,8 +39,12 @@ def register_lines(part: ExportInputs, spans: pl.DataFrame) -> Registers:
     (`judge_reads`) is not printed, nor one that repeats the read before it while the intervals between say that energy
     flowed: then the boundary has another read within the tolerance, or a finding.
     """
-    doubted = _doubted(part, spans)
-    found = _boundary_reads(part.reads, spans)
+    bounds = pl.concat([spans["span_from"], spans["span_to"]]).unique().sort()
+    around = part.reads.filter(_near(part.reads["read_at"], bounds, _NEAR))
+    doubted = _doubted(part, around, bounds)
+    # Of a month of reads a join should see only the few that may be printed.
+    tolerance = timedelta(seconds=READ_TOLERANCE_S)
+    found = _boundary_reads(around.filter(_near(around["read_at"], bounds, tolerance)), spans)
     own = pl.col("channel").cast(pl.String)
     named = found.with_columns(channel_name=own).join(
         doubted.select("meter_id", "read_at", "reason", channel_name="channel"),
@@ -70,13 +74,11 @@ def _as_lines(reads: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _doubted(part: ExportInputs, spans: pl.DataFrame) -> pl.DataFrame:
+def _doubted(part: ExportInputs, reads: pl.DataFrame, bounds: pl.Series) -> pl.DataFrame:
     """LEFT_OUT of the reads around the bounds, copies that the intervals contradict among them."""
-    bounds = pl.concat([spans["span_from"], spans["span_to"]]).unique().sort()
-    reads = part.reads.filter(_near(part.reads["read_at"], bounds))
     if reads.is_empty():
         return pl.DataFrame(schema=LEFT_OUT)
-    finals = part.finals.filter(_near(part.finals["interval_start"], bounds))
+    finals = part.finals.filter(_near(part.finals["interval_start"], bounds, _NEAR))
     standing = judge_reads(finals, reads, part.meters)
     same = pl.col("value_milli") == pl.col("value_milli").shift(1).over(STREAM)
     flowed = pl.col("so_far") - pl.col("so_far").shift(1).over(STREAM)
@@ -86,13 +88,13 @@ def _doubted(part: ExportInputs, spans: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([standing.left_out, named])
 
 
-def _near(instants: pl.Series, bounds: pl.Series) -> pl.Series:
-    """Whether each instant lies near one of the bounds, which are sorted."""
+def _near(instants: pl.Series, bounds: pl.Series, within: timedelta) -> pl.Series:
+    """Whether each instant lies so near to one of the bounds, which are sorted."""
     if bounds.is_empty():
         return pl.repeat(value=False, n=len(instants), dtype=pl.Boolean, eager=True)
     at, edges = instants.cast(UTC_US).to_physical().to_numpy(), bounds.cast(UTC_US).to_physical().to_numpy()
     after = np.searchsorted(edges, at)
-    reach = _NEAR // timedelta(microseconds=1)
+    reach = within // timedelta(microseconds=1)
     to_next = np.abs(edges[np.minimum(after, len(edges) - 1)] - at) <= reach
     return pl.Series(to_next | (np.abs(at - edges[np.maximum(after - 1, 0)]) <= reach))
 

@@ -21,10 +21,10 @@ from billing_export.export import (
 )
 from billing_export.formats import FORMATS
 from billing_export.formats.determinants import line_pieces
-from billing_export.ledger import post, sealed
+from billing_export.ledger import post, sealed, vanished
 from billing_export.manifest import Section
 from billing_export.pieces import ExportInputs, ExportParams, Format
-from billing_export.reentry import Books, Reentry, open_refusals, reenter
+from billing_export.reentry import Books, Reentry, reenter
 from billing_export.spans import DeterminantParams
 from schemas.frames import BILLING_BATCHES, UTC_US, conform
 from schemas.timegrid import day_bounds
@@ -105,12 +105,19 @@ def bill_run(
 
 def enter(books: Books, computed: Determinants, asked: DeterminantParams) -> Entry:
     """What the determinants of a period add to a ledger: new, corrected and refused lines, numbered."""
-    posting = post(books.lines, computed.determinants, asked)
-    entry = reenter(posting.lines, open_refusals(books), books.lines)
+    gone = vanished(books.lines, _batches_of(books, asked), computed)
+    posting = post(books.lines, computed.determinants, asked, gone)
+    entry = reenter(posting.lines, books)
     if entry.sent.is_empty() and entry.silent.is_empty():
         return Entry(None, entry.sent, posting.lines, posting.unchanged, 0)
     sent, lines = _numbered(entry, asked)
     return Entry(str(lines["batch_id"][0]), sent, lines, posting.unchanged, entry.again)
+
+
+def _batches_of(books: Books, asked: DeterminantParams) -> pl.Series:
+    start, end = (day_bounds(day, "UTC")[0] for day in (asked.date_from, asked.date_to))
+    same = (pl.col("period_start") == start) & (pl.col("period_end") == end) & (pl.col("consumer") == asked.consumer)
+    return books.batches.filter(same)["batch_id"].unique()
 
 
 def market_formats(params: ExportParams) -> list[Format]:

@@ -16,7 +16,7 @@ from billing_export.manifest import FileEntry
 from billing_export.pieces import ExportParams, Heading
 from billing_export.reentry import Books
 from billing_export.run import LINES, enter, first_steps, market_formats, sent_again
-from billing_export.spans import FINDINGS
+from billing_export.spans import BILLED_SPANS, FINDINGS
 from billing_export.stream import Parts, grow, grow_pieces, settled
 from schemas.errors import ContractError, TransientError
 from schemas.frames import BILLING_BATCHES, DETERMINANTS, METERS
@@ -88,6 +88,7 @@ def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, o
 def _computed(parts: Parts, params: ExportParams) -> _Computed:
     asked, forms = params.determinants(), [FORMATS[LINES], *market_formats(params)]
     lines, findings, runs = [DETERMINANTS.empty()], [pl.DataFrame(schema=FINDINGS)], set[str]()
+    spans = [pl.DataFrame(schema=BILLED_SPANS)]
     meters = [METERS.empty().select("meter_id", "nmi")]
     created: dict[str, list[datetime]] = {form.name: [] for form in forms}
     for part in parts():
@@ -95,12 +96,13 @@ def _computed(parts: Parts, params: ExportParams) -> _Computed:
         made = compute_lines(checked.finals, checked.meters, checked.reads, checked.tariffs, asked)
         lines.append(made.determinants)
         findings.append(made.findings)
+        spans.append(made.spans)
         runs.update(run_ids([checked]))
         meters.append(checked.meters.select("meter_id", "nmi"))
         for form in forms:
             created[form.name].append(created_at([checked], form, params))
     # The batch has its name only once the ledger is known: `enter` seals the lines anew.
-    every = Determinants(seal(pl.concat(lines), ""), pl.concat(findings))
+    every = Determinants(seal(pl.concat(lines), ""), pl.concat(findings), pl.concat(spans))
     newest = {name: max(each, default=NOTHING_JUDGED) for name, each in created.items()}
     return _Computed(every, newest, sorted(runs), pl.concat(meters))
 

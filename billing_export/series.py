@@ -2,11 +2,13 @@
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from billing_export.lines import findings
 from billing_export.located import locate, metered, newest, streams_in, take
 from billing_export.pieces import PARTIES, REVISIONS, ROUNDINGS, TOTALS, ExportInputs, Tally
-from billing_export.spans import DeterminantParams, billing_spans
+from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from schemas.codes import QUALITY_CODES, Channel, Method, Quality, QualityClass
 from schemas.frames import CHANNEL
 from schemas.timegrid import with_local_time
@@ -30,19 +32,33 @@ class Series(NamedTuple):
 
 
 def series_of(part: ExportInputs, params: DeterminantParams) -> Series:
-    """The newest finals of the carried channels inside the period, by service point, meter, channel and time."""
+    """The newest finals of the carried channels inside the period, by service point, meter, channel and time.
+
+    Findings: those of the spans, and `interval_length_changes` (held): such formats state one length for a stream.
+    """
     carried = pl.Series([channel.value for channel in CARRIED], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
     streams = streams_in(finals)
     spans = billing_spans(metered(streams), part.meters, part.tariffs, params)
     point = pl.coalesce("nmi", "service_point_id", "meter_id")
     located = locate(streams, spans.spans).sort(point, "meter_id", "channel", "span_from")
+    owner, picked = take(finals, located)
+    mixed = np.unique(owner[picked["interval_s"].to_numpy() != located["length_s"].to_numpy()[owner]])
+    held = _of_two_lengths(located[mixed])
+    if len(mixed):
+        located = located.filter(~pl.int_range(pl.len()).is_in(mixed.tolist()))
+        owner, picked = take(finals, located)
     members = located.with_row_index("member")
-    owner, picked = take(finals, members)
     rows = picked.with_columns(member=pl.Series(owner)).with_columns(
         timezone=members["timezone"].gather(pl.Series(owner))
     )
-    return Series(with_local_time(rows).drop("timezone", "local_second"), members, spans.spans, spans.findings)
+    local = with_local_time(rows).drop("timezone", "local_second")
+    return Series(local, members, spans.spans, pl.concat([spans.findings.cast(FINDINGS), held]))
+
+
+def _of_two_lengths(members: pl.DataFrame) -> pl.DataFrame:
+    named = members.with_columns(determinant=pl.lit(None, dtype=pl.String))
+    return findings(named, "interval_length_changes", pl.lit(1), held=True).cast(FINDINGS)
 
 
 def coded(rows: pl.DataFrame, system: str) -> pl.DataFrame:

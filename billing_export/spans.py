@@ -24,6 +24,12 @@ FINDINGS: Final = pl.Schema(
 )
 """What a billing clerk must know beside the lines: what is held back, and what may hide something."""
 
+BILLED_SPANS: Final = pl.Schema(
+    {"meter_id": pl.String(), "service_point_id": pl.String(), "span_from": UTC_US, "span_to": UTC_US}
+)
+"""What a run looked at: a row per span, and for a meter that has finals and no span one with null bounds. A line of the
+ledger that stands for none of the spans of such a meter is to be billed no more."""
+
 DEFAULT_TARIFF: Final = "default"
 
 
@@ -71,7 +77,8 @@ def billing_spans(metered: pl.DataFrame, meters: pl.DataFrame, book: TariffBook,
             default: no periods, the meter's own time zone, else UTC. In an empty book every tariff is the default.
         params: Days.
 
-    Findings: `tariff_unknown` (held), `check_meter` (held: a meter that checks another is not billed).
+    Findings: `tariff_unknown` (held), `check_meter` (held: a meter that checks another is not billed),
+    `installations_overlap` (held: two installations of one meter claim the same time, which would be billed twice).
     """
     registry = meters.select(
         "meter_id", "service_point_id", "account_id", "nmi", "tariff", "timezone", "multiplier", "check_of",
@@ -92,8 +99,19 @@ def billing_spans(metered: pl.DataFrame, meters: pl.DataFrame, book: TariffBook,
     )
     judged = known.with_columns(reason=reason)
     held = judged.filter(pl.col("reason").is_not_null())
-    spans = _with_bounds(judged.filter(pl.col("reason").is_null()), book, params)
-    return Spans(spans.drop("of_finals", "check_of", "reason", "installed_at", "removed_at"), _held(held))
+    bounded = _with_bounds(judged.filter(pl.col("reason").is_null()), book, params)
+    twice = (pl.col("span_from") < pl.col("span_to").shift(1)).over("meter_id").fill_null(value=False)
+    claimed = bounded.with_columns(twice=twice.any().over("meter_id"))
+    held = pl.concat([_held(held), _held(claimed.filter("twice").with_columns(reason=pl.lit("installations_overlap")))])
+    spans = claimed.filter(~pl.col("twice"))
+    return Spans(spans.drop("of_finals", "check_of", "reason", "installed_at", "removed_at", "twice"), held)
+
+
+def billed_spans(metered: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+    """BILLED_SPANS of the meters that have finals and of the spans that they have."""
+    rows = spans.select(BILLED_SPANS.names()).cast(BILLED_SPANS)
+    bare = metered.join(rows, on="meter_id", how="anti").select("meter_id", "service_point_id")
+    return pl.concat([rows, bare], how="diagonal")
 
 
 def versions_of(book: TariffBook, tariff: str, timezone: str) -> tuple[Tariff, ...]:

@@ -72,7 +72,8 @@ def judge_reads(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame)
         meters: METERS: multipliers, digits and resolution of registers, fuse and voltage.
     """
     every = usable_reads(reads, meters)
-    shown, wild = _parted(every.sort(*STREAM, "read_at").with_columns(guilty=_wild()))
+    ordered = every.sort(*STREAM, "read_at").with_columns(stream=_numbered(*STREAM))
+    shown, wild = _parted(ordered.with_columns(guilty=_wild()))
     shown, stale = _parted(_repeated(shown).with_columns(guilty=_stale()))
     sums = running_sums(finals)
     placed = shown.join(sums, on=[*STREAM, "read_at"], how="inner").sort(*STREAM, "read_at")
@@ -81,7 +82,7 @@ def judge_reads(finals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame)
         one.select(*STREAM, "read_at", "value_milli", reason=pl.lit(reason))
         for one, reason in ((wild, WILD), (stale, STALE), (doubtful, DOUBTFUL))
     ]
-    return Standing(placed, _with_expected(pl.concat(named), sums, placed))
+    return Standing(placed.drop("stream"), _with_expected(pl.concat(named), sums, placed))
 
 
 def usable_reads(reads: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
@@ -138,6 +139,13 @@ def running_sums(finals: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _numbered(*names: str) -> pl.Expr:
+    """Number of the run of rows that are equal in these columns: windows over a number cost a fraction of those over
+    names."""
+    new = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in names)
+    return new.fill_null(value=True).cum_sum()
+
+
 def _parted(judged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The reads that stand and those that are `guilty`; null is not guilty."""
     guilty = pl.col("guilty").fill_null(value=False)
@@ -146,7 +154,7 @@ def _parted(judged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _wild() -> pl.Expr:
     this = pl.col("value_milli")
-    before, after = this.shift(1).over(STREAM), this.shift(-1).over(STREAM)
+    before, after = this.shift(1).over("stream"), this.shift(-1).over("stream")
     return ((after < this) & (after >= before)) | ((this < before) & (after >= before))
 
 
@@ -154,12 +162,13 @@ def _repeated(shown: pl.DataFrame) -> pl.DataFrame:
     """The same reads with the bounds of the run of equal reads that each is in, and the read after that run."""
     this, at = pl.col("value_milli"), pl.col("read_at")
     numbered = shown.with_columns(
-        run=this.rle_id().over(STREAM), after=this.shift(-1).over(STREAM), after_at=at.shift(-1).over(STREAM)
+        run=_numbered("stream", "value_milli"),
+        after=this.shift(-1).over("stream"),
+        after_at=at.shift(-1).over("stream"),
     )
-    run = [*STREAM, "run"]
     return numbered.with_columns(
-        at.first().over(run).alias("first_at"), at.last().over(run).alias("last_at"),
-        pl.col("after", "after_at").last().over(run),
+        at.first().over("run").alias("first_at"), at.last().over("run").alias("last_at"),
+        pl.col("after", "after_at").last().over("run"),
     ).drop("run")  # fmt: skip
 
 
@@ -180,15 +189,14 @@ def _let_through(start: pl.Expr, end: pl.Expr) -> pl.Expr:
 def _doubted(placed: pl.DataFrame) -> pl.DataFrame:
     """The same reads with `guilty`: beside the line on which intervals and the reads around this one agree."""
     this = pl.col("value_milli")
-    advance = this - this.shift(1).over(STREAM)
-    wraps = pl.when(advance < 0).then(pl.col("wrap_milli")).otherwise(0).fill_null(0).cum_sum().over(STREAM)
+    advance = this - this.shift(1).over("stream")
+    wraps = pl.when(advance < 0).then(pl.col("wrap_milli")).otherwise(0).fill_null(0).cum_sum().over("stream")
     made = pl.sum_horizontal(_MADE)
     rows = placed.with_columns(
-        off=pl.col("so_far") - this - wraps, made=made, run=this.rle_id().over(STREAM),
+        off=pl.col("so_far") - this - wraps, made=made, run=_numbered("stream", "value_milli"),
         absent=pl.col("seconds") - pl.col("read_at").dt.epoch("s"),
     )  # fmt: skip
-    run = [*STREAM, "run"]
-    judged = _beside(rows.with_columns(equal=pl.len().over(run)), ("off", "made", "absent"))
+    judged = _beside(rows.with_columns(equal=pl.len().over("run")), ("off", "made", "absent"))
     measured = (pl.col("made_after") == pl.col("made_before")) & (pl.col("absent_after") == pl.col("absent_before"))
     contradicted = (pl.col("off") - pl.col("off_before")).abs() >= pl.col("resolution_milli")
     agreed = (pl.col("off_after") - pl.col("off_before")).abs() < pl.col("resolution_milli")
@@ -200,12 +208,12 @@ def _doubted(placed: pl.DataFrame) -> pl.DataFrame:
 def _beside(rows: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """The same rows with `<name>_before`, of the read that each is held against (the first of its run, for a lone one
     the read before), and `<name>_after`, of the read after its run."""
-    run, lone = [*STREAM, "run"], pl.col("equal") == 1
-    stepped = rows.with_columns(pl.col(name).shift(-1).over(STREAM).alias(f"{name}_after") for name in names)
+    lone = pl.col("equal") == 1
+    stepped = rows.with_columns(pl.col(name).shift(-1).over("stream").alias(f"{name}_after") for name in names)
     return stepped.with_columns(
-        *(pl.col(f"{name}_after").last().over(run) for name in names),
+        *(pl.col(f"{name}_after").last().over("run") for name in names),
         *(
-            pl.when(lone).then(pl.col(name).shift(1).over(STREAM)).otherwise(pl.col(name).first().over(run))
+            pl.when(lone).then(pl.col(name).shift(1).over("stream")).otherwise(pl.col(name).first().over("run"))
             .alias(f"{name}_before")
             for name in names
         ),

@@ -10,8 +10,7 @@ from billing_export.derived import apparent_windows
 from billing_export.lines import findings, lines_of
 from billing_export.located import I64
 from billing_export.segments import QUALITIES, Segments
-from billing_export.spans import FINDINGS, versions_of
-from billing_export.tariffs import TariffBook
+from billing_export.spans import FINDINGS
 from billing_export.usage import Civil, Usage
 from schemas.codes import Channel, Uom
 from schemas.frames import CHANNEL, UOM, UTC_US
@@ -66,14 +65,14 @@ def net_lines(found: Segments, used: Usage) -> pl.DataFrame:
     return lines_of(of, "energy_net", value[delivered] - value[received], counts[delivered] + counts[received])
 
 
-def demand_lines(found: Segments, civil: Civil, used: Usage, book: TariffBook) -> DemandLines:
+def demand_lines(found: Segments, civil: Civil, used: Usage) -> DemandLines:
     """`demand_max`, `demand_max_tou_<p>` (thousandths of a watt) and `apparent_demand_max` (of a volt-ampere).
 
     Apparent demand is the channel `apparent_delivered` where the meter has it, else √(P² + Q²) per window.
     Findings: `no_complete_window` (held: there is no maximum), `peak_may_be_hidden` (windows that could not be
     judged; the line is written).
     """
-    windows, count = _windows(found, civil, book), found.segments.height
+    windows, count = _windows(found, civil), found.segments.height
     channel = found.segments["channel"].cast(pl.String)
     delivered = (channel == Channel.ENERGY_DELIVERED).to_numpy()
     totals = used.counts.sum(axis=1)
@@ -116,39 +115,29 @@ def _no_lines(found: Segments) -> pl.DataFrame:
 
 def straddling(found: Segments, used: Usage) -> pl.DataFrame:
     """Findings `straddles_period`: intervals longer than the tariff's grid, so that time of use cannot be told."""
-    rows = found.segments.with_columns(determinant=pl.lit("energy_tou"), across=pl.Series(used.straddling))
     delivered = pl.col("channel").cast(pl.String) == Channel.ENERGY_DELIVERED
-    return findings(rows.filter((pl.col("across") > 0) & delivered), "straddles_period", pl.col("across"), held=True)
+    rows = found.segments.with_columns(across=pl.Series(used.straddling)).filter((pl.col("across") > 0) & delivered)
+    untold = pl.concat([rows.with_columns(determinant=pl.lit(name)) for name in ("energy_tou", "demand_max_tou")])
+    return findings(untold, "straddles_period", pl.col("across"), held=True)
 
 
-def _windows(found: Segments, civil: Civil, book: TariffBook) -> Windows:
+def _windows(found: Segments, civil: Civil) -> Windows:
     rows = found.rows
-    plans = found.segments.select("tariff", "timezone").rows()
-    known = {plan: versions_of(book, *plan)[-1] for plan in set(plans)}
-    takes = np.array([known[plan].demand_takes_estimates for plan in plans], dtype=bool)
-    slides = np.array([known[plan].demand == "sliding" for plan in plans], dtype=bool)
-    bad = never_sets_peak(rows, takes)
-    if not slides.any():
+    bad = never_sets_peak(rows, civil)
+    if not civil.slides.any():
         return block_windows(rows, bad, civil)
-    sliding = sliding_windows(rows, bad, civil)
-    if slides.all():
-        return sliding
-    return _merged(_kept(block_windows(rows, bad, civil), ~slides), _kept(sliding, slides))
-
-
-def _kept(windows: Windows, segments: Mask) -> Windows:
-    kept = segments[windows.segment]
-    return Windows(
-        windows.segment[kept], windows.minute[kept], windows.code[kept], windows.power[kept], windows.usable[kept]
-    )
+    if civil.slides.all():
+        return sliding_windows(rows, bad, civil)
+    return _merged(block_windows(rows, bad, civil), sliding_windows(rows, bad, civil))
 
 
 def _merged(one: Windows, other: Windows) -> Windows:
     segment = np.concatenate([one.segment, other.segment])
-    order = np.argsort(segment, kind="stable")
+    minute = np.concatenate([one.minute, other.minute])
+    order = np.lexsort((minute, segment))
     return Windows(
         segment[order],
-        np.concatenate([one.minute, other.minute])[order],
+        minute[order],
         np.concatenate([one.code, other.code])[order],
         np.concatenate([one.power, other.power])[order],
         np.concatenate([one.usable, other.usable])[order],

@@ -60,6 +60,7 @@ from schemas.timegrid import zone
 HOLIDAY: Final = 8
 """Number of a holiday, beside the ISO weekdays 1 to 7."""
 MINUTES_OF_DAY: Final = 1440
+_EVER: Final = datetime.date.min
 
 _NAMES: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEKDAY: Final = {
@@ -148,7 +149,7 @@ class Tariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"period {period.name!r}: no season {period.season!r}")
 
     def label(self) -> str:
-        """What `DETERMINANTS.tou_version` says."""
+        """Name of the version."""
         return self.version or (self.valid_from.isoformat() if self.valid_from else "1")
 
 
@@ -186,6 +187,7 @@ class TariffBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         names = [(entry.meter, entry.channel) for entry in self.virtual]
         if len(set(names)) < len(names):
             raise ValueError("a virtual meter and channel is given twice")
+        self.summed_in_order()
         seen: set[tuple[str, datetime.date | None]] = set()
         for entry in self.tariff:
             if (entry.name, entry.valid_from) in seen:
@@ -195,17 +197,43 @@ class TariffBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if len({entry.timezone for entry in self.tariff if entry.name == name}) > 1:
                 raise ValueError(f"tariff {name!r}: its versions have different time zones")
 
-    def labels(self) -> tuple[tuple[str, str], ...]:
-        """Name and version label of the newest version of every tariff, by name."""
-        newest = {
-            entry.name: entry.label() for name in {one.name for one in self.tariff} for entry in self.versions(name)
-        }
-        return tuple(sorted(newest.items()))
+    def summed_in_order(self) -> tuple[Virtual, ...]:
+        """The virtual meters, each after those that are its terms.
+
+        Raises:
+            ValueError: Some rest on one another in a circle.
+        """
+        waiting = {(entry.meter, entry.channel): entry for entry in self.virtual}
+        ordered: list[Virtual] = []
+        while waiting:
+            ready = [
+                entry for entry in waiting.values() if all((t.meter, t.channel) not in waiting for t in entry.term)
+            ]
+            if not ready:
+                raise ValueError(f"virtual {min(waiting)[0]!r} rests on itself through its terms")
+            ordered += ready
+            for entry in ready:
+                del waiting[entry.meter, entry.channel]
+        return tuple(ordered)
+
+    def labels(self, first: datetime.date, after: datetime.date) -> tuple[tuple[str, str], ...]:
+        """Name and label of every tariff, by name, as `label` gives it."""
+        names = sorted({entry.name for entry in self.tariff})
+        return tuple((name, self.label(name, first, after) or "") for name in names)
+
+    def label(self, name: str, first: datetime.date, after: datetime.date) -> str | None:
+        """What `DETERMINANTS.tou_version` says: labels of the versions in force on the local days from `first` to
+        before `after`, the oldest first, with `+` between; null where there is no tariff of that name."""
+        versions = self.versions(name)
+        begun = [place for place, entry in enumerate(versions) if (entry.valid_from or _EVER) < after]
+        before = [place for place in begun if (versions[place].valid_from or _EVER) <= first]
+        in_force = range(before[-1] if before else 0, max(begun, default=0) + 1)
+        return "+".join(versions[place].label() for place in in_force) if versions else None
 
     def versions(self, name: str) -> tuple[Tariff, ...]:
         """Versions of a tariff, oldest first; empty where there is none of that name."""
         found = [entry for entry in self.tariff if entry.name == name]
-        return tuple(sorted(found, key=lambda entry: entry.valid_from or datetime.date.min))
+        return tuple(sorted(found, key=lambda entry: entry.valid_from or _EVER))
 
 
 def parse_tariffs(text: str) -> TariffBook:

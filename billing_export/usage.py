@@ -26,6 +26,8 @@ class Civil(NamedTuple):
     stretch: npt.NDArray[np.int32]
     window: I64
     window_min: npt.NDArray[np.int32]
+    slides: npt.NDArray[np.bool_]
+    takes: npt.NDArray[np.bool_]
     bounds: tuple[I64, I64]
     """Entries of the first minute of each segment and of the minute after its last."""
 
@@ -115,9 +117,9 @@ def _laid_end_to_end(
         laid += len(table.period)
     # What must be added to a minute since 1970 to find its entry.
     shift = np.array([offsets[key] - tables[key].origin_minute for key in keys], np.int64)
-    minute_us = pl.col("at").dt.epoch("us") // 60_000_000
-    first = found.segments.select(at="span_from").select(minute_us).to_series().to_numpy() + shift
-    after = found.segments.select(at="span_to").select(minute_us).to_series().to_numpy() + shift
+    # Whole minutes inside the span: of a minute that it enters in the middle no interval can be missing.
+    first = found.segments.select(-(-pl.col("span_from").dt.epoch("us") // 60_000_000)).to_series().to_numpy() + shift
+    after = found.segments.select(pl.col("span_to").dt.epoch("us") // 60_000_000).to_series().to_numpy() + shift
     every = list(tables.values())
     return Civil(
         names=tuple(tables[key].periods for key in keys),
@@ -126,5 +128,7 @@ def _laid_end_to_end(
         stretch=np.concatenate([np.zeros(0, np.int32), *(table.stretch for table in every)]),
         window=np.concatenate([np.zeros(0, np.int64), *(table.window + offsets[key] for key, table in tables.items())]),
         window_min=np.concatenate([np.zeros(0, np.int32), *(table.window_min for table in every)]),
+        slides=np.concatenate([np.zeros(0, bool), *(table.slides for table in every)]),
+        takes=np.concatenate([np.zeros(0, bool), *(table.takes for table in every)]),
         bounds=(first, after),
     )

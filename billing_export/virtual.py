@@ -16,7 +16,8 @@ _INTERVAL: Final = ["interval_start", "interval_s"]
 
 
 def with_virtual(finals: pl.DataFrame, virtuals: tuple[Virtual, ...]) -> pl.DataFrame:
-    """The finals and, after them, those of the virtual meters.
+    """The finals and, after them, those of the virtual meters, which stand after the virtual ones that they rest on
+    (`TariffBook.summed_in_order`).
 
     An interval of a virtual meter exists where a term has one. Its value is Σ factor × value, rounded half away from
     zero once, after the sum; it is missing (null) where a term is missing or has no final of that start and length.
@@ -26,7 +27,10 @@ def with_virtual(finals: pl.DataFrame, virtuals: tuple[Virtual, ...]) -> pl.Data
     if not virtuals:
         return finals
     current = newest(conform(finals, FINALS))
-    return pl.concat([conform(finals, FINALS), *(_sum(current, virtual) for virtual in virtuals)])
+    sums: list[pl.DataFrame] = []
+    for virtual in virtuals:
+        sums.append(_sum(pl.concat([current, *sums]), virtual))
+    return pl.concat([conform(finals, FINALS), *sums])
 
 
 def _sum(finals: pl.DataFrame, virtual: Virtual) -> pl.DataFrame:

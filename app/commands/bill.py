@@ -107,7 +107,8 @@ def _register_run(bill: typer.Typer) -> None:
         outlet = Outlet(ledger, out, load_target(target))
         book = load_tariffs(tariffs)
         rest = ExportInputs(FINALS.empty(), load_meters(meters, load_types(None)), READS.empty(), book)
-        params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=book.labels())
+        calendars = book.labels(params.date_from, params.date_to)
+        params = msgspec.structs.replace(params, rule_set=digest_of(rules), calendars=calendars)
         parts, moment = parquet_parts(finals, rest, reads=reads), instant_or_now(at)
         with progress(f"billing {parquet_rows(finals)} intervals"), telling(metrics, ledger), alone(ledger):
             summary, seconds = timed(lambda: bill_into(outlet, parts, params, moment))

@@ -61,7 +61,7 @@ def register(bill: typer.Typer) -> None:
         holidays = frozenset(load_calendar(calendar).holidays)
         asked = ExportParams(
             tuple(formats or ("determinants",)), day, day + timedelta(days=1), sender=sender, receiver=receiver,
-            holidays=holidays, calendars=book.labels(),
+            holidays=holidays,
         )  # fmt: skip
         formats_of(asked)
         settings = parse_config(read_text(config), str(config))
@@ -73,7 +73,10 @@ def register(bill: typer.Typer) -> None:
                 billed = {
                     cycle: _billed(
                         store, outlet, book,
-                        msgspec.structs.replace(asked, date_from=first, date_to=after, cycle=cycle), moment,
+                        msgspec.structs.replace(
+                            asked, date_from=first, date_to=after, cycle=cycle, calendars=book.labels(first, after)
+                        ),
+                        moment,
                     )
                     for cycle, first, after in periods.select("cycle", "date_from", "date_to").rows()
                 }  # fmt: skip

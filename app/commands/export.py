@@ -46,16 +46,17 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Write billing determinants and market files with a manifest; the same inputs give the same bytes."""
         book = load_tariffs(tariffs)
+        first, after = parse_day(date_from, "--from"), parse_day(date_to, "--to")
         params = ExportParams(
             formats=tuple(formats),
-            date_from=parse_day(date_from, "--from"),
-            date_to=parse_day(date_to, "--to"),
+            date_from=first,
+            date_to=after,
             created=None if created is None else parse_instant(created, "--created"),
             sender=sender,
             receiver=receiver,
             holidays=frozenset(load_calendar(calendar).holidays),
             rule_set=digest_of(rules),
-            calendars=book.labels(),
+            calendars=book.labels(first, after),
         )
         formats_of(params)
         rest = ExportInputs(

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from billing_export.findings import Finding
 from billing_export.formats import nem12_check, nem13_check
 from billing_export.formats.asexml import CONTENT, GROUP, MARKET, NAMESPACE
+from billing_export.formats.xml_root import xml_root
 
 _HEADER: Final = ("From", "To", "MessageID", "MessageDate", "TransactionGroup", "Priority", "Market")
 _CHECKS: Final = {"nem12": nem12_check.check, "nem13": nem13_check.check}
@@ -22,12 +23,9 @@ class Message(NamedTuple):
 
 def read_message(data: bytes) -> Message:
     """The message; findings of this level: `document_type` (refused unread), `not_xml`, `root`."""
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        return Message(None, [Finding(0, "document_type", "a document type or entity is declared")])
-    try:
-        root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
-        return Message(None, [Finding(0, "not_xml", str(error))])
+    root = xml_root(data)
+    if isinstance(root, Finding):
+        return Message(None, [root])
     if root.tag != f"{{{NAMESPACE}}}aseXML" or [child.tag for child in root] != ["Header", "Transactions"]:
         return Message(None, [Finding(0, "root", f"not aseXML {NAMESPACE} of Header and Transactions")])
     return Message(root, [])

@@ -71,7 +71,7 @@ def _head(number: int, fields: list[str]) -> Iterator[Finding]:
 
 
 def _periods(number: int, fields: list[str]) -> Iterator[Finding]:
-    if not fields[12].isdigit() or len(fields) != 15 + 3 * int(fields[12]):
+    if not fields[12].isdecimal() or len(fields) != 15 + 3 * int(fields[12]):
         yield Finding(number, "field_count", f"{len(fields)} fields for {fields[12][:4]} triplets")
         return
     if _time(fields[14]) is None:
@@ -96,7 +96,7 @@ def _length(text: str) -> timedelta | None:
 
 
 def _triplets(number: int, fields: list[str]) -> Iterator[Finding]:
-    if not fields[13].isdigit():
+    if not fields[13].isdecimal():
         yield Finding(number, "count", f"count {fields[13][:6]!r}")
         return
     if len(fields) != 14 + 3 * int(fields[13]):

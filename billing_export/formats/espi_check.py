@@ -67,6 +67,7 @@ def check(data: bytes) -> list[Finding]:
         if entry.kind == "IntervalBlock":
             found += _block(entry)
     found += _joints(feed.entries)
+    found += _lengths(feed.entries)
     return sorted(set(found))
 
 
@@ -122,3 +123,17 @@ def _joints(entries: list[Entry]) -> Iterator[Finding]:
     for entry in entries:
         if entry.kind == "IntervalBlock" and entry.link("up") not in collections:
             yield Finding(entry.number, "link_broken", "the meter reading of the block is not in the feed")
+
+
+def _lengths(entries: list[Entry]) -> Iterator[Finding]:
+    types = {entry.link("self"): entry.resource for entry in entries if entry.kind == "ReadingType"}
+    readings = [entry for entry in entries if entry.kind == "MeterReading"]
+    kinds = {one.link("related", "IntervalBlock"): types.get(one.link("related", "ReadingType")) for one in readings}
+    for entry in entries:
+        kind = kinds.get(entry.link("up")) if entry.kind == "IntervalBlock" else None
+        stated = None if kind is None else number_of(kind, "intervalLength")
+        if not stated:  # 0: the type promises no length
+            continue
+        of = [number_of(one, "timePeriod/duration") for one in entry.resource.findall(f"{ESPI}IntervalReading")]
+        if any(length is not None and length != stated for length in of):
+            yield Finding(entry.number, "time", f"a reading is not as long as its type says ({stated} s)")

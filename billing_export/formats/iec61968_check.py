@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from billing_export.findings import Finding
 from billing_export.formats.iec61968 import NAMESPACE
+from billing_export.formats.xml_root import xml_root
 
 _NS: Final = f"{{{NAMESPACE}}}"
 _ORDER: Final = {
@@ -25,12 +26,9 @@ _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 def check(data: bytes) -> list[Finding]:
     """Every breach, by number of the MeterReading (0 the document): `document_type`, `not_xml`, `root`, `empty`,
     `order`, `meter`, `reading_type`, `quality`, `time`, `time_order`, `value`."""
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        return [Finding(0, "document_type", "a document type or entity is declared")]
-    try:
-        root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
-        return [Finding(0, "not_xml", str(error))]
+    root = xml_root(data)
+    if isinstance(root, Finding):
+        return [root]
     if root.tag != f"{_NS}MeterReadings":
         return [Finding(0, "root", f"root is {root.tag[-40:]!r}")]
     found = [] if len(root) else [Finding(0, "empty", "no MeterReading")]

@@ -69,7 +69,7 @@ def _message(message: list[Segment]) -> Iterator[Finding]:
     count = last.number - first.number + 1
     if last.value(0) != str(count):
         yield Finding(last.number, "segment_count", f"{last.value(0)} for {count}")
-    if first.elements[1][:1] != ["MSCONS"]:
+    if first.value(1) != "MSCONS":
         yield Finding(first.number, "message_order", "not MSCONS")
     if message[1].value(2) not in _FUNCTIONS:
         yield Finding(message[1].number, "function", f"function {message[1].value(2)[:3]!r}")
@@ -84,7 +84,8 @@ def _profile(body: list[Segment]) -> Iterator[Finding]:
     if len(body) < 4 or [one.tag for one in body[:4]] != ["DTM", "DTM", "LIN", "PIA"] or None in bounds:
         yield Finding(body[0].number if body else 0, "period", "no period, LIN and PIA")
         return
-    if not _OBIS.fullmatch(body[3].value(1)) and not _OBIS.fullmatch(":".join(body[3].elements[1][:2])):
+    # The colon inside a code is often left unescaped: then it is two components.
+    if not any(_OBIS.fullmatch(code) for code in (body[3].value(1), f"{body[3].value(1)}:{body[3].value(1, 1)}")):
         yield Finding(body[3].number, "obis", "no OBIS code")
     expected = bounds[0]
     quantities = [one for one in body[4:] if one.tag != "STS"]

@@ -19,9 +19,9 @@ def check(data: bytes) -> list[Finding]:
     """Every breach of the format, by line; empty for a file that a receiver must take.
 
     Beside the findings of `read_records`: `date_time`, `participant`, `nmi`, `configuration`, `suffix`, `serial`,
-    `register`, `next_read`, `negative`, `decimals`, the faults of a quality field, `reason`, `reason_text`,
-    `reason_missing`, `events_without_v`, `v_without_events`, `tiling`, `date_order`, `date_twice`,
-    `no_update_time`, `no_days`, `transaction`.
+    `register`, `data_stream`, `next_read`, `negative`, `decimals`, the faults of a quality field, `reason`,
+    `reason_text`, `reason_missing`, `events_without_v`, `v_without_events`, `tiling`, `date_order`, `date_twice`,
+    `no_update_time`, `no_days`, `transaction`, `field_length`.
     """
     records = read_records(data)
     found = list(records.findings)
@@ -51,6 +51,7 @@ def _stream(stream: Stream) -> Iterator[Finding]:
         ("suffix", bool(_SUFFIX.fullmatch(stream.suffix)), f"suffix {stream.suffix[:4]!r}"),
         ("configuration", _within(stream), f"configuration does not contain {stream.suffix[:4]!r}"),
         ("register", len(stream.register) <= 10, "register id longer than 10"),
+        ("data_stream", len(stream.data_stream) <= 2, "data stream longer than 2"),
         ("serial", len(stream.serial) <= 12, "meter serial longer than 12"),
         ("next_read", not stream.next_read or _is_time(stream.next_read, "%Y%m%d"), "next scheduled read is no Date8"),
     ]
@@ -78,6 +79,8 @@ def _day(day: Day, stream: Stream) -> Iterator[Finding]:
         yield Finding(day.line, "no_update_time", "update time is empty")
     elif day.updated and not _is_time(day.updated, "%Y%m%d%H%M%S"):
         yield Finding(day.line, "date_time", "update time is no DateTime14")
+    if day.loaded and not _is_time(day.loaded, "%Y%m%d%H%M%S"):
+        yield Finding(day.line, "date_time", "MSATS load time is no DateTime14")
     yield from _events(day)
 
 
@@ -101,7 +104,7 @@ def _events(day: Day) -> Iterator[Finding]:
 
 
 def _reason(line: int, quality: str, reason: str, text: str) -> Iterator[Finding]:
-    if reason and not (reason.isdigit() and int(reason) in REASONS):
+    if reason and not (reason.isdecimal() and int(reason) in REASONS):
         yield Finding(line, "reason", f"reason code {reason[:4]!r}")
     if text and reason != "0":
         yield Finding(line, "reason_text", "a text without reason code 0")
@@ -131,8 +134,15 @@ def _order(records: Records) -> Iterator[Finding]:
 def _transactions(data: bytes) -> Iterator[Finding]:
     for number, line in enumerate(data.split(b"\n"), 1):
         fields = line.rstrip(b"\r").split(b",")
-        if fields[0] == b"500" and (len(fields) < 2 or fields[1].decode("ascii", "replace") not in TRANSACTIONS):
+        if fields[0] != b"500":
+            continue
+        _, code, order, at, index = (*(one.decode("ascii", "replace").strip() for one in fields), "", "", "", "")[:5]
+        if code not in TRANSACTIONS:
             yield Finding(number, "transaction", "transaction code of the 500")
+        if len(order) > 15 or len(index) > 15:
+            yield Finding(number, "field_length", "service order or index read of the 500 longer than 15")
+        if at and not _is_time(at, "%Y%m%d%H%M%S"):
+            yield Finding(number, "date_time", "read time of the 500 is no DateTime14")
 
 
 def _is_time(text: str, pattern: str) -> bool:

@@ -32,7 +32,7 @@ def quality_fault(text: str, *, in_400: bool = False) -> str | None:
         return "method_not_allowed" if method else None
     if not method:
         return "method_missing"
-    if not method.isdigit() or int(method) not in METHODS or len(method) != 2:
+    if not method.isdecimal() or int(method) not in METHODS or len(method) != 2:
         return "method_unknown"
     if flag == "E" and int(method) not in FORWARD_METHODS:
         return "method_not_allowed"

@@ -18,6 +18,7 @@ REFUSED: Final = frozenset(
         "not_text", "empty", "no_header", "not_nem12", "no_trailer", "after_trailer", "record_order",
         "record_unknown", "field_count", "interval_length_unusable", "date", "value_count", "value", "quality_flag",
         "range", "tiling", "v_without_events", "date_twice", "uom", "decimals",
+        "value_size",
     }
 )  # fmt: skip
 """Findings after which no value of the file is taken: the file is cut short, or a value's place, size or quality is
@@ -31,6 +32,8 @@ _METHOD: Final = {
 }  # fmt: skip
 _AGREED: Final = frozenset({16, 55})
 _OUTAGE_REASONS: Final = frozenset({"43", "79"})
+_WHOLE_DIGITS: Final = 9
+"""Of a value in the file's unit, a mega unit among them: in thousandths of the base unit it fits 64 bits."""
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -77,8 +80,11 @@ def _doubts(records: Records) -> list[Finding]:
         covered = [place for event in day.events for place in range(event.first, event.last + 1)]
         if day.events and sorted(covered) != list(range(1, len(day.values) + 1)):
             found.append(Finding(day.line, "tiling", "the 400 records do not tile the day"))
-        if max((len(value.partition(".")[2]) for value in day.values), default=0) > 6:
+        parts = [value.lstrip("-").partition(".") for value in day.values]
+        if max((len(rest) for _, _, rest in parts), default=0) > 6:
             found.append(Finding(day.line, "decimals", "more than 6 decimals"))
+        if max((len(whole) for whole, _, _ in parts), default=0) > _WHOLE_DIGITS:
+            found.append(Finding(day.line, "value_size", f"more than {_WHOLE_DIGITS} digits before the point"))
     return found
 
 
@@ -123,9 +129,9 @@ def _exact(values: pl.Series, factor: pl.Series) -> pl.Series:
     parts = pl.col("text").str.strip_prefix("-").str.split_exact(".", 1).struct
     whole = parts.field("field_0").replace("", "0").cast(pl.Int64).cast(pl.Int128)
     millionths = parts.field("field_1").fill_null("").str.pad_end(6, "0").cast(pl.Int64)
-    scaled = (whole * 1_000_000 + millionths) * pl.col("factor") // 1_000_000
+    scaled = ((whole * 1_000_000 + millionths) * pl.col("factor") // 1_000_000).cast(pl.Int64)
     signed = pl.when(pl.col("text").str.starts_with("-")).then(-scaled).otherwise(scaled)
-    return written.select(signed.cast(pl.Int64)).to_series()
+    return written.select(signed).to_series()
 
 
 def _channel(stream: Stream) -> Channel:
@@ -163,7 +169,7 @@ def _qualities(days: list[Day]) -> dict[str, pl.Series]:
 
 
 def _quality(field: str, reason: str, text: str) -> tuple[str, str | None, bool]:
-    flag, number = field[:1], int(field[1:]) if field[1:].isdigit() else 0
+    flag, number = field[:1], int(field[1:]) if field[1:].isdecimal() else 0
     method = _METHOD.get(number)
     final = flag == "F"
     if text.partition(" ")[0] == Quality.SUSPECT.value and text.partition(" ")[2] in ("", *Rule):

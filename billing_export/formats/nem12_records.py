@@ -14,7 +14,7 @@ from billing_export.formats.nem12_codes import LENGTHS_MIN, UNIT_MILLI, quality_
 DAY_MIN: Final = 1440
 FIELDS: Final = {"100": 5, "200": 10, "400": 6, "500": 5, "900": 1}
 """Fields of a record with its indicator; a 300 has as many as its values, and 7."""
-_NUMBER: Final = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+_NUMBER: Final = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 _LIKE_NUMBER: Final = re.compile(r"[-+.\d]")
 
 
@@ -41,6 +41,8 @@ class Day(NamedTuple):
     reason: str
     text: str
     updated: str
+    loaded: str
+    """When MSATS loaded it."""
     events: list[Event]
 
 
@@ -165,7 +167,7 @@ class _Reader:
         self.header = fields
 
     def _take_200(self, number: int, fields: list[str]) -> None:
-        length = int(fields[8]) if fields[8].isdigit() else 0
+        length = int(fields[8]) if fields[8].isdecimal() else 0
         if length not in LENGTHS_MIN:
             self.say(number, "interval_length", f"{fields[8]!r} is not 5, 15 or 30 minutes")
             length = length if length and DAY_MIN % length == 0 else 0
@@ -196,14 +198,15 @@ class _Reader:
         if wrong:
             self.say(number, "value", f"value {wrong} is no number")
             return
-        quality, reason, words, updated = fields[at : at + 4]
-        self.days.append(Day(number, len(self.streams) - 1, day, values, quality, reason, words, updated, []))
+        quality, reason, words, updated, loaded = fields[at : at + 5]
+        stream = len(self.streams) - 1
+        self.days.append(Day(number, stream, day, values, quality, reason, words, updated, loaded, []))
 
     def _take_400(self, number: int, fields: list[str]) -> None:
         if not self.days or self.kind not in ("300", "400"):
             self.say(number, "record_order", "400 without a 300")
             return
-        first, last = (int(field) if field.isdigit() else 0 for field in fields[1:3])
+        first, last = (int(field) if field.isdecimal() else 0 for field in fields[1:3])
         if not 0 < first <= last <= len(self.days[-1].values):
             self.say(number, "range", f"intervals {fields[1][:6]!r} to {fields[2][:6]!r}")
         if fault := quality_fault(fields[3], in_400=True):

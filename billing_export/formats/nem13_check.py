@@ -12,7 +12,7 @@ from billing_export.formats.nem12_codes import REASONS, TRANSACTIONS, UNIT_MILLI
 from billing_export.formats.nem12_import import NEM_OFFSET
 
 FIELDS: Final = 23
-_NUMBER: Final = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+_NUMBER: Final = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 REFUSED: Final = frozenset(
     {
         "not_text", "empty", "no_header", "not_nem13", "no_trailer", "after_trailer", "record_order",
@@ -143,7 +143,7 @@ def _read(number: int, fields: list[str]) -> Iterator[Finding]:
         yield Finding(number, "date_time", f"time of a read {at[:16]!r}")
     if quality and (fault := quality_fault(quality)):
         yield Finding(number, fault, f"quality {quality[:4]!r}")
-    if reason and not (reason.isdigit() and int(reason) in REASONS):
+    if reason and not (reason.isdecimal() and int(reason) in REASONS):
         yield Finding(number, "reason", f"reason code {reason[:4]!r}")
     if text and reason != "0":
         yield Finding(number, "reason_text", "a text without reason code 0")

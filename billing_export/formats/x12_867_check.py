@@ -7,6 +7,8 @@ from typing import Final
 from billing_export.findings import Finding
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+_ELEMENTS: Final = 8
+"""As many as a rule here looks at."""
 _PURPOSES: Final = ("00", "01", "05")
 _HEAD: Final = ("ST", "BPT", "REF", "N1")
 
@@ -21,11 +23,16 @@ def check(data: bytes) -> list[Finding]:
     parts = [part.strip("\r\n") for part in text.split("~")]
     if parts[-1]:
         return [Finding(0, "cut_short", "the last segment does not end")]
-    segments = [(number, part.split("*")) for number, part in enumerate(parts[:-1], 1)]
+    segments = [(number, _padded(part.split("*"))) for number, part in enumerate(parts[:-1], 1)]
     tags = [fields[0] for _, fields in segments]
-    if tags[:2] != ["ISA", "GS"] or tags[-2:] != ["GE", "IEA"] or len(segments[0][1]) != 17:
+    if tags[:2] != ["ISA", "GS"] or tags[-2:] != ["GE", "IEA"] or parts[0].count("*") != 16:
         return [Finding(0, "envelope", "ISA and GS, GE and IEA do not enclose it")]
     return sorted(set(_enclosed(segments)))
+
+
+def _padded(fields: list[str]) -> list[str]:
+    # An element that is not there is an empty one.
+    return fields + [""] * (_ELEMENTS - len(fields))
 
 
 def _enclosed(segments: list[tuple[int, list[str]]]) -> Iterator[Finding]:
@@ -46,16 +53,16 @@ def _enclosed(segments: list[tuple[int, list[str]]]) -> Iterator[Finding]:
 def _set(segments: list[tuple[int, list[str]]]) -> Iterator[Finding]:
     first, last = segments[0], segments[-1]
     tags = tuple(fields[0] for _, fields in segments[: len(_HEAD)])
-    if tags != _HEAD or last[1][0] != "SE" or last[1][2:] != first[1][2:]:
+    if tags != _HEAD or last[1][0] != "SE" or last[1][2] != first[1][2]:
         yield Finding(first[0], "set_order", f"begins {'-'.join(tags)}")
         return
     if last[1][1] != str(len(segments)):
         yield Finding(last[0], "segment_count", f"{last[1][1]} for {len(segments)}")
     if segments[1][1][1] not in _PURPOSES:
         yield Finding(segments[1][0], "purpose", f"purpose {segments[1][1][1][:3]!r}")
-    if segments[2][1][1] != "Q5" or not segments[2][1][-1]:
+    if segments[2][1][1] != "Q5" or not segments[2][1][3]:
         yield Finding(segments[2][0], "service_point", "no REF*Q5 with a service point")
-    originals = [fields for _, fields in segments if fields[:2] == ["REF", "TN"] and len(fields) > 2]
+    originals = [fields for _, fields in segments if fields[:2] == ["REF", "TN"] and fields[2]]
     if segments[1][1][1] == "01" and not originals:
         yield Finding(segments[1][0], "cancellation", "a cancellation names no original (REF*TN)")
     yield from _quantities(segments[len(_HEAD) : -1])

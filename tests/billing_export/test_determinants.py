@@ -184,6 +184,24 @@ def test_what_is_missing_is_not_billed_but_told() -> None:
     assert found.findings.filter(pl.col("determinant") == "energy_total").row(0, named=True)["n"] == 1
 
 
+@pytest.mark.parametrize(("missing", "held"), [(2, False), (3, True)])
+def test_as_many_may_be_missing_as_the_limit_says(missing: int, held: bool) -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    rows = build_finals(start, day_of(lambda q: None if q < missing else 1))
+    found = bill(rows, MONDAY, date(2026, 7, 28), missing_limit=2)
+    assert found.determinants.is_empty() == held
+
+
+def test_a_stream_without_a_service_point_is_held_as_a_whole_too() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    rows = build_finals(start, day_of(lambda q: None if q == 40 else 1)).with_columns(
+        service_point_id=pl.lit(None, pl.String)
+    )
+    found = bill(rows, MONDAY, date(2026, 7, 28), registry=build_meters(service_point_id=None))
+    assert found.determinants.is_empty()
+    assert "stream_held" in found.findings["reason"].to_list()  # of the period that misses nothing
+
+
 def test_an_interval_without_a_final_is_missing_in_its_period_of_use() -> None:
     start, _ = day_bounds(MONDAY, BERLIN)
     rows = build_finals(start, day_of(lambda _: 1)).filter(pl.int_range(pl.len()) != 40)
@@ -364,6 +382,15 @@ def test_an_interval_that_reaches_beyond_its_installation_is_not_billed_with_it(
     registry = build_meters(removed_at=start + timedelta(hours=12, minutes=30), timezone=BERLIN)
     found = bill(build_finals(start, [1] * 24, step=3600), MONDAY, date(2026, 7, 28), registry=registry, toml="")
     assert line(found, "energy_total")["value_milli"] == 12
+
+
+def test_an_interval_that_began_before_its_installation_is_not_billed_with_it() -> None:
+    start, _ = day_bounds(MONDAY, BERLIN)
+    registry = build_meters(installed_at=start + timedelta(hours=12, seconds=30), timezone=BERLIN)
+    found = bill(build_finals(start, [1] * 96), MONDAY, date(2026, 7, 28), registry=registry, toml="")
+    assert (
+        line(found, "energy_total")["value_milli"] == 47
+    )  # the quarter that began half a minute before is not its own
 
 
 def test_intervals_longer_than_the_periods_have_a_total_but_no_time_of_use() -> None:

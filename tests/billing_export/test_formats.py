@@ -1,7 +1,10 @@
 """Every format: golden bytes, its own strict check, a second run that is equal, a way back where there is one."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -140,6 +143,19 @@ def test_the_cmep_check_names_what_is_wrong(old: bytes, new: bytes, reason: str)
 @pytest.mark.parametrize("name", ["cmep_sample.csv", "espi_usage.xml", "nem12_sample.csv", "nem13_sample.csv"])
 def test_the_published_samples_pass(name: str) -> None:
     assert check_file(name, (SAMPLES / name).read_bytes()).findings == []
+
+
+@pytest.mark.parametrize("form", ["cmep", "espi", "mscons", "iec61968", "x12_867"])
+def test_a_stream_whose_intervals_change_their_length_is_held_and_its_neighbour_goes_out(form: str) -> None:
+    halves = pl.concat(
+        [build_finals(START, [1] * 24, step=1800), build_finals(START + timedelta(hours=12), [1] * 48, step=900)]
+    )
+    rows = pl.concat([halves, build_finals(START, [7] * 96, channel="energy_received")])
+    found = run(form, rows)
+    held = found.tally.findings.filter("held").select("channel", "reason").rows()
+    assert held == [("energy_delivered", "interval_length_changes")]
+    assert found.tally.totals["determinant"].to_list() == ["energy_received"]
+    assert all(check_file(file.name, file.content).findings == [] for file in found.files)
 
 
 # ESPI ----------------------------------------------------------------------------------------------------------------
@@ -448,6 +464,35 @@ def test_pydifact_reads_our_interchange_with_the_same_sums() -> None:
         values = [Decimal(one.elements[0][1]) for one in message.segments if one.tag == "QTY"]
         sums[register] = (len(values), sum(values))
     assert sums == {"1-1:1.29.0": (96, Decimal("24.011808")), "1-1:2.29.0": (96, Decimal("1.92"))}
+
+
+PARSE_CMEP = Path(os.environ.get("AMI_PARSE_CMEP", ""))
+
+
+@pytest.mark.skipif(
+    not PARSE_CMEP.is_file(),
+    reason="parse_cmep (the script of jr-sp/parse_cmep) is in no package registry and has no licence to be copied "
+    "under: AMI_PARSE_CMEP names the file",
+)
+def test_parse_cmep_reads_every_value_of_our_file(tmp_path: Path) -> None:
+    rows = build_finals(START, [250_123 + n for n in range(96)], qualities={3: ("estimated", "linear")})
+    content = run("cmep", rows).files[0].content.decode()
+    # It fails at the end of a record unless a delimiter follows, as in the files that it was written for.
+    (tmp_path / "cmep.csv").write_text("".join(f"{line},\n" for line in content.splitlines()))
+    command = [sys.executable, str(PARSE_CMEP), "-f", "cmep.csv", "-d", ",", "--no-header"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    read = {
+        file.name.split(".")[0].removeprefix("parsed_cmep_"): [
+            line.split(",") for line in file.read_text().splitlines()
+        ]
+        for file in tmp_path.glob("parsed_cmep_*.csv")
+    }
+    assert sorted(read) == ["E_KWH", "E_KWHREG"]
+    ends = [START + timedelta(minutes=15 * n) for n in range(1, 97)]
+    assert [row[2] for row in read["E_KWH"]] == [f"{end:%Y%m%d%H%M}" for end in ends]
+    assert [row[3] for row in read["E_KWH"]] == ["E" if n == 3 else "" for n in range(96)]
+    assert sum(Decimal(row[4]) for row in read["E_KWH"]) == Decimal(sum(250_123 + n for n in range(96))).scaleb(-6)
+    assert [row[4] for row in read["E_KWHREG"]] == ["12345.000000", "12372.500000"]
 
 
 def test_a_period_that_goes_out_again_says_resend_in_cmep() -> None:

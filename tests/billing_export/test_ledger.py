@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from billing_export.batches import acknowledge, advance, read_acknowledgement, silent
 from billing_export.determinants import compute_determinants
-from billing_export.ledger import KEY, balance, post, withdraw
+from billing_export.ledger import KEY, balance, post
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.reentry import Books, open_refusals
 from billing_export.run import BillRun, bill_run
@@ -139,7 +139,7 @@ def test_a_bill_from_older_finals_that_comes_late_changes_nothing() -> None:
 
 def test_a_withdrawal_leaves_nothing_and_can_be_billed_again() -> None:
     ledger = post(DETERMINANTS.empty(), bill([1_000] * 96), ASKED).lines
-    ledger = pl.concat([ledger, withdraw(ledger, ledger, ASKED)])
+    ledger = pl.concat([ledger, post(ledger, ledger.clear(), ASKED, ledger).lines])
     assert set(balance(ledger)["lines"]) == {0}
     assert not any(balance(ledger)["value_milli"])
     again = post(ledger, bill([1_000] * 96), ASKED).lines
@@ -354,3 +354,96 @@ def test_the_correction_of_a_refused_line_does_not_take_back_what_was_never_book
     assert set(sent["sign"]) == {1}
     assert values_of(sent) == values_of(bill([500] * 95 + [600]))
     assert open_refusals(books).is_empty()
+
+
+class Correspondence:
+    """Batches on their way to a receiver, and answers on their way back, in any order."""
+
+    def __init__(self, chance: Random) -> None:
+        self.books, self.receiver, self.chance = (
+            Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()),
+            Receiver(),
+            chance,
+        )
+        self.unanswered: list[tuple[BillRun, pl.DataFrame, set[int]]] = []
+
+    def send(self, values: list[int], version: int, refused_share: float) -> bool:
+        run, self.books = posted(self.books, values, version)
+        if run.export is None:
+            return False
+        sent = pl.read_parquet(run.export.files[0].content)
+        refused = {n for n in sent["line_no"].to_list() if self.chance.random() < refused_share}
+        self.unanswered.append((run, sent, refused))
+        return True
+
+    def answer(self, place: int) -> None:
+        run, sent, refused = self.unanswered.pop(place)
+        self.receiver.take(sent, refused)
+        self.books = answered(self.books, run, refused)
+
+    def settle(self, values: list[int], version: int) -> None:
+        for _ in range(5):
+            while self.unanswered:
+                self.answer(0)
+            if not self.send(values, version, 0):
+                return
+
+
+@settings(max_examples=6, deadline=None)
+@given(chance=st.randoms(use_true_random=False))
+def test_answers_that_come_late_and_in_any_order_end_with_what_the_ledger_says(chance: Random) -> None:
+    # A delta may leave before the batch that it corrects is answered: its reversal, too, may be refused or accepted.
+    post_office, values = Correspondence(chance), [500] * 96
+    for version in range(1, 5):
+        values[chance.randrange(96)] = chance.randrange(10**9)
+        post_office.send(values, version, chance.choice((0, 0.3, 1)))
+        if post_office.unanswered and chance.random() < 0.5:
+            post_office.answer(chance.randrange(len(post_office.unanswered)))
+    post_office.settle(values, 5)
+    latest = {key: value or 0 for key, value in values_of(bill(values)).items()}
+    assert values_of(balance(post_office.books.lines)) == latest
+    assert post_office.receiver.held == latest
+    assert set(post_office.receiver.lines.values()) == {1}
+    assert open_refusals(post_office.books).is_empty()
+
+
+@pytest.mark.parametrize("reversal_too", [True, False])
+def test_a_line_refused_after_its_correction_was_sent_is_settled_whether_the_reversal_was_taken_or_not(
+    reversal_too: bool,
+) -> None:
+    first, books = posted(Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), [500] * 96, 1)
+    second, books = posted(books, [500] * 95 + [600], 2)
+    receiver, refused = Receiver(), set(first.lines["line_no"])
+    receiver.take(first.lines, refused)
+    books = answered(books, first, refused)
+    back = set(second.lines.filter(pl.col("sign") < 0)["line_no"]) if reversal_too else set()
+    receiver.take(second.lines, back)
+    books = answered(books, second, back)
+    third, books = posted(books, [500] * 95 + [600], 2)
+    sent = pl.read_parquet(third.export.files[0].content)
+    receiver.take(sent, set())
+    latest = bill([500] * 95 + [600])
+    assert receiver.held == {key: value or 0 for key, value in values_of(latest).items()}
+    # Of what was corrected nothing is owed where neither the line nor its reversal was booked; else the line is.
+    corrected = set(second.lines["determinant"])
+    again = sent.filter(pl.col("determinant").is_in(list(corrected)))
+    assert again.height == (0 if reversal_too else len(corrected))
+    assert posted(books, [500] * 95 + [600], 2)[0].export is None
+
+
+def test_a_reversal_that_was_refused_goes_out_again_as_long_as_the_receiver_has_its_line() -> None:
+    first, books = posted(Books(DETERMINANTS.empty(), BILLING_BATCHES.empty()), [500] * 96, 1)
+    receiver = Receiver()
+    receiver.take(first.lines, set())
+    second, books = posted(books, [500] * 95 + [600], 2)
+    back = second.lines.filter(pl.col("sign") < 0)
+    receiver.take(second.lines, set(back["line_no"]))
+    books = answered(books, second, set(back["line_no"]))
+    third, books = posted(books, [500] * 95 + [600], 2)
+    sent = pl.read_parquet(third.export.files[0].content)
+    assert sent.select("determinant", "sign", "supersedes").rows() == back.select(
+        "determinant", "sign", "supersedes").rows()  # fmt: skip
+    receiver.take(sent, set())
+    assert receiver.held == {key: value or 0 for key, value in values_of(bill([500] * 95 + [600])).items()}
+    assert values_of(balance(books.lines)) == receiver.held
+    assert posted(books, [500] * 95 + [600], 2)[0].export is None

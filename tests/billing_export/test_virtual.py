@@ -128,3 +128,76 @@ def test_a_meter_that_checks_another_is_not_billed() -> None:
     found = compute_determinants(rows, build_meters(check_of="M9"), build_reads({}), parse_tariffs(TARIFFS), asked)
     assert found.determinants.is_empty()
     assert found.findings["reason"].to_list() == ["check_meter"]
+
+
+def test_a_virtual_meter_may_rest_on_others_in_whatever_order_they_are_written() -> None:
+    total = '[[virtual]]\nmeter = "TOTAL"\nterm = [{meter = "SITE"}, {meter = "M3"}]\n'
+    rows = pl.concat([build_finals(START, [10, 10], meter=name) for name in ("M1", "M2", "M3")])
+    for toml in (SITE + total, total + SITE):
+        made = with_virtual(rows, parse_tariffs(toml).summed_in_order())
+        assert made.filter(pl.col("meter_id") == "TOTAL")["value_milli"].to_list() == [15, 15]
+    circle = SITE.replace('"M1"', '"TOTAL"') + total
+    with pytest.raises(ContractError, match="rests on itself"):
+        parse_tariffs(circle)
+
+
+VERSION = TARIFFS.replace("demand_window_min = 30", 'valid_from = 2026-07-28\nversion = "late"\ndemand_window_min = 30')
+
+
+def test_how_demand_is_taken_is_that_of_the_version_in_force_on_the_day() -> None:
+    second = VERSION.replace("_min = 30", '_min = 30\ndemand = "sliding"\ndemand_takes_estimates = true')
+    odd = [900 if place in (11, 12) else 0 for place in range(96)]  # half an hour that no block holds
+    kinds = {40: ("estimated", "linear"), 136: ("estimated", "linear")}
+    rows = build_finals(START, odd + odd, qualities=kinds).with_columns(
+        value_milli=pl.when(pl.int_range(pl.len()) == 40).then(5_000).otherwise("value_milli")
+    )
+    before = bill(rows, build_meters(), TARIFFS + second, MONDAY, date(2026, 7, 28))
+    peak = pl.col("determinant") == "demand_max"
+    # The second version is in the book and not in force: blocks, and no estimate sets the maximum.
+    assert before.filter(peak)["value_milli"].item() == 1_800
+    after = bill(rows, build_meters(), TARIFFS + second, date(2026, 7, 28), date(2026, 7, 29))
+    assert after.filter(peak)["value_milli"].item() == 3_600
+    whole = bill(rows, build_meters(), TARIFFS + second, MONDAY, date(2026, 7, 29)).filter(peak)
+    assert whole.select("value_milli", "occurred_at").row(0) == (3_600, START + timedelta(days=1, minutes=165))
+    lower = rows.with_columns(value_milli=pl.when(pl.int_range(pl.len()) == 136).then(5_000).otherwise("value_milli"))
+    taken = bill(lower, build_meters(), TARIFFS + second, MONDAY, date(2026, 7, 29)).filter(peak)
+    assert taken.select("value_milli", "occurred_at").row(0) == (10_000, START + timedelta(days=1, minutes=585))
+
+
+def test_a_line_names_the_versions_in_force_in_its_span_and_no_other() -> None:
+    rows, toml = build_finals(START, [1] * 288), TARIFFS + VERSION
+    days = [MONDAY + timedelta(days=place) for place in range(4)]
+    said = {
+        (first, after): bill(rows, build_meters(), toml, days[first], days[after])["tou_version"].unique().to_list()
+        for first, after in ((0, 1), (0, 2), (1, 2), (1, 3))
+    }
+    assert said == {(0, 1): ["1"], (0, 2): ["1+late"], (1, 2): ["late"], (1, 3): ["late"]}
+    book = parse_tariffs(toml)
+    assert book.labels(days[0], days[1]) == (("tou", "1"),)
+    assert book.labels(days[0], days[2]) == (("tou", "1+late"),)
+    assert book.label("none", days[0], days[1]) is None
+
+
+@pytest.mark.parametrize("lengths", [(1800, 900), (900, 1800), (3600, 900), (300, 1800)])
+def test_a_meter_whose_intervals_change_their_length_is_billed_to_its_last_one(lengths: tuple[int, int]) -> None:
+    noon = START + timedelta(hours=12)
+    first, second = (build_finals(at, [step] * (43_200 // step), step=step)
+                     for at, step in zip((START, noon), lengths, strict=True))  # fmt: skip
+    beyond = build_finals(START + timedelta(hours=24), [10**9] * 2, step=lengths[1])
+    for rows in (pl.concat([first, second]), pl.concat([first, second, beyond])):
+        found = bill(rows, build_meters(), TARIFFS, MONDAY, date(2026, 7, 28))
+        total = found.filter(pl.col("determinant") == "energy_total")
+        assert total.select("value_milli", "n_missing").row(0) == (86_400, 0)
+
+
+def test_installations_of_one_meter_that_claim_the_same_time_are_held_and_never_billed_twice() -> None:
+    rows = pl.concat([build_finals(START, [1] * 96), build_finals(START, [2] * 96, meter="M2")])
+    noon = START + timedelta(hours=12)
+    for twice in ([{}, {"installed_at": noon}], [{"removed_at": noon + timedelta(minutes=15)}, {"installed_at": noon}]):
+        asked = DeterminantParams(date_from=MONDAY, date_to=date(2026, 7, 28))
+        registry = build_meters([*twice, {"meter_id": "M2"}])
+        found = compute_determinants(rows, registry, build_reads({}), parse_tariffs(TARIFFS), asked)
+        assert set(found.determinants["meter_id"]) == {"M2"}
+        assert set(found.findings.filter("held").select("meter_id", "reason").rows()) == {
+            ("M1", "installations_overlap")
+        }
