@@ -231,13 +231,14 @@ def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans,
         incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True)
     )
     rows = pl.concat([sustained, momentary.select(sustained.columns)])
+    # A meter's number is the place of its name.
+    rows = rows[np.lexsort((rows["meter"].to_numpy(), rows["start"].to_numpy()))]
     # A meter's number is its row.
     places = topology.meters.select("meter_id", "service_point_id", "feeder_id")[rows["meter"]]
     return (
         pl.concat([rows, places], how="horizontal")
         .with_columns(started_at=pl.col("start").cast(UTC_US), restored_at=pl.col("restored_at").cast(UTC_US))
         .select(*INTERRUPTIONS)
-        .sort("started_at", "meter_id")
     )
 
 

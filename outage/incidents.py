@@ -63,7 +63,7 @@ def describe_incidents(
     inferred: Inferred, told: pl.DataFrame, topology: Topology, params: DetectParams
 ) -> pl.DataFrame:
     """The incidents with scope, node, phases, counts, confidence and the kinds of evidence they rest on."""
-    places = topology.meters[inferred.members["meter"]].select(
+    places = topology.meters.select("customer", "phase")[inferred.members["meter"]].select(
         "customer", *(pl.col("phase").str.contains(letter, literal=True).alias(letter) for letter in LETTERS)
     )
     members = pl.concat([inferred.members, places], how="horizontal")
