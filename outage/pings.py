@@ -69,8 +69,12 @@ def _undecided(
     spans = inferred.spans
     # A node that is dark on a phase may be dark on all: too few have told it.
     whole = (pl.col("letters") == "") | (pl.col("level") != level)
-    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL).select("incident")
-    settled = inferred.members.join(in_nodes, on="incident", how="semi")["span"].drop_nulls().to_numpy()
+    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL)["incident"].to_numpy()
+    # Incidents are numbered without a gap.
+    decides = np.zeros(inferred.incidents.height, bool)
+    decides[in_nodes] = True
+    members = inferred.members.filter(pl.Series(decides[inferred.members["incident"].to_numpy()], dtype=pl.Boolean))
+    settled = members["span"].drop_nulls().to_numpy()
     free = (spans.end == NEVER) & (spans.start > evidence.as_of - params.ping_within_s * 1_000_000)
     free[settled] = False
     of = topology.node_of[level]

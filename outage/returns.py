@@ -70,7 +70,7 @@ def _around_lives(meter: Ints, dark: tuple[Ints, Ints], reads: Timeline, topolog
     """Whether another meter of the transformer and phase of each was read while it is said to have been dark."""
     of, phase = topology.node_of[0], topology.phase
     order = np.argsort(of, kind="stable")
-    first, after = (np.searchsorted(of[order], of[meter], side) for side in ("left", "right"))  # type: ignore[call-overload]
+    first, after = (np.searchsorted(of[order], of[meter], side) for side in ("left", "right"))
     count = np.where(of[meter] == NO_NODE, 0, after - first)
     row = np.repeat(np.arange(len(meter)), count)
     place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)

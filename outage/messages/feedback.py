@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from outage.messages.multispeak import od_event_notification, render_answer, render_result
-from outage.messages.multispeak_in import (
-    METHODS,
+from outage.messages.multispeak_in import METHODS
+from outage.messages.multispeak_requests import (
     AffectedMeters,
     Incoming,
     MonitoringRequest,

@@ -24,7 +24,8 @@ from outage.messages.multispeak import (
     render_result,
     soap_action,
 )
-from outage.messages.multispeak_in import OutageStatus, PingRequest, Question, parse_request
+from outage.messages.multispeak_in import parse_request
+from outage.messages.multispeak_requests import OutageStatus, PingRequest, Question
 from outage.messages.notices import (
     notices_of_events,
     notices_of_interruptions,
