@@ -89,7 +89,9 @@ def _texts(items: list[Element]) -> tuple[str, ...]:
 
 def _ping(request: Element) -> PingRequest:
     listed = _items(request, "meterNos") or _items(request, "meterIDs")
-    meters = _texts(listed)
+    meters = tuple(name for name in map(_meter_name, listed) if name is not None)
+    if not meters:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "neither meterNos nor meterIDs names a meter")
     if len(meters) > MOST_METERS:
         raise ProtocolError(RejectReason.WORK, 0, f"more than {MOST_METERS} meters")
     requested = text_of(request, "requestDate")
@@ -149,8 +151,22 @@ def _device(event: Element) -> str | None:
 
 
 def _affected(outage: Element) -> AffectedMeters:
-    names = [text_of(meter, "meterID") for meter in _items(outage, "affectedMeters")]
-    return AffectedMeters(text_of(outage, "outageEventID"), tuple(name for name in names if name))
+    """Meters by their id; a customer that is named by the service location alone is kept under that."""
+    meters, points = [], []
+    for affected in _items(outage, "affectedMeters"):
+        meter_id = find(affected, "meterID")
+        meter, point = None if meter_id is None else _meter_name(meter_id), text_of(affected, "serviceLocationID")
+        if meter is not None:
+            meters.append(meter)
+        elif point is not None:
+            points.append(point)
+    return AffectedMeters(text_of(outage, "outageEventID"), tuple(meters), tuple(points))
+
+
+def _meter_name(meter_id: Element) -> str | None:
+    """Text in 3.0 and mostly in 4.1, where a `meterID` may bear its name in the attribute `meterNo` alone."""
+    text = (meter_id.text or "").strip()
+    return text or meter_id.get("meterNo") or meter_id.get("objectID") or None
 
 
 def _instant(parent: Element, name: str) -> datetime | None:

@@ -69,6 +69,8 @@ class AffectedMeters(NamedTuple):
 
     outage_event_id: str | None
     meters: tuple[str, ...]
+    service_locations: tuple[str, ...] = ()
+    """Of customers whose meter is not named."""
 
 
 class Question(NamedTuple):
@@ -107,7 +109,7 @@ def names_in(said: Said) -> list[str]:
     names: list[str] = []
     for item in said:
         if isinstance(item, AffectedMeters):
-            names += item.meters
+            names += [*item.meters, *item.service_locations]
         else:
             names += [name for name in (item.device, item.feeder, item.substation) if name is not None]
     return names
