@@ -27,7 +27,7 @@ from outage.delivery import Delivery, Pumped
 from outage.letter import Letter
 from outage.messages.letters import ping_letter
 from outage.messages.multispeak import Version
-from outage.messages.multispeak_in import Incoming, PingRequest
+from outage.messages.multispeak_requests import Incoming, PingRequest
 from outage.oms_outbox import Check, Outbox, Step
 from outage.stream_record import Positions
 from outage.stream_said import said_steps

@@ -23,7 +23,8 @@ from app.outage_messages import PING_REQUESTS_TOPIC
 from app.outage_source import NOTES_TOPIC
 from app.workers import Publisher
 from outage.messages.feedback import answer_request, feedback_of, notes_of, refusals_of, refuse_request
-from outage.messages.multispeak_in import MOST_METERS, Incoming, NodePingRequest, PingRequest, names_in, parse_request
+from outage.messages.multispeak_in import MOST_METERS, parse_request
+from outage.messages.multispeak_requests import Incoming, NodePingRequest, PingRequest, names_in
 from outage.oms import Reply
 from outage.oms_outbox import Check, Outbox
 from schemas.codes import NodeKind

@@ -22,18 +22,9 @@ from ingest.kafka.source import Position
 from outage.identity import last_steps
 from outage.params import DetectParams
 from outage.stream_fleet import Fleet, hangs_alike, read_fleet
+from outage.stream_memory import added, enrolled, remembered, restored
 from outage.stream_record import Kind, Memory, Positions, Record
-from outage.stream_state import (
-    Advanced,
-    Evidence,
-    StreamState,
-    added,
-    advance,
-    at_rest,
-    enrolled,
-    remembered,
-    restored,
-)
+from outage.stream_state import Advanced, Evidence, StreamState, advance, at_rest
 from schemas.errors import TerminalError
 
 LOG = logging.getLogger("ami.outage")

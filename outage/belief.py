@@ -110,7 +110,7 @@ def fold(
     )
     late = _already_over(power, params)
     power = power.join(late, on="row", how="anti") if late.height else power
-    power = power[_order(power)]
+    power = power.drop("event", "occurred", "row")[_order(power)]
     newest = max(_newest(power["at"]), _newest(power["received"]))
     ranked, outranked = _without_outranked(power, params)
     unproven = _unproven(ranked)
@@ -133,7 +133,7 @@ def _order(power: pl.DataFrame) -> Ints:
     order = np.argsort(key)
     alike = key[order][1:] == key[order][:-1]
     # Copies of a message bear one time: only they need more than one key.
-    places = np.union1d(np.flatnonzero(alike), np.flatnonzero(alike) + 1)
+    places = np.flatnonzero(np.r_[alike, False] | np.r_[False, alike]) if len(order) else order
     tied = order[places]
     order[places] = tied[np.lexsort((tied, up[tied], sequence[tied], key[tied]))]
     return order

@@ -11,28 +11,15 @@ from outage.evidence import Evidence, place_reads, read_evidence
 from outage.identity import Published, anchors_of, explain_lost, issue_steps, name_incidents
 from outage.incidents import describe_incidents, render_steps, told_spans
 from outage.infer import Inferred, infer_incidents
+from outage.interruptions import interruptions_of_members
 from outage.memory import DetectState, active_roots, forget, remember
 from outage.notices import find_alarms, find_at_risk, is_storm
 from outage.params import DetectParams
 from outage.pings import request_pings
 from outage.pool import INDIVIDUAL, optional
-from outage.spans import NEVER, Spans
+from outage.spans import NEVER
 from outage.topology import Flags, Topology, numbers_of, read_topology
 from schemas.frames import HEARD, METERS, UTC_US, conform
-
-INTERRUPTIONS: Final = pl.Schema(
-    {
-        "meter_id": pl.String(),
-        "service_point_id": pl.String(),
-        "feeder_id": pl.String(),
-        "started_at": UTC_US,
-        "restored_at": UTC_US,  # null: still dark
-        "incident_id": pl.String(),  # null: momentary
-        "heard": pl.Boolean(),  # the meter itself reported it
-        "momentary": pl.Boolean(),
-    }
-)
-"""One row per meter and interruption: what the indices need and what the incidents were made of."""
 
 SUPPRESSED: Final = pl.Schema(
     {"meter_id": pl.String(), "started_at": UTC_US, "restored_at": UTC_US, "reason": pl.String()}
@@ -139,7 +126,7 @@ def detect_outages(
     after = DetectState(fleet, topology, log, reads, Published(issued.outages, anchors), evidence.as_of)
     return Detected(
         outages=issued.changed,
-        interruptions=_interruptions(found.incidents, inferred.members, evidence.brief, topology),
+        interruptions=interruptions_of_members(found.incidents, inferred.members, evidence.brief, topology),
         suppressed=_suppressed(evidence.suppressed, topology),
         pings=request_pings(inferred, found.incidents, evidence, (topology, eligible, known), params),
         at_risk=find_at_risk(evidence, placed, topology, params),
@@ -215,47 +202,6 @@ def _name(
     incidents = incidents.join(parents, on="parent", how="left").sort("started_at", "incident_id")
     told = told.join(held, on="incident", how="anti")
     return _Found(inferred, incidents, told, named.lost, held.height)
-
-
-def _interruptions(incidents: pl.DataFrame, members: pl.DataFrame, brief: Spans, topology: Topology) -> pl.DataFrame:
-    claimed = members.join(incidents.select("incident", "incident_id"), on="incident").select(
-        "meter",
-        "start",
-        "restored_at",
-        "incident_id",
-        heard=pl.col("span").is_not_null(),
-        momentary=pl.lit(value=False),
-    )
-    sustained = _once_dark(claimed)
-    momentary = pl.DataFrame({"meter": brief.meter, "start": brief.start, "restored_at": brief.end}).with_columns(
-        incident_id=pl.lit(None, pl.String), heard=pl.lit(value=True), momentary=pl.lit(value=True)
-    )
-    rows = pl.concat([sustained, momentary.select(sustained.columns)])
-    # A meter's number is its row.
-    places = topology.meters.select("meter_id", "service_point_id", "feeder_id")[rows["meter"]]
-    return (
-        pl.concat([rows, places], how="horizontal")
-        .with_columns(started_at=pl.col("start").cast(UTC_US), restored_at=pl.col("restored_at").cast(UTC_US))
-        .select(*INTERRUPTIONS)
-        .sort("started_at", "meter_id")
-    )
-
-
-def _once_dark(sustained: pl.DataFrame) -> pl.DataFrame:
-    """The same interruptions, no two of a meter at one time: where incidents overlap, the earlier one has the minutes.
-
-    The indices count a customer once in a minute (IEEE 1366). `start` and `restored_at` (null: still dark) are
-    microseconds.
-    """
-    never = pl.lit(NEVER)
-    until = pl.col("restored_at").fill_null(never)
-    ordered = sustained.sort("meter", "start", "restored_at", nulls_last=True)
-    # Few meters are dark twice a night: only they are looked at one by one.
-    again = ordered["meter"].is_duplicated()
-    several = ordered.filter(again).with_columns(
-        start=pl.max_horizontal("start", until.cum_max().shift(1).over("meter").fill_null(pl.col("start")))
-    )
-    return pl.concat([ordered.filter(~again), several.filter(pl.col("start") < until)])
 
 
 def _explained(evidence: Evidence, topology: Topology) -> pl.DataFrame:

@@ -4,8 +4,10 @@ from hashlib import sha1
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import numpy as np
 import polars as pl
 
+from outage.topology import Ints
 from schemas.codes import IncidentState
 from schemas.frames import OUTAGES, UTC_US
 
@@ -118,9 +120,9 @@ def issue_steps(steps: pl.DataFrame, lost: pl.DataFrame, published: pl.DataFrame
     said again under the same number. Where fewer steps are left than had been said, the superfluous ones repeat the
     last state with nobody in them. Lost incidents end in a step `merged` or `cancelled`.
     """
-    wanted = pl.concat([steps, _superfluous(steps, published), _ends(lost, published)])
+    wanted = pl.concat([steps, _superfluous(steps, published), _ends(lost, published)]) if published.height else steps
     compared = [name for name in OUTAGES.schema if name not in ("updated_at", "run_id")]
-    same = wanted.join(published, on=compared, how="semi", nulls_equal=True)
+    same = wanted.join(published, on=compared, how="semi", nulls_equal=True) if published.height else published
     changed = wanted.join(same, on=["incident_id", "step"], how="anti").with_columns(
         updated_at=pl.lit(as_of).cast(UTC_US)
     )
@@ -137,11 +139,26 @@ def last_steps(outages: pl.DataFrame) -> pl.DataFrame:
 
 
 def _seeds(told: pl.DataFrame) -> pl.DataFrame:
-    first = told.sort("incident", "received", "meter", "start").filter(
-        pl.col("incident").ne_missing(pl.col("incident").shift(1))
-    )
+    first = told[_first_told(told)]
     ids = [_uuid5(f"{meter}/{at}") for meter, at in first.select("meter_id", "received").rows()]
     return first.select("incident", incident_id=pl.Series(ids, dtype=pl.String))
+
+
+def _first_told(told: pl.DataFrame) -> Ints:
+    """Per incident the row of its first message: by reception, then meter, then start."""
+    order = np.argsort(told["incident"].to_numpy(), kind="stable")
+    incident, received = told["incident"].to_numpy()[order], told["received"].to_numpy()[order]
+    begins = np.flatnonzero(np.r_[True, incident[1:] != incident[:-1]][: len(order)])
+    if not len(begins):
+        return order
+    # Few messages of an incident are received at the very first moment: only those are put in order.
+    earliest = np.repeat(np.minimum.reduceat(received, begins), np.diff(np.r_[begins, len(order)]))
+    order = order[received == earliest]
+    rows = told.select("incident", "meter", "start")[order]
+    incident = rows["incident"].to_numpy()
+    order = order[np.lexsort((rows["start"].to_numpy(), rows["meter"].to_numpy(), incident))]
+    firsts: Ints = order[np.r_[True, incident[1:] != incident[:-1]]]
+    return firsts
 
 
 def _again(seed: str, incident: int) -> str:

@@ -63,7 +63,7 @@ def describe_incidents(
     inferred: Inferred, told: pl.DataFrame, topology: Topology, params: DetectParams
 ) -> pl.DataFrame:
     """The incidents with scope, node, phases, counts, confidence and the kinds of evidence they rest on."""
-    places = topology.meters[inferred.members["meter"]].select(
+    places = topology.meters.select("customer", "phase")[inferred.members["meter"]].select(
         "customer", *(pl.col("phase").str.contains(letter, literal=True).alias(letter) for letter in LETTERS)
     )
     members = pl.concat([inferred.members, places], how="horizontal")
@@ -75,16 +75,23 @@ def describe_incidents(
     )
     counts = members.group_by("incident").agg(
         meters_out=pl.len(),
-        customers_out=pl.col("customer").n_unique(),
         all_live=pl.col("lives").all(),
         **{letter: pl.col(letter).any() for letter in LETTERS},
     )
     phases = pl.concat_str(pl.when(letter).then(pl.lit(letter)).otherwise(pl.lit("")) for letter in LETTERS)
+    counts = counts.with_columns(customers_out=_customers_of(members).gather(counts["incident"]))
     described = inferred.incidents.join(facts, on="incident").join(counts, on="incident").pipe(_place, topology)
     return described.with_columns(
         confidence=_confidence(params),
         phases=pl.when(pl.col("letters") != "").then("letters").otherwise(pl.when(phases != "").then(phases)),
     ).drop(*LETTERS)
+
+
+def _customers_of(members: pl.DataFrame) -> pl.Series:
+    """Per number of an incident: how many customers its members are."""
+    incident, customer = members["incident"].to_numpy(), members["customer"].to_numpy()
+    width = int(customer.max(initial=0)) + 1
+    return pl.Series(np.bincount(np.unique(incident * width + customer) // width).astype(np.uint32))
 
 
 def render_steps(

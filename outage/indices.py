@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 import polars as pl
 
-from outage.detect import INTERRUPTIONS
+from outage.interruptions import INTERRUPTIONS
 from outage.topology import LEVELS
 from schemas.codes import IncidentState, NodeKind
 from schemas.errors import ContractError

@@ -63,6 +63,8 @@ def forget(state: DetectState, params: DetectParams) -> DetectState:
     that goes on needs it. Reads stay as long as events do.
     """
     horizon = state.as_of - params.keep_s * 1_000_000
+    if _is_young(state, horizon) and _is_recent(state.published.outages, horizon):
+        return state
     last = last_steps(state.published.outages)
     ended = pl.coalesce("restored_at", "updated_at") < pl.lit(horizon).cast(UTC_US)
     archived = last.filter(pl.col("state").is_in(OVER) & ended).select("incident_id")
@@ -85,6 +87,12 @@ def forget(state: DetectState, params: DetectParams) -> DetectState:
 def _is_young(state: DetectState, horizon: int) -> bool:
     """Whether nothing in the state is older than the horizon."""
     oldest = [state.reads["at"].min(), state.events["received_at"].to_physical().min()]
+    return all(not isinstance(at, int) or at >= horizon for at in oldest)
+
+
+def _is_recent(outages: pl.DataFrame, horizon: int) -> bool:
+    """Whether no step of what has been said can have ended before the horizon."""
+    oldest = [outages["restored_at"].to_physical().min(), outages["updated_at"].to_physical().min()]
     return all(not isinstance(at, int) or at >= horizon for at in oldest)
 
 

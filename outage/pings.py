@@ -27,6 +27,7 @@ PING_REQUESTS: Final = pl.Schema(
 """Power-status checks to send. `undecided`: some meters of the node fell silent, too few to call it out;
 `nested`: the node is back, by its meters or by what a crew or the outage system says, and this meter has shown no
 life."""
+_NONE: Final = PING_REQUESTS.to_frame().drop("asked_at").cast({"reason": pl.String})
 
 
 def request_pings(
@@ -68,8 +69,12 @@ def _undecided(
     spans = inferred.spans
     # A node that is dark on a phase may be dark on all: too few have told it.
     whole = (pl.col("letters") == "") | (pl.col("level") != level)
-    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL).select("incident")
-    settled = inferred.members.join(in_nodes, on="incident", how="semi")["span"].drop_nulls().to_numpy()
+    in_nodes = inferred.incidents.filter(whole, pl.col("level") != INDIVIDUAL)["incident"].to_numpy()
+    # Incidents are numbered without a gap.
+    decides = np.zeros(inferred.incidents.height, bool)
+    decides[in_nodes] = True
+    members = inferred.members.filter(pl.Series(decides[inferred.members["incident"].to_numpy()], dtype=pl.Boolean))
+    settled = members["span"].drop_nulls().to_numpy()
     free = (spans.end == NEVER) & (spans.start > evidence.as_of - params.ping_within_s * 1_000_000)
     free[settled] = False
     of = topology.node_of[level]
@@ -78,7 +83,7 @@ def _undecided(
     heard = np.bincount(of[spans.meter[free]], minlength=len(size))
     thin = np.flatnonzero((heard > 0) & (heard < needed_of(size, params.share_tenths)))
     if not len(thin):
-        return _none()
+        return _NONE
     since = np.full(len(size), NEVER)
     np.minimum.at(since, of[spans.meter[free]], spans.start[free])
     # The last place is that of meters without a node.
@@ -116,7 +121,7 @@ def _nested(
     lately = pl.col("back_at") > evidence.as_of - params.ping_within_s * 1_000_000
     back = incidents.filter(lately & (pl.col("level") != INDIVIDUAL)).select("incident", "node_kind", "node_id")
     if back.is_empty():
-        return _none()
+        return _NONE
     return (
         inferred.members.filter(~pl.col("lives"))
         .join(back, on="incident")
@@ -136,7 +141,7 @@ def _verified(
     """Meters of incidents below a node that somebody says is restored, as far as they have shown no life."""
     topology, known = among
     if known.restored.is_empty():
-        return _none()
+        return _NONE
     at = pl.col("at").to_physical()
     lately = known.restored.filter(at > evidence.as_of - params.ping_within_s * 1_000_000)
     told = meters_below(lately, topology).group_by("meter").agg(at.max())
@@ -149,10 +154,6 @@ def _verified(
         .sort("incident", "meter_id")
         .select("meter_id", "node_kind", "node_id", reason=pl.lit("nested"))
     )
-
-
-def _none() -> pl.DataFrame:
-    return PING_REQUESTS.to_frame().drop("asked_at").cast({"reason": pl.String})
 
 
 def _requests(level: int, meter: Ints, node: Ints, topology: Topology, reason: str) -> pl.DataFrame:

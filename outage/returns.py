@@ -20,8 +20,9 @@ def dark_by_return(spans: Spans, returns: pl.DataFrame, life: tuple[Timeline, Ti
     It began with theirs, the latest of them; no life of the meter may lie after that. A neighbour whose own return was
     lost (it read again later) agrees with any return before that, if another meter of the node came back at the same
     moment: one return alone may be that of an outage of its own. Without such a neighbour nobody knows
-    since when the meter was dark, and its power-up stays what it is: a sign of life. Clear text joins nothing that is
-    authenticated (outage.md section 7).
+    since when the meter was dark, and its power-up stays what it is: a sign of life. Who shares only the lateral with
+    them was dark by itself if the meters around it, of its transformer and phase, were read meanwhile. Clear text joins
+    nothing that is authenticated (outage.md section 7).
 
     Args:
         spans: As the meters told them.
@@ -41,7 +42,11 @@ def dark_by_return(spans: Spans, returns: pl.DataFrame, life: tuple[Timeline, Ti
             of = topology.node_of[level]
             shared = _shared(of[meter], at, of[returns["meter"].to_numpy()], returns["at"].to_numpy())
             here = asked.with_columns(node=of[meter], shared=pl.Series(shared, dtype=pl.Boolean))
+            open_ = since == NEVER
             _ask(since, here, spans, of, kind)
+            if level:
+                found = np.flatnonzero(open_ & (since < NEVER))
+                since[found[_around_lives(meter[found], (since[found], at[found]), life[1], topology)]] = NEVER
     known = since < at
     true = np.ones(int(known.sum()), bool)
     told = alone.filter(pl.Series(known))
@@ -59,6 +64,21 @@ def _shared(node: Ints, at: Ints, of: Ints, times: Ints) -> Flags:
         np.searchsorted(known, key + TOGETHER_MS, "right") - np.searchsorted(known, key - TOGETHER_MS, "left") > 1
     )
     return flags
+
+
+def _around_lives(meter: Ints, dark: tuple[Ints, Ints], reads: Timeline, topology: Topology) -> Flags:
+    """Whether another meter of the transformer and phase of each was read while it is said to have been dark."""
+    of, phase = topology.node_of[0], topology.phase
+    order = np.argsort(of, kind="stable")
+    first, after = (np.searchsorted(of[order], of[meter], side) for side in ("left", "right"))
+    count = np.where(of[meter] == NO_NODE, 0, after - first)
+    row = np.repeat(np.arange(len(meter)), count)
+    place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    other = order[np.repeat(first, count) + place]
+    margin = TOGETHER_MS * 1000
+    read = reads.first_after(other, dark[0][row] + margin)
+    lives = (phase[other] == phase[meter[row]]) & (other != meter[row]) & (read < dark[1][row] - margin)
+    return np.bincount(row[lives], minlength=len(meter)) > 0
 
 
 def _ask(since: Ints, asked: pl.DataFrame, spans: Spans, node_of: Ints, kind: NodeKind) -> None:

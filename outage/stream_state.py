@@ -13,16 +13,14 @@ import polars as pl
 from outage.circumstances import PINGS, Storm
 from outage.detect import Detected
 from outage.identity import Published
-from outage.memory import RELEVANT, DetectState
+from outage.memory import RELEVANT
 from outage.notes import NOTES, circumstances_of, standing, storm_by_hand
 from outage.notices import WARNINGS, is_storm, warnings_of
 from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
-from outage.stream_cells import NOTHING, SECOND, WAITING, Cell, Now, apart, homes_of, judge, named, part_reads
+from outage.stream_cells import NOTHING, SECOND, Cell, Now, judge, part_reads
 from outage.stream_fleet import STRANGER, Fleet, placed, roots_of, strangers_of
 from outage.stream_record import ASKED, Memory
-from outage.topology import read_topology
-from schemas.frames import HEARD, UTC_US, conform
 
 MANY_CHUNKS: Final = 64
 """Waiting reads are put in one piece, and the old ones forgotten, every so many batches."""
@@ -95,7 +93,7 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
     # Every batch is later than the one before, so that versions of a step are told apart.
     as_of = max(state.as_of + 1, as_of, newest if isinstance(newest, int) else 0)
     spoken = roots_of(events["meter_id"], fleet)
-    pings = _lately(
+    pings = lately(
         pl.concat([state.pings, told.pings]).unique(maintain_order=True), "answered_at", as_of, params.keep_s
     )
     notes = standing(pl.concat([state.notes, told.notes]), as_of - params.keep_s * SECOND)
@@ -111,115 +109,29 @@ def advance(state: StreamState, told: Evidence, fleet: Fleet, params: DetectPara
     now = Now(as_of, told_of, circumstances_of(notes, pings), _by_hand(routed, events, notes, as_of, params))
     judged = judge(routed.cells, events, now, fleet)
     requests = pl.concat([PING_REQUESTS.to_frame(), *(found.pings for found in judged.found)]).join(
-        _lately(state.asked, "asked_at", as_of, params.ping_again_s), on="meter_id", how="anti"
+        lately(state.asked, "asked_at", as_of, params.ping_again_s), on="meter_id", how="anti"
     )
     asked = requests.select("meter_id", "asked_at")
     outages = pl.concat([memory.outages, *(found.outages for found in judged.found)])
-    anchors = _anchors_of(judged.cells)
+    anchors = anchors_in(judged.cells)
     memory = memory._replace(
         outages=outages.sort("started_at", "incident_id", "step"),
         asked=asked,
-        anchors=None if anchors.equals(_anchors_of(state.cells)) else anchors,
+        anchors=None if anchors.equals(anchors_in(state.cells)) else anchors,
     )
-    known = _lately(state.warned, "last_at", as_of, params.risk_window_s)
+    known = lately(state.warned, "last_at", as_of, params.risk_window_s)
     warnings = pl.concat([WARNINGS.empty(), *(warnings_of(found.at_risk, found.alarms) for found in judged.found)])
     new = warnings.unique(_WARNED, keep="first", maintain_order=True).join(known, on=_WARNED, how="anti")
     after = StreamState(
         judged.cells,
         routed.waiting,
         pings,
-        _lately(pl.concat([state.asked, asked]), "asked_at", as_of, params.ping_again_s),
+        lately(pl.concat([state.asked, asked]), "asked_at", as_of, params.ping_again_s),
         notes,
         max([as_of, *(found.state.as_of for found in judged.found)]),
         pl.concat([known, new]),
     )
-    return Advanced(_tidy(after, params), memory.outages, requests, memory, judged.found, new)
-
-
-def restored(memory: Memory, as_of: int, fleet: Fleet, params: DetectParams) -> StreamState:
-    """The state out of everything remembered; nothing is judged anew.
-
-    A meter that METERS has ceased to name has nothing more to say: what it told is forgotten, and an incident that
-    rests on it alone ends with the next batch. One that was removed or exchanged, and that METERS names as such, goes
-    on telling of the time before.
-
-    Args:
-        memory: As `remembered` gives it, or several records as `added` joins them.
-        as_of: Of the newest record.
-        fleet: The fleet as it is now.
-        params: What may be forgotten.
-    """
-    memory = _without_those_taken_out(memory, fleet)
-    active = roots_of(memory.events["meter_id"], fleet) | homes_of(_anchors(memory), fleet)
-    reads = memory.reads.select("meter_id", at=pl.col("read_at").to_physical())
-    near, waiting = part_reads(placed(reads, fleet), (), frozenset(), active, fleet)
-    # What was said of a tree stands under one of its meters.
-    whole = DetectState(
-        fleet.meters.clear(), read_topology(fleet.meters.clear(), memory.events["meter_id"].clear()), memory.events,
-        near, Published(memory.outages, _anchors(memory)), as_of,
-    )  # fmt: skip
-    cells = apart(whole, active, fleet, params)
-    pings = _lately(memory.pings, "answered_at", as_of, params.keep_s)
-    asked = _lately(memory.asked, "asked_at", as_of, params.ping_again_s)
-    notes = standing(memory.notes, as_of - params.keep_s * SECOND)
-    return _tidy(StreamState(cells, waiting, pings, asked, notes, as_of), params)
-
-
-def enrolled(state: StreamState, before: Fleet, fleet: Fleet, params: DetectParams) -> StreamState:
-    """The state under another METERS: trees and meters are numbered anew, incidents keep their ids and steps.
-
-    Args:
-        state: Under the fleet before.
-        before: The fleet as it was.
-        fleet: The fleet as it is.
-        params: What may be forgotten.
-    """
-    return restored(remembered(state, before), state.as_of, fleet, params)._replace(warned=state.warned)
-
-
-def remembered(state: StreamState, fleet: Fleet) -> Memory:
-    """Everything of a state that `restored` needs."""
-    quiet = named(pl.concat([WAITING.to_frame(), *state.waiting]), fleet)
-    known = [cell.detect for cell in state.cells]
-    near = [reads for cell in state.cells for reads in (cell.detect.reads, *cell.fresh)]
-    nothing = Memory.nothing()
-    events = pl.concat([nothing.events, *(detect.events for detect in known)])
-    return Memory(
-        events=events,
-        reads=_heard(pl.concat([*near, quiet])),
-        pings=state.pings,
-        outages=pl.concat([nothing.outages, *(detect.published.outages for detect in known)]),
-        anchors=_anchors_of(state.cells),
-        asked=state.asked,
-        notes=state.notes,
-        strangers=strangers_of(events["meter_id"], fleet),
-    )
-
-
-def added(before: Memory, step: Memory) -> Memory:
-    """What is remembered after a batch, given what was remembered before it."""
-    said = before.outages.join(step.outages, on=["incident_id", "step"], how="anti")
-    return Memory(
-        events=pl.concat([before.events, step.events]).unique(maintain_order=True),
-        reads=pl.concat([before.reads, step.reads]),
-        pings=pl.concat([before.pings, step.pings]),
-        outages=pl.concat([said, step.outages]).sort("started_at", "incident_id", "step"),
-        anchors=before.anchors if step.anchors is None else step.anchors,
-        asked=pl.concat([before.asked, step.asked]),
-        notes=pl.concat([before.notes, step.notes]),
-        strangers=pl.concat([before.strangers, step.strangers]).unique(maintain_order=True),
-    )
-
-
-def _without_those_taken_out(memory: Memory, fleet: Fleet) -> Memory:
-    """The memory without the word of meters that METERS has ceased to name; strangers were never among them."""
-    gone = strangers_of(memory.events["meter_id"], fleet).join(memory.strangers, on="meter_id", how="anti")
-    if gone.is_empty():
-        return memory
-    return memory._replace(
-        events=memory.events.join(gone, on="meter_id", how="anti", maintain_order="left"),
-        reads=memory.reads.join(gone, on="meter_id", how="anti", maintain_order="left"),
-    )
+    return Advanced(tidy(after, params), memory.outages, requests, memory, judged.found, new)
 
 
 def _routed(state: StreamState, located: pl.DataFrame, spoken: frozenset[int], fleet: Fleet) -> StreamState:
@@ -254,12 +166,13 @@ def _by_hand(
     return msgspec.structs.replace(params, storm=storm)
 
 
-def _anchors_of(cells: tuple[Cell, ...]) -> pl.DataFrame:
+def anchors_in(cells: tuple[Cell, ...]) -> pl.DataFrame:
+    """ANCHORS of all cells, in one order."""
     parts = [Published.nothing().anchors, *(cell.detect.published.anchors for cell in cells)]
     return pl.concat(parts).sort("incident_id", "meter_id", "start")
 
 
-def _tidy(state: StreamState, params: DetectParams) -> StreamState:
+def tidy(state: StreamState, params: DetectParams) -> StreamState:
     """Trees whose events are all forgotten are quiet again; waiting reads stay as long as evidence does."""
     known = [cell.detect for cell in state.cells]
     if any(detect.events.is_empty() and detect.published.outages.is_empty() for detect in known):
@@ -271,13 +184,6 @@ def _tidy(state: StreamState, params: DetectParams) -> StreamState:
     return state._replace(waiting=(pl.concat(state.waiting).filter(pl.col("at") >= horizon).rechunk(),))
 
 
-def _anchors(memory: Memory) -> pl.DataFrame:
-    return Memory.nothing().anchors if memory.anchors is None else memory.anchors  # type: ignore[return-value]
-
-
-def _heard(reads: pl.DataFrame) -> pl.DataFrame:
-    return conform(reads.select("meter_id", read_at=pl.col("at").cast(UTC_US)), HEARD)
-
-
-def _lately(rows: pl.DataFrame, column: str, as_of: int, within_s: int) -> pl.DataFrame:
+def lately(rows: pl.DataFrame, column: str, as_of: int, within_s: int) -> pl.DataFrame:
+    """The rows whose instant lies no further back."""
     return rows.filter(pl.col(column).to_physical() > as_of - within_s * SECOND)

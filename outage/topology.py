@@ -58,7 +58,8 @@ def read_topology(meters: pl.DataFrame, also: pl.Series) -> Topology:
         known = known.sort("meter_id", "installed_at", nulls_last=False, maintain_order=True).filter(
             pl.col("meter_id").ne_missing(pl.col("meter_id").shift(-1))
         )
-    strangers = also.unique().rename("meter_id").to_frame().join(known, on="meter_id", how="anti")
+    strangers = also.unique().rename("meter_id").to_frame()
+    strangers = strangers.join(known, on="meter_id", how="anti") if strangers.height else strangers
     table = (
         (pl.concat([known, strangers], how="diagonal").sort("meter_id") if strangers.height else known)
         .with_row_index("meter")

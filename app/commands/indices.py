@@ -11,8 +11,8 @@ from app.files import parse_day, read_bytes, read_frame, write_outputs
 from app.inputs import load_meters, load_types
 from app.options import Json, Out
 from app.summary import progress, say, timed
-from outage.detect import INTERRUPTIONS
 from outage.indices import IndexParams, Indices, compute_indices, interruptions_of
+from outage.interruptions import INTERRUPTIONS
 from outage.major_events import MajorEvents, find_major_event_days
 from schemas.errors import ContractError
 from schemas.frames import OUTAGES, Frame

@@ -34,6 +34,12 @@ def register(ami: typer.Typer) -> None:
         reads: Annotated[Path | None, typer.Option("--reads", metavar="F", help="READS: evidence of life.")] = None,
         until: Annotated[str | None, typer.Option("--until", metavar="T", help="State as of this instant.")] = None,
         formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="Feed; may repeat.")] = None,
+        sustained_s: Annotated[
+            int,
+            typer.Option(
+                "--sustained-s", metavar="S", min=0, help="Longer is sustained: 300 (IEEE 1366), 180 (GB, Australia)."
+            ),
+        ] = DetectParams().sustained_s,
         picture: Annotated[bool, typer.Option("--map", help="Draw the incidents as map.svg.")] = False,
         json: Json = False,
     ) -> None:
@@ -46,7 +52,7 @@ def register(ami: typer.Typer) -> None:
         fleet = load_meters(meters, load_types(None))
         heard = HEARD.empty() if reads is None else heard_of_reads(read_frame(reads, READS))
         # A whole log is judged at leisure: nothing of it is withheld as it is from a control room in a storm.
-        params = DetectParams(until=_until(until), storm=Storm.OFF)
+        params = DetectParams(until=_until(until), storm=Storm.OFF, sustained_s=sustained_s)
         with progress(f"inferring outages from {log.height} events"):
             detected, seconds = timed(lambda: detect_outages(log, fleet, heard, params))
         files: dict[str, pl.DataFrame | bytes | str] = {

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from outage.messages.multispeak import od_event_notification, render_answer, render_result
-from outage.messages.multispeak_in import (
-    METHODS,
+from outage.messages.multispeak_in import METHODS
+from outage.messages.multispeak_requests import (
     AffectedMeters,
     Incoming,
     MonitoringRequest,
@@ -72,6 +72,7 @@ def feedback_of(
             rows += _changed(item, at, kinds, points)
         elif isinstance(item, AffectedMeters):
             rows += [(NoteKind.CONFIRMED, NodeKind.METER, name, at, None) for name in item.meters]
+            rows += [(NoteKind.CONFIRMED, NodeKind.SERVICE_POINT, name, at, None) for name in item.service_locations]
     schema = {name: NOTES.schema[name] for name in ("note", "node_kind", "node_id", "from", "to")}
     asked = said.meters if isinstance(said, PingRequest) else ()
     return Feedback(pl.DataFrame(rows, schema=schema, orient="row"), asked)
@@ -111,10 +112,13 @@ def refusals_of(
         return [(name, Refusal.UNKNOWN_OBJECT) for name in strange]
     changes = [item for item in said if isinstance(item, OutageChange)]
     why = [(change.object_id or "", _refusal(change, kinds)) for change in changes]
-    strangers = [name for item in said if isinstance(item, AffectedMeters) for name in item.meters]
+    affected = [item for item in said if isinstance(item, AffectedMeters)]
+    strangers = [name for item in affected for name in item.meters]
+    nowhere = [name for item in affected for name in item.service_locations if name not in kinds]
     return [
         *((name, reason) for name, reason in why if reason is not None),
         *((name, Refusal.UNKNOWN_METER) for name in strangers if name not in known_meters),
+        *((name, Refusal.UNKNOWN_OBJECT) for name in nowhere),
     ]
 
 

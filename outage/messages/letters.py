@@ -12,7 +12,7 @@ from outage.messages.cim_json import render_cim_json
 from outage.messages.feedback import answer_ping
 from outage.messages.iec61968 import Envelope, render_end_device_events
 from outage.messages.multispeak import Account, Version, render_envelope, render_od_event_notification, soap_action
-from outage.messages.multispeak_in import Incoming
+from outage.messages.multispeak_requests import Incoming
 from outage.messages.notices import notices_of_outages
 from outage.messages.odin import render_odin
 from outage.messages.tables import CodeTable

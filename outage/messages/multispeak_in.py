@@ -1,104 +1,27 @@
-"""What an outage system says to us in MultiSpeak: pings to answer, work that is planned, incidents it confirms."""
+"""MultiSpeak 3.0 and 4.1 as an outage system sends it, read into the requests that it may make."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from outage.messages.iec61968 import parse_instant
 from outage.messages.multispeak import Account, Version
+from outage.messages.multispeak_requests import (
+    AffectedMeters,
+    Incoming,
+    MonitoringRequest,
+    NodePingRequest,
+    OutageChange,
+    OutageStatus,
+    PingRequest,
+    Question,
+    Said,
+)
 from outage.messages.xml import Element, find, local, parse_xml, text_of
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 MOST_METERS: Final = 10_000
 """A request for more is a mistake or an attack: 500 meters are pinged in a minute at a large utility."""
-
-
-class OutageStatus(StrEnum):
-    """What the outage system thinks of its incident."""
-
-    ASSUMED = "Assumed"
-    CONFIRMED = "Confirmed"
-    RESTORED = "Restored"
-    SCHEDULED = "Scheduled"
-    STILL_OUT = "StillOut"
-    NON_PAY = "NonPay"
-    OTHER = "Other"
-    UNKNOWN = "Unknown"
-
-
-class PingRequest(NamedTuple):
-    """`InitiateOutageDetectionEventRequest`: tell the power status of these meters."""
-
-    meters: tuple[str, ...]
-    requested_at: datetime
-    response_url: str | None
-    transaction_id: str | None
-    expires_min: float | None
-    """`expirationTime` as sent; the standard leaves the unit open, the products that send it mean minutes."""
-
-
-class NodePingRequest(NamedTuple):
-    """`InitiateODEventRequestByObject` or `…ByServiceLocation`: tell the status of what hangs there."""
-
-    names: tuple[str, ...]
-    """One object, or service locations."""
-    response_url: str | None
-    transaction_id: str | None
-    expires_min: float | None
-
-
-class MonitoringRequest(NamedTuple):
-    """`InitiateODMonitoringRequestByObject` (3.0): ask what hangs on a node again and again."""
-
-    name: str
-    periodicity: int
-    transaction_id: str | None
-
-
-class OutageChange(NamedTuple):
-    """One `outageEvent` of `OutageEventChangedNotification`."""
-
-    object_id: str | None
-    status: OutageStatus
-    planned: bool
-    feeder: str | None
-    substation: str | None
-    device: str | None
-    started_at: datetime | None
-    restoration_expected_at: datetime | None
-    customers_affected: int | None
-    customers_restored: int | None
-
-
-class AffectedMeters(NamedTuple):
-    """`CustomersAffectedByOutageNotification` (4.1): meters that the outage system counts to its incident."""
-
-    outage_event_id: str | None
-    meters: tuple[str, ...]
-
-
-class Question(NamedTuple):
-    """`PingURL` or `GetMethods`: is anybody there, and what can they do."""
-
-    operation: str
-
-
-Said = (
-    PingRequest | NodePingRequest | MonitoringRequest | tuple[OutageChange, ...] | tuple[AffectedMeters, ...] | Question
-)
-
-
-class Incoming(NamedTuple):
-    """A request, the version it spoke, what it said, and who says that it is."""
-
-    operation: str
-    version: Version
-    said: Said
-    account: Account = Account("", "", "")
-    """Of the header; its text never shows the password."""
-    enveloped: bool = False
-    """It came in a SOAP envelope, and so does its answer."""
 
 
 METHODS: Final = (
@@ -129,25 +52,6 @@ def parse_request(message: bytes) -> Incoming:
     if namespace not in {version.value for version in Version}:
         raise ProtocolError(RejectReason.APDU_UNSUPPORTED, 0, "not MultiSpeak 3.0 or 4.1")
     return Incoming(operation, Version(namespace), _said(operation, request), _account(root), body is not None)
-
-
-def names_in(said: Said) -> list[str]:
-    """Every meter and node that was named."""
-    if isinstance(said, Question):
-        return []
-    if isinstance(said, PingRequest):
-        return list(said.meters)
-    if isinstance(said, NodePingRequest):
-        return list(said.names)
-    if isinstance(said, MonitoringRequest):
-        return [said.name]
-    names: list[str] = []
-    for item in said:
-        if isinstance(item, AffectedMeters):
-            names += item.meters
-        else:
-            names += [name for name in (item.device, item.feeder, item.substation) if name is not None]
-    return names
 
 
 def _account(root: Element) -> Account:
@@ -185,7 +89,9 @@ def _texts(items: list[Element]) -> tuple[str, ...]:
 
 def _ping(request: Element) -> PingRequest:
     listed = _items(request, "meterNos") or _items(request, "meterIDs")
-    meters = _texts(listed)
+    meters = tuple(name for name in map(_meter_name, listed) if name is not None)
+    if not meters:
+        raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "neither meterNos nor meterIDs names a meter")
     if len(meters) > MOST_METERS:
         raise ProtocolError(RejectReason.WORK, 0, f"more than {MOST_METERS} meters")
     requested = text_of(request, "requestDate")
@@ -245,8 +151,22 @@ def _device(event: Element) -> str | None:
 
 
 def _affected(outage: Element) -> AffectedMeters:
-    names = [text_of(meter, "meterID") for meter in _items(outage, "affectedMeters")]
-    return AffectedMeters(text_of(outage, "outageEventID"), tuple(name for name in names if name))
+    """Meters by their id; a customer that is named by the service location alone is kept under that."""
+    meters, points = [], []
+    for affected in _items(outage, "affectedMeters"):
+        meter_id = find(affected, "meterID")
+        meter, point = None if meter_id is None else _meter_name(meter_id), text_of(affected, "serviceLocationID")
+        if meter is not None:
+            meters.append(meter)
+        elif point is not None:
+            points.append(point)
+    return AffectedMeters(text_of(outage, "outageEventID"), tuple(meters), tuple(points))
+
+
+def _meter_name(meter_id: Element) -> str | None:
+    """Text in 3.0 and mostly in 4.1, where a `meterID` may bear its name in the attribute `meterNo` alone."""
+    text = (meter_id.text or "").strip()
+    return text or meter_id.get("meterNo") or meter_id.get("objectID") or None
 
 
 def _instant(parent: Element, name: str) -> datetime | None:

@@ -66,6 +66,22 @@ def test_events_without_provenance_are_taken_and_the_map_is_drawn(night: Path, c
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
 
 
+@pytest.mark.parametrize(("threshold", "sustained"), [((), 1), (("--sustained-s", "180"), 2)])
+def test_what_is_sustained_is_a_question_of_the_country(
+    night: Path, capsys: pytest.CaptureFixture[str], threshold: tuple[str, ...], sustained: int
+) -> None:
+    """A point beside the street is dark for four minutes: momentary by IEEE 1366, sustained in Great Britain."""
+    events = pl.read_parquet(night / "events.parquet")
+    four = events.filter(pl.col("meter_id") == "M15").with_columns(
+        pl.when(pl.col("event") == "power_up").then(pl.lit(T0 + timedelta(minutes=4))).otherwise("occurred_at")
+        .cast(events.schema["occurred_at"]).alias("occurred_at")
+    )  # fmt: skip
+    pl.concat([events.filter(pl.col("meter_id") != "M15"), four]).write_parquet(night / "events.parquet")
+    assert outages(night, "--json", *threshold) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["incidents"], told["momentary"]) == (sustained, 2 - sustained)
+
+
 def test_every_feed_is_written(night: Path):
     feeds = ["cim-json", "iec61968", "multispeak3", "multispeak41", "odin"]
     assert outages(night, *(word for feed in feeds for word in ("--format", feed))) == 0

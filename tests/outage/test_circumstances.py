@@ -95,6 +95,8 @@ def test_an_order_for_the_meter_explains_its_silence(kind: str) -> None:
         ("firmware_activated", 5 * MINUTE, "firmware"),
         ("tilt", 20 * SECOND, "tamper"),
         ("cover_opened", -20 * SECOND, "tamper"),
+        ("tamper", 40 * SECOND, "tamper"),
+        ("magnetic_field_on", 60 * SECOND, "tamper"),
     ],
 )
 def test_the_meters_own_word_explains_its_silence(event: str, before: timedelta, reason: str) -> None:

@@ -64,13 +64,18 @@ def test_below_the_threshold_only_individuals_are_reported() -> None:
     assert places(found) == [("individual", "SP000-000"), ("individual", "SP000-001")]
 
 
-@pytest.mark.parametrize(("lasted", "incidents"), [(timedelta(seconds=300), 0), (timedelta(seconds=301), 1)])
-def test_five_minutes_are_momentary_and_a_second_more_is_sustained(lasted: timedelta, incidents: int) -> None:
-    one = ["M000-001"]
-    found = run(log(told(one, "power_down", T0), told(one, "power_up", T0 + lasted)))
-    assert found.counts.incidents == incidents
-    assert found.counts.momentary == 1 - incidents
-    assert found.interruptions["momentary"].to_list() == [not incidents]
+@pytest.mark.parametrize("threshold_s", [300, 180], ids=["5 min (IEEE 1366)", "3 min (GB, AU)"])
+@pytest.mark.parametrize("more_s", [0, 1])
+def test_at_the_threshold_it_is_momentary_and_a_second_more_is_sustained(threshold_s: int, more_s: int) -> None:
+    """For a single point and for a street alike."""
+    street = below(METERS, "T110")
+    lasted = timedelta(seconds=threshold_s + more_s)
+    dark = ["M000-001", *street]
+    events = log(told(dark, "power_down", T0, spread_s=1), told(dark, "power_up", T0 + lasted, spread_s=1))
+    found = run(events, alive(METERS, dark, T0 + 2 * MINUTE), sustained_s=threshold_s)
+    assert last_steps(found.outages)["node_id"].to_list() == ["SP000-001", "T110"] * more_s
+    assert found.counts.momentary == (0 if more_s else len(dark))
+    assert found.interruptions["momentary"].to_list() == [not more_s] * len(dark)
 
 
 def test_the_declaration_period_counts_towards_the_threshold() -> None:

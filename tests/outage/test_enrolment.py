@@ -14,8 +14,9 @@ from outage.detect import detect_outages
 from outage.params import DetectParams
 from outage.stream_cells import is_stale
 from outage.stream_fleet import Fleet, hangs_alike, read_fleet
+from outage.stream_memory import added, enrolled, remembered, restored
 from outage.stream_record import Memory
-from outage.stream_state import Advanced, StreamState, added, advance, at_rest, enrolled, remembered, restored
+from outage.stream_state import Advanced, StreamState, advance, at_rest
 from schemas.frames import EVENTS, HEARD, METERS, conform
 
 PARAMS = DetectParams()

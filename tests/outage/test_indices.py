@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outage_logs import MINUTE, T0, alive, below, log, told, tree
 
-from outage.detect import INTERRUPTIONS, detect_outages
+from outage.detect import detect_outages
 from outage.indices import IndexParams, compute_indices, interruptions_of
+from outage.interruptions import INTERRUPTIONS
 from outage.major_events import find_major_event_days
 from outage.params import DetectParams
 from schemas.errors import ContractError

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import polars as pl
 from outage_logs import MINUTE, T0, alive, below, log, told, tree
 
+from benchmarks.outage_picture import PICTURE, draw
 from outage.detect import detect_outages
 from outage.map import MOST_ROWS, render_map
 from outage.params import DetectParams
@@ -58,9 +59,43 @@ def test_names_that_look_like_markup_stay_names() -> None:
     ElementTree.fromstring(render_map(outages, METERS))
 
 
-def test_a_picture_of_very_many_incidents_says_how_many_it_leaves_out() -> None:
-    one = night().filter(pl.col("scope") == "individual")
-    many = pl.concat(
-        [one.with_columns(incident_id=pl.lit(f"i{n}"), node_id=pl.lit(f"X{n:04d}")) for n in range(MOST_ROWS)]
+def repeated(outages: pl.DataFrame, count: int, node: str) -> pl.DataFrame:
+    return pl.concat(
+        outages.with_columns(incident_id=pl.lit(f"i{n}"), node_id=pl.lit(node.format(n))) for n in range(count)
     )
-    assert "more incidents" in render_map(many, METERS)
+
+
+def test_single_points_beyond_what_fits_share_a_row_of_their_feeder_and_nothing_larger_is_left_out() -> None:
+    whole = night()
+    many = repeated(whole.filter(pl.col("scope") == "individual"), MOST_ROWS, "X{:04d}")
+    root = ElementTree.fromstring(render_map(pl.concat([whole, many]), METERS))
+    texts = [text.text or "" for text in root.iter(f"{SVG}text")]
+    assert f"{MOST_ROWS} single points" in texts
+    assert {
+        f"{row['node_kind']} {row['node_id']}" for row in whole.filter(pl.col("scope") != "individual").to_dicts()
+    } <= {*texts}
+    assert not any("more incident" in text for text in texts)
+
+
+def test_a_picture_of_very_many_streets_says_how_many_it_leaves_out() -> None:
+    street = night().filter(pl.col("node_id") == "T110")
+    root = ElementTree.fromstring(render_map(repeated(street, MOST_ROWS + 40, "T{:04d}"), METERS))
+    bars = len(list(root.iter(f"{SVG}g")))
+    (rest,) = (text.text for text in root.iter(f"{SVG}text") if "more incident" in (text.text or ""))
+    assert bars == MOST_ROWS - 1
+    assert rest == f"and {MOST_ROWS + 40 - bars} more incidents, {8 * (MOST_ROWS + 40 - bars)} meters"
+
+
+def test_the_feeder_that_was_hit_most_stands_first_and_the_curve_tells_the_worst_moment() -> None:
+    texts = [text.text or "" for text in ElementTree.fromstring(render_map(night(), METERS)).iter(f"{SVG}text")]
+    headings = [text for text in texts if text.startswith("Feeder ")]
+    assert headings == [
+        "Feeder F0, substation S0: 4 incidents, 72 meters",
+        "Feeder F1, substation S0: 2 incidents, 9 meters",
+    ]
+    assert any(text.startswith("most: 73 meters at ") for text in texts), "the whole feeder, and one point of the other"
+    assert any(text.startswith("as of ") for text in texts), "two are not over"
+
+
+def test_the_picture_in_the_documents_is_what_is_drawn_today() -> None:
+    assert draw() == PICTURE.read_text(), "python benchmarks/outage_picture.py"

@@ -13,7 +13,7 @@ from xsd_check import Schema
 from outage.circumstances import PINGS
 from outage.detect import detect_outages
 from outage.messages import FEEDS, render_feeds
-from outage.messages.feedback import Refusal, answer_request
+from outage.messages.feedback import Refusal, answer_ping, answer_request, feedback_of, refusals_of
 from outage.messages.iec61968 import parse_end_device_events, render_end_device_events
 from outage.messages.multispeak import (
     Account,
@@ -24,7 +24,8 @@ from outage.messages.multispeak import (
     render_result,
     soap_action,
 )
-from outage.messages.multispeak_in import OutageStatus, PingRequest, Question, parse_request
+from outage.messages.multispeak_in import parse_request
+from outage.messages.multispeak_requests import OutageStatus, PingRequest, Question
 from outage.messages.notices import (
     notices_of_events,
     notices_of_interruptions,
@@ -35,7 +36,7 @@ from outage.messages.odin import render_odin
 from outage.messages.tables import built_in_tables, code_table, parse_tables
 from outage.messages.xml import parse_xml, render_xml
 from outage.params import DetectParams
-from schemas.codes import EventKind
+from schemas.codes import EventKind, NodeKind
 from schemas.errors import ContractError, ProtocolError
 
 METERS = tree()
@@ -249,6 +250,54 @@ def test_meters_counted_by_the_outage_system_are_read(xsd: Path) -> None:
     </CustomersAffectedByOutageNotification>"""
     assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(text) == []
     assert parse_request(text).said[0].meters == ("M1", "M2")
+
+
+def test_a_customer_named_by_the_service_location_alone_and_a_meter_by_its_attribute_are_not_lost(xsd: Path) -> None:
+    text = b"""<CustomersAffectedByOutageNotification xmlns="http://www.multispeak.org/Version_4.1_Release"><newOutages>
+    <customersAffectedByOutage><outageEventID>O-1</outageEventID><affectedMeters>
+    <affectedMeter><meterID meterNo="M1"/></affectedMeter>
+    <affectedMeter><serviceLocationID>SP2</serviceLocationID></affectedMeter><affectedMeter><meterID>M3</meterID>
+    <serviceLocationID>SP3</serviceLocationID></affectedMeter></affectedMeters></customersAffectedByOutage></newOutages>
+    </CustomersAffectedByOutageNotification>"""
+    assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(text) == []
+    incoming = parse_request(text)
+    (affected,) = incoming.said
+    assert (affected.meters, affected.service_locations) == (("M1", "M3"), ("SP2",))
+    kinds = {"M1": NodeKind.METER, "M3": NodeKind.METER, "SP2": NodeKind.SERVICE_POINT}
+    notes = feedback_of(incoming, T0, kinds).notes
+    assert notes.select("note", "node_kind", "node_id").rows() == [
+        ("confirmed", "meter", "M1"), ("confirmed", "meter", "M3"), ("confirmed", "service_point", "SP2"),
+    ]  # fmt: skip
+    assert refusals_of(incoming, {"M1", "M3"}, kinds) == []
+    del kinds["SP2"]
+    assert refusals_of(incoming, {"M1"}, kinds) == [("M3", Refusal.UNKNOWN_METER), ("SP2", Refusal.UNKNOWN_OBJECT)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        '<meterIDs><meterID meterNo="M1" serviceType="Electric">M1</meterID><meterID>M2</meterID></meterIDs>',
+        '<meterIDs><meterID meterNo="M1"/><meterID objectID="M2"/><meterID/></meterIDs>',
+        "<meterNos><string>M1</string><string> M2 </string></meterNos>",
+    ],
+)
+def test_a_ping_request_in_4_1_is_read_and_answered_in_4_1(xsd: Path, names: str) -> None:
+    """No schema of the request in 4.1 is at hand; the answer has one."""
+    text = f"""<InitiateOutageDetectionEventRequest xmlns="{Version.V4.value}">{names}
+    <requestDate>2026-01-10T10:00:00Z</requestDate><transactionID>t-8</transactionID>
+    <expirationTime>15</expirationTime></InitiateOutageDetectionEventRequest>""".encode()
+    incoming = parse_request(text)
+    assert (incoming.version, incoming.said.meters) == (Version.V4, ("M1", "M2"))
+    results = pl.DataFrame({"meter_id": ["M1", "M2"], "answered_at": [T0] * 2, "answer": ["off", "unknown"]})
+    later = answer_ping(incoming, results)
+    assert Schema(xsd / "multispeak" / "not_v416.xsd").errors(later) == []
+    assert b"<transactionID>t-8</transactionID>" in later
+    assert all(word in later for word in (b"PowerOff", b"NoResponse"))
+
+
+def test_a_ping_request_that_names_nobody_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="names a meter"):
+        parse_request(PING.replace(b"<string>M1</string>", b"").replace(b"<string> M2 </string>", b"<string/>"))
 
 
 @pytest.mark.parametrize("operation", ["PingURL", "GetMethods"])

@@ -70,6 +70,19 @@ def test_a_meter_that_was_read_while_its_neighbours_were_dark_was_not_dark_with_
     assert nodes(detected) == [("SP000-000", 1), ("SP000-001", 1)]
 
 
+def test_who_comes_back_with_another_transformer_of_its_lateral_was_not_dark_with_it_if_its_own_went_on() -> None:
+    """By chance two outages end together: the meters around, on its phase, tell that they had nothing in common."""
+    street = (told(STREET, "last_gasp", T0), told(STREET, "power_up", BACK))
+    (lone, *around) = below(METERS, "T001")
+    same_phase, others = around[2::3], [name for name in around if name not in around[2::3]]
+    back = told([lone], "power_up", BACK)
+    assert nodes(found(*street, back, heard=life(others, T0 + 20 * MINUTE))) == [("T000", 8), ("SP001-000", 1)]
+    assert nodes(found(*street, back, heard=life(same_phase[:1], T0 + 20 * MINUTE))) == [("T000", 8)]
+    late = [*others, *same_phase]
+    again = found(*street, back, heard=life(late, BACK + 20 * MINUTE))
+    assert {name for name, _ in nodes(again)} >= {"L00"}, "reads after the return say nothing of the time before"
+
+
 def test_a_return_in_clear_makes_no_street_of_what_a_meter_has_proven() -> None:
     forged = told(STREET[2:6], "power_up", BACK, authenticated=False)
     assert nodes(found(TWO, forged)) == [("SP000-000", 1), ("SP000-001", 1)]

@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import timedelta
+from random import Random
 
 import polars as pl
 from hypothesis import given, settings
@@ -121,6 +122,37 @@ def test_a_zone_that_falls_apart_keeps_its_id_with_its_first_message() -> None:
     kept = after.filter(pl.col("incident_id") == before["incident_id"][0]).row(0, named=True)
     assert (kept["node_id"], kept["scope"]) == ("T000", "street")
     assert sorted(after["node_id"]) == ["T000", "T011"]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 3))
+def test_merging_and_splitting_keep_their_ids_whatever_the_order_and_the_copies(random: Random, copies: int) -> None:
+    """Two streets become their feeder, and a read takes it apart again: rows in any order, up to thrice."""
+    first, second = below(METERS, "T000"), below(METERS, "T011")
+    rest = [name for name in below(METERS, "F0") if name not in first + second]
+    batches = [
+        (told(first, "power_down", T0), alive(METERS, below(METERS, "F0"), T0 + MINUTE)),
+        (told(second, "power_down", T0 + 3 * MINUTE), alive(METERS, first + second, T0 + 5 * MINUTE)),
+        (told(rest, "power_down", T0 + 8 * MINUTE), alive(METERS, below(METERS, "F0"), T0 + 10 * MINUTE)),
+        (EVENTS.empty(), alive(METERS, [*first, *second], T0 + 11 * MINUTE)),
+    ]
+
+    def mixed(rows: pl.DataFrame, times: int) -> pl.DataFrame:
+        order = list(range(rows.height)) * times
+        random.shuffle(order)
+        return rows[order]
+
+    plain = run_batches(batches)
+    again = run_batches([(mixed(events, copies), mixed(heard, copies)) for events, heard in batches])
+    for one, other in zip(plain, again, strict=True):
+        assert one.outages.equals(other.outages)
+    ends = [last_steps(d.state.published.outages).sort("started_at", "incident_id") for d in plain]
+    standing = [end.filter(~pl.col("state").is_in(list(GONE))) for end in ends]
+    assert [end["node_id"].to_list() for end in standing] == [["L00"], ["T000", "T011"], ["F0"], ["T000", "T011"]]
+    assert {end["incident_id"][0] for end in standing} == {ends[0]["incident_id"][0]}, "the first keeps its id"
+    merged = ends[2].filter(pl.col("state") == "merged")
+    assert merged["merged_into"].to_list() == [ends[0]["incident_id"][0]]
+    assert all(set(one["incident_id"]) <= set(other["incident_id"]) for one, other in itertools.pairwise(ends))
 
 
 def test_a_street_that_turns_out_momentary_is_cancelled_and_says_why() -> None:

@@ -14,17 +14,9 @@ from outage.identity import GONE
 from outage.params import DetectParams
 from outage.stream_cells import is_stale
 from outage.stream_fleet import read_fleet
+from outage.stream_memory import added, remembered, restored
 from outage.stream_record import Memory
-from outage.stream_state import (
-    Advanced,
-    Evidence,
-    StreamState,
-    added,
-    advance,
-    at_rest,
-    remembered,
-    restored,
-)
+from outage.stream_state import Advanced, Evidence, StreamState, advance, at_rest
 from schemas.frames import EVENTS, HEARD, METERS
 
 PARAMS = DetectParams()
