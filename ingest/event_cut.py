@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ingest.blocks import KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
-from ingest.dlms.layout import Node
+from ingest.dlms.nodes import Node
 from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
 from ingest.plans import Plan

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import STRINGS, UNSIGNED, Node
+from ingest.dlms.nodes import STRINGS, UNSIGNED, Node
 from ingest.event_tables import STANDARDS, EventTable
 from ingest.meaning import Meaning
 from ingest.meter_types import MeterType

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from ingest.dlms.axdr import MAX_GROUP_A
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import WORD_OCTETS, Buffers, Layout, Lookalikes, learn, locate
+from ingest.dlms.layout import WORD_OCTETS, Layout, learn
+from ingest.dlms.nodes import Buffers, Lookalikes, locate
 from ingest.faults import Faults
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.errors import ProtocolError

@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 
 from ingest.dlms.apdu import Apdu, EventNotification
 from ingest.dlms.cosem import parse_obis
-from ingest.dlms.layout import STRINGS, UNIX_TIME, Layout, Node
+from ingest.dlms.layout import Layout
+from ingest.dlms.nodes import STRINGS, UNIX_TIME, Node
 from ingest.dlms.push import apdu_values
 from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
 from ingest.templates import (

@@ -15,7 +15,7 @@ from ingest.blocks import CHANNEL_CODE
 from ingest.channels import quantity_of
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
+from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
 from ingest.clocks import Clocks, Micros
 from ingest.dlms.data import PACKED
-from ingest.dlms.layout import DELTAS, SIGNED, Node
+from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
 from ingest.scaling import to_milli

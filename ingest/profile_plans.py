@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from ingest.channels import MILLI
 from ingest.dlms.cosem import obis_text
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import DELTAS, SIGNED, UNSIGNED, Node
+from ingest.dlms.nodes import DELTAS, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.meaning import Rows
 from ingest.meter_types import MeterType

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ingest.clocks import Clocks, Micros, Zones, read_clocks
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
-from ingest.dlms.layout import SIGNED, UNIX_TIME, Node
+from ingest.dlms.nodes import SIGNED, UNIX_TIME, Node
 from ingest.spans import Flags, Octets, Places
 
 _INT64_MAX: Final = 2**63 - 1

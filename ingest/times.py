@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ingest.blocks import NO_TIME
 from ingest.clocks import Clocks, Micros
-from ingest.dlms.layout import Node
+from ingest.dlms.nodes import Node
 from ingest.plans import Plan
 from ingest.slots import Group, cut_clock
 from schemas.codes import Status

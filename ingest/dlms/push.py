@@ -8,12 +8,12 @@ or flat. (c) What remains is a value without a name. Push setup names (x.x.25.9.
 from typing import Final, NamedTuple
 
 from ingest.dlms.apdu import Apdu, EventNotification
+from ingest.dlms.axdr import MAX_GROUP_A
 from ingest.dlms.cosem import scaler_unit
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.responses import AccessResponse
 
 _NAME_OCTETS: Final = 6
-_MAX_GROUP_A: Final = 15  # Blue Book 7.3: groups of media; text of six letters begins above it
 _PUSH_SETUP: Final = b"\x19\x09"  # C.D = 25.9
 _CLASS_PUSH_SETUP: Final = 40
 _ATTRIBUTE_LIST: Final = 2
@@ -72,7 +72,7 @@ def is_name(data: Data) -> bool:
         data.tag == Tag.OCTET_STRING
         and isinstance(value, bytes)
         and len(value) == _NAME_OCTETS
-        and value[0] <= _MAX_GROUP_A
+        and value[0] <= MAX_GROUP_A
     )
 
 

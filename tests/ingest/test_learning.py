@@ -6,7 +6,8 @@ from ingest.decode import decode_frames
 from ingest.dlms.apdu import encode_data_notification
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.framing import wrap_wpdu
-from ingest.dlms.layout import Layout, learn, locate
+from ingest.dlms.layout import Layout, learn
+from ingest.dlms.nodes import locate
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.meter_types import BUILT_IN, parse_types
