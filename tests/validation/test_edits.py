@@ -61,7 +61,7 @@ def test_a_rejected_value_is_estimated_anew(action: str) -> None:
 
 
 def test_the_last_of_several_edits_counts_whatever_order_they_came_in() -> None:
-    both = pl.concat([edit("set", 2, 3, 7, edit_id="E2", made_at=JUDGED_AT + HOUR), edit("set", 2, 4, 5)])
+    both = pl.concat([edit("set", 2, 3, 7, edit_id="D2", made_at=JUDGED_AT + HOUR), edit("set", 2, 4, 5)])
     for rows in (both, both[::-1]):
         result = vee(intervals=intervals([1] * 6), edits=rows)
         assert [row[0] for row in shown(result.finals, 2, 3)] == [7, 5]
