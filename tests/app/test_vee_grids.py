@@ -27,12 +27,13 @@ HOURS = range(-48, 24)
 
 
 def values(meter: str, hours: range, skip: range = range(0)) -> pl.DataFrame:
-    """Hourly values of 1 kWh, received when each hour is over."""
+    """Hourly values of 1 kWh, a milliwatt-hour more and less in turn, received when each hour is over."""
     at = [MIDNIGHT + hour * HOUR for hour in hours if hour not in skip]
     rows = {
         "topic": "ami.frames.v1", "partition": 0, "offset": [hour + 1000 for hour in hours if hour not in skip],
         "frame": 0, "received_at": [instant + HOUR for instant in at], "meter_id": meter, "channel": "energy_delivered",
-        "obis": None, "interval_start": at, "interval_s": 3600, "value_milli": 1_000_000, "status": 0,
+        "obis": None, "interval_start": at, "interval_s": 3600,
+        "value_milli": [1_000_000 + 1 - 2 * (hour % 2) for hour in hours if hour not in skip], "status": 0,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=INTERVALS.schema)
 
