@@ -3,11 +3,12 @@
     ami.dirty-days ──poll─► days by bucket ─load_context─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
 
 What is on its way is awaited, an area that is silent as a whole is waited for (`app.silences`); what has become due
-without any data the worker says itself (`app.revisits`).
+without any data the worker says itself (`app.revisits`). Beside the days that are dirty a meter is judged as far as new
+data reach into what was judged before (`app.vee_grids`): so that a batch costs what its meters brought.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +18,7 @@ import polars as pl
 from app.messages import from_messages
 from app.silences import Silences
 from app.telemetry import VEE_INTERVALS
+from app.vee_grids import grids_of
 from app.workers import Registry
 from ingest.derived import bucket_of
 from ingest.kafka.source import Position
@@ -29,7 +31,10 @@ from validation.rules.sets import RuleSet
 from validation.vee import Vee, VeeInputs, run_vee
 
 METERS_A_QUERY: Final = 500
-"""Meters whose context is loaded and judged at once: with 28 days of quarters on both sides some 8 million rows."""
+"""Meters whose context is loaded and judged at once, at most."""
+METER_DAYS_A_QUERY: Final = 4_000
+"""Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
+such context at a time, so its memory does not follow the length of the history."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Shares of a period (V36) cannot be told of the days that happen to be judged together: `ami vee` over a period does.
 In a cluster billing holds a line by its missing, and by its estimated and suspect, intervals; by no other share."""
@@ -58,6 +63,12 @@ class VeeWork:
     def _know(self, meters: pl.DataFrame) -> None:
         names = meters["meter_id"].unique().sort()
         self._buckets = pl.DataFrame({"meter_id": names, "bucket": bucket_of(names)})
+        self._beside = companions(meters)
+        checked = meters.select("meter_id", "check_of").drop_nulls().unique()
+        # A main meter is judged by its check meter's data too, which stand in a bucket of their own.
+        self._judged_with = pl.concat(
+            [self._buckets, checked.select(pl.col("check_of").alias("meter_id"), bucket=bucket_of(checked["meter_id"]))]
+        ).unique(maintain_order=True)
         self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
 
     def due(self, store: ReadingStore) -> pl.DataFrame:
@@ -90,7 +101,9 @@ class VeeWork:
         days = dirty.group_by("bucket", run=apart.fill_null(value=False).cum_sum().over("bucket")).agg(
             first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1)
         )
-        meters = self._buckets.join(days, on="bucket").sort("first", "after", "meter_id")
+        meters = self._judged_with.join(days, on="bucket").select("meter_id", "first", "after").unique()
+        meters = meters.sort("first", "after", "meter_id")
+        history = 2 * self._params.context_days
         return [
             Scope(
                 tuple(part["meter_id"].to_list()),
@@ -98,7 +111,7 @@ class VeeWork:
                 max(day_bounds(after, name)[0] for name in self._zones),
             )
             for (first, after), together in meters.group_by("first", "after", maintain_order=True)
-            for part in together.iter_slices(METERS_A_QUERY)
+            for part in together.iter_slices(_meters_at_once((after - first).days + history))
         ]
 
     def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
@@ -106,56 +119,80 @@ class VeeWork:
         now, run_id = self._now(), str(uuid.uuid4())
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
-        for judged in judge(self._store, scopes, params):
+        for judged in judge(self._store, scopes, params, self._beside):
             told = judged.appended.group_by("quality", "method").len()
             for quality, method, finals in told.rows():
                 VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
 
 
-def judge(store: ReadingStore, buckets: Iterable[Scope], params: VeeParams) -> Iterator[Vee]:
+def companions(meters: pl.DataFrame) -> pl.DataFrame:
+    """Which other meters a meter is judged beside: its check meter, those at its service point. `meter_id`, `other`.
+
+    They stand in buckets of their own, and are loaded with it: E1 and V33 need the one, V26 the others.
+    """
+    checks = meters.select(pl.col("check_of").alias("meter_id"), pl.col("meter_id").alias("other")).drop_nulls()
+    at_point = meters.select("meter_id", "service_point_id").drop_nulls().unique()
+    at_point = at_point.filter(pl.len().over("service_point_id") > 1)
+    mates = at_point.join(at_point.rename({"meter_id": "other"}), on="service_point_id").select("meter_id", "other")
+    return pl.concat([checks, mates]).filter(pl.col("meter_id") != pl.col("other")).unique().sort("meter_id", "other")
+
+
+def _meters_at_once(days: int) -> int:
+    return max(1, min(METERS_A_QUERY, METER_DAYS_A_QUERY // days))
+
+
+def judge(
+    store: ReadingStore, buckets: Iterable[Scope], params: VeeParams, beside: pl.DataFrame | None = None
+) -> Iterator[Vee]:
     """Judge meters by the bucket: context in, new versions of finals and exceptions out.
 
     Args:
         store: Where raw data are and finals go.
         buckets: Meters and the span [start, end) whose finals are wanted.
         params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid. With
-            `estimate_after_s` a grid begins earlier where finals of its meters ended before it: what was still awaited
-            then has become due.
+            `estimate_after_s` single meters are judged further, as `app.vee_grids` says.
+        beside: `companions` of the meters, where not all of those stand in the same bucket.
 
     Yields:
-        The judgement of each bucket, after its rows were acknowledged. Doing a bucket again appends nothing: a finding
-        that is stored is not stored again by another run.
+        Each judgement of meters of one grid, after its rows were acknowledged. Doing a bucket again appends nothing: a
+        finding that is stored is not stored again by another run.
     """
     reach = timedelta(days=params.context_days)
     for bucket in buckets:
-        context = store.load_context(Scope(bucket.meters, bucket.start - reach, bucket.end + reach))
+        others = () if beside is None else _others(beside, bucket.meters)
+        around = Scope((*bucket.meters, *others), bucket.start - reach, bucket.end + reach)
+        context = store.load_context(around, finals=False)
+        grids: Sequence[Scope] = (bucket,)
         if params.estimate_after_s is not None:
-            awaited = timedelta(seconds=params.estimate_after_s)
-            bucket = bucket._replace(start=_unfinished_from(context, bucket.start, awaited))
-        judged = run_vee(
-            VeeInputs(*context), msgspec.structs.replace(params, grid_from=bucket.start, grid_to=bucket.end)
-        )
-        token = f"vee {params.run_id} {bucket.meters[0]} {bucket.start.isoformat()} {bucket.end.isoformat()}"
-        store.append("finals", judged.appended, token)
-        known = store.load_current("exceptions", bucket)
-        news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
-        store.append("exceptions", news, token)
-        yield judged
+            grids = grids_of(context, store.load_ends(around._replace(meters=bucket.meters)), bucket)
+        for grid in grids:
+            mates = () if beside is None else _others(beside, grid.meters)
+            yield _judge(store, grid, context if len(grids) == 1 else _of(context, (*grid.meters, *mates)), params)
 
 
-def _unfinished_from(context: Context, start: datetime, awaited: timedelta) -> datetime:
-    """Where the earliest series goes on whose finals end before `start`, though its meter is there; else `start`.
+def _judge(store: ReadingStore, grid: Scope, context: Context, params: VeeParams) -> Vee:
+    inputs = VeeInputs(*context._replace(finals=store.load_current("finals", grid)))
+    judged = run_vee(inputs, msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end))
+    judged = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
+    token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
+    store.append("finals", judged.appended, token)
+    known = store.load_current("exceptions", grid)
+    news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
+    store.append("exceptions", news, token)
+    return judged
 
-    One that ended longer ago than intervals are awaited, and a day, has ended for good: a channel that is sent no more.
-    """
-    ends = (
-        context.finals.group_by("meter_id", "channel")
-        .agg(at=(pl.col("interval_start") + pl.duration(seconds=pl.col("interval_s"))).max())
-        .filter(pl.col("at") < start, pl.col("at") >= start - awaited - timedelta(days=1))
-    )
-    there = pl.col("removed_at").is_null() | (pl.col("removed_at") >= start)
-    # A meter that was removed here and installed elsewhere has a row of each: one that stands makes it go on.
-    gone = context.meters.group_by("meter_id").agg(there.any().alias("there")).filter(~pl.col("there"))
-    going_on = ends.join(gone, on="meter_id", how="anti")
-    ended: list[datetime] = going_on["at"].to_list()
-    return min([start, *ended])
+
+def _others(beside: pl.DataFrame, meters: tuple[str, ...]) -> tuple[str, ...]:
+    """Companions of the meters that are not among them."""
+    mine = pl.DataFrame({"meter_id": meters}, schema={"meter_id": pl.String})
+    others = beside.join(mine, on="meter_id", how="semi").select(meter_id="other").join(mine, on="meter_id", how="anti")
+    return tuple(others["meter_id"].unique().sort().to_list())
+
+
+def _of(context: Context, meters: tuple[str, ...]) -> Context:
+    """The rows of those meters; outages are of places."""
+    return Context(*(rows if name == "outages" else _only(rows, meters) for name, rows in context._asdict().items()))
+
+
+def _only(rows: pl.DataFrame, meters: tuple[str, ...]) -> pl.DataFrame:
+    return rows.filter(pl.col("meter_id").is_in(meters))

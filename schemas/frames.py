@@ -386,6 +386,17 @@ _HEARD_PLACES: Final = pl.Schema(
 HEARD_PLACES: Final = Frame("HEARD_PLACES", _HEARD_PLACES, frozenset({"feeder_id", "substation_id"}))
 """How many meters of a place had values in an hour: by it VEE tells an area that is silent from single meters."""
 
+_FINAL_ENDS: Final = pl.Schema(
+    {
+        "meter_id": pl.String(),
+        "channel": CHANNEL,
+        "ends_at": UTC_US,  # of the last interval that has a final
+        "judged_at": UTC_US,  # of the final that was written last
+    }
+)
+FINAL_ENDS: Final = Frame("FINAL_ENDS", _FINAL_ENDS, frozenset())
+"""How far a series is judged, and when it was last."""
+
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
     DETERMINANTS, REPLAY_WINDOWS, BILLING_BATCHES, METERS,

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from schemas.errors import ContractError
-from schemas.frames import HEARD_PLACES
+from schemas.frames import CHANNEL, HEARD_PLACES
 from storage.tables import Table, table_of
 
 Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
@@ -127,6 +127,21 @@ def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judge
         where += " AND judged_at < {judged_before:DateTime64}"
         params["judged_before"] = judged_before
     return select_current(table_of("finals"), where, params)
+
+
+def select_ends(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """By meter and channel the end of the last final that begins in [start, end), and when one was judged last.
+
+    Of any version: an interval that has a final keeps one. Both are microseconds since 1970.
+    """
+    sql = (
+        "SELECT meter_id, channel, max(starts + toInt64(interval_s) * 1000000) AS ends_at, max(judged) AS judged_at"
+        " FROM (SELECT meter_id, channel, interval_s, toUnixTimestamp64Micro(`interval_start`) AS starts,"
+        " toUnixTimestamp64Micro(`judged_at`) AS judged FROM finals WHERE meter_id IN {meters:Array(String)}"
+        " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}) GROUP BY meter_id, channel"
+    )
+    told = {"meter_id": pl.String(), "channel": CHANNEL, "ends_at": pl.Int64(), "judged_at": pl.Int64()}
+    return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
 
 
 def select_heard(start: datetime, hours: int, registers: tuple[str, ...]) -> Query:

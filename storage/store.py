@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas import frames
 from schemas.errors import ContractError
-from schemas.frames import CHANNEL, conform
+from schemas.frames import CHANNEL, UTC_US, conform
 from storage import queries
 from storage.queries import Query
 from storage.tables import TABLES, Table, table_of
@@ -74,9 +74,13 @@ class ReadingStore(Protocol):
         """
         ...
 
-    def load_context(self, scope: Scope) -> Context:
+    def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
         """Newest rows of the scope, one query a table. Reads and finals are bounded by the scope as all others are:
-        who needs a read before the first interval asks for a wider scope."""
+        who needs a read before the first interval asks for a wider scope. Without `finals` that frame is empty."""
+        ...
+
+    def load_ends(self, scope: Scope) -> pl.DataFrame:
+        """Where the finals of each series of the scope end, and when it was judged last: FINAL_ENDS, in any order."""
         ...
 
     def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
@@ -164,9 +168,9 @@ class SqlStore:
             self.engine.insert(table, _listed(_in_key_order(checked.with_columns(extras), target)), token)
         return checked.height
 
-    def load_context(self, scope: Scope) -> Context:
+    def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
         """See `ReadingStore.load_context`."""
-        span = {name: self.load_current(name, scope) for name in MEASUREMENT_TABLES}
+        span = {name: self.load_current(name, scope) for name in MEASUREMENT_TABLES if finals or name != "finals"}
         return Context(
             intervals=span["intervals"],
             reads=span["reads"],
@@ -174,8 +178,13 @@ class SqlStore:
             outages=self._load(table_of("outages"), queries.select_outages(scope.start, scope.end)),
             meters=self.load_current("meters", scope),
             edits=self._load(table_of("edits"), queries.select_edits(*scope)),
-            finals=span["finals"],
+            finals=span["finals"] if finals else frames.FINALS.empty(),
         )
+
+    def load_ends(self, scope: Scope) -> pl.DataFrame:
+        """See `ReadingStore.load_ends`."""
+        told = self.engine.select(queries.select_ends(*scope))
+        return conform(told.with_columns(pl.col("ends_at", "judged_at").cast(UTC_US)), frames.FINAL_ENDS)
 
     def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
         """See `ReadingStore.load_current`."""

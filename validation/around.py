@@ -8,6 +8,7 @@ import polars as pl
 
 from schemas.codes import Channel, EventKind
 from validation.block import ABSENT, Around, Ints, Mask, Runs
+from validation.exchanges import Exchanges, exchanges_of, exchanges_within
 from validation.fleet import Fleet, Group
 from validation.place import CHANNEL_CODE, Layout, installation_of
 from validation.supply import FOR_EVER, mask_of, pairs_of
@@ -36,6 +37,7 @@ class Surroundings(NamedTuple):
     inactive: Spans
     service_known: bool
     overlap: Spans
+    exchanges: Exchanges
     dated: Mask
     in_master: Mask
     zoned: Mask
@@ -58,6 +60,7 @@ def look_around(fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame) -> Surr
         inactive=spans_of(pairs),
         service_known=bool(events.height),
         overlap=spans_of(_overlaps(installs)),
+        exchanges=exchanges_of(fleet, reads),
         dated=installs.select(
             pl.col("service_point_id").is_not_null()
             & (pl.col("installed_at").is_not_null() | pl.col("removed_at").is_not_null())
@@ -144,6 +147,7 @@ def around_of(run: Surroundings, group: Group, channel: Channel, install: Ints, 
     """The surroundings of one block: rows are the installations `install`, consecutive."""
     shape = (len(install), group.slots)
     check = run.check[install]
+    unproven, unproven_by = exchanges_within(run.exchanges, channel, install, group)
     return Around(
         siblings=_siblings(group, install, cells),
         check=_check_values(check, channel, group, cells),
@@ -151,6 +155,8 @@ def around_of(run: Surroundings, group: Group, channel: Channel, install: Ints, 
         inactive=_touched(run.inactive, install, group, shape),
         service_known=np.full((1, 1), run.service_known),
         overlap=_overlap_runs(run.overlap, install, group),
+        unproven=unproven,
+        unproven_by=unproven_by,
         dated=run.dated[install],
         in_master=run.in_master[install],
         zoned=run.zoned[install],

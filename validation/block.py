@@ -98,6 +98,11 @@ class Around(NamedTuple):
     """(1, 1): events were at hand, so the absence of a disconnection means something."""
     overlap: Runs
     """Two meters are installed at one service point."""
+    unproven: Runs
+    """The last interval before a removal without a final read, the first one after an installation without an
+    initial one, where a meter took another one's place."""
+    unproven_by: Ints
+    """One a run: milliseconds from there to the nearest read of the meter, ABSENT where it has none."""
     dated: Mask
     """(series,): service point and dates of installation are known."""
     in_master: Mask

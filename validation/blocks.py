@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
@@ -46,11 +47,12 @@ class Series(NamedTuple):
     install: Ints
 
 
-def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams) -> Series:
+def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, heard_us: Ints | None) -> Series:
     """The intervals that each series gets finals for: those asked for while it was installed.
 
     With `estimate_after_s` those that are still awaited get none, nor do those before the first value of a meter whose
-    installation nobody dates.
+    installation nobody dates. A series that was heard (`heard_us`) within that time is awaited whatever the age of
+    its newest value: it brings what it kept, and what follows is on its way.
     """
     install = layout.install
     grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
@@ -62,11 +64,28 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams) -
     if params.estimate_after_s is not None:
         awaited_us = (params.judged_at - _EPOCH) // _MICROSECOND - params.estimate_after_s * 1_000_000
         due = -(-awaited_us // step_us) - origin
+        if heard_us is not None:
+            due = np.where(heard_us > awaited_us, -1, due)
         oldest, newest = _first_and_last(fleet, layout, placed)
         highest = np.minimum(highest, np.maximum(newest + 1, due))
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
         lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
     return Series(lowest, np.maximum(highest, lowest), install)
+
+
+def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
+    """When something of each series was received last, in microseconds; ABSENT where nothing is at hand.
+
+    By its reads a series is heard only where it has no intervals: a cumulative profile.
+    """
+    said = [rows.group_by("meter_id", "channel").agg(pl.col("received_at").max()) for rows in (intervals, reads)]
+    said[1] = said[1].join(said[0], on=["meter_id", "channel"], how="anti")
+    names = fleet.installs.select("meter_id").with_row_index("install")
+    heard = pl.concat(said).join(names, on="meter_id")
+    series = layout.of[heard["install"].to_numpy(), heard["channel"].to_physical().to_numpy()]
+    told = np.full(len(layout.base), ABSENT)
+    told[series[series >= 0]] = heard["received_at"].to_physical().to_numpy()[series >= 0]
+    return told
 
 
 def _first_and_last(fleet: Fleet, layout: Layout, placed: Placed) -> tuple[Ints, Ints]:

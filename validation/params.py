@@ -144,8 +144,9 @@ class VeeParams(msgspec.Struct, frozen=True):
     """UTC, half open; None: the last instant of the data."""
     estimate_after_s: int | None = None
     """An interval that began less than so long before `judged_at`, and after which nothing of its series has come, is
-    still on its way: it gets no final yet; and where no date of installation is known a series begins with its first
-    value. None: every interval of the grid is judged at once."""
+    still on its way: it gets no final yet. So is what follows the newest value of a series, however old, while less
+    time has passed since the series was heard at all: it brings what it kept. And where no date of installation is
+    known a series begins with its first value. None: every interval of the grid is judged at once."""
     clock_ahead_s: int | None = None
     """How long before its interval was over a value may have been received (V1: 3 minutes): more, and its clock was
     doubtful; an interval or more, and it was invalid. None: times of reception are no reference, as in files of others

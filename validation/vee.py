@@ -7,7 +7,7 @@ import polars as pl
 
 from schemas.codes import Quality
 from validation.around import look_around, spans_of
-from validation.blocks import Inputs, bounds_of, cut_blocks
+from validation.blocks import Inputs, bounds_of, cut_blocks, heard_of
 from validation.edit import apply_edits, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
@@ -83,7 +83,9 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         clock_known=params.clock_ahead_s is not None,
         waiting=waiting_spans(params.silences, fleet.installs),
     )
-    series = bounds_of(fleet, layout, placed, params)
+    awaits = params.estimate_after_s is not None
+    heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
+    series = bounds_of(fleet, layout, placed, params, heard)
     desk = lay_desk(inputs.edits, fleet, layout)
     sheet = open_sheet(fleet, layout, series, edited=bool(desk.instructions))
     findings: list[pl.DataFrame] = []

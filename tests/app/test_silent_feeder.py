@@ -149,7 +149,7 @@ def test_a_worker_fed_a_silent_feeder_judges_as_the_judgement_of_everything_at_o
     assert set(qualities(finals, DEAD)[SILENT_FROM:]) == {"estimated"}, "a meter that is silent alone is estimated"
 
 
-def test_devices_are_counted_again_once_an_hour_and_only_hours_that_may_still_fill() -> None:
+def test_devices_are_counted_again_once_an_hour_and_now_and_then_the_hours_that_may_still_fill() -> None:
     asked: list[tuple[datetime, datetime]] = []
 
     class Counting:
@@ -175,7 +175,11 @@ def test_devices_are_counted_again_once_an_hour_and_only_hours_that_may_still_fi
         (node, MIDNIGHT + 5 * HOUR, later) for node in (None, "F1")
     }
     assert silences.at(later + timedelta(minutes=30), store)[0].silent_to == later + timedelta(minutes=30)
+    silences.at(MIDNIGHT + 11 * HOUR, store)
+    silences.at(MIDNIGHT + 12 * HOUR, store)
     assert asked == [
         (MIDNIGHT + 5 * HOUR - timedelta(days=14, hours=1), MIDNIGHT + 5 * HOUR),
-        (MIDNIGHT + (5 - 76) * HOUR, MIDNIGHT + 6 * HOUR),
+        (MIDNIGHT + (5 - 6) * HOUR, MIDNIGHT + 6 * HOUR),
+        (MIDNIGHT + (6 - 76) * HOUR, MIDNIGHT + 11 * HOUR),
+        (MIDNIGHT + (11 - 6) * HOUR, MIDNIGHT + 12 * HOUR),
     ]

@@ -20,6 +20,7 @@ from validation.params import VeeParams
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+TURN = 3
 NAMES = [f"AMI{number:013d}" for number in range(7)]
 SILENT, LATE, REMOVED, MOVED = NAMES[1], NAMES[2], NAMES[5], NAMES[6]
 ENDS = {REMOVED: MIDNIGHT + 20 * HOUR, MOVED: MIDNIGHT + 8 * HOUR}
@@ -55,7 +56,7 @@ def sent(names: list[str], hour: int) -> pl.DataFrame:
 
 
 class Hours:
-    """A lane that reads dirty days from a topic in memory, as the VEE worker does, an hour of the clock a turn."""
+    """A lane that reads dirty days from a topic in memory, as the VEE worker does, three hours of the clock a turn."""
 
     def __init__(self, store: SqlStore, estimate_after_s: int | None = 86_400) -> None:
         params = VeeParams(judged_at=MIDNIGHT, run_id="", context_days=3, estimate_after_s=estimate_after_s)
@@ -66,13 +67,16 @@ class Hours:
 
     def live(self, hours: range) -> None:
         """Each hour every meter pushes that is there and speaks; LATE brings two hours at once."""
+        rows: list[pl.DataFrame] = []
         for hour in hours:
             self.now = MIDNIGHT + (hour + 1) * HOUR + timedelta(minutes=5)
             silent = {LATE} | ({SILENT, MOVED} if hour >= 10 else set()) | ({REMOVED} if hour >= 20 else set())
-            rows = [sent([name for name in NAMES if name not in silent], hour)]
+            rows.append(sent([name for name in NAMES if name not in silent], hour))
             if hour % 2:
                 rows += [sent([LATE], hour - 1), sent([LATE], hour)]
-            self.store_and_judge(pl.concat(rows))
+            if hour % TURN == TURN - 1 or hour == hours[-1]:
+                self.store_and_judge(pl.concat(rows))
+                rows = []
 
     def store_and_judge(self, pushed: pl.DataFrame) -> None:
         self.store.append("intervals", pushed, str(pushed["offset"].to_list()))

@@ -88,7 +88,8 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
 
 
 def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simulated, monkeypatch):
-    work = vee_lane.VeeWork(None, simulated.meters, VeeParams(judged_at=NOW, run_id=""), lambda: NOW)
+    params = VeeParams(judged_at=NOW, run_id="", context_days=28)
+    work = vee_lane.VeeWork(None, simulated.meters, params, lambda: NOW)
     meters = simulated.meters["meter_id"].unique().sort()
     buckets = bucket_of(meters).unique().sort()
     days = pl.DataFrame({"bucket": buckets, "day": [date(2026, 3, 2)] * len(buckets)}, schema=DIRTY_DAYS.schema)
@@ -102,10 +103,12 @@ def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simula
     spans = sorted(((scope.start + half).date(), (scope.end - half).date()) for scope in parts)
     today = date(2026, 3, 2)
     assert spans == [(date(2025, 3, 1), date(2025, 3, 1)), (date(2026, 2, 27), today), (today, today)]
-    monkeypatch.setattr(vee_lane, "METERS_A_QUERY", 10)
-    few = work.prepare(to_messages(days, days["bucket"]))
-    assert max(len(scope.meters) for scope in few) == 10
-    assert sorted(meter for scope in few for meter in scope.meters) == meters.to_list()
+    for setting, value in (("METERS_A_QUERY", 10), ("METER_DAYS_A_QUERY", 10 * (28 + 1 + 28))):
+        with monkeypatch.context() as patched:
+            patched.setattr(vee_lane, setting, value)
+            few = work.prepare(to_messages(days, days["bucket"]))
+        assert max(len(scope.meters) for scope in few) == 10
+        assert sorted(meter for scope in few for meter in scope.meters) == meters.to_list()
 
 
 def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simulated):

@@ -71,7 +71,7 @@ def doom_all(fate: Fate) -> None:
     doom(fate, KafkaPublisher, "flush", lambda *_, **__: "flush")
     doom(fate, SqlStore, "append", lambda _, table, *__: f"append {table}")
     doom(fate, SqlStore, "load_windows", lambda *_: "load_windows")
-    doom(fate, SqlStore, "load_context", lambda *_: "load_context")
+    doom(fate, SqlStore, "load_context", lambda *_, **__: "load_context")
     doom(fate, workers.IngestWork, "prepare", lambda *_: "prepare")
     doom(fate, workers.EventsWork, "prepare", lambda *_: "prepare")
     doom(fate, workers.StoreWork, "prepare", lambda *_: "prepare")

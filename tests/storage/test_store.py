@@ -188,6 +188,24 @@ def test_devices_are_counted_once_an_hour_by_their_newest_place_and_by_service(s
     assert store.load_heard(begin, begin, ()).is_empty()
 
 
+def test_where_the_finals_of_each_series_end_whatever_their_version(store: ReadingStore) -> None:
+    row = rows_of(TABLES["finals"]).head(1).with_columns(
+        meter_id=pl.lit("A"), channel=pl.lit("energy_delivered").cast(CHANNEL), interval_s=pl.lit(3600, pl.Int32)
+    )  # fmt: skip
+    hour = timedelta(hours=1)
+    for number, (meter, at, judged) in enumerate((("A", 0, 5), ("A", 2, 6), ("A", 0, 9), ("B", 1, 7), ("B", 24, 8))):
+        instants = {"interval_start": T0 + at * hour, "judged_at": T0 + judged * hour}
+        final = row.with_columns(pl.lit(meter).alias("meter_id"), version=pl.lit(number, pl.Int64)).with_columns(
+            pl.lit(value).cast(UTC_US).alias(name) for name, value in instants.items()
+        )
+        store.append("finals", final, str(number))
+    ends = store.load_ends(Scope(("A", "B", "C"), T0, T0 + 24 * hour)).sort("meter_id")
+    assert ends.rows() == [
+        ("A", "energy_delivered", T0 + 3 * hour, T0 + 9 * hour),
+        ("B", "energy_delivered", T0 + 2 * hour, T0 + 7 * hour),
+    ]
+
+
 class Recorder(EmbeddedEngine):
     """Nothing but what was inserted."""
 

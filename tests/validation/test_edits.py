@@ -61,7 +61,7 @@ def test_a_rejected_value_is_estimated_anew(action: str) -> None:
 
 
 def test_the_last_of_several_edits_counts_whatever_order_they_came_in() -> None:
-    both = pl.concat([edit("set", 2, 3, 7, edit_id="E2", made_at=JUDGED_AT + HOUR), edit("set", 2, 4, 5)])
+    both = pl.concat([edit("set", 2, 3, 7, edit_id="D2", made_at=JUDGED_AT + HOUR), edit("set", 2, 4, 5)])
     for rows in (both, both[::-1]):
         result = vee(intervals=intervals([1] * 6), edits=rows)
         assert [row[0] for row in shown(result.finals, 2, 3)] == [7, 5]
@@ -165,3 +165,16 @@ def test_a_group_of_meters_and_days_is_edited_at_once_and_each_row_names_its_aut
         for hour in hours
     ]
     assert vee(params(run_id="run-3"), intervals=rows, edits=group, finals=result.finals).appended.height == 0
+
+
+def test_edits_of_two_persons_in_one_run_name_each_their_own_author() -> None:
+    both = pl.concat([edit("set", 1, 2, 7), edit("set", 4, 5, 9, edit_id="E2", author="bob")])
+    result = vee(intervals=intervals([10] * 6), edits=both)
+    assert shown(result.finals, 1, 4) == [(7, "edited", "manual", "ann"), (9, "edited", "manual", "bob")]
+
+
+def test_an_edit_speaks_of_the_intervals_that_begin_in_its_span() -> None:
+    half = timedelta(minutes=30)
+    span = {"from": MONDAY + 2 * HOUR + half, "to": MONDAY + 4 * HOUR + half}
+    result = vee(intervals=intervals([10] * 6), edits=edit("set", 0, 1, 7, **span))
+    assert result.finals["value_milli"].to_list() == [10, 10, 10, 7, 7, 10]

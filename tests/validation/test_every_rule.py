@@ -275,3 +275,32 @@ def test_where_an_input_lacks_a_rule_neither_passes_nor_fails_and_the_run_says_w
     report = result.unjudged.filter(pl.col("rule").cast(pl.String) == rule.value)
     assert report["intervals"].to_list() == [len(marked)]
     assert report["needs"].to_list() == [", ".join(next(one.needs for one in RULES if one.rule is rule))]
+
+
+@pytest.mark.parametrize(
+    ("statistic", "inside", "beyond", "dark"),
+    [(6, 2, 1, (5, 7)), (7, 240, 239, None)],
+    ids=["outage_count", "deviation"],
+)
+def test_a_formula_counts_hours_without_supply_and_tells_how_far_an_interval_lies_from_the_mean(
+    statistic: int, inside: int, beyond: int, dark: tuple[int, int] | None
+) -> None:
+    """Two hours without supply; or 24 hours of 100 but one of 350: the mean is 110 (2 650 // 24), 240 away."""
+    values = [100] * 24 if dark else [350, *[100] * 23]
+    skip = range(*dark) if dark else ()
+    events = pair(MONDAY + dark[0] * HOUR, MONDAY + dark[1] * HOUR) if dark else frames.EVENTS.empty()
+    for limit, where in ((inside, []), (beyond, ALL)):
+        text = f"[[rule_set]]\nname = 't'\n[rule_set.rules.user_formula]\non = true\nstatistic = {statistic}\n"
+        sets = parse_rule_sets(text + f"high_milli = {limit}\n")
+        result = vee(params(rule_sets=sets), intervals=intervals(values, skip=list(skip)), events=events)
+        assert failed(result, Rule.USER_FORMULA) == where
+        assert unjudged(result, Rule.USER_FORMULA) == []
+
+
+def test_a_fall_is_a_step_too_where_the_percentage_lets_it_be_one() -> None:
+    for value, where in ((2 * KWH, []), (2 * KWH - 1, [1])):
+        result = with_rules("step_change]\npercent = 50\n", [4 * KWH, value])
+        assert failed(result, Rule.STEP_CHANGE) == where
+    told = found(result, Rule.STEP_CHANGE).select("measured_milli", "limit_milli").rows()
+    assert told == [(2 * KWH - 1, 2 * KWH)]
+    assert failed(vee(intervals=intervals([4 * KWH, KWH])), Rule.STEP_CHANGE) == []

@@ -152,8 +152,11 @@ def test_short_and_long_days_hold_their_intervals(day: date, timezone: str, step
 
 def test_what_is_awaited_gets_no_final_until_it_is_due_or_something_later_has_come() -> None:
     """Ten hours asked for; hours 1 and 3 are missing between values, 5 and later have not come."""
-    rows = intervals([10, 20, 30, 40, 50], skip=[1, 3])
-    for after_h, finals in ((30, 5), (6, 5), (4, 6), (2, 8), (0, 10)):
+    heard = intervals([10, 20, 30, 40, 50], skip=[1, 3], received_at=MONDAY + 5 * HOUR)
+    told = ((heard, ((30, 5), (6, 5), (4, 6), (2, 8), (0, 10))),)
+    # Received an hour ago, however old its values are: what follows them is on its way, and is due an hour after that.
+    told += ((heard.with_columns(received_at=pl.lit(MONDAY + 9 * HOUR)), ((4, 5), (2, 5), (1, 9), (0, 10))),)
+    for rows, after_h, finals in ((rows, *case) for rows, cases in told for case in cases):
         asked = params(
             judged_at=MONDAY + 10 * HOUR, grid_from=MONDAY, grid_to=MONDAY + 10 * HOUR, estimate_after_s=after_h * 3600
         )
@@ -166,7 +169,7 @@ def test_a_meter_whose_installation_nobody_dates_begins_with_its_first_value() -
     asked = params(
         judged_at=MONDAY + 90 * HOUR, grid_from=MONDAY - 5 * HOUR, grid_to=MONDAY + 4 * HOUR, estimate_after_s=3600
     )
-    rows = intervals([10, 20], start=MONDAY)
+    rows = intervals([10, 20], start=MONDAY, received_at=MONDAY + 2 * HOUR)
     undated = vee(asked, intervals=rows, meters=meters({}))
     assert undated.finals["interval_start"].to_list() == [MONDAY + k * HOUR for k in range(4)]
     dated = vee(asked, intervals=rows, meters=meters({"installed_at": MONDAY - 3 * HOUR}))

@@ -1,9 +1,12 @@
 """V26: an exchange splits a service point's day between two meters; what two meters claim waits for a person."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, params, reads, unjudged, vee
+
+from schemas import frames
+from validation.vee import Vee
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -78,3 +81,51 @@ def test_without_service_point_or_dates_the_rule_is_unjudged() -> None:
     for lacking in ({"service_point_id": None, "installed_at": NOON}, {"service_point_id": "SP"}):
         result = vee(BOUNDS, intervals=intervals([70] * 24), meters=meters(lacking))
         assert unjudged(result, "meter_exchange") == list(range(result.finals.height)) != []
+
+
+def exchanged(old: dict[datetime, int], new: dict[datetime, int], removed: datetime = NOON) -> Vee:
+    """An exchange at noon; the registers of OLD and of NEW, where they were read."""
+    registers = [reads(at, meter=name) for name, at in (("OLD", old), ("NEW", new)) if at]
+    return vee(
+        BOUNDS, intervals=pushed(12), meters=pair(removed), reads=pl.concat([frames.READS.empty(), *registers])
+    )  # fmt: skip
+
+
+def beside_the_exchange(result: Vee) -> list[tuple[object, ...]]:
+    told = found(result, "meter_exchange").select("meter_id", "first_interval", "intervals", "measured_milli")
+    return told.sort("meter_id").rows()
+
+
+def test_a_final_and_an_initial_read_are_there_or_the_interval_beside_the_exchange_waits_for_a_person() -> None:
+    """An hour away passes, more does not; a read that no interval begins with proves as much."""
+    hours = 3_600_000
+    late = NOON + HOUR + timedelta(seconds=1)
+    assert beside_the_exchange(exchanged({MONDAY: 0, NOON - HOUR: 1_100}, {NOON + HOUR: 70, MONDAY + DAY: 840})) == []
+    assert beside_the_exchange(exchanged({MONDAY: 0, NOON - 7 * HOUR / 60: 1}, {NOON: 0})) == []
+    lacking = exchanged({MONDAY: 0, NOON - 2 * HOUR: 1_000}, {late: 70, MONDAY + DAY: 840})
+    assert beside_the_exchange(lacking) == [("NEW", NOON, 1, hours + 1000), ("OLD", NOON - HOUR, 1, 2 * hours)]
+    suspect = lacking.finals.filter(pl.col("quality") == "suspect").sort("meter_id")
+    assert suspect.select("meter_id", "interval_start", "value_milli").rows() == [
+        ("NEW", NOON, 70), ("OLD", NOON - HOUR, 100),
+    ]  # fmt: skip
+    after = exchanged({MONDAY: 0, NOON + HOUR: 1_100}, {NOON - HOUR: 0, MONDAY + DAY: 840})
+    assert beside_the_exchange(after) == [
+        ("NEW", NOON, 1, 12 * hours), ("OLD", NOON - HOUR, 1, 12 * hours),
+    ], "a read from before the installation or after the removal proves nothing"  # fmt: skip
+
+
+def test_without_any_read_of_a_meter_the_interval_beside_its_exchange_is_unjudged() -> None:
+    result = exchanged({MONDAY: 0, NOON: 1_200}, {})
+    marked = result.finals[unjudged(result, "meter_exchange")]
+    assert marked.select("meter_id", "interval_start").rows() == [("NEW", NOON)]
+    assert failed(result, "meter_exchange") == []
+
+
+def test_a_meter_that_left_for_good_or_is_the_first_owes_no_read() -> None:
+    lone = {"meter_id": "OLD", "service_point_id": "SP", "installed_at": MONDAY, "removed_at": NOON}
+    for other in ({"service_point_id": "SP2"}, {"check_of": "OLD"}):
+        new = {"meter_id": "NEW", "service_point_id": "SP", "installed_at": NOON, **other}
+        result = vee(
+            BOUNDS, intervals=pushed(12), meters=meters(lone, new), reads=reads({MONDAY + 3 * HOUR: 300}, meter="OLD")
+        )
+        assert failed(result, "meter_exchange") == [], other

@@ -101,6 +101,16 @@ def test_a_value_received_before_its_interval_was_over_has_a_clock_that_is_ahead
     assert told["clock"] == "reference clock (time of reception)"
 
 
+def test_three_minutes_pass_beside_a_value_that_is_more_ahead() -> None:
+    ahead = {2: 180, 4: 181}
+    early = [
+        intervals([10], start=MONDAY + at * HOUR, received_at=MONDAY + (at + 1) * HOUR - timedelta(seconds=seconds))
+        for at, seconds in ahead.items()
+    ]
+    result = vee(params(clock_ahead_s=180), intervals=pl.concat([intervals([10] * 6, skip=[2, 4]), *early]))
+    assert failed(result, "clock_set") == [4]
+
+
 def test_of_two_values_of_an_interval_the_clock_of_the_one_that_counts_is_judged() -> None:
     early = intervals([70], start=MONDAY + 2 * HOUR, received_at=MONDAY + HOUR)
     good = vee(params(clock_ahead_s=180), intervals=pl.concat([early, intervals([10] * 6)]))

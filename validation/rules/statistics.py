@@ -18,18 +18,22 @@ from validation.rules.definition import (
     nothing,
 )
 
-STATISTICS: Final = ("sum", "min", "max", "mean", "median", "zero_count")
+STATISTICS: Final = ("sum", "min", "max", "mean", "median", "zero_count", "outage_count", "deviation")
 """What V34 may look at, by the number that its parameter `statistic` names, from 0."""
+_OUTAGE_COUNT: Final = STATISTICS.index("outage_count")
 _BATCH: Final = 20_000
 
 
 def user_formula(block: Block, settings: Settings) -> Findings:
     """V34: a statistic of each whole local day lies outside of the limits that the rule set gives."""
     first = block.days.first
-    absent = np.add.reduceat((block.expected & ~block.present).astype(np.int64), first[:-1], axis=1) > 0
-    day = np.stack(
-        [_statistic(block.value[:, low:high], settings["statistic"]) for low, high in _bounds(first)], axis=1
-    )
+    absent, values = block.expected & ~block.present, block.value
+    if settings["statistic"] == _OUTAGE_COUNT:
+        # What is absent under an outage is what is counted.
+        values = np.broadcast_to(block.supply.out, block.shape).astype(np.int64)
+        absent = absent & ~block.supply.out
+    absent = np.add.reduceat(absent.astype(np.int64), first[:-1], axis=1) > 0
+    day = np.stack([_statistic(values[:, low:high], settings["statistic"]) for low, high in _bounds(first)], axis=1)
     row, at = np.nonzero(~absent & ((day < settings["low_milli"]) | (day > settings["high_milli"])))
     limit = np.where(day < settings["low_milli"], settings["low_milli"], settings["high_milli"])[row, at]
     runs = Runs(row, first[at], first[at + 1])
@@ -52,8 +56,12 @@ def _statistic(values: Ints, number: int) -> Ints:
             result = values.sum(axis=1) // values.shape[1]
         case "median":
             result = np.sort(values, axis=1)[:, values.shape[1] // 2]
-        case _:
+        case "zero_count":
             result = (values == 0).sum(axis=1).astype(np.int64)
+        case "outage_count":
+            result = values.sum(axis=1).astype(np.int64)
+        case _:
+            result = np.abs(values - (values.sum(axis=1) // values.shape[1])[:, None]).max(axis=1)
     return result
 
 
@@ -92,7 +100,8 @@ STATISTIC_RULES: Final = (
         Rule.USER_FORMULA,
         Severity.WARNING,
         "V34 user formula",
-        "a statistic of a local day outside of [low, high]: 0 sum, 1 min, 2 max, 3 mean, 4 median, 5 zero count",
+        "a statistic of a local day outside of [low, high]: 0 sum, 1 min, 2 max, 3 mean, 4 median, 5 zero count, "
+        "6 outage count, 7 largest deviation of an interval from the mean",
         ACCUMULATED,
         user_formula,
         (Need.WHOLE_DAY,),

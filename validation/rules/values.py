@@ -129,20 +129,21 @@ def flat_line(block: Block, settings: Settings) -> Findings:
 def step_change(block: Block, settings: Settings) -> Findings:
     """V8: a value that differs from the one before it by more than 500 % of that one; unjudged after a hole.
 
-    A step to a value below the floor is household life and passes, as does a step from 0, which has no percentage.
+    A step to a value below the floor is household life and passes, as does a step from 0, which has no percentage. A
+    fall is judged by percentages below 100: more than all of it cannot be lost.
     """
     value = block.value
     last, here = value[:, :-1], value[:, 1:]
     floor = settings["floor_milli_per_hour"] * block.step_s // SECONDS_A_HOUR
-    # A fall is never more than 100 %.
-    high = (here >= floor) & (last > 0) & (here > last + last * settings["percent"] // 100)
-    row, slot = np.nonzero(high)
+    far = last * settings["percent"] // 100
+    row, slot = np.nonzero((here >= floor) & (last > 0) & ((here > last + far) | (here < last - far)))
     runs = Runs(row, slot + 1, slot + 2)
-    before = value[row, slot]
+    before, after = value[row, slot], value[row, slot + 1]
+    by = before * settings["percent"] // 100
     unjudged = np.zeros(block.shape, dtype=np.bool_)
     unjudged[:, 1:] = (last == ABSENT) & (here != ABSENT)
     unjudged[:, 0] = value[:, 0] != ABSENT
-    return found(runs, value[row, slot + 1], before + before * settings["percent"] // 100, unjudged)
+    return found(runs, after, np.where(after > before, before + by, before - by), unjudged)
 
 
 def extreme_of(block: Block, runs: Runs, pick: np.ufunc) -> Ints:

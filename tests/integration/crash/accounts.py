@@ -120,8 +120,11 @@ class _Judged:
         self.finals: list[pl.DataFrame] = []
         self.exceptions: list[pl.DataFrame] = []
 
-    def load_context(self, scope: Scope) -> Context:
-        return self._store.load_context(scope)._replace(finals=FINALS.empty())
+    def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
+        return self._store.load_context(scope, finals=finals)._replace(finals=FINALS.empty())
+
+    def load_ends(self, scope: Scope) -> pl.DataFrame:
+        return self._store.load_ends(scope).clear()
 
     def load_current(self, table: str, scope: Scope) -> pl.DataFrame:
         return self._store.load_current(table, scope).clear()

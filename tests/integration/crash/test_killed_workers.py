@@ -39,7 +39,10 @@ SOME = {
 """Without AMI_FULL=1: the places where order matters most."""
 NTH = {"ingest": 2, "events": 1, "store": 1, "vee": 1}
 """An ingest worker lives for a batch before it dies, so that there is something between two deaths."""
-JUDGED = VeeParams(judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28, clock_ahead_s=CLOCK_AHEAD_S)
+JUDGED = VeeParams(
+    judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28, clock_ahead_s=CLOCK_AHEAD_S,
+    estimate_after_s=86_400,
+)  # fmt: skip
 
 
 def steps(role: str) -> tuple[str, ...]:
