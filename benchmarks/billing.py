@@ -16,7 +16,6 @@ at a quarter of the points and at all of them. `--rounds 0` leaves the rates out
 
 import argparse
 import gc
-import resource
 import statistics
 import subprocess
 import sys
@@ -281,6 +280,12 @@ def streamed(points: int, days: int) -> None:
             subprocess.run([sys.executable, __file__, *mode, *size], check=True)
 
 
+def peak_gb() -> float:
+    """The largest resident set of this program; `getrusage` would count its parent's, from before it was started."""
+    said = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(said["VmHWM"].split()[0]) / 1e6
+
+
 def billed(folder: Path, points: int, days: int) -> None:
     """`bill_parts` of a month into an empty ledger, determinants and NEM12; prints its largest resident set."""
     rest = ExportInputs(FINALS.empty(), meters_of(points), READS.empty(), parse_tariffs(TARIFFS))
@@ -289,7 +294,7 @@ def billed(folder: Path, points: int, days: int) -> None:
     books = Books(DETERMINANTS.empty(), BILLING_BATCHES.empty())
     parts = parquet_parts(folder / "finals.parquet", rest)
     took = timed(lambda: bill_parts(books, parts, asked, datetime(2026, 8, 3, tzinfo=UTC), folder / "run"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_gb()
     print(
         f"bill run: {points} service points, {rows / 1e6:.1f} M intervals, {rows / took.wall / 1e6:.2f} M/s, "
         f"{rows / took.cpu / 1e6:.2f} M per CPU second, largest resident set {peak:.2f} GB"
@@ -304,7 +309,7 @@ def child(folder: Path, form: str, points: int, days: int) -> None:
     out = folder / form
     took = timed(lambda: export_parts(parquet_parts(folder / "finals.parquet", rest), asked, out))
     size = sum(path.stat().st_size for path in out.iterdir())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_gb()
     print(
         f"streamed {form}: {points} service points, {rows / 1e6:.1f} M intervals, {rows / took.wall / 1e6:.2f} M/s, "
         f"{rows / took.cpu / 1e6:.2f} M per CPU second, {size / 1e6:.0f} MB, largest resident set {peak:.2f} GB"
