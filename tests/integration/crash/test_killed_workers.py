@@ -39,6 +39,8 @@ SOME = {
 """Without AMI_FULL=1: the places where order matters most."""
 NTH = {"ingest": 2, "events": 1, "store": 1, "vee": 1}
 """An ingest worker lives for a batch before it dies, so that there is something between two deaths."""
+ONCE_A_LIFE = "load_windows"
+"""All partitions of an assignment at once."""
 JUDGED = VeeParams(
     judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28, clock_ahead_s=CLOCK_AHEAD_S,
     estimate_after_s=86_400,
@@ -54,7 +56,7 @@ def kill_everywhere(workers: Workers, role: str) -> int:
     """The worker has died at each of its steps; how often. What is left waits for another."""
     for step in steps(role):
         assert workers.lag(role), f"nothing was left for {role} to die of before {step}"
-        workers.die(role, step, NTH[role])
+        workers.die(role, step, 1 if step.startswith(ONCE_A_LIFE) else NTH[role])
     return len(steps(role))
 
 
