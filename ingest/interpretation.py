@@ -11,7 +11,7 @@ from ingest.blocks import Cut, Texts
 from ingest.clocks import Micros, Zones
 from ingest.columns import taken
 from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
-from ingest.faults import NO_FAULT, Faults
+from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
 from ingest.learned import Known, Learned
@@ -132,7 +132,18 @@ class _Work:
             trial = Faults(len(strict.reason))
             self.read_all(failed, manner, trial, strict)
             failed = failed[trial.reason[failed] != NO_FAULT]
+            owing = failed[trial.reason[failed] == REASON_CODE[RejectReason.DOWNGRADE]]
+            self._faults.adopt(owing[self._have_quirks(owing, manner)], trial)
         self._faults.adopt(failed, strict)
+
+    def _have_quirks(self, message: Places, manner: Manner) -> Flags:
+        """Whether these messages are of meters whose type is read so: what is refused of them then is their own."""
+        kind, kinds = self._kinds_of(self.meter_row[message])
+        has = np.array(
+            [each.meter_type is not None and manner.quirks <= each.meter_type.manner.quirks for each in kinds], np.bool_
+        )
+        found: Flags = has[kind]
+        return found
 
     def _manners_in_use(self) -> list[Manner]:
         default = self._rules.types.default

@@ -142,3 +142,14 @@ def test_the_strict_fault_stands_whoever_else_has_a_quirk(kind: str, rows: tuple
     registry = meters(enrolled(), enrolled(meter_id=OTHER_NAME, meter_type=kind, **OPEN))
     for message in (sealed(swapped(*rows)), wrap_wpdu(swapped(*rows))):
         assert reasons(decode(message, registry=registry, types=TYPES)) == ["axdr_tag"]
+
+
+@pytest.mark.parametrize("owner", ["one", "generic"])
+def test_plain_text_of_a_quirk_s_meter_that_owes_ciphering_is_a_downgrade(owner: str) -> None:
+    """Of a meter without that quirk it is not readable in the first place."""
+    registry = meters(
+        enrolled(meter_type=owner, system_title=None, security_min=0x30),
+        enrolled(meter_id=OTHER_NAME, meter_type="one", **OPEN),
+    )
+    decoded = decode(wrap_wpdu(swapped(device_name())), registry=registry, types=TYPES)
+    assert reasons(decoded) == ["downgrade" if owner == "one" else "axdr_tag"]
