@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
-from ingest.dlms.security import has_doubled_title, undoubled
+from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import GENERAL_SIGNING
 from ingest.faults import Faults
@@ -58,6 +58,8 @@ def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rul
         rules: For the meters' types.
         faults: Receives telegrams that are none.
     """
+    if not opened.any():
+        return apdus
     rows = faults.usable()
     rows = rows[opened[rows] & (apdus.at(rows, 0) == _SLASH)]
     rows = rows[_has_switch(P1_TELEGRAM, meter_row[rows], rules)] if len(rows) else rows
@@ -72,7 +74,9 @@ def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rul
 
 
 def _undoubled(apdus: Spans, rules: Rules) -> Spans:
-    rows = np.flatnonzero((apdus.length > _DOUBLED_HEAD) & (apdus.number(np.arange(len(apdus.start)), 1, 2) == 0x0908))
+    rows = np.flatnonzero(apdus.length > _DOUBLED_HEAD)
+    for step, octet in enumerate(DOUBLED_LENGTH, start=1):
+        rows = rows[apdus.at(rows, step) == octet]
     rows = rows[[has_doubled_title(apdus.message(row)) for row in rows.tolist()]] if len(rows) else rows
     if len(rows):
         meter_row = rules.enrolment.rows_of_titles(apdus.number(rows, 3, TITLE_OCTETS))

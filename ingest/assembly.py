@@ -72,7 +72,7 @@ def assemble_quantities(
     if any(block.unknown is not None for block in blocks):
         milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
     columns = _provenance(blocks, senders) | {
-        "channel": taken(_CHANNELS, _joined([_by_column(block, block.channel) for block in blocks])),
+        "channel": taken(_CHANNELS, _joined([_by_column(block, block.channel.astype(np.uint32)) for block in blocks])),
         "obis": _obis(blocks, obis),
         "value_milli": milli,
         "status": pl.Series(_joined([_by_row(block, block.status) for block in blocks])),
@@ -164,25 +164,21 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
 
 
 def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.Series]:
-    columns: dict[str, npt.NDArray[Any]] = {
-        "partition": senders.partition,
-        "offset": senders.offset,
-        "frame": senders.frame,
-        "received_at": senders.received,
-        "meter_id": senders.name,
-    }
     rows = sum(_rows(block) for block in blocks)
-    by_value = {name: _by_value(blocks, column, rows) for name, column in columns.items()}
-    return by_value | {
+    names = [_by_message(block, senders.name[block.message]) for block in blocks]
+    return {
         "topic": _topics(blocks, senders.topic, rows),
-        "received_at": by_value["received_at"].cast(UTC_US),
-        "meter_id": senders.names.taken(by_value["meter_id"].to_numpy()),
+        "partition": _by_value(blocks, senders.partition, rows),
+        "offset": _by_value(blocks, senders.offset, rows),
+        "frame": _by_value(blocks, senders.frame, rows),
+        "received_at": _by_value(blocks, senders.received, rows).cast(UTC_US),
+        "meter_id": senders.names.taken(_joined(names)),
     }
 
 
 def _by_value(blocks: Sequence[Quantities], column: npt.NDArray[Any], rows: int) -> pl.Series:
     if (column == column[0]).all():  # one partition, frames of their own: nothing to look up
-        return pl.Series(np.full(rows, column[0]))
+        return constant(pl.Series(column[:1]), rows)
     return pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
 
 

@@ -27,7 +27,7 @@ def nulls(dtype: pl.DataType, rows: int) -> pl.Series:
 
 def taken(column: pl.Series, places: npt.NDArray[np.integer]) -> pl.Series:
     """Entries of a column by their places; `Series.gather` does the same by way of a query, at 20 times the price."""
-    return column[pl.Series(places).cast(pl.UInt32)]
+    return column[pl.Series(places.astype(np.uint32))]
 
 
 def micros_of(instants: pl.Series) -> Micros:

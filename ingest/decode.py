@@ -143,7 +143,7 @@ def decode_frames(
     read = interpret(arrived, rules, rows, faults)
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)
-    return _decoded(frames, (opened, key_names, located), judged, read, (kept, faults, enrolment))
+    return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
 
 
 def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:
@@ -197,20 +197,20 @@ def _decoded(
     frames: pl.DataFrame,
     opening: tuple[Opened, pl.Series, Located],
     judged: Judged,
-    read: Interpreted,
+    found: tuple[Interpreted, Micros],
     settled: tuple[_Kept, Faults, Enrolment],
 ) -> Decoded:
     opened, key_names, located = opening
+    read, received = found
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
-    received = micros_of(frames["received_at"])
     received = np.where(received == NO_TIME, kept.own_time, received)
     senders = Senders.of(frames, received, *_names(read, enrolment))
     senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
-    fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum())
+    fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum()) if rejected.any() else 0
     return Decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
@@ -240,8 +240,8 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
-    came = {name: frames[name] for name in frames.columns if name != "sender"}
-    return pl.DataFrame(came | headers)
+    came = [frames[name] for name in frames.columns if name != "sender" and name not in headers]
+    return pl.DataFrame([*came, *(column.alias(name) for name, column in headers.items())])
 
 
 def _where_known(column: pl.Series, known: Flags) -> pl.Series:

@@ -15,7 +15,7 @@ from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
 from ingest.enrolment import Enrolment
 from ingest.meter_names import MeterNames
-from ingest.spans import Places
+from ingest.spans import Flags, Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
@@ -46,7 +46,9 @@ def lives_of(blocks: Sequence[Quantities], name: Places, names: MeterNames) -> L
     for block in blocks:
         rows = block.at.shape[1]
         message, at = np.repeat(block.message, rows), block.at.reshape(-1)
-        end = at if not block.interval_s.any() else at + np.repeat(block.interval_s.astype(np.int64), rows) * _SECOND_US
+        end = at
+        if block.interval_s.any():
+            end = (block.at + block.interval_s.astype(np.int64)[:, None] * _SECOND_US).reshape(-1)
         if block.kept is not None:
             kept = block.kept.any(axis=2).reshape(-1)
             message, at, end = message[kept], at[kept], end[kept]
@@ -65,9 +67,9 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
         return HEARD.empty()
     heard = heard[np.argsort(lives.name[heard], kind="stable")]
     name = lives.name[heard]
-    first = np.flatnonzero(np.diff(name, prepend=-1))
+    first = np.flatnonzero(_begins(name))
     read_at = pl.Series(np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
-    rows = pl.DataFrame({"meter_id": lives.names.taken(name[first]), "read_at": read_at})
+    rows = pl.DataFrame([lives.names.taken(name[first]).alias("meter_id"), read_at.alias("read_at")])
     if name[-1] < len(lives.names.enrolled):
         return rows
     # A meter that is not enrolled stands among the names once a message.
@@ -91,9 +93,10 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
         if len(local):
             dates = pl.Series(at[local]).cast(UTC_US).dt.convert_time_zone(zone).dt.date()
             day[local] = dates.to_physical().to_numpy()
-    bucket, since = np.divmod(np.unique(bucket * _DAYS + (day - _FIRST_DAY)), _DAYS)
+    days = np.sort(bucket * _DAYS + (day - _FIRST_DAY))
+    bucket, since = np.divmod(days[_begins(days)], _DAYS)
     day = (since + _FIRST_DAY).astype(np.int32)
-    return pl.DataFrame({"bucket": bucket.astype(np.int32), "day": pl.Series(day).cast(pl.Date)})
+    return pl.DataFrame([pl.Series("bucket", bucket.astype(np.int32)), pl.Series("day", day).cast(pl.Date)])
 
 
 def _groups(lives: Lives, enrolment: Enrolment) -> Places:
@@ -103,10 +106,19 @@ def _groups(lives: Lives, enrolment: Enrolment) -> Places:
     known = lives.name < enrolled
     rows = lives.name[known]
     groups[known] = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
+    if known.all():
+        return groups
     lone = np.unique(lives.message[~known[lives.message]])
     if len(lone):
         groups[lone] = bucket_of(lives.names.taken(lives.name[lone])).to_numpy()
     return groups
+
+
+def _begins(ascending: Places) -> Flags:
+    """Where another number than the one before stands. `np.unique` takes ten times as long to say it."""
+    begins = np.ones(len(ascending), np.bool_)
+    np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
+    return begins
 
 
 def _distinct(numbers: Places) -> Places:

@@ -30,6 +30,8 @@ class Faults:
 
     def record(self, rows: Places, reason: RejectReason, at: int | Places = 0, detail: str = "") -> None:
         """These messages have this fault, unless they had one before."""
+        if not len(rows):
+            return
         fresh = self.reason[rows] == NO_FAULT
         chosen = rows[fresh]
         self.reason[chosen] = REASON_CODE[reason]

@@ -57,10 +57,11 @@ def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults
     found: list[Alike] = []
     length = apdus.length[rows]
     order = np.argsort(length, kind="stable")
-    edges = np.flatnonzero(np.diff(length[order])) + 1
-    for chunk in np.split(order, edges):
-        if len(chunk):
-            found += _of_one_length(apdus, rows[chunk], reading, faults)
+    ascending = length[order]
+    edges = (np.flatnonzero(ascending[1:] != ascending[:-1]) + 1).tolist()
+    for first, stop in zip([0, *edges], [*edges, len(rows)], strict=True):
+        if first < stop:
+            found += _of_one_length(apdus, rows[order[first:stop]], reading, faults)
     return found
 
 

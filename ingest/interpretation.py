@@ -242,7 +242,10 @@ class _Work:
             return self._unnamed(message, by_title, faults)
         octets = cut_text_octets(alike.octets if len(chosen) == len(alike.message) else alike.octets[chosen], name.node)
         by_name = enrolment.names.find(octets)
-        empty = is_padding(octets).all(axis=1)
+        empty = np.zeros(len(message), np.bool_)
+        unknown = np.flatnonzero(by_name < 0)
+        if len(unknown):
+            empty[unknown] = is_padding(octets[unknown]).all(axis=1)
         # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
         other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
         stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
@@ -283,11 +286,17 @@ class _Work:
     def _owes_more(self, message: Places, meter_row: Places) -> Flags:
         """Messages that prove less than these meters, whose they are, owe: named in the body or by a signature."""
         enrolment, arrived = self._rules.enrolment, self._arrived
-        own = np.where(meter_row >= 0, _gather(enrolment.title, meter_row, 0), np.uint64(0)).astype(np.uint64)
+        low = np.zeros(len(message), np.bool_)
+        # What came ciphered from the meter of its title was judged by just that before it was opened.
+        left = np.flatnonzero(~arrived.ciphered[message] | (arrived.meter_row[message] != meter_row))
+        if not len(left):
+            return low
+        message, meter_row = message[left], meter_row[left]
+        own = _gather(enrolment.title, meter_row, 0).astype(np.uint64)
         sent = arrived.title[message]
         lowest = enrolment.lowest_security(meter_row, np.where(sent != 0, sent, own), self._rules.keyring)
         control = np.where(arrived.ciphered[message], arrived.control[message], 0)
-        low: Flags = is_downgrade(control, lowest)
+        low[left] = is_downgrade(control, lowest)
         return low
 
 

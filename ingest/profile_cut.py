@@ -138,7 +138,7 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
 
 def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
     """Our status bits of each row; a null repeats the row above, and the first row's says nothing."""
-    table = np.array(profile.status_of_octet, np.uint32)
+    table = profile.status_of_octet
     status: npt.NDArray[np.uint32]
     if profile.status_grid is not None:
         status = table[cut_grid(group.octets, profile.status_grid)[0][:, :, 0] & 0xFF]

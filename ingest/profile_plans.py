@@ -2,6 +2,9 @@
 
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ingest.channels import MILLI
 from ingest.dlms.cosem import obis_text
 from ingest.dlms.data import Tag
@@ -29,7 +32,7 @@ class Profile(NamedTuple):
     is_intervals: bool
     stamp_is_end: bool
     interval_s: int | None  # None: the step between the first two clocks that are sent
-    status_of_octet: tuple[int, ...]
+    status_of_octet: npt.NDArray[np.uint32]
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
     value_grid: Grid | None
@@ -79,7 +82,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         layout.rows == "intervals",
         layout.stamp == "end",
         interval_s,
-        meter_type.status_of_octet(),
+        np.array(meter_type.status_of_octet(), np.uint32),
         grid_of([row[:1] for row in padded]),
         grid_of([row[1:_CLOCK_AND_STATUS] for row in padded]),
         None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),

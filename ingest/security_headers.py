@@ -82,6 +82,8 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
         {},
     )
     rows = np.flatnonzero(ciphered)
+    if not len(rows):
+        return headers
     usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
     for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
         _read_each(apdus, row, headers, faults)

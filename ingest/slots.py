@@ -166,7 +166,12 @@ def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) 
     first = slice(0, 1) if alike else slice(None)
     sent = words[first].astype(np.uint32).reshape(-1, _DATE_TIME_WORDS)
     clocks = read_clocks(sent, Zones(np.repeat(zones.code[first], rows), zones.names), inverted=inverted)
-    return Clocks._make(np.broadcast_to(column.reshape(-1, rows), (messages, rows)) for column in clocks)
+    if not alike:
+        return Clocks._make(column.reshape(messages, rows) for column in clocks)
+    # The one row for every message: what `broadcast_to` does, at a tenth of its price.
+    return Clocks._make(
+        np.ndarray((messages, rows), column.dtype, column, 0, (0, column.itemsize)) for column in clocks
+    )
 
 
 def cut_text_octets(octets: Octets, node: Node) -> Octets:

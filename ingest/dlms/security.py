@@ -21,7 +21,7 @@ from schemas.errors import ContractError, ProtocolError
 SERVICE_CIPHERED: Final = frozenset((0xCA, 0xD2, 0x38, 0x58))
 """Event-notification and information-report ciphered by service: their sender is known from the link."""
 _GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
-_DOUBLED_LENGTH: Final = b"\x09\x08"
+DOUBLED_LENGTH: Final = b"\x09\x08"
 _DEDICATED: Final = frozenset((0xD2, 0x58))
 CIPHERED: Final = frozenset((GENERAL_GLO, GENERAL_DED, GENERAL_CIPHERING)) | SERVICE_CIPHERED
 
@@ -139,7 +139,7 @@ def read_header(apdu: bytes, system_title: bytes | None = None) -> SecurityHeade
 
 def has_doubled_title(apdu: bytes) -> bool:
     """The APDU is general-glo or general-ded whose system title stands behind two lengths, `09 08`."""
-    return apdu[:1] in _GENERAL and apdu[1:3] == _DOUBLED_LENGTH
+    return apdu[:1] in _GENERAL and apdu[1:3] == DOUBLED_LENGTH
 
 
 def undoubled(apdu: bytes) -> bytes:
