@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ingest.gateway import DLMS_PORT, GatewayLimits
+from ingest.gateway import DLMS_PORT
+from ingest.gateway_limits import GatewayLimits
 from ingest.kafka.settings import KafkaSettings
 from outage.breaker import RetryParams
 from outage.circumstances import Storm

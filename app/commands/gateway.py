@@ -12,7 +12,8 @@ from app import telemetry
 from app.config import Config, parse_config
 from app.files import read_text
 from app.serve import StatusServer
-from ingest.gateway import Gateway, GatewayCounts
+from ingest.gateway import Gateway
+from ingest.gateway_limits import GatewayCounts
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
 from schemas.errors import TransientError
