@@ -139,10 +139,9 @@ def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     topics = (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC, METERS_TOPIC)
     source = doors.open_source(settings, "store", topics)
-    types = load_types(_path(settings.meters.types_file))
-    meters = load_meters(_path(settings.meters.file), types)
-    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), meters)
-    return doors.ValueSource(source), work, _params(settings)
+    registry = _keyless(settings)
+    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
+    return doors.ValueSource(source), _following(settings, registry, work), _params(settings)
 
 
 def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
@@ -186,7 +185,7 @@ def registry_of(settings: Config) -> workers.Registry:
 
 
 def _keyless(settings: Config) -> workers.Registry:
-    """Meters and meter types: detection and delivery decode nothing, so they hold no key."""
+    """Meters and meter types: who decodes nothing holds no key."""
     types = load_types(_path(settings.meters.types_file))
     return workers.Registry.of(load_keyring(None), load_meters(_path(settings.meters.file), types), types)
 
