@@ -135,10 +135,11 @@ class Lane(Generic[Prepared]):
                 self._submit()
             self._settle()
         finally:
-            # A delivery that still tries again gives up; one that hangs is left behind.
+            # A delivery that still tries again gives up; one that hangs is left behind. Told to stop, there is one bound.
+            left_s = self._params.shutdown_seconds if self._deadline is None else self._deadline - self._clock()
             self._deadline = self._deadline or self._clock()
             if self._in_flight is not None:
-                wait([self._in_flight[0]], self._params.shutdown_seconds)
+                wait([self._in_flight[0]], max(left_s, 0.0))
 
     def _must_stop(self) -> bool:
         """Whether to end; from the first time it is told, the bound runs. Asked by the thread of `run` only."""
@@ -254,6 +255,7 @@ class Lane(Generic[Prepared]):
             self._changed = False
             self._health.assigned = bool(self._next)
             self._retry(lambda: self._work.adopt(self._positions()), self._adoption_failed)
+            self._health.last_insert_good = True  # nothing is in flight, and the store has answered
             self._source.resume()
 
     def _positions(self) -> tuple[Position, ...]:

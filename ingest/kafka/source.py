@@ -1,7 +1,7 @@
 """Consuming: poll, pause, commit. Offsets are committed by us alone: the next one of a partition while we own it."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,7 @@ Place = tuple[str, int]
 """Topic and partition."""
 
 _ANSWER_MS: Final = 10_000
+_LAG_MS: Final = 1_000
 _LOST_GROUP: Final = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
@@ -164,13 +165,18 @@ class KafkaSource:
         return frozenset((place.topic, place.partition) for place in ours)
 
     def lag(self) -> dict[Place, int]:
-        """Messages that wait in each of our partitions, as of the last fetch."""
-        waiting = {}
-        for place in self._consumer.assignment():
-            newest = self._consumer.highwater(place)
-            if newest is not None and place in self._ownership.positions:
-                waiting[(place.topic, place.partition)] = max(0, newest - self._ownership.positions[place])
-        return waiting
+        """Messages that wait in each of our partitions: as of the last fetch; while paused, nothing being fetched, as
+        the brokers say, if they answer."""
+        places = [place for place in self._consumer.assignment() if place in self._ownership.positions]
+        ends: dict[Any, int | None] = {place: self._consumer.highwater(place) for place in places}
+        if self._paused and places:
+            with suppress(errors.KafkaError):  # the last that is known will do
+                ends |= self._consumer.end_offsets(places, timeout_ms=_LAG_MS)
+        return {
+            (place.topic, place.partition): max(0, newest - self._ownership.positions[place])
+            for place, newest in ends.items()
+            if newest is not None
+        }
 
     def close(self) -> None:
         """The group is left (a static member stays in it until its session ends). Nothing is committed."""

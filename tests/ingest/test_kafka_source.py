@@ -64,6 +64,15 @@ class Client:
             raise self.committing
         self.offsets |= {place: offset.offset for place, offset in offsets.items()}
 
+    def highwater(self, place: Any) -> int | None:
+        return 7
+
+    def end_offsets(self, places: list[Any], timeout_ms: int | None = None) -> dict[Any, int]:
+        assert timeout_ms
+        if self.unanswered:
+            raise errors.KafkaTimeoutError
+        return dict.fromkeys(places, 40)
+
     def seek(self, place: Any, offset: int) -> None:
         self.sought[place] = offset
 
@@ -173,3 +182,13 @@ def test_another_member_of_the_same_name_ends_this_one(client, source) -> None:
     client.script = [fenced]
     with pytest.raises(TerminalError, match="FencedInstanceId"):
         source.poll(0, 10)
+
+
+def test_the_lag_of_a_paused_member_is_what_the_brokers_say_or_the_last_that_was_known(client, source) -> None:
+    client.script = [client.won(HERE, then={HERE: [Record(0)]})]
+    source.poll(0, 10)
+    assert source.lag() == {("t", 0): 6}
+    source.pause()
+    assert source.lag() == {("t", 0): 39}
+    client.unanswered = 1
+    assert source.lag() == {("t", 0): 6}

@@ -141,6 +141,14 @@ def test_while_paused_nothing_comes_and_afterwards_all_of_it(
     assert all(source.keep_alive().records == () for _ in range(20))
     source.resume()
     assert len(payloads(until(source, 20))) == 20
+    assert sum(source.lag().values()) == 0
+    source.pause()  # a database is away for hours: what waits meanwhile is seen
+    publisher.publish(topic, rows(30))
+    publisher.flush()
+    assert sum(source.lag().values()) == 30
+    source.resume()
+    assert len(payloads(until(source, 30))) == 30
+    assert sum(source.lag().values()) == 0
     source.close()
 
 
