@@ -135,7 +135,7 @@ class Lane(Generic[Prepared]):
                 self._submit()
             self._settle()
         finally:
-            # A delivery that still tries again gives up; one that hangs is left behind. Told to stop, there is one bound.
+            # A delivery that still tries again gives up; one that hangs is left behind. There is one bound, not two.
             left_s = self._params.shutdown_seconds if self._deadline is None else self._deadline - self._clock()
             self._deadline = self._deadline or self._clock()
             if self._in_flight is not None:
