@@ -1,11 +1,16 @@
-"""Connections and the descriptors that they take."""
+"""Connections and the descriptors that they take; an address that is taken."""
 
+import asyncio
 import resource
+import socket
 
 import pytest
 
-from app.commands.gateway import OWN_DESCRIPTORS, within_descriptors
+from app.commands.gateway import OWN_DESCRIPTORS, listen, within_descriptors
+from app.config import Listen
+from ingest.gateway import Gateway
 from ingest.gateway_limits import GatewayLimits
+from schemas.errors import ContractError
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,10 @@ def test_senders_never_take_the_last_descriptor(
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
     assert within_descriptors(GatewayLimits(connections=20_000)).connections == connections
     assert told == ([] if raised is None else [(raised, hard)])
+
+
+def test_an_address_that_is_taken_is_named_with_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ContractError, match=f"gateway.port {port}: .*address already in use"):
+            asyncio.run(listen(Gateway({}), Listen(bind="127.0.0.1", port=port)))
