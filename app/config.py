@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ingest.gateway import DLMS_PORT, GatewayLimits
+from ingest.gateway import DLMS_PORT
+from ingest.gateway_limits import GatewayLimits
 from ingest.kafka.settings import KafkaSettings
 from outage.breaker import RetryParams
 from outage.circumstances import Storm
@@ -209,23 +210,36 @@ def parse_config(text: str, name: str) -> Config:
         config = msgspec.toml.decode(text, type=Config)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{name}: {error}") from error
-    wants_ca = config.kafka.security.endswith("SSL") and config.kafka.ca_file is None
-    named = config.kafka.sasl_mechanism and config.kafka.sasl_user and config.kafka.sasl_password_file
-    wants_user = config.kafka.security.startswith("SASL") and not named
-    if wants_ca:
-        raise ContractError(f"{name}: kafka.ca_file is needed with kafka.security = {config.kafka.security!r}")
-    if wants_user:
-        raise ContractError(f"{name}: kafka: sasl_mechanism, sasl_user and sasl_password_file are needed with SASL")
     if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
         raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
     if not 0 < config.ingest.fuse_share <= 1:
         raise ContractError(f"{name}: ingest.fuse_share: {config.ingest.fuse_share} is not a share above 0 and up to 1")
     try:
+        _check_kafka(config.kafka)
+        if config.clickhouse is not None and config.clickhouse.ca_file is not None and not config.clickhouse.secure:
+            raise ContractError("clickhouse.ca_file does nothing without clickhouse.secure = true")
         _check_vee(config.vee)
         _check_oms(config.oms)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
     return config
+
+
+def _check_kafka(kafka: KafkaSettings) -> None:
+    """What is asked for is in force: who names a certificate or a user does not talk in clear, or as nobody."""
+    tls, sasl = kafka.security.endswith("SSL"), kafka.security.startswith("SASL")
+    if tls and kafka.ca_file is None:
+        raise ContractError(f"kafka.ca_file is needed with kafka.security = {kafka.security!r}")
+    named = (kafka.sasl_mechanism, kafka.sasl_user, kafka.sasl_password_file)
+    if sasl and not all(named):
+        raise ContractError("kafka: sasl_mechanism, sasl_user and sasl_password_file are needed with SASL")
+    if not tls and (kafka.ca_file, kafka.cert_file, kafka.key_file, kafka.key_password_file) != (None,) * 4:
+        raise ContractError(f"kafka: certificates and keys do nothing with kafka.security = {kafka.security!r}")
+    if not sasl and named != (None,) * 3:
+        raise ContractError(f"kafka: sasl settings do nothing with kafka.security = {kafka.security!r}")
+    beyond = next((one for one in kafka.brokers if one.rpartition(":")[0].strip("[]") not in LOOPBACK), None)
+    if sasl and not tls and kafka.sasl_mechanism == "PLAIN" and beyond is not None:
+        raise ContractError(f"kafka: PLAIN would send the password in clear to {beyond}: SASL_SSL, or SCRAM")
 
 
 def _check_vee(vee: Vee) -> None:

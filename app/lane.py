@@ -135,10 +135,11 @@ class Lane(Generic[Prepared]):
                 self._submit()
             self._settle()
         finally:
-            # A delivery that still tries again gives up; one that hangs is left behind.
+            # A delivery that still tries again gives up; one that hangs is left behind. There is one bound, not two.
+            left_s = self._params.shutdown_seconds if self._deadline is None else self._deadline - self._clock()
             self._deadline = self._deadline or self._clock()
             if self._in_flight is not None:
-                wait([self._in_flight[0]], self._params.shutdown_seconds)
+                wait([self._in_flight[0]], max(left_s, 0.0))
 
     def _must_stop(self) -> bool:
         """Whether to end; from the first time it is told, the bound runs. Asked by the thread of `run` only."""
@@ -150,25 +151,29 @@ class Lane(Generic[Prepared]):
         return self._deadline is not None and self._clock() >= self._deadline
 
     def _round(self) -> None:
-        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, self._room()), self._poll_failed)
+        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, self._room()), self._broker_failed)
         self._health.beat(self._clock())
-        self._change_hands(polled)
-        frames = polled.frames()
-        if polled.spans:
-            messages, octets = sum(span.next - span.first for span in polled.spans), int(frames.estimated_size())
-            self._octets_a_message = max(1, octets // messages)
-            since = self._pending.since if self._pending.spans else self._clock()
-            self._pending = _Pending(
-                (*self._pending.frames, frames),
-                (*self._pending.spans, *polled.spans),
-                self._pending.messages + messages,
-                self._pending.octets + octets,
-                since,
-            )
+        self._note(polled)
+        self._take(polled)
+        self._change_hands()
         if self._is_due():
             self._submit()
         elif self._in_flight is not None and self._in_flight[0].done():
             self._settle()
+
+    def _take(self, polled: Polled) -> None:
+        if not polled.spans:
+            return
+        frames = polled.frames()
+        messages, octets = sum(span.next - span.first for span in polled.spans), int(frames.estimated_size())
+        self._octets_a_message = max(1, octets // messages)
+        self._pending = _Pending(
+            (*self._pending.frames, frames),
+            (*self._pending.spans, *polled.spans),
+            self._pending.messages + messages,
+            self._pending.octets + octets,
+            self._pending.since if self._pending.spans else self._clock(),
+        )
 
     def _room(self) -> int:
         """Messages that the pending batch still takes: by their number, and by their size if they are as the last."""
@@ -197,13 +202,21 @@ class Lane(Generic[Prepared]):
 
     def _failed(self, error: TransientError) -> None:
         self._health.last_insert_good = False
-        LOG.warning("delivery failed, the same batch is tried again", extra={"fields": {"why": str(error)}})
+        LOG.warning("the store or the brokers fail, the same is tried again", extra={"fields": {"why": str(error)}})
 
-    def _poll_failed(self, error: TransientError) -> None:
+    def _broker_failed(self, error: TransientError) -> None:
         # The loop goes round though the brokers are away: a restart would not help.
         self._health.beat(self._clock())
         self._must_stop()
-        LOG.warning("poll failed, it is tried again", extra={"fields": {"why": str(error)}})
+        LOG.warning("the brokers do not answer, they are asked again", extra={"fields": {"why": str(error)}})
+
+    def _adoption_failed(self, error: TransientError) -> None:
+        """What belongs to our partitions cannot be loaded: nothing is read until it can, but we stay in the group."""
+        self._failed(error)
+        self._source.pause()
+        self._note(self._retry(self._source.keep_alive, self._broker_failed))
+        self._health.beat(self._clock())
+        self._must_stop()
 
     def _settle(self) -> None:
         """Wait for the batch in flight, staying a member of the group, and commit it."""
@@ -216,7 +229,7 @@ class Lane(Generic[Prepared]):
         if not done.done():
             raise StoppedError(f"told to stop, and the batch in flight is not through: {spans[0].topic} is read again")
         done.result()
-        committed = self._retry(lambda: self._source.commit(spans))
+        committed = self._retry(lambda: self._source.commit(spans), self._broker_failed)
         for span in spans:
             if (span.topic, span.partition) in committed:
                 self._next[span.topic, span.partition] = span.next
@@ -227,20 +240,26 @@ class Lane(Generic[Prepared]):
             try:
                 done.exception(timeout=self._params.poll_seconds)
             except NotYet:
-                self._note(self._retry(self._source.keep_alive, self._poll_failed))
+                self._note(self._retry(self._source.keep_alive, self._broker_failed))
                 self._health.beat(self._clock())
                 self._must_stop()
         self._source.resume()
 
-    def _change_hands(self, polled: Polled) -> None:
-        """After a change of ownership nothing is in flight, and the work knows where each partition of ours is read."""
-        self._note(polled)
-        if not self._changed:
-            return
-        self._settle()
-        self._changed = False
-        self._health.assigned = bool(self._next)
-        self._work.adopt(tuple(Position(topic, part, offset) for (topic, part), offset in sorted(self._next.items())))
+    def _change_hands(self) -> None:
+        """After a change of ownership nothing is in flight, and the work knows where each partition of ours is read.
+
+        What is lost meanwhile is no longer pending: its windows are not loaded, a replay would pass.
+        """
+        while self._changed:
+            self._settle()
+            self._changed = False
+            self._health.assigned = bool(self._next)
+            self._retry(lambda: self._work.adopt(self._positions()), self._adoption_failed)
+            self._health.last_insert_good = True  # nothing is in flight, and the store has answered
+            self._source.resume()
+
+    def _positions(self) -> tuple[Position, ...]:
+        return tuple(Position(topic, part, offset) for (topic, part), offset in sorted(self._next.items()))
 
     def _note(self, polled: Polled) -> None:
         """Lost partitions are forgotten, with those of their messages that are not prepared yet; won ones have a place.

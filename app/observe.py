@@ -2,11 +2,14 @@
 
 import logging
 import time
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
 
 import polars as pl
 
 from app import telemetry
+from app.following import Enrolled
 from app.lane import Work
 from app.summary import counts
 from app.workers import Registry
@@ -15,6 +18,8 @@ from ingest.kafka.source import Position
 from schemas.codes import RejectReason
 
 LOG = logging.getLogger("ami.worker")
+
+Prepared = TypeVar("Prepared")
 
 SECURITY_REASONS = frozenset(
     reason.value
@@ -65,18 +70,53 @@ class Observed:
 
     def deliver(self, prepared: Decoded, token: str) -> None:
         """See `Work.deliver`."""
-        start = time.perf_counter()
-        outcome = "failed"
-        try:
+        with _delivering(self._lane, token):
             self._work.deliver(prepared, token)
-            outcome = "done"
-        finally:
-            seconds = time.perf_counter() - start
-            telemetry.INSERT_DURATION.labels(table=self._lane, outcome=outcome).observe(seconds)
-            LOG.info("delivered", extra={"fields": {"batch": token, "outcome": outcome, "ms": round(1000 * seconds)}})
         ages = prepared.events.select((pl.lit(time.time() * 1e6) - pl.col("occurred_at").dt.epoch("us")) / 1e6)
         for age in ages.to_series():
             telemetry.EVENT_AGE.labels(lane=self._lane).observe(max(0.0, age))
+
+
+class Timed(Generic[Prepared]):
+    """A work by a registry, watched: insert time, and the rows of each batch.
+
+    Args:
+        work: What is watched.
+        lane: Its name among the labels.
+        rows: How many rows of each table a batch was prepared to.
+    """
+
+    def __init__(
+        self, work: Enrolled[Prepared], lane: str, rows: Callable[[Prepared], Mapping[str, int]] = lambda _: {}
+    ) -> None:
+        self._work, self._lane, self._rows = work, lane, rows
+        self.adopt: Callable[[tuple[Position, ...]], None] = work.adopt
+        self.enrol: Callable[[Registry], None] = work.enrol
+
+    def prepare(self, frames: pl.DataFrame) -> Prepared:
+        """See `Work.prepare`."""
+        prepared = self._work.prepare(frames)
+        for table, rows in self._rows(prepared).items():
+            telemetry.BATCH_ROWS.labels(table=table).observe(rows)
+        return prepared
+
+    def deliver(self, prepared: Prepared, token: str) -> None:
+        """See `Work.deliver`."""
+        with _delivering(self._lane, token):
+            self._work.deliver(prepared, token)
+
+
+@contextmanager
+def _delivering(lane: str, token: str) -> Iterator[None]:
+    start = time.perf_counter()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    finally:
+        seconds = time.perf_counter() - start
+        telemetry.INSERT_DURATION.labels(table=lane, outcome=outcome).observe(seconds)
+        LOG.info("delivered", extra={"fields": {"batch": token, "outcome": outcome, "ms": round(1000 * seconds)}})
 
 
 def _count(decoded: Decoded, lane: str) -> None:

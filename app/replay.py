@@ -51,7 +51,7 @@ def replay_rejects(
 
     Args:
         store: Where the rejects come from and go.
-        work: Delivers a batch.
+        work: Delivers a batch, and publishes what comes of it whatever its lane: nobody else does.
         registry: Keys, meters and types as they are now.
         rejects: As loaded by `load_open_rejects`.
         policy: For those that still fail.
@@ -69,10 +69,12 @@ def replay_rejects(
         decoded = _decode(store, registry, messages)
     token = f"replay {at.isoformat()}"
     kept = decoded.rejects if policy is Policy.REINSERT else REJECTS.empty()
-    work.deliver(decoded._replace(rejects=kept), token)
-    _resolve(store, rejects, decoded.rejects, policy, at)
-    mended = messages.height - decoded.rejects.select(PLACE).n_unique()
-    return Replayed(messages.height, mended, failing.height, stopped_at)
+    # The store may refuse rows of what decodes now: such a message is not mended either.
+    still = pl.concat([decoded.rejects, work.carry_out(decoded._replace(rejects=kept), token)])
+    _resolve(store, rejects, still, policy, at)
+    left = still.select(PLACE).unique()
+    failing = pl.concat([failing, left]).unique()
+    return Replayed(messages.height, messages.height - left.height, failing.height, stopped_at)
 
 
 def replay_range(work: IngestWork, parts: Iterator[pl.DataFrame], token: str) -> Iterator[Decoded]:

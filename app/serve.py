@@ -1,5 +1,6 @@
 """Metrics and health over HTTP, in a thread of its own: `/metrics`, `/healthz/live`, `/healthz/ready`."""
 
+import logging
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,15 +8,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.telemetry import HEARTBEAT_AGE, REGISTRY, Health
+from schemas.errors import ContractError
+
+LOG = logging.getLogger("ami.status")
 
 
 class StatusServer:
-    """Answers until closed. Port 0 takes a free one; `port` is the one taken."""
+    """Answers until closed. Port 0 takes a free one; `port` is the one taken.
+
+    Raises:
+        ContractError: The address is not ours to listen on.
+    """
 
     def __init__(self, health: Health, bind: str, port: int) -> None:
-        self._server = ThreadingHTTPServer((bind, port), _handler(health))
+        try:
+            self._server = ThreadingHTTPServer((bind, port), _handler(health))
+        except OSError as error:
+            raise ContractError(
+                f"telemetry.bind {bind!r}, telemetry.port {port}: {error.strerror}; "
+                "each worker of a machine has a port of its own, 0 takes a free one"
+            ) from error
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
+        LOG.info("health and metrics", extra={"fields": {"bind": bind, "port": self.port}})
         self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
         self._thread.start()
 

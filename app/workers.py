@@ -80,6 +80,7 @@ class IngestWork:
         pass_fuse: Takes the messages of each batch, and those of its rejects that count.
         frames_store: The same store over a connection of its own: while the engine takes the frames over that one, the
             columns of the intervals are made. Without it the tables go one after the other.
+        told_elsewhere: Topics whose events and rejects another worker publishes: they are only stored.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class IngestWork:
         registry: Registry,
         pass_fuse: Callable[[int, int], None],
         frames_store: ReadingStore | None = None,
+        told_elsewhere: frozenset[str] = frozenset({LAST_GASP_TOPIC}),
     ) -> None:
         self._store, self._publisher, self._registry = store, publisher, registry
+        self._told_elsewhere = sorted(told_elsewhere)
         self._pass_fuse, self._frames_store = pass_fuse, frames_store
         self._windows = Windows.empty()
         self._learned: Learned | None = None
@@ -115,17 +118,22 @@ class IngestWork:
 
     def deliver(self, decoded: Decoded, token: str) -> None:
         """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier."""
+        self.carry_out(decoded, token)
+
+    def carry_out(self, decoded: Decoded, token: str) -> pl.DataFrame:
+        """See `deliver`; the REJECTS that were stored: those of the decoder, and messages whose rows were refused."""
         poison = self.insert(decoded, token)
         rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
         self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
-        # Of the last-gasp lane the events worker publishes, sooner: here its messages are only stored.
-        mine, registry = pl.col("topic") != LAST_GASP_TOPIC, self._registry
+        # Of the last-gasp lane the events worker publishes, sooner.
+        mine, registry = ~pl.col("topic").is_in(self._told_elsewhere), self._registry
         events, refused = decoded.events.filter(mine), rejects.filter(mine)
         _publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
         _publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
         _publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
+        return rejects
 
     def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:
         """Rows that the store refuses for good, of each table; all others are stored when this returns."""
@@ -205,6 +213,10 @@ class StoreWork:
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Nothing is carried from batch to batch."""
 
+    def enrol(self, registry: Registry) -> None:
+        """From the next batch on its meters are those whose days can become dirty."""
+        self._days = SupplyDays(registry.meters)
+
     def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """Rows by table. `messages`: `topic`, `value`, `at`. With outages and meters VEE knows what it judges."""
         values = {
@@ -248,8 +260,9 @@ def _store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) 
 
     The token says which decoder made the rows: the store skips a token that it knows, whatever the rows.
     """
+    token = f"{token} {rows.height} {CODE_VERSION}"
     try:
-        store.append(table, rows, f"{token} {rows.height} {CODE_VERSION}")
+        store.append(table, rows, token)
     except ContractError:
         parts = iter(range(2 * rows.height + 1))
         return part_poison(rows, lambda part: store.append(table, part, f"{token} part {next(parts)}"))

@@ -10,15 +10,14 @@ import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import msgspec
 import polars as pl
 
 from ingest.datagrams import Given, HeldBlocks
-from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
+from ingest.gateway_limits import GatewayCounts, GatewayLimits
+from ingest.lanes import LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from schemas.errors import TransientError
@@ -27,6 +26,10 @@ DLMS_PORT: Final = 4059
 """Registered with IANA for DLMS/COSEM."""
 _READ_OCTETS: Final = 65_536
 _RETRY_S: Final = (0.05, 5.0)
+_BESIDE_OCTETS: Final = 256
+"""What a message takes in memory beside its own bytes, be it empty."""
+_DATAGRAMS_ALONE: Final = 4
+"""One part in so many of the room is left to datagrams: a stream can be made to wait, a last gasp cannot."""
 
 
 class Publisher(Protocol):
@@ -43,44 +46,6 @@ class Publisher(Protocol):
     def flush(self) -> None:
         """All is acknowledged; raises `TransientError` where it may be tried again."""
         ...
-
-
-class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds, each with what it guards against."""
-
-    connections: int = 20_000
-    """Open at once; more are closed on arrival. File descriptors and memory."""
-    message_octets: int = 262_144
-    """One message with all its blocks: 65,535 of a wrapper PDU, four of them."""
-    held_octets: int = 268_435_456
-    """Received and not yet acknowledged by Kafka, in all. Memory while the broker is away."""
-    message_s: float = 15.0
-    """From the first byte of a message to its last, however they trickle. Slow senders that hold a place."""
-    idle_s: float = 600.0
-    """Between messages."""
-    linger_s: float = 0.1
-    """Longest wait for more frames of a partition. The last-gasp lane never waits."""
-    packed_octets: int = 262_144
-    """Frames packed into one Kafka message; a topic takes 1 MiB."""
-    shutdown_s: float = 10.0
-    """Wait for Kafka when asked to stop."""
-
-
-@dataclass
-class GatewayCounts:
-    """What happened since the start; read by telemetry."""
-
-    connections: int = 0
-    refused: int = 0
-    messages: dict[str, int] = field(default_factory=lambda: {FRAMES_TOPIC: 0, LAST_GASP_TOPIC: 0})
-    octets: int = 0
-    acknowledged: int = 0
-    packed: int = 0
-    retries: int = 0
-    cut_short: int = 0
-    """Connections closed for bytes that cannot be cut, size, or time."""
-    udp_lost: int = 0
-    """Datagrams that found no room here."""
 
 
 class _Lane:
@@ -122,16 +87,19 @@ class _Lane:
             self._due.clear()
             if self._waiting:
                 waiting, self._waiting, self._octets = self._waiting, {}, 0
-                await self._send(packed_rows(waiting, self._gateway.limits.packed_octets))
+                await self._send(waiting)
                 self._gateway.released(sum(len(item.message) for items in waiting.values() for item in items),
                                        sum(map(len, waiting.values())))  # fmt: skip
         self._thread.shutdown(wait=False)
 
-    async def _send(self, rows: pl.DataFrame) -> None:
+    async def _send(self, waiting: dict[int, list[Waiting]]) -> None:
         wait_s, longest_s = _RETRY_S
+        loop = asyncio.get_running_loop()
+        # What waited while the broker was away is much: it is packed beside the listener.
+        rows = await loop.run_in_executor(self._thread, packed_rows, waiting, self._gateway.limits.packed_octets)
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, rows)
+                await loop.run_in_executor(self._thread, self._publish, rows)
             except TransientError:
                 # The same rows again, until it works: senders are slowed down meanwhile.
                 self._gateway.counts.retries += 1
@@ -155,6 +123,8 @@ class Gateway:
         self.counts = GatewayCounts()
         self._lanes = {topic: _Lane(topic, publisher, self) for topic, publisher in publishers.items()}
         self._held = 0
+        self._held_messages = 0
+        self._begun = 0
         self._room = asyncio.Event()
         self._room.set()
         self._handlers: set[asyncio.Task[None]] = set()
@@ -221,17 +191,26 @@ class Gateway:
         self.counts.messages[topic] += 1
         self.counts.octets += len(message)
         self._held += len(message)
+        self._held_messages += 1
         if not self.has_room():
             self._room.clear()
         self._lanes[topic].add(message, key_of(message, peer))
 
-    def has_room(self) -> bool:
-        """Whether more may be taken."""
-        return self._held < self.limits.held_octets
+    def has_room(self, *, over_udp: bool = False) -> bool:
+        """Whether more may be taken: of streams until three quarters of the room are taken, of datagrams until all."""
+        taken = self.held_octets()
+        if over_udp:
+            return taken < self.limits.held_octets
+        return _DATAGRAMS_ALONE * taken < (_DATAGRAMS_ALONE - 1) * self.limits.held_octets
+
+    def held_octets(self) -> int:
+        """What is not acknowledged yet, in memory."""
+        return self._held + _BESIDE_OCTETS * self._held_messages
 
     def released(self, octets: int, messages: int) -> None:
         """So much is acknowledged."""
         self._held -= octets
+        self._held_messages -= messages
         self.counts.acknowledged += messages
         if self.has_room():
             self._room.set()
@@ -248,7 +227,7 @@ class Gateway:
         cutter = StreamCutter(self.limits.message_octets)
         try:
             await self._read(reader, cutter, peer)
-        except (ConnectionError, TimeoutError):
+        except OSError:  # time, or whatever a network says when it loses a sender
             self.counts.cut_short += 1
         except asyncio.CancelledError:
             # Only `stop` cancels; a task that ends cancelled would be logged as an error by the streams module.
@@ -263,20 +242,30 @@ class Gateway:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         title = b""  # of the connection's latest message that carries one
-        while not cutter.lost_step:
-            await self._room.wait()
-            limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
-            data = await asyncio.wait_for(reader.read(_READ_OCTETS), max(limit, 0.0))
-            if not data:
-                return
-            if not cutter.waiting:
-                begun = loop.time()
-            messages = cutter.feed(data)
-            if messages:
-                begun = loop.time()
-            for message in messages:
-                title = title_of(message) or title
-                self.take(message, peer, over_udp=False, title=title)
+        begun_octets = 0
+        try:
+            while not cutter.lost_step and not (cutter.waiting and self._begun > self.limits.begun_octets):
+                limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
+                data = await asyncio.wait_for(reader.read(_READ_OCTETS), max(limit, 0.0))
+                if not data:
+                    return
+                came = loop.time()
+                try:
+                    # All who wait are woken at once, and the first of them may take what room there is.
+                    while not self.has_room():
+                        await self._room.wait()
+                finally:  # told to stop too: what was read is taken
+                    begun = loop.time() if not cutter.waiting else begun + loop.time() - came
+                    messages = cutter.feed(data)
+                    if messages:
+                        begun = loop.time()
+                    for message in messages:
+                        title = title_of(message) or title
+                        self.take(message, peer, over_udp=False, title=title)
+                    self._begun += cutter.waiting - begun_octets
+                    begun_octets = cutter.waiting
+        finally:
+            self._begun -= begun_octets
         self.counts.cut_short += 1
 
 
@@ -291,7 +280,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Take it, or count it as lost: a datagram cannot be made to wait."""
-        if not self._gateway.has_room():
+        if not self._gateway.has_room(over_udp=True):
             self._gateway.counts.udp_lost += 1
             return
         self._give(self._blocks.feed(data, str(addr[0]), self._loop.time()))
@@ -314,8 +303,6 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def _kernel_drops(port: int) -> int:
-    table = Path("/proc/net/udp")
-    if not table.exists():
-        return 0
-    rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    tables = [table for table in (Path("/proc/net/udp"), Path("/proc/net/udp6")) if table.exists()]
+    rows = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
     return sum(int(row[-1]) for row in rows if int(row[1].rpartition(":")[2], 16) == port)

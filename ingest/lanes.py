@@ -80,15 +80,22 @@ def _system_title(apdu: bytes) -> bytes:
 
 
 def _device_name(apdu: bytes) -> bytes:
-    """First octet string of the body of a plain push: the logical device name, where a push carries one."""
+    """First octet string of the body of a plain push: the logical device name, where a push carries one.
+
+    Others begin with the name of their object or a time: those are of every meter, or of none twice.
+    """
     if len(apdu) < 7 or apdu[0] != _DATA_NOTIFICATION:
         return b""
     body = 6 + apdu[5]
     head = apdu[body : body + 4]
     if len(head) < 4 or head[0] != _STRUCTURE or head[2] != _OCTET_STRING:
         return b""
-    return apdu[body + 4 : body + 4 + head[3]]
+    name = apdu[body + 4 : body + 4 + head[3]]
+    told = name.strip(_PADDING)
+    return name if len(name) == _DEVICE_NAME_OCTETS or (told.isascii() and told.decode().isprintable()) else b""
 
 
+_DEVICE_NAME_OCTETS: Final = 16
+_PADDING: Final = b"\x00 "
 _BY_SERVICE: Final = frozenset(bytes((tag,)) for tag in SERVICE_CIPHERED)
 _EVENT_TAG_OCTETS: Final = frozenset(bytes((tag,)) for tag in _EVENT_TAGS)

@@ -3,15 +3,20 @@
 from typing import Final
 
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, RawMessage, split_messages, wpdu_starts
+from ingest.dlms.hdlc import frame_stop
 from schemas.codes import RejectReason
+from schemas.errors import ProtocolError
 
 _WPDU_VERSION: Final = b"\x00\x01"
 _GENERAL_BLOCK_TRANSFER: Final = 0xE0
 _LAST_BLOCK: Final = 0x80
 _HDLC_FLAG: Final = b"\x7e"
 _HDLC_FORMAT: Final = 0xA
+_HDLC_SEGMENTED: Final = 0x08
 _OUT_OF_STEP: Final = (RejectReason.NOT_DLMS, RejectReason.LINK_LENGTH)
 _WITHOUT_LENGTH: Final = frozenset(("apdu", "llc"))
+_SMALL_OCTETS: Final = 4_096
+"""As long as no more waits, it is looked at whenever something comes."""
 
 
 class StreamCutter:
@@ -19,6 +24,9 @@ class StreamCutter:
 
     Blocks of one APDU (general block transfer) and segments stay together: only so can they be joined later. A sender
     without any link layer has no lengths: its bytes are one message, whole when the connection ends.
+
+    What is looked at stays linear in what is sent, in however small pieces: HDLC segments are gone through once, and
+    where cutting found nothing it is tried again when half as much has come on top.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,6 +34,9 @@ class StreamCutter:
         self._limit = limit
         self._rest = b""
         self._blocks: list[bytes] = []
+        self._block_octets = 0
+        self._walked = 0  # where in the rest the first HDLC frame stands that is not known to be a segment
+        self._futile = 0  # octets of the rest when it was last cut in vain
         # The flag that closed the last frame, or fill after it, may be the one that opens the next.
         self._flag_before = False
         self.lost_step = False
@@ -34,7 +45,7 @@ class StreamCutter:
     @property
     def waiting(self) -> int:
         """Bytes of a message that has begun and is not whole."""
-        return len(self._rest) + sum(map(len, self._blocks))
+        return len(self._rest) + self._block_octets
 
     def feed(self, data: bytes) -> list[bytes]:
         """Messages that became whole. Past the limit, or where nothing fits, the rest is one message: it will be
@@ -44,7 +55,7 @@ class StreamCutter:
         self._flag_before = self._flag_before and not data
         self._rest += data
         messages = self._whole_wpdus()
-        if self._rest and not _begins_wpdu(self._rest):
+        if self._rest and not _begins_wpdu(self._rest) and self._may_be_whole():
             messages += self._others()
         if self.waiting > self._limit:
             self.lost_step = True
@@ -53,9 +64,10 @@ class StreamCutter:
 
     def finish(self) -> list[bytes]:
         """The connection ended, or is about to: what waits is given out as it is."""
+        messages = self._others() if len(self._rest) > self._futile > 0 and not self._blocks else []
         rest = b"".join((*self._blocks, self._rest))
-        self._rest, self._blocks = b"", []
-        return [rest] if rest else []
+        self._rest, self._blocks, self._block_octets = b"", [], 0
+        return [*messages, rest] if rest else messages
 
     def _whole_wpdus(self) -> list[bytes]:
         starts, stop = wpdu_starts(self._rest)
@@ -64,28 +76,51 @@ class StreamCutter:
         messages: list[bytes] = []
         for at, after in zip(starts, [*starts[1:], stop], strict=True):
             messages += self._joined(self._rest[at:after])
-        self._rest = self._rest[stop:]
+        self._rest, self._walked, self._futile = self._rest[stop:], 0, 0
         return messages
 
     def _joined(self, wpdu: bytes) -> list[bytes]:
         block = wpdu[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + 2]
         if len(block) == 2 and block[0] == _GENERAL_BLOCK_TRANSFER:
             self._blocks.append(wpdu)
+            self._block_octets += len(wpdu)
             if not block[1] & _LAST_BLOCK:
                 return []
             wpdu = b""
         whole = [b"".join(self._blocks)] if self._blocks else []
-        self._blocks = []
+        self._blocks, self._block_octets = [], 0
         return [*whole, wpdu] if wpdu else whole
+
+    def _may_be_whole(self) -> bool:
+        return 2 * len(self._rest) >= 3 * self._futile and (self._rest[:1] != _HDLC_FLAG or self._has_last_segment())
+
+    def _has_last_segment(self) -> bool:
+        """Whether a frame that is no segment has come whole, or something that is no frame."""
+        while True:
+            try:
+                stop = frame_stop(self._rest, self._walked)
+            except ProtocolError as error:
+                return error.reason is not RejectReason.LINK_INCOMPLETE
+            after = len(self._rest) - len(self._rest[stop:].lstrip(_HDLC_FLAG))
+            if not self._rest[self._walked + 1] & _HDLC_SEGMENTED:
+                return True
+            if after == len(self._rest):
+                return False
+            if self._rest[after] >> 4 != _HDLC_FORMAT:
+                return True
+            self._walked = after - 1
 
     def _others(self) -> list[bytes]:
         found = split_messages(self._rest)
         if not found:
             return []
+        self._walked = self._futile = 0
         *whole, last = found
         messages = [message.payload for message in whole]
         if _may_grow(last):
             self._rest = self._rest[last.start :]
+            if last.link in _WITHOUT_LENGTH or len(self._rest) > _SMALL_OCTETS:
+                self._futile = len(self._rest)
             return messages
         self.lost_step = last.error is not None and last.error.reason in _OUT_OF_STEP
         self._flag_before = last.link.startswith("hdlc")

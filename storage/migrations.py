@@ -21,6 +21,8 @@ _MINIMUM: Final = re.compile(r"^-- minimum server: (\d+)\.(\d+)$", re.MULTILINE)
 _STATEMENT_END: Final = re.compile(r";[ \t]*\n")
 _COMMENT_LINE: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _LOCK: Final = "migrations_running"
+_IS_THERE: Final = re.compile(r"\bcode:? 57\b|already exists", re.IGNORECASE)
+"""How an engine says that a table of a name is there: TABLE_ALREADY_EXISTS."""
 _STATE: Final = pl.Schema({"number": pl.Int32(), "checksum": pl.String(), "status": pl.String()})
 
 
@@ -106,6 +108,18 @@ def plan_migrations(
     return pending
 
 
+def pending_migrations(target: Target, wanted: tuple[Migration, ...] | None = None) -> tuple[Migration, ...]:
+    """What `apply_migrations` would run now. Nothing is changed.
+
+    Raises:
+        TerminalError, ContractError: See `plan_migrations`.
+    """
+    known = "SELECT toInt64(count()) AS tables FROM system.tables WHERE database = currentDatabase()"
+    asked = Query(f"{known} AND name = 'migrations'", {}, pl.Schema({"tables": pl.Int64()}))
+    applied = _applied(target) if target.select(asked)["tables"].item() else pl.DataFrame(schema=_STATE)
+    return plan_migrations(packaged_migrations() if wanted is None else wanted, applied, target.version())
+
+
 def apply_migrations(
     target: Target, wanted: tuple[Migration, ...] | None = None, cluster: str | None = None
 ) -> tuple[Migration, ...]:
@@ -184,4 +198,6 @@ def _lock(target: Target, cluster: str | None) -> None:
     try:
         target.execute(f"CREATE TABLE {_LOCK}{_on(cluster)} (at DateTime DEFAULT now()) ENGINE = TinyLog")
     except TerminalError as error:
+        if not _IS_THERE.search(str(error)):
+            raise
         raise TerminalError(f"another run is migrating; if none is, drop the table {_LOCK}") from error

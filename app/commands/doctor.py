@@ -108,7 +108,8 @@ def _topics(settings: Config) -> str:
     plan = apply_topics(settings.kafka, packaged_topics(), dry_run=True)
     if plan.missing:
         raise AmiError(f"{', '.join(topic.name for topic in plan.missing)} missing: run ami topics")
-    return f"all {len(packaged_topics())} there"
+    otherwise = "".join(f"; {d.topic} has {d.setting} = {d.has}, not {d.wanted}" for d in plan.differ)
+    return f"all {len(packaged_topics())} there{otherwise}"
 
 
 def _tried(name: str, look: Callable[[], str]) -> Check:

@@ -1,23 +1,30 @@
 """`ami gateway`: meters push here over TCP and UDP; what they send goes to Kafka as it came."""
 
 import asyncio
+import logging
+import resource
 import signal
 import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from app import telemetry
-from app.config import Config, parse_config
+from app.config import Config, Listen, parse_config
 from app.files import read_text
 from app.serve import StatusServer
-from ingest.gateway import Gateway, GatewayCounts
+from ingest.gateway import Gateway
+from ingest.gateway_limits import GatewayCounts, GatewayLimits
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
-from schemas.errors import TransientError
+from schemas.errors import ContractError, TransientError
 
+LOG = logging.getLogger("ami.gateway")
 HEARTBEAT_S = 1.0
+OWN_DESCRIPTORS = 256
+"""Of the listener, its producers, its health and its logs."""
 
 
 def register(ami: typer.Typer) -> None:
@@ -42,12 +49,14 @@ async def serve(settings: Config, health: telemetry.Health) -> None:
     Raises:
         TransientError: Kafka is away at the start, or still away at the end with messages held: how many bytes is said.
         TerminalError: Kafka refuses.
+        ContractError: The address is not ours to listen on.
     """
     # One producer for each lane: a full frames lane must not hold up a last gasp.
+    limits = within_descriptors(settings.gateway.limits)
     publishers = {topic: KafkaPublisher(settings.kafka, linger_ms=0) for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC)}
-    gateway = Gateway(publishers, settings.gateway.limits)
+    gateway = Gateway(publishers, limits)
     try:
-        await gateway.start(settings.gateway.bind, settings.gateway.port)
+        await listen(gateway, settings.gateway)
         try:
             await _until_told(gateway, health)
         finally:
@@ -57,6 +66,33 @@ async def serve(settings: Config, health: telemetry.Health) -> None:
             publisher.close()
     if unsent:
         raise TransientError(f"gateway: {unsent} bytes were taken and could not be sent")
+
+
+async def listen(gateway: Gateway, where: Listen) -> None:
+    """Both protocols on the address that is set; one that is not ours to listen on is named."""
+    try:
+        await gateway.start(where.bind, where.port)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ContractError(f"gateway.bind {where.bind!r}, gateway.port {where.port}: {reason}") from error
+
+
+def within_descriptors(limits: GatewayLimits) -> GatewayLimits:
+    """The limits with as many connections as this process may hold open; the soft limit is raised as far as it goes.
+
+    Some descriptors stay free whatever senders do: without one no broker is reached again.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + OWN_DESCRIPTORS
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most >= wanted:
+        return limits
+    connections = max(1, most - OWN_DESCRIPTORS)
+    fields = {"wanted": limits.connections, "connections": connections, "descriptors": most}
+    LOG.warning("fewer connections than asked for: the limit of open files is low", extra={"fields": fields})
+    return msgspec.structs.replace(limits, connections=connections)
 
 
 async def _until_told(gateway: Gateway, health: telemetry.Health) -> None:

@@ -8,13 +8,15 @@ import typer
 from app import doors, stores
 from app.commands.services import ConfigFile, settings_of
 from app.commands.worker import registry_of
+from app.config import Config
 from app.options import Json
 from app.replay import Policy, check_reasons, replay_range, replay_rejects
 from app.summary import say
-from app.workers import IngestWork
+from app.workers import IngestWork, Registry
 from ingest.assembly import CODE_VERSION
 from ingest.kafka.ranges import read_range
 from ingest.kafka.source import Position, Span
+from storage.store import ReadingStore
 
 
 def register(ami: typer.Typer) -> None:
@@ -33,9 +35,8 @@ def register(ami: typer.Typer) -> None:
         """Open rejects, after their cause was mended; exit 1 where the policy stopped at one."""
         reasons = check_reasons(tuple(reason or ()))
         settings = settings_of(config)
-        store = stores.open_store(settings)
-        registry = registry_of(settings)
-        work = IngestWork(store, doors.open_publisher(settings), registry, _no_fuse)
+        store, registry = stores.open_store(settings), registry_of(settings)
+        work = _work(settings, store, registry)
         found = store.load_open_rejects(reasons, limit)
         done = replay_rejects(store, work, registry, found, policy, datetime.now(UTC))
         say(done._asdict(), as_json=json)
@@ -53,7 +54,7 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Messages [first, after) of one partition, as far as the broker keeps them."""
         settings = settings_of(config)
-        work = IngestWork(stores.open_store(settings), doors.open_publisher(settings), registry_of(settings), _no_fuse)
+        work = _work(settings, stores.open_store(settings), registry_of(settings))
         work.adopt((Position(topic, partition, first),))
         parts = read_range(settings.kafka, Span(topic, partition, first, after, 0))
         token = f"replay {CODE_VERSION} {datetime.now(UTC).isoformat()}"
@@ -62,6 +63,12 @@ def register(ami: typer.Typer) -> None:
             for name in totals:
                 totals[name] += getattr(decoded.counts, name)
         say(totals, as_json=json)
+
+
+def _work(settings: Config, store: ReadingStore, registry: Registry) -> IngestWork:
+    """What comes of a message goes the same ways as in a worker; of last gasps too, which no worker reads again."""
+    publisher = doors.open_publisher(settings)
+    return IngestWork(store, publisher, registry, _no_fuse, told_elsewhere=frozenset())
 
 
 def _no_fuse(messages: int, rejected: int) -> None:

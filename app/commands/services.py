@@ -12,7 +12,13 @@ from app.options import Json
 from app.stores import open_engine
 from app.summary import say
 from ingest.kafka.topics import apply_topics, packaged_topics
-from storage.migrations import apply_migrations, packaged_migrations, render_statements
+from storage.migrations import (
+    Migration,
+    apply_migrations,
+    packaged_migrations,
+    pending_migrations,
+    render_statements,
+)
 from storage.window_trim import trim_windows
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="F", help="ami.toml; without one the defaults.")]
@@ -27,16 +33,18 @@ def register(ami: typer.Typer) -> None:
         """Bring the tables to this release: numbered, checksummed, forward only, never two runs at once."""
         settings = settings_of(config)
         cluster = None if settings.clickhouse is None else settings.clickhouse.cluster
-        if dry_run:
-            statements = [sql for one in packaged_migrations() for sql in render_statements(one, cluster)]
-            typer.echo(";\n\n".join(statements) + ";")
+        if dry_run and settings.clickhouse is None and not Path(settings.embedded.path).exists():
+            _show(packaged_migrations(), cluster, as_json=json)  # to look would make it
             return
         engine = open_engine(settings)
         try:
+            if dry_run:
+                _show(pending_migrations(engine), cluster, as_json=json)
+                return
             applied = apply_migrations(engine, cluster=cluster)
         finally:
             engine.close()
-        say({"applied": [f"{one.number:03d}_{one.name}" for one in applied]}, as_json=json)
+        say({"applied": _names(applied)}, as_json=json)
 
     @ami.command()
     def trim(config: ConfigFile = None, dry_run: DryRun = False, json: Json = False) -> None:
@@ -59,15 +67,29 @@ def register(ami: typer.Typer) -> None:
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
-        """Create the topics that are missing; name those that have too few partitions."""
+        """Create the topics that are missing; name those that have too few partitions or are kept otherwise."""
         plan = apply_topics(settings_of(config).kafka, packaged_topics(), replication=replication, dry_run=dry_run)
         say(
             {
                 "would_create" if dry_run else "created": [topic.name for topic in plan.missing],
                 "too_few_partitions": [topic.name for topic in plan.grow],
+                "kept_otherwise": [f"{d.topic} {d.setting} = {d.has}, not {d.wanted}" for d in plan.differ],
             },
             as_json=json,
         )
+
+
+def _names(migrations: tuple[Migration, ...]) -> list[str]:
+    return [f"{one.number:03d}_{one.name}" for one in migrations]
+
+
+def _show(pending: tuple[Migration, ...], cluster: str | None, *, as_json: bool) -> None:
+    """The statements that are still to be run; as JSON the names of their files beside them."""
+    statements = [sql for one in pending for sql in render_statements(one, cluster)]
+    if as_json:
+        say({"would_apply": _names(pending), "statements": statements}, as_json=True)
+    elif statements:
+        typer.echo(";\n\n".join(statements) + ";")
 
 
 def settings_of(config: Path | None) -> Config:

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ from app.fuse import Fuse
 from app.inputs import configured_keyring, load_keyring, load_meters, load_types
 from app.lane import Lane, LaneParams
 from app.meter_states import METERS_TOPIC
-from app.observe import Observed
+from app.observe import Observed, Timed
 from app.oms_doors import open_oms
 from app.outage_doors import open_outage
 from app.revisits import Revisits
@@ -75,22 +76,23 @@ def run(role: Role, settings: Config) -> None:
     try:
         source, work, params = OPEN[role](settings)
         try:
-            Lane(source, work, params, health).run(_watched(told, source))
+            Lane(source, work, params, health).run(watched(told, source))
         finally:
             source.close()
     finally:
         status.close()
 
 
-def _watched(told: threading.Event, source: Any) -> Any:
+def watched(told: threading.Event, source: Any) -> Callable[[], bool]:
     """True once a signal came; on the way the lag is measured every few seconds."""
     next_at = time.monotonic()
+    waiting: dict[str, int] = {}
 
     def stop() -> bool:
         nonlocal next_at
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + LAG_EVERY_S
-            waiting: dict[str, int] = {}
+            waiting.update(dict.fromkeys(waiting, 0))  # of a topic of which nothing is ours any more nothing waits here
             for (topic, _), messages in source.lag().items():
                 waiting[topic] = waiting.get(topic, 0) + messages
             for topic, messages in waiting.items():
@@ -139,10 +141,10 @@ def _open_oms(settings: Config) -> tuple[Any, Any, LaneParams]:
 def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     topics = (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC, METERS_TOPIC)
     source = doors.open_source(settings, "store", topics)
-    types = load_types(_path(settings.meters.types_file))
-    meters = load_meters(_path(settings.meters.file), types)
-    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), meters)
-    return doors.ValueSource(source), work, _params(settings)
+    registry = _keyless(settings)
+    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
+    timed = Timed(work, "store", lambda rows: {table: part.height for table, part in rows.items()})
+    return doors.ValueSource(source), _following(settings, registry, timed), _params(settings)
 
 
 def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
@@ -163,7 +165,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     looked_up = stores.open_store(settings)
     source = Revisits(values, publisher, lambda: work.due(looked_up), vee.revisit_hours * 3600, time.monotonic)
     lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
-    return source, _following(settings, registry, work), lane
+    return source, _following(settings, registry, Timed(work, "vee")), lane
 
 
 OPEN = {
@@ -186,7 +188,7 @@ def registry_of(settings: Config) -> workers.Registry:
 
 
 def _keyless(settings: Config) -> workers.Registry:
-    """Meters and meter types: detection and delivery decode nothing, so they hold no key."""
+    """Meters and meter types: who decodes nothing holds no key."""
     types = load_types(_path(settings.meters.types_file))
     return workers.Registry.of(load_keyring(None), load_meters(_path(settings.meters.file), types), types)
 

@@ -1,14 +1,16 @@
 """Consuming: poll, pause, commit. Offsets are committed by us alone: the next one of a partition while we own it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import polars as pl
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
 from kafka.structs import MemberState
 
 from ingest.kafka.opening import opening
+from ingest.kafka.ownership import Ownership
 from ingest.kafka.records import Records, frames_of_records
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TerminalError
@@ -16,6 +18,8 @@ from schemas.errors import TerminalError
 Place = tuple[str, int]
 """Topic and partition."""
 
+_ANSWER_MS: Final = 10_000
+_LAG_MS: Final = 1_000
 _LOST_GROUP: Final = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
@@ -96,8 +100,8 @@ class KafkaSource:
                 fetch_min_bytes=1,
                 fetch_max_wait_ms=100,
             )
-        self._ownership = _Ownership()
-        self._kept: dict[Any, list[Any]] = {}
+        self._ownership = Ownership()
+        self._kept: dict[Any, tuple[int | None, list[Any]]] = {}
         self._paused = False
         self._consumer.subscribe(list(subscription.topics), listener=self._ownership)
 
@@ -109,16 +113,24 @@ class KafkaSource:
             TerminalError: A partition has no committed position and no first start was asked for, or its position is
                 no longer kept by the broker: either way messages may have been lost, and a person must say so.
         """
-        return self._told(self._kept or self._poll(limit_s, max_messages))
+        if not self._kept:
+            self._keep(self._poll(limit_s, max_messages))
+        revoked, assigned = self._changes()
+        kept, self._kept = self._kept, {}
+        # Of an earlier term: whoever owns the partition now, we too, reads them again.
+        ours = {
+            place: records for place, (term, records) in kept.items()
+            if term is not None and term == self._ownership.term(tuple(place))
+        }  # fmt: skip
+        return self._told(revoked, assigned, ours)
 
     def keep_alive(self) -> Polled:
         """Ownership changes only: the group is told that we live, and nothing is fetched. For use while paused."""
-        for place, records in self._poll(0, 1).items():
-            # A partition that was ours only just now was not paused yet.
-            self._kept.setdefault(place, []).extend(records)
+        # A partition that was ours only just now was not paused yet: what came of it is for the next poll.
+        self._keep(self._poll(0, 1))
         if self._paused:
             self.pause()
-        return self._told({})
+        return self._told(*self._changes(), {})
 
     def pause(self) -> None:
         """Nothing more is fetched; `keep_alive` must go on being called."""
@@ -145,7 +157,7 @@ class KafkaSource:
         if not ours:
             return frozenset()
         try:
-            self._consumer.commit(ours, timeout_ms=10_000)
+            self._consumer.commit(ours, timeout_ms=_ANSWER_MS)
         except _LOST_GROUP:
             return frozenset()
         except errors.KafkaError as error:
@@ -153,13 +165,18 @@ class KafkaSource:
         return frozenset((place.topic, place.partition) for place in ours)
 
     def lag(self) -> dict[Place, int]:
-        """Messages that wait in each of our partitions, as of the last fetch."""
-        waiting = {}
-        for place in self._consumer.assignment():
-            newest = self._consumer.highwater(place)
-            if newest is not None and place in self._ownership.positions:
-                waiting[(place.topic, place.partition)] = max(0, newest - self._ownership.positions[place])
-        return waiting
+        """Messages that wait in each of our partitions: as of the last fetch; while paused, nothing being fetched, as
+        the brokers say, if they answer."""
+        places = [place for place in self._consumer.assignment() if place in self._ownership.positions]
+        ends: dict[Any, int | None] = {place: self._consumer.highwater(place) for place in places}
+        if self._paused and places:
+            with suppress(errors.KafkaError):  # the last that is known will do
+                ends |= self._consumer.end_offsets(places, timeout_ms=_LAG_MS)
+        return {
+            (place.topic, place.partition): max(0, newest - self._ownership.positions[place])
+            for place, newest in ends.items()
+            if newest is not None
+        }
 
     def close(self) -> None:
         """The group is left (a static member stays in it until its session ends). Nothing is committed."""
@@ -188,10 +205,13 @@ class KafkaSource:
         if self._consumer.group_metadata().state is MemberState.REBALANCING:
             self._consumer._coordinator.request_rejoin()
 
-    def _told(self, polled: dict[Any, list[Any]]) -> Polled:
-        revoked, assigned = self._ownership.changes()
-        ours = {place: records for place, records in polled.items() if self._ownership.term(tuple(place)) is not None}
-        self._kept = {}
+    def _keep(self, polled: dict[Any, list[Any]]) -> None:
+        """For the next poll, or for this one, should it fail before it can tell of them: they are not fetched again."""
+        for place, records in polled.items():
+            term, (before, known) = self._ownership.term(tuple(place)), self._kept.get(place, (None, []))
+            self._kept[place] = (term, [*known, *records] if before == term else records)
+
+    def _told(self, revoked: frozenset[Place], assigned: tuple[Position, ...], ours: dict[Any, list[Any]]) -> Polled:
         spans = tuple(
             Span(place.topic, place.partition, records[0].offset, records[-1].offset + 1,
                  self._ownership.terms[tuple(place)])
@@ -199,15 +219,24 @@ class KafkaSource:
         )  # fmt: skip
         for place, records in ours.items():
             self._ownership.positions[place] = records[-1].offset + 1
-        return Polled(revoked, self._positions(assigned), tuple(_columns(*item) for item in ours.items()), spans)
+        return Polled(revoked, assigned, tuple(_columns(*item) for item in ours.items()), spans)
 
-    def _positions(self, places: frozenset[Any]) -> tuple[Position, ...]:
-        found = ((place, self._consumer.committed(place)) for place in sorted(places))
-        return tuple(Position(place.topic, place.partition, offset or 0) for place, offset in found)
+    def _changes(self) -> tuple[frozenset[Place], tuple[Position, ...]]:
+        """What was revoked and what was assigned since the last time; told again where the brokers do not answer."""
+        with _asking():
+            found = [(place, self._committed(place)) for place in sorted(self._ownership.assigned)]
+        revoked = self._ownership.told()
+        return revoked, tuple(Position(place.topic, place.partition, offset or 0) for place, offset in found)
+
+    def _committed(self, place: Any) -> int | None:
+        # Without a limit the client would ask for ever, and nobody would see a signal or a heartbeat.
+        offset: int | None = self._consumer.committed(place, timeout_ms=_ANSWER_MS)
+        return offset
 
     def _begin(self) -> None:
         """Positions of partitions that never had one: sought explicitly, and committed so that they have one now."""
-        missing = [place for place in self._consumer.assignment() if self._consumer.committed(place) is None]
+        with _asking():
+            missing = [place for place in self._consumer.assignment() if self._committed(place) is None]
         if self._first_start is None:
             names = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(missing))
             raise TerminalError(
@@ -216,48 +245,26 @@ class KafkaSource:
         ends = (
             self._consumer.beginning_offsets if self._first_start is FirstStart.EARLIEST else self._consumer.end_offsets
         )
-        offsets = ends(missing)
-        self._consumer.commit({place: OffsetAndMetadata(offsets[place], "", -1) for place in missing})
+        try:
+            with _asking():
+                offsets = ends(missing)
+                firsts = {place: OffsetAndMetadata(offsets[place], "", -1) for place in missing}
+                self._consumer.commit(firsts, timeout_ms=_ANSWER_MS)
+        except _LOST_GROUP:
+            return  # the group is being formed anew: whoever gets the partitions begins them
         for place in missing:
             self._consumer.seek(place, offsets[place])
 
 
-class _Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Which partitions are ours, and in which term. Called from inside the client: it only takes notes."""
-
-    def __init__(self) -> None:
-        self.terms: dict[Place, int] = {}
-        self.positions: dict[Any, int] = {}
-        self._next_term = 0
-        self._revoked: set[Place] = set()
-        self._assigned: set[Any] = set()
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """Each is ours in a new term."""
-        for place in assigned:
-            self.terms[tuple(place)] = self._next_term
-            self._assigned.add(place)
-            self._next_term += 1
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """None of them is ours any more; what was polled of them may not be committed."""
-        for place in revoked:
-            self.terms.pop(tuple(place), None)
-            self.positions.pop(place, None)
-            self._assigned.discard(place)
-            self._revoked.add(tuple(place))
-
-    on_partitions_lost = on_partitions_revoked
-
-    def term(self, place: Place) -> int | None:
-        """The present term of a partition; none where it is not ours."""
-        return self.terms.get(place)
-
-    def changes(self) -> tuple[frozenset[Place], frozenset[Any]]:
-        """What was revoked and what was assigned since the last call."""
-        revoked, assigned = frozenset(self._revoked), frozenset(self._assigned)
-        self._revoked, self._assigned = set(), set()
-        return revoked, assigned
+@contextmanager
+def _asking() -> Iterator[None]:
+    """A question that may be asked again: what the brokers do not answer is `TransientError`."""
+    try:
+        yield
+    except _LOST_GROUP:
+        raise
+    except errors.KafkaError as error:
+        raise typed_error(error, retriable=True) from error
 
 
 def _columns(place: Any, records: list[Any]) -> Records:

@@ -1,11 +1,12 @@
 """Topics from their contracts: which are missing, which differ, and making the missing ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from kafka import KafkaAdminClient, errors
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
@@ -39,11 +40,25 @@ class _Contracts(msgspec.Struct, frozen=True):
     topics: tuple[TopicContract, ...]
 
 
+class Difference(NamedTuple):
+    """A topic is kept otherwise than its contract says."""
+
+    topic: str
+    setting: str
+    has: str
+    wanted: str
+
+
 class TopicPlan(NamedTuple):
-    """Contracts against what is there: `missing` will be made; `grow` needs more partitions; nothing ever shrinks."""
+    """Contracts against what is there: `missing` will be made; `grow` needs more partitions; nothing ever shrinks.
+
+    `differ`: settings of the broker that a person must change, or know of: a registry that is not compacted but deleted
+    after a week is lost in silence.
+    """
 
     missing: tuple[TopicContract, ...]
     grow: tuple[TopicContract, ...]
+    differ: tuple[Difference, ...] = ()
 
 
 def packaged_topics() -> tuple[TopicContract, ...]:
@@ -65,8 +80,9 @@ def apply_topics(
 ) -> TopicPlan:
     """Every wanted topic exists when this returns, unless it is a dry run; what was missing is returned.
 
-    Topics with too few partitions are reported in `grow` and left alone: more partitions move keys, and with them the
-    order of a meter's messages and its replay window, so a person decides when.
+    Topics with too few partitions are reported in `grow`, those that are kept otherwise in `differ`, and left alone:
+    more partitions move keys, and with them the order of a meter's messages and its replay window, and another
+    retention deletes; so a person decides when.
 
     Raises:
         TransientError: The brokers are away.
@@ -76,7 +92,9 @@ def apply_topics(
     try:
         with opening(settings):
             admin = KafkaAdminClient(**settings.client_options())
-        plan = plan_topics(wanted, _partitions(admin, wanted))
+        partitions = _partitions(admin, wanted)
+        there = tuple(topic for topic in wanted if topic.name in partitions)
+        plan = plan_topics(wanted, partitions)._replace(differ=differences(there, _settings(admin, there)))
         if plan.missing and not dry_run:
             admin.create_topics([_new(topic, replication) for topic in plan.missing])
     except errors.TopicAlreadyExistsError:
@@ -89,6 +107,24 @@ def apply_topics(
         if admin is not None:
             admin.close()
     return plan
+
+
+def differences(wanted: tuple[TopicContract, ...], settings: Mapping[str, Mapping[str, str]]) -> tuple[Difference, ...]:
+    """What brokers say of topics (settings by topic) against the contracts; what they do not say is no difference."""
+    return tuple(
+        Difference(topic.name, name, has, value)
+        for topic in wanted
+        for name, value in topic.configuration().items()
+        if (has := settings.get(topic.name, {}).get(name, value)) != value
+    )
+
+
+def _settings(admin: Any, topics: tuple[TopicContract, ...]) -> dict[str, dict[str, str]]:
+    if not topics:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name, list(topic.configuration())) for topic in topics]
+    told = admin.describe_configs(asked, config_filter="all").get("topic", {})
+    return {name: {key: str(entry["value"]) for key, entry in settings.items()} for name, settings in told.items()}
 
 
 def _partitions(admin: Any, wanted: tuple[TopicContract, ...]) -> dict[str, int]:

@@ -15,6 +15,9 @@ def test_settings_are_read():
     assert config.ingest.batch_messages == 5
 
 
+SASL = "sasl_mechanism = 'PLAIN'\nsasl_user = 'u'\nsasl_password_file = 'p'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -23,6 +26,12 @@ def test_settings_are_read():
         ("kafka = \n", "ami.toml"),
         ("[kafka]\nsecurity = 'SSL'\n", "kafka.ca_file"),
         ("[kafka]\nsecurity = 'SASL_SSL'\nca_file = 'ca.pem'\n", "sasl_user"),
+        ("[kafka]\nca_file = 'ca.pem'\n", "certificates and keys do nothing.*'PLAINTEXT'"),
+        ("[kafka]\ncert_file = 'c'\nsecurity = 'SASL_PLAINTEXT'\n" + SASL, "certificates and keys do nothing"),
+        ("[kafka]\nsasl_password_file = 'p'\n", "sasl settings do nothing"),
+        ("[kafka]\nsecurity = 'SSL'\nca_file = 'ca.pem'\nsasl_user = 'u'\n", "sasl settings do nothing"),
+        ("[kafka]\nbrokers = ['k.example:9092']\nsecurity = 'SASL_PLAINTEXT'\n" + SASL, "in clear to k.example:9092"),
+        ("[clickhouse]\nca_file = 'ca.pem'\n", "clickhouse.secure = true"),
         ("[keys]\nkek_file = 'a'\nkek_env = 'B'\n", "one of kek_file"),
         ("[ingest]\nfuse_share = 0.0\n", "ingest.fuse_share"),
     ],
@@ -30,6 +39,19 @@ def test_settings_are_read():
 def test_an_unknown_or_wrong_setting_is_a_refusal_that_names_it(text, said):
     with pytest.raises(ContractError, match=said):
         parse_config(text, "ami.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[kafka]\nsecurity = 'SASL_PLAINTEXT'\n" + SASL,
+        "[kafka]\nbrokers = ['k:1']\nsecurity = 'SASL_PLAINTEXT'\n" + SASL.replace("PLAIN", "SCRAM-SHA-512"),
+        "[kafka]\nbrokers = ['k:1']\nsecurity = 'SASL_SSL'\nca_file = 'ca.pem'\n" + SASL,
+        "[clickhouse]\nca_file = 'ca.pem'\nsecure = true\n",
+    ],
+)
+def test_settings_that_protect_what_is_secret_are_taken(text):
+    assert parse_config(text, "ami.toml") != Config()
 
 
 PARTY = "[[oms.counterparty]]\nname = 'one'\nformat = 'cim-json'\nurl = 'https://oms.example/'\n"

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -310,8 +311,10 @@ def test_a_delivery_that_hangs_does_not_hold_the_end_up_beyond_the_bound():
     work = _Counting()
     work.gate = threading.Event()
     source = _Script([_polled([0], assigned=[Position("t", 0, 0)]), _polled([1])])
+    begun = time.monotonic()
     with pytest.raises(StoppedError, match="not through"):
-        _lane(source, work, batch_messages=1, shutdown_seconds=0.3).run(source.is_empty)
+        _lane(source, work, batch_messages=1, shutdown_seconds=1.0).run(source.is_empty)
+    assert time.monotonic() - begun < 1.9  # one bound, not one for each who waits
     assert source.committed_spans == []
     work.gate.set()
 
@@ -333,6 +336,93 @@ def test_a_broker_that_is_away_leaves_the_heartbeat_beating():
     Lane(source, _Counting(), PARAMS, health).run(source.is_empty)
     assert len(beats) >= 3
     assert source.committed_spans == [Span("t", 0, 0, 1, 0)]
+
+
+def test_a_commit_that_brokers_do_not_answer_is_repeated_and_beats_and_a_signal_ends_it():
+    class Away(_Script):
+        failures = 2
+
+        def commit(self, spans):
+            if self.failures:
+                self.failures -= 1
+                raise TransientError("away")
+            return super().commit(spans)
+
+    beats: list[float] = []
+    health = Health(heartbeat_limit_s=60)
+    health.beat = beats.append
+    source = Away([_polled([0], assigned=[Position("t", 0, 0)])])
+    Lane(source, _Counting(), PARAMS, health).run(source.is_empty)
+    assert len(beats) >= 3
+    assert source.committed_spans == [Span("t", 0, 0, 1, 0)]
+
+    lost = Away([_polled([0], assigned=[Position("t", 0, 0)]), *(_polled([n]) for n in range(1, 9))])
+    lost.failures = 10**6
+    told = itertools.count()
+    lane = _lane(lost, _Counting(), batch_messages=1, shutdown_seconds=0.1)
+    with pytest.raises(StoppedError):
+        lane.run(lambda: next(told) > 2)  # the signal comes while the first commit fails
+    assert lost.committed_spans == []
+
+
+def test_windows_that_cannot_be_loaded_are_asked_for_again_as_of_the_newest_places():
+    class Away(_Counting):
+        failures = 3
+
+        def adopt(self, positions):
+            super().adopt(positions)
+            if self.failures:
+                self.failures -= 1
+                raise TransientError("the database is away")
+
+    work = Away()
+    source = _Script([_polled([4], assigned=[Position("t", 0, 4), Position("t", 1, 9)]), _polled([], partition=1)])
+    source.alive = [_polled([]), _polled([], revoked=[("t", 0)])]
+    health = Health(heartbeat_limit_s=60)
+    ready: list[bool] = []
+    source.pause = lambda: ready.append(health.last_insert_good)
+    Lane(source, work, PARAMS._replace(batch_seconds=1e9), health).run(source.is_empty)
+    assert work.adopted[0] == (Position("t", 0, 4), Position("t", 1, 9))
+    assert set(work.adopted[2:]) == {(Position("t", 1, 9),)}
+    assert ready == [False] * 3
+    assert work.delivered == []
+
+
+def test_what_was_polled_of_a_partition_that_is_lost_before_its_windows_are_there_is_dropped():
+    work = _Counting()
+    work.gate = threading.Event()
+    source = _Script(
+        [
+            _polled([0], partition=0, assigned=[Position("t", 0, 0), Position("t", 1, 0)]),
+            _polled([2], partition=0, assigned=[Position("t", 5, 40)]),
+            _polled([7], partition=1),
+        ]
+    )
+
+    def lost_meanwhile():
+        work.gate.set()
+        return _polled([], revoked=[("t", 0)])
+
+    answers = iter([lost_meanwhile])
+    source.keep_alive = lambda: next(answers, lambda: _polled([]))()
+    source.commit = lambda spans: frozenset((span.topic, span.partition) for span in spans if span.partition)
+    _lane(source, work).run(source.is_empty)
+    # 0 is in flight when 2 comes and with it another partition; before 0 is through all of partition 0 is lost.
+    assert work.adopted[-1] == (Position("t", 1, 0), Position("t", 5, 40))
+    assert work.delivered == [0, 7]
+
+
+def test_a_worker_told_to_stop_while_its_windows_cannot_be_loaded_ends_within_its_bound():
+    class Away(_Counting):
+        def adopt(self, positions):
+            asked.set()
+            raise TransientError("the database is away")
+
+    asked = threading.Event()
+    source = _Script([_polled([0], assigned=[Position("t", 0, 0)]), _polled([1])])
+    with pytest.raises(StoppedError):
+        _lane(source, Away(), shutdown_seconds=0.1).run(asked.is_set)
+    assert source.committed_spans == []
 
 
 def test_a_swallowed_reject_would_be_seen(log, store, simulated):

@@ -10,11 +10,12 @@ from polars.testing import assert_frame_equal
 
 from app.embedded import MemoryPublisher
 from app.replay import PLACE, REPLAYABLE, Policy, check_reasons, replay_range, replay_rejects
-from app.workers import IngestWork, Registry
+from app.workers import EVENTS_TOPIC, IngestWork, Registry
 from ingest import meter_types
 from ingest.keyring import Keyring
+from ingest.lanes import LAST_GASP_TOPIC
 from schemas.errors import ContractError
-from schemas.frames import REJECTS
+from schemas.frames import EVENTS, REJECTS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
@@ -148,3 +149,41 @@ def test_messages_that_must_not_be_read_again_cannot_be_asked_for(reason: str) -
 def test_nothing_open_is_nothing_to_do(store, whole) -> None:
     done = replay_rejects(store, work_of(store, whole), whole, REJECTS.empty(), Policy.STOP, AT)
     assert (done.messages, done.stopped_at) == (0, None)
+
+
+def test_events_of_a_last_gasp_whose_key_came_later_reach_their_topic(store, simulated, whole) -> None:
+    gasps = simulated.frames.filter(pl.col("topic") == LAST_GASP_TOPIC)
+    ingest(store, registry_of(simulated, simulated.keys_csv.splitlines()[0] + "\n"), gasps, "first")
+    found = store.load_open_rejects(REPLAYABLE, 100_000)
+    publisher = MemoryPublisher()
+    work = IngestWork(store, publisher, whole, lambda *_: None, told_elsewhere=frozenset())
+    done = replay_rejects(store, work, whole, found, Policy.REINSERT, AT)
+    assert done.mended > 0
+    assert store.load_open_rejects(REPLAYABLE, 100_000).is_empty()
+    wanted = work_of(store, whole).prepare(gasps).events.join(found.select(PLACE).unique(), on=PLACE, how="semi")
+    assert wanted.height > 0
+    assert_frame_equal(publisher.rows(EVENTS_TOPIC, EVENTS).sort(PLACE), wanted.sort(PLACE))
+
+
+@pytest.mark.parametrize("policy", [Policy.REINSERT, Policy.STOP, Policy.DROP])
+def test_a_message_whose_rows_the_store_still_refuses_is_not_mended(store, whole, frames, policy: Policy) -> None:
+    class Refusing:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def append(self, table, rows, token):
+            if table == "intervals" and first in set(rows["meter_id"]):
+                raise ContractError("a row of it")
+            return store.append(table, rows, token)
+
+    first = work_of(store, whole).prepare(frames).intervals["meter_id"][0]
+    ingest(Refusing(), whole, frames, "first")
+    found = store.load_open_rejects(("poison",), 100_000)
+    assert found.height > 0
+    done = replay_rejects(store, work_of(Refusing(), whole), whole, found, policy, AT)
+    assert (done.mended, done.failing) == (0, found.height)
+    left = store.load_open_rejects(("poison",), 100_000)
+    assert left.height == (0 if policy is Policy.DROP else found.height)
+    mended = replay_rejects(store, work_of(store, whole), whole, left, policy, AT.replace(day=2))
+    assert mended.mended == left.height
+    assert store.load_open_rejects(("poison",), 100_000).is_empty()

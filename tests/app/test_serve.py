@@ -5,6 +5,7 @@ import pytest
 
 from app.serve import StatusServer
 from app.telemetry import Health
+from schemas.errors import ContractError
 
 
 @pytest.fixture
@@ -44,3 +45,12 @@ def test_the_database_decides_readiness_but_never_liveness(server):
     health.last_insert_good = False
     assert _get(f"{url}/healthz/ready")[0] == 503
     assert _get(f"{url}/healthz/live")[0] == 200
+
+
+def test_an_address_that_is_taken_is_named_with_its_setting():
+    first = StatusServer(Health(heartbeat_limit_s=10), "127.0.0.1", 0)
+    try:
+        with pytest.raises(ContractError, match=f"telemetry.port {first.port}: .*in use.*0 takes a free one"):
+            StatusServer(Health(heartbeat_limit_s=10), "127.0.0.1", first.port)
+    finally:
+        first.close()

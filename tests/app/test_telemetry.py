@@ -2,11 +2,16 @@ import io
 import json
 import logging
 import re
+import threading
 
+import polars as pl
 import pytest
 from prometheus_client import generate_latest
 
 from app import telemetry
+from app.commands import worker
+from app.observe import Timed
+from schemas.errors import TransientError
 
 
 @pytest.fixture
@@ -63,3 +68,55 @@ def test_readiness_needs_partitions_and_a_good_insert():
     assert health.ready(1)
     health.last_insert_good = False
     assert not health.ready(1)
+
+
+class _Storing:
+    """A work that fails once."""
+
+    fails = 1
+
+    def adopt(self, positions):
+        self.adopted = positions
+
+    def enrol(self, registry):
+        self.registry = registry
+
+    def prepare(self, frames):
+        return {"events": frames}
+
+    def deliver(self, prepared, token):
+        self.fails -= 1
+        if self.fails >= 0:
+            raise TransientError("away")
+
+
+def test_what_stores_without_decoding_is_timed_and_counted_too():
+    def told(name, **labels):
+        return telemetry.REGISTRY.get_sample_value(name, labels) or 0
+
+    failed, done = ({"table": "of a test", "outcome": outcome} for outcome in ("failed", "done"))
+    work = _Storing()
+    timed = Timed(work, "of a test", lambda rows: {"rows of a test": rows["events"].height})
+    timed.adopt(())
+    timed.enrol("registry")
+    prepared = timed.prepare(pl.DataFrame({"a": [1, 2, 3]}))
+    with pytest.raises(TransientError):
+        timed.deliver(prepared, "t")
+    timed.deliver(prepared, "t")
+    assert (work.adopted, work.registry) == ((), "registry")
+    assert [told("ami_insert_duration_seconds_count", **labels) for labels in (failed, done)] == [1, 1]
+    assert told("ami_batch_rows_sum", table="rows of a test") == 3
+
+
+def test_of_a_topic_that_is_another_members_now_nothing_waits_here(monkeypatch):
+    lags = [{("t.mine", 0): 3, ("t.mine", 1): 4}, {}]
+
+    class Source:
+        def lag(self):
+            return lags.pop(0)
+
+    monkeypatch.setattr(worker, "LAG_EVERY_S", 0.0)
+    stop = worker.watched(threading.Event(), Source())
+    for waiting in (7, 0):
+        assert not stop()
+        assert telemetry.REGISTRY.get_sample_value("ami_consumer_lag_records", {"topic": "t.mine"}) == waiting

@@ -206,6 +206,28 @@ def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_st
     assert all(rejects["payload"].bin.size() > 0)
 
 
+def test_parts_of_other_rows_of_the_same_batch_are_no_copies_to_the_store(simulated, registry, monkeypatch):
+    """A release that decodes otherwise takes the batch up where the one before was killed while it parted it."""
+    tokens: list[set[str]] = []
+
+    class Refusing:
+        def append(self, table, rows, token):
+            if table == "intervals":
+                tokens[-1].add(token)
+                if rows.height > 1:
+                    raise ContractError("a row is refused")
+            return rows.height
+
+    usual = simulated.frames.filter(pl.col("topic") == "ami.frames.v1").head(300)
+    for release in ("1", "2"):
+        monkeypatch.setattr(workers, "CODE_VERSION", release)
+        tokens.append(set())
+        work = workers.IngestWork(Refusing(), MemoryPublisher(), registry, lambda *_: None)
+        work.deliver(work.prepare(usual), "batch")
+    assert len(tokens[0]) == len(tokens[1]) > 3
+    assert tokens[0].isdisjoint(tokens[1])
+
+
 def test_a_recorded_gasp_of_before_the_look_back_is_a_copy_by_the_windows_that_are_stored(simulated, registry):
     """The topic is read again only so far; what lies before it the database knows, where it answers."""
     gasps = simulated.frames.filter(pl.col("topic") == workers.LAST_GASP_TOPIC)

@@ -62,6 +62,19 @@ def test_services_are_waited_for(compose):
             assert wanted in compose["services"], name
 
 
+def test_what_the_broker_keeps_outlives_its_container(compose):
+    kafka = compose["services"]["kafka"]
+    mounted = {volume.split(":")[1] for volume in kafka["volumes"]}
+    assert kafka["environment"]["KAFKA_LOG_DIRS"] in mounted  # the image's own folder is a temporary one
+    assert {volume.split(":")[0] for volume in kafka["volumes"]} <= set(compose["volumes"])
+
+
+def test_a_database_counts_as_healthy_only_when_others_reach_it_and_without_a_user_that_it_has_not(compose):
+    test = " ".join(compose["services"]["clickhouse"]["healthcheck"]["test"])
+    assert "clickhouse-client" not in test
+    assert "//clickhouse:" in test
+
+
 def test_the_image_holds_every_room_and_installs_by_hash():
     text = (DEPLOY / "Dockerfile").read_text()
     root = DEPLOY.parent

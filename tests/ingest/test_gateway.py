@@ -1,14 +1,18 @@
 """The listener, over the loopback, with a publisher that a test can make slow or absent."""
 
 import asyncio
+import errno
+import socket
 import threading
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 import polars as pl
 import pytest
 
 from ingest.dlms.framing import split_messages, wrap_wpdu
-from ingest.gateway import Gateway, GatewayLimits
+from ingest.gateway import Gateway
+from ingest.gateway_limits import GatewayLimits
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, with_sender
 from schemas.errors import TerminalError, TransientError
 from tests.ingest import by_hand as hand
@@ -200,6 +204,115 @@ def test_a_datagram_that_finds_no_room_is_counted_as_lost() -> None:
 
     gateway = run(scenario, publisher, held_octets=1)
     assert gateway.counts.messages[LAST_GASP_TOPIC] == 0
+
+
+def test_datagrams_without_a_byte_take_room_too() -> None:
+    publisher = FakePublisher()
+    publisher.away.set()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(50):
+                sender.sendto(b"", ("127.0.0.1", port))
+        await until(lambda: gateway.counts.udp_lost + gateway.counts.messages[LAST_GASP_TOPIC] == 50)
+        publisher.away.clear()
+
+    gateway = run(scenario, publisher, held_octets=5_000)
+    assert 10 < gateway.counts.messages[LAST_GASP_TOPIC] < 25
+
+
+def test_streams_leave_room_to_datagrams_which_cannot_wait() -> None:
+    publisher = FakePublisher()
+    publisher.away.set()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        sending = asyncio.create_task(send(port, b"".join(LARGE)))
+        await until(lambda: not gateway.has_room())
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        transport.sendto(SMALL[0])
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 1)
+        transport.close()
+        publisher.away.clear()
+        await sending
+
+    gateway = run(scenario, publisher, held_octets=14_000)
+    assert gateway.counts.udp_lost == 0
+
+
+def test_who_waits_for_room_does_not_overrun_it_with_all_others_that_wait() -> None:
+    publisher = FakePublisher()
+    publisher.away.set()
+    held: list[int] = []
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        take = gateway.take
+
+        def noting(*given: object, **named: object) -> None:
+            take(*given, **named)
+            held.append(gateway.held_octets())
+
+        gateway.take = noting
+        _, first = await asyncio.open_connection("127.0.0.1", port)
+        first.write(LARGE[0])
+        await until(lambda: not gateway.has_room())
+        writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(40)]
+        for writer in writers:
+            writer.write(LARGE[1])
+        await until(lambda: gateway.counts.connections == 41)
+        await asyncio.sleep(0.1)
+        assert len(held) == 1
+        publisher.away.clear()
+        await until(lambda: gateway.counts.acknowledged == 41)
+
+    run(scenario, publisher, held_octets=600)
+    assert max(held) < 2 * 600
+
+
+def test_slow_senders_in_numbers_are_cut_short_and_who_only_waits_is_not() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        _, idle_writer = await asyncio.open_connection("127.0.0.1", port)
+        _, one_writer = await asyncio.open_connection("127.0.0.1", port)
+        one_writer.write(LARGE[0][:250])
+        await until(lambda: gateway.counts.connections == 2)
+        two, two_writer = await asyncio.open_connection("127.0.0.1", port)
+        two_writer.write(LARGE[1][:300])
+        assert await two.read() == b""
+        for writer, rest in ((idle_writer, LARGE[2]), (one_writer, LARGE[0][250:])):
+            writer.write(rest)
+        await until(lambda: len(publisher.messages(FRAMES_TOPIC)) == 3)
+
+    gateway = run(scenario, publisher, begun_octets=500)
+    assert gateway.counts.cut_short == 1
+    assert sorted(publisher.messages(FRAMES_TOPIC)) == sorted([LARGE[0], LARGE[1][:300], LARGE[2]])
+
+
+def test_a_sender_that_the_network_loses_is_counted_and_what_it_sent_goes_on() -> None:
+    publisher = FakePublisher()
+
+    class Reader:
+        pieces: ClassVar = [LARGE[0], LARGE[1][:200]]
+
+        async def read(self, _: int) -> bytes:
+            if self.pieces:
+                return self.pieces.pop(0)
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
+
+    class Writer:
+        def get_extra_info(self, _: str) -> tuple[str, int]:
+            return "192.0.2.1", 1
+
+        def close(self) -> None: ...
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await asyncio.create_task(gateway._connected(Reader(), Writer()))
+
+    gateway = run(scenario, publisher)
+    assert gateway.counts.cut_short == 1
+    assert publisher.messages(FRAMES_TOPIC) == [LARGE[0], LARGE[1][:200]]
 
 
 def test_a_sender_that_trickles_is_cut_short_and_what_it_sent_goes_on() -> None:

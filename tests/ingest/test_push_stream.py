@@ -1,9 +1,11 @@
 """Cutting what a connection sends, whatever the network made of it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dlms.framing import wrap_wpdu
+from ingest import push_stream
+from ingest.dlms.framing import split_messages, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
 from ingest.packing import Waiting, packed_rows
@@ -51,6 +53,49 @@ def test_hdlc_frames_are_cut_as_well(sizes: list[int]) -> None:
     assert messages == [HDLC] * 3
 
 
+SEGMENTS = wrap_hdlc(bytes([0x0F]) + bytes(range(200)) * 30, max_information=100)
+
+
+@given(st.lists(st.integers(1, 400), max_size=30), st.binary(max_size=3))
+def test_many_segments_are_one_message_as_soon_as_the_last_has_come(sizes: list[int], fill: bytes) -> None:
+    messages, cutter = cut(SEGMENTS + b"\x7e" * len(fill) + HDLC + SEGMENTS, sizes, limit=100_000)
+    assert [message.strip(b"\x7e") for message in messages] == [
+        part.strip(b"\x7e") for part in (SEGMENTS, HDLC, SEGMENTS)
+    ]
+    assert cutter.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wrap_wpdu(b"\xe0\x00\x00\x01\x00\x00\x02\x0f\x00") * 2_000,
+        b"\x0f" + b"\x7e\xa0\x20" * 12_000,
+        b"\x0f" + b"\x00\x01\x00\x01\x00\x10\xff\xff" * 5_000,
+        b"\xe6\xe7\x00" + b"\x0f" * 40_000,
+        SEGMENTS[: len(SEGMENTS) - 20] * 5,
+        b"\x7e\xa8\x0a\x03\x21\x13\x00\x00" + b"\x7e" * 40_000,
+    ],
+    ids=["blocks", "flags", "wrappers", "llc", "segments", "fill"],
+)
+def test_a_sender_of_small_pieces_does_not_make_us_look_at_the_same_bytes_again_and_again(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    monkeypatch.setattr(push_stream, "split_messages", lambda rest: looked_at.append(len(rest)) or split_messages(rest))
+    messages, cutter = cut(data, [7] * len(data), limit=10**6)
+    came = b"".join([*messages, *cutter.finish()]).replace(b"\x7e", b"")
+    assert data.replace(b"\x7e", b"").startswith(came)
+    assert cutter.lost_step or len(came) == len(data.replace(b"\x7e", b""))
+    assert sum(looked_at) < 8 * len(data)
+
+
+def test_what_has_no_link_layer_is_cut_when_the_connection_ends_where_something_that_has_one_came_behind_it() -> None:
+    cutter = StreamCutter(10_000)
+    junk = b"\x0f" + b"\x02\x01" * 300
+    assert cutter.feed(junk) == cutter.feed(HDLC) == []
+    assert cutter.finish() == [junk, HDLC]
+
+
 def test_blocks_of_one_apdu_stay_together_until_the_last() -> None:
     first, last, next_one = wrap_wpdu(b"\xe0\x00ab"), wrap_wpdu(b"\xe0\x80cd"), wrap_wpdu(PLAIN_PUSH)
     cutter = StreamCutter(10_000)
@@ -93,6 +138,14 @@ def test_the_key_is_the_system_title_else_the_device_name_else_the_peer() -> Non
     assert key_of(wrap_wpdu(PLAIN_PUSH), "10.0.0.1") == NAME
     assert key_of(HDLC, "10.0.0.1") == NAME
     assert key_of(b"rubbish", "10.0.0.1") == b"10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "first", [b"\x00\x00\x19\x09\x00\xff", b"\x07\xea\x03\x02\x01\x0a\x00\x00\x00\x80\x00\x00", b""]
+)
+def test_the_name_of_an_object_or_a_time_is_no_name_of_a_device(first: bytes) -> None:
+    push = b"\x0f\x00\x00\x00\x01\x00\x02\x02\x09" + bytes([len(first)]) + first + b"\x06\x00\x00\x00\x07"
+    assert key_of(wrap_wpdu(push), "10.0.0.1") == b"10.0.0.1"
 
 
 @given(st.binary(max_size=40))

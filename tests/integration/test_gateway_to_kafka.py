@@ -13,7 +13,8 @@ from gurux_dlms.secure import GXDLMSSecureNotify
 
 from ingest.dlms.framing import unwrap
 from ingest.dlms.security import read_header, unprotect
-from ingest.gateway import Gateway, GatewayLimits
+from ingest.gateway import Gateway
+from ingest.gateway_limits import GatewayLimits
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import FirstStart, KafkaSource, Subscription

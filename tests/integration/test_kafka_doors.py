@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import msgspec
 import polars as pl
 import pytest
 from fleet import fresh_topics
@@ -16,7 +17,7 @@ from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.ranges import read_range
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import FirstStart, KafkaSource, Polled, Span, Subscription
-from ingest.kafka.topics import apply_topics, packaged_topics
+from ingest.kafka.topics import Difference, TopicContract, apply_topics, packaged_topics
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import REJECTS, conform
 
@@ -140,6 +141,14 @@ def test_while_paused_nothing_comes_and_afterwards_all_of_it(
     assert all(source.keep_alive().records == () for _ in range(20))
     source.resume()
     assert len(payloads(until(source, 20))) == 20
+    assert sum(source.lag().values()) == 0
+    source.pause()  # a database is away for hours: what waits meanwhile is seen
+    publisher.publish(topic, rows(30))
+    publisher.flush()
+    assert sum(source.lag().values()) == 30
+    source.resume()
+    assert len(payloads(until(source, 30))) == 30
+    assert sum(source.lag().values()) == 0
     source.close()
 
 
@@ -214,6 +223,21 @@ def test_a_range_of_a_partition_is_read_whole_bounded_and_without_a_group(
 def test_topics_are_made_once_and_then_left_alone(kafka_settings) -> None:
     apply_topics(kafka_settings, packaged_topics(), replication=1)
     assert apply_topics(kafka_settings, packaged_topics(), replication=1).missing == ()
+
+
+def test_a_topic_that_is_kept_otherwise_than_its_contract_says_is_named_and_left_alone(kafka_settings) -> None:
+    wanted = TopicContract(
+        name=f"test.{uuid.uuid4().hex}", key="", value="", partitions=2, cleanup="compact", retention_ms=-1,
+        max_message_bytes=1_048_576,
+    )  # fmt: skip
+    deleted = msgspec.structs.replace(wanted, cleanup="delete", retention_ms=604_800_000)
+    assert [topic.name for topic in apply_topics(kafka_settings, (deleted,), replication=1).missing] == [wanted.name]
+    assert apply_topics(kafka_settings, (deleted,), replication=1).differ == ()
+    for _ in range(2):
+        assert apply_topics(kafka_settings, (wanted,), replication=1).differ == (
+            Difference(wanted.name, "cleanup.policy", "delete", "compact"),
+            Difference(wanted.name, "retention.ms", "604800000", "-1"),
+        )
 
 
 def test_a_broker_that_is_not_there_is_a_transient_error() -> None:

@@ -62,7 +62,7 @@ class Secured(NamedTuple):
 
     def settings(self, port: int, text: str, limit_ms: int = 20_000) -> str:
         """A [kafka] section; relative files are those of the folder."""
-        ca = "" if "ca_file" in text else f'ca_file = "{self.folder}/ca.pem"\n'
+        ca = "" if "ca_file" in text or "PLAINTEXT" in text else f'ca_file = "{self.folder}/ca.pem"\n'
         return f'[kafka]\nbrokers = ["127.0.0.1:{port}"]\nrequest_timeout_ms = {limit_ms}\n{ca}{text}'.replace(
             "@", f"{self.folder}/"
         )

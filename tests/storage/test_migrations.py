@@ -10,11 +10,14 @@ from storage.migrations import (
     apply_migrations,
     packaged_migrations,
     parse_migration,
+    pending_migrations,
     plan_migrations,
     render_statements,
 )
+from storage.queries import Query
 from storage.store import SqlStore
 
+COUNT = pl.Schema({"n": pl.Int64()})
 STATE = pl.Schema({"number": pl.Int32(), "checksum": pl.String(), "status": pl.String()})
 FILE = """-- minimum server: 24.8
 -- a; semicolon in a comment;
@@ -120,6 +123,28 @@ def test_a_file_of_another_name_or_without_a_minimum_server_is_refused(name: str
 def test_every_packaged_file_states_its_minimum_server_and_numbers_rise() -> None:
     numbers = [migration.number for migration in packaged_migrations()]
     assert numbers == sorted(set(numbers))
+
+
+def test_what_is_pending_is_told_without_touching_the_database(engine: EmbeddedEngine) -> None:
+    assert pending_migrations(engine) == ()
+    engine.execute("CREATE DATABASE untouched")
+    engine.execute("USE untouched")
+    assert pending_migrations(engine) == packaged_migrations()
+    there = Query("SELECT toInt64(count()) AS n FROM system.tables WHERE database = 'untouched'", {}, COUNT)
+    assert engine.select(there)["n"].item() == 0
+    engine.execute("USE ami")
+    engine.execute("DROP DATABASE untouched")
+
+
+def test_a_lock_that_cannot_be_taken_for_another_reason_is_not_called_another_run() -> None:
+    class Refusing:
+        def execute(self, sql: str) -> None:
+            if "migrations_running" in sql:
+                raise TerminalError("clickhouse code 497: not enough privileges")
+
+    with pytest.raises(TerminalError, match="privileges") as told:
+        apply_migrations(Refusing(), migrations(1))
+    assert "another run" not in str(told.value)
 
 
 def test_a_second_run_does_nothing_on_a_loaded_database(engine: EmbeddedEngine) -> None:

@@ -1,0 +1,47 @@
+"""The gateway's bounds, and what it counts."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
+
+
+class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds, each with what it guards against."""
+
+    connections: int = 20_000
+    """Open at once; more are closed on arrival. File descriptors and memory."""
+    message_octets: int = 262_144
+    """One message with all its blocks: 65,535 of a wrapper PDU, four of them."""
+    held_octets: int = 268_435_456
+    """Received and not yet acknowledged by Kafka, in all, in memory. Memory while the broker is away."""
+    begun_octets: int = 67_108_864
+    """Of messages that are not whole yet, of all connections. Slow senders in numbers: who exceeds it is cut short."""
+    message_s: float = 15.0
+    """From the first byte of a message to its last, however they trickle. Slow senders that hold a place."""
+    idle_s: float = 600.0
+    """Between messages."""
+    linger_s: float = 0.1
+    """Longest wait for more frames of a partition. The last-gasp lane never waits."""
+    packed_octets: int = 262_144
+    """Frames packed into one Kafka message; a topic takes 1 MiB."""
+    shutdown_s: float = 10.0
+    """Wait for Kafka when asked to stop."""
+
+
+@dataclass
+class GatewayCounts:
+    """What happened since the start; read by telemetry."""
+
+    connections: int = 0
+    refused: int = 0
+    messages: dict[str, int] = field(default_factory=lambda: {FRAMES_TOPIC: 0, LAST_GASP_TOPIC: 0})
+    octets: int = 0
+    acknowledged: int = 0
+    packed: int = 0
+    retries: int = 0
+    cut_short: int = 0
+    """Connections closed for bytes that cannot be cut, size, or time."""
+    udp_lost: int = 0
+    """Datagrams that found no room here."""
