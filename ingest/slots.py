@@ -155,7 +155,7 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
 def _unix_clock(group: Group, node: Node) -> Clocks:
     seconds = np.ndarray((len(group.octets),), ">u4", group.octets, node.at, (group.octets.strides[0],))
     at, always = seconds.astype(np.int64) * _SECOND_US, np.ones(len(seconds), np.bool_)
-    return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32))
+    return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32), at)
 
 
 def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:

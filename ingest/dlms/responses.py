@@ -52,12 +52,13 @@ class GetResponse(NamedTuple):
 class AccessResponse(NamedTuple):
     """DA: a structure of values, null where `results` says other than 0.
 
-    `logical_names` of the request where it is repeated, else empty.
+    `requested` are the descriptors of the request where it is repeated, else empty: class, logical name, attribute (or
+    method), nine octets each.
     """
 
     long_invoke_id: int
     date_time: DateTime | None
-    logical_names: tuple[bytes, ...]
+    requested: tuple[bytes, ...]
     results: tuple[int, ...]
     body: Data
     quirks: tuple[str, ...] = ()
@@ -169,11 +170,11 @@ def _specification(cursor: Cursor) -> bytes:
     kind = cursor.u8()
     if kind not in _SPECIFICATIONS:
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"access request of kind {kind}")
-    logical_name = cursor.take(_SPECIFICATION_OCTETS)[2:8]
+    descriptor = cursor.take(_SPECIFICATION_OCTETS)
     if kind in _WITH_SELECTION:
         cursor.u8()
         read_data(cursor)
-    return logical_name
+    return descriptor
 
 
 def _count(cursor: Cursor, least_octets: int) -> int:
