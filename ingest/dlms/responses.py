@@ -96,9 +96,7 @@ def read_get_response(cursor: Cursor, quirks: frozenset[str]) -> GetResponse:
         result, value, value_at = _result(cursor, quirks)
         return GetResponse(invoke_id, (result,), value, body_at=value_at)
     if kind == _WITH_LIST:
-        found = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
-        results, values, values_at = zip(*found, strict=True) if found else ((), (), ())
-        return GetResponse(invoke_id, results, Data(Tag.STRUCTURE, values), values_at=values_at)
+        return _listed(cursor, invoke_id, quirks)
     if kind == _WITH_DATABLOCK:
         return _single_block(cursor, invoke_id, quirks)
     raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"get-response of kind {kind}")
@@ -157,12 +155,31 @@ def _single_block(cursor: Cursor, invoke_id: int, quirks: frozenset[str]) -> Get
     if not last or number != 1:
         raise ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, at, f"block {number} by itself")
     length = cursor.length()
-    content = Cursor(cursor.data, cursor.at, cursor.at + length)
+    content_at = cursor.at
     cursor.take(length)
-    body_at = content.at
-    value = read_data(content, quirks)
-    content.finish()
-    return GetResponse(invoke_id, (SUCCESS,), value, body_at=body_at)
+    content = Cursor(cursor.data, content_at, cursor.at)
+    try:
+        value = read_data(content, quirks)
+        content.finish()
+    except ProtocolError as error:
+        single = error
+    else:
+        return GetResponse(invoke_id, (SUCCESS,), value, body_at=content_at)
+    # Blocks do not say what they answer. A list of results is no value: behind its count stands 00 or 01, which as
+    # elements of the array or structure that the count would be leave bytes over.
+    content = Cursor(cursor.data, content_at, cursor.at)
+    try:
+        listed = _listed(content, invoke_id, quirks)
+        content.finish()
+    except ProtocolError:
+        raise single from None
+    return listed
+
+
+def _listed(cursor: Cursor, invoke_id: int, quirks: frozenset[str]) -> GetResponse:
+    found = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
+    results, values, values_at = zip(*found, strict=True) if found else ((), (), ())
+    return GetResponse(invoke_id, results, Data(Tag.STRUCTURE, values), values_at=values_at)
 
 
 def _specification(cursor: Cursor) -> bytes:

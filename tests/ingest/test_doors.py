@@ -312,6 +312,9 @@ ANSWERS = {
     "get-response with datablock": (
         bytes.fromhex("C402C1010000000100") + hand.sized(U32), [hand.VALUE]
     ),
+    "get-response with list by datablock": (
+        bytes.fromhex("C402C1010000000100") + hand.sized(b"\x02\x00" + U32 + b"\x01\x03"), [hand.VALUE, None]
+    ),
     "access-response": (bytes.fromhex("DA00000001000002") + U32 + b"\x11\x07" + bytes.fromhex("0201000100"),
                         [hand.VALUE, 7]),
     "information-report": (bytes.fromhex("1800020200080200100002")[:9] + b"\x02" + U32 + b"\x11\x07", [hand.VALUE, 7]),
@@ -338,6 +341,13 @@ def test_datablocks_of_a_get_response_are_joined() -> None:
     ]
     (said,) = inspected(b"".join(sent))
     assert said["data"] == hand.VALUE and said["frames"] == 2
+    listed = b"\x02\x00" + U32 + b"\x00\x11\x07"
+    blocks = [
+        hand.wrapper(bytes.fromhex(f"C402C1{number - 1:02X}{number:08X}00") + hand.sized(part))
+        for number, part in enumerate((listed[:4], listed[4:]), 1)
+    ]
+    (said,) = inspected(b"".join(blocks))
+    assert said["data"] == [hand.VALUE, 7]
     decoded = of_record(sent[0] + hand.wrapper(hand.PUSH))
     assert reasons(decoded) == ["block_transfer_incomplete"] and rows_of(decoded) == ROW
 
