@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
-from ingest.clocks import Clocks, Micros, in_order
+from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
@@ -91,7 +91,7 @@ def _said_again(stamps: _Stamps) -> Flags | None:
     None: nowhere. Both would be one row in the store, and either might be gone.
     """
     at = stamps.at
-    if at.shape[1] < 2 or (at[:, 1:] > at[:, :-1]).all():
+    if rise(at):
         return None
     twice = np.zeros(at.shape, np.bool_)
     order = np.argsort(at, axis=1, kind="stable")
