@@ -1,6 +1,6 @@
 """What a message says twice: values of one name, rows of one instant, the hour that a change of clock repeats."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -67,6 +67,21 @@ def test_the_repeated_hour_of_a_log_stands_in_both_hours_whatever_its_status_say
     expected = [pl.datetime(2026, 10, 24, 23, 30, time_zone="UTC") + step * QUARTER for step in range(10)]
     assert energies["interval_start"].to_list() == pl.select(pl.concat_list(expected)).item().to_list()
     assert energies["value_milli"].to_list() == [1000 * place for place in range(10)] and reasons(decoded) == []
+
+
+@pytest.mark.parametrize(("status", "hours"), [(0xFF, [0, 1]), (0x00, [0, 1]), (0x80, [0, 0])])
+def test_a_read_of_the_repeated_hour_is_of_the_one_in_which_it_was_heard(status: int, hours: list[int]) -> None:
+    """A clock that says DST is active is believed; one that says less means no hour that is yet to come."""
+    at_two = ("0-0:1.0.0.255", stamp(datetime(2026, 10, 25, 2), None, status), None)
+    pushes = [register_rows([device_name(), at_two, (NAMED, number(5), (0, 30))]), [(at_two[1], 0, [1, 0])]]
+    for delay in (timedelta(seconds=-20 * 60), timedelta(seconds=7), timedelta(minutes=25)):
+        heard = [datetime(2026, 10, 25, hour, tzinfo=UTC) + delay for hour in (0, 1)]
+        for push in (pushes[0], interval_rows(pushes[1])):
+            for at, hour in zip(heard, hours, strict=True):
+                decoded = decode(sealed(notification(push)), received=at)
+                rows = decoded.reads if push is pushes[0] else decoded.intervals
+                ended = rows["read_at"][0] if push is pushes[0] else rows["interval_start"][0] + QUARTER
+                assert ended == datetime(2026, 10, 25, hour, tzinfo=UTC), (delay, at)
 
 
 def test_an_hour_that_the_zone_has_once_is_never_moved() -> None:
