@@ -3,10 +3,12 @@
 It is read when it is needed, kept in memory only, and appears in no message.
 """
 
+import fcntl
 import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -49,18 +51,43 @@ def load_book(file: Path, kek: bytes) -> KeyRows:
     """The rows of a wrapped key file, read in parts.
 
     Raises:
-        ContractError: It cannot be read, or is no such file under this key.
+        ContractError: It cannot be read, ends within a line, or is no such file under this key.
     """
     try:
         with file.open("rb") as opened:
-            return parse_wrapped_parts(_parts(opened), kek)
+            return parse_wrapped_parts(_parts(opened, file), kek)
     except OSError as error:
         raise ContractError(f"{file}: {error.strerror or error}") from error
 
 
-def _parts(opened: BinaryIO) -> Iterator[bytes]:
+@contextmanager
+def held_book(file: Path) -> Iterator[None]:
+    """Nobody else changes the key file meanwhile: of two that read it and write it back one would lose its keys.
+
+    Held by a lock on a file beside it, which stays; a process that dies lets go.
+
+    Raises:
+        ContractError: The file beside it cannot be made.
+    """
+    try:
+        lock = os.open(file.parent / f".{file.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ContractError(f"{file}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _parts(opened: BinaryIO, file: Path) -> Iterator[bytes]:
+    """Parts of whole lines. A file that was cut short ends in the middle of one, and an empty one has no header."""
+    last = b""
     while part := opened.read(_PART_OCTETS):
-        yield part + opened.readline()
+        last = part + opened.readline()
+        yield last
+    if not last.endswith(b"\n"):
+        raise ContractError(f"{file}: cut short, its last line has no end")
 
 
 def _run(command: list[str]) -> bytes:

@@ -6,7 +6,7 @@ from ingest.dlms.cosem import channel_of, obis_text
 from ingest.meter_types import MeterType
 from schemas.codes import DLMS_UNIT, UNIT_OF_CHANNEL, Channel
 
-_ABSTRACT: Final = 0
+ABSTRACT: Final = 0
 """Group A of objects that are no medium: states, counts, identifiers. Their numbers are plain counts."""
 MILLI: Final = 3
 
@@ -31,7 +31,7 @@ def quantity_of(name: bytes, scaler: int | None, unit: int | None, meter_type: M
     obis = obis_text(name)
     if scaler is None:
         scaler = meter_type.scalers.get(_scaling_key(obis))
-    if scaler is None and name[0] == _ABSTRACT and channel is Channel.OTHER:
+    if scaler is None and name[0] == ABSTRACT and channel is Channel.OTHER:
         scaler = 0
     return Quantity(channel, obis, None if scaler is None else scaler + MILLI)
 

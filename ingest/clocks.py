@@ -25,6 +25,9 @@ _UNKNOWN: Final = 0xFF
 _SIDES: Final[tuple[Literal["earliest", "latest"], ...]] = ("earliest", "latest")
 _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
+_HALF_HOUR_US: Final = 30 * _MINUTE_US
+"""How far a meter's clock may be ahead, and its message late, where an hour occurs twice: each has half of it."""
+_NOT_KNOWN: Final = np.iinfo(np.int64).min
 _DAY_US: Final = 86_400 * _SECOND_US
 _TO_HIGH_BIT: Final = np.uint32((0x7F - 23) << 16 | (0x7F - 59) << 8 | (0x7F - 59))
 _HIGH_BITS: Final = np.uint32(0x808080)
@@ -56,6 +59,7 @@ class Clocks(NamedTuple):
     complete: Flags  # the wall clock is complete and exists in the calendar
     invalid: Flags  # the clock says of itself that it is not to be believed
     status: npt.NDArray[np.uint32]  # schemas.codes.Status
+    other: Micros  # the other instant of a wall clock that a zone has twice; elsewhere `at`
 
 
 def _status_table() -> tuple[Flags, npt.NDArray[np.uint32]]:
@@ -102,10 +106,66 @@ def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool =
     at = local + deviation * (-_MINUTE_US if inverted else _MINUTE_US)
     placed = complete & (np.abs(deviation) <= DEVIATION_LIMIT_MIN)
     unspecified = deviation == DEVIATION_UNSPECIFIED
+    other = at
     if unspecified.any():
         first = (status == STATUS_UNSPECIFIED) | (status & _DST_BIT > 0)
-        at, placed = _place_in_zone(local, complete & unspecified, first, zones, (at, placed & ~unspecified))
-    return Clocks(at, placed, local, complete, _IS_INVALID[status], _STATUS_OF[status])
+        at, placed, other = _place_in_zone(local, complete & unspecified, first, zones, (at, placed & ~unspecified))
+    return Clocks(at, placed, local, complete, _IS_INVALID[status], _STATUS_OF[status], other)
+
+
+def by_reception(clocks: Clocks, received: Micros) -> Clocks:
+    """Date-times of an hour that occurs twice, in the one that the time of reception leaves.
+
+    A clock that does not say that DST is active means the second hour, unless that was yet to come when its message was
+    heard. One that says so means the first.
+
+    Args:
+        clocks: By message, or by message and row.
+        received: Of each message; one that is not known settles nothing.
+    """
+    if np.may_share_memory(clocks.at, clocks.other):  # no wall clock was placed by a zone
+        return clocks
+    early, late = np.minimum(clocks.at, clocks.other), np.maximum(clocks.at, clocks.other)
+    heard = received.reshape(-1, *(1 for _ in clocks.at.shape[1:]))
+    asked = (heard != _NOT_KNOWN) & (clocks.status & int(Status.DST_ACTIVE) == 0)
+    at = np.where(asked, np.where(late <= heard + _HALF_HOUR_US, late, early), clocks.at)
+    return clocks._replace(at=at, other=early + late - at)
+
+
+def rise(at: Micros) -> bool:
+    """Every row rises from column to column. Looked at end to end, or once where all are one: short rows are slow."""
+    alike = at.strides[0] == 0
+    end_to_end = (at[:1] if alike else at).reshape(-1)
+    rises = end_to_end[1:] > end_to_end[:-1]
+    rises[at.shape[1] - 1 :: at.shape[1]] = True
+    return bool(rises.all())
+
+
+def in_order(clocks: Clocks) -> Clocks:
+    """Date-times by message and row, those of an hour that occurs twice each in the one that keeps the rows in order.
+
+    A log is written in its order, or the other way round. Where a meter does not say which hour it means, or says the
+    same of both, its rows would stand in one of them twice and in the other never.
+    """
+    if rise(clocks.at):
+        return clocks
+    at, other = clocks.at.copy(), clocks.other
+    rows = np.flatnonzero((at[:, 1:] <= at[:, :-1]).any(axis=1) & (other != at).any(axis=1))
+    rising = at[rows, 0] <= at[rows, -1]
+    for step, chosen in ((1, rows[rising]), (-1, rows[~rising])):
+        at[chosen] = _risen(at[chosen, ::step], other[chosen, ::step])[:, ::step]
+    return clocks._replace(at=at)
+
+
+def _risen(at: Micros, other: Micros) -> Micros:
+    """Of each row its instant, or the other one where only that lies behind the row before or before the next."""
+    for row in range(1, at.shape[1]):
+        later = (at[:, row] <= at[:, row - 1]) & (other[:, row] > at[:, row - 1])
+        at[later, row] = other[later, row]
+    for row in range(at.shape[1] - 2, -1, -1):
+        earlier = (at[:, row] >= at[:, row + 1]) & (other[:, row] < at[:, row + 1])
+        at[earlier, row] = other[earlier, row]
+    return at
 
 
 def _wall_clock(
@@ -134,22 +194,23 @@ def _wall_clock(
 
 def _place_in_zone(
     local: Micros, asked: Flags, first: Flags, zones: Zones, known: tuple[Micros, Flags]
-) -> tuple[Micros, Flags]:
+) -> tuple[Micros, Flags, Micros]:
     """Wall clocks without deviation placed by the meter's zone.
 
     Of an hour that occurs twice a clock with the DST bit, or without any status, means the first; one that denies
-    the bit the second. An hour that a zone skips names no instant.
+    the bit the second. An hour that a zone skips names no instant. The third is the instant that was not meant.
     """
-    at, placed = known[0].copy(), known[1].copy()
+    at, placed, other = known[0].copy(), known[1].copy(), known[0].copy()
     for code, name in enumerate(zones.names):
         chosen = np.flatnonzero(asked & (zones.code == code))
         if not len(chosen):
             continue
         wall = pl.Series(local[chosen]).cast(pl.Datetime("us"))
         earliest, latest = (_in_zone(wall, name, which) for which in _SIDES)
-        at[chosen] = np.where(first[chosen], earliest.fill_null(0).to_numpy(), latest.fill_null(0).to_numpy())
+        sides = (earliest.fill_null(0).to_numpy(), latest.fill_null(0).to_numpy())
+        at[chosen], other[chosen] = np.where(first[chosen], sides, sides[::-1])
         placed[chosen] = earliest.is_not_null().to_numpy()
-    return at, placed
+    return at, placed, other
 
 
 def _in_zone(wall: pl.Series, zone: str, side: Literal["earliest", "latest"]) -> pl.Series:

@@ -7,13 +7,12 @@ from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import STRINGS, UNSIGNED, Node
 from ingest.event_tables import STANDARDS, EventTable
-from ingest.meaning import Meaning
+from ingest.meaning import Meaning, is_event_code, is_event_log
 from ingest.meter_types import MeterType
 from schemas.codes import EventKind, Origin
 
 LAST_GASP_NAME: Final = b"\x80\x80\x80\x80\x80\x00"
 """128.128.128.128.128.0: what the radio of an MX382 calls its last gasp (dlms.md section 10)."""
-_EVENT_CODE_CD: Final = b"\x60\x0b"
 _ALARM_CD: Final = b"\x61\x62"
 _DESCRIPTORS_FROM: Final = 20
 _ALARM_REGISTERS: Final = 10
@@ -75,34 +74,39 @@ class EventPlan(NamedTuple):
 def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
     """The events among the values of a push, by the companion standard of the meter's type."""
     table = STANDARDS[meter_type.events]
-    codes: list[CodeSlot] = []
-    alarms: list[AlarmSlot] = []
-    taken: set[int] = set()
-    clock_of: dict[int, Node] = {}
-    for value in meaning.values:
-        if value.node.is_clock:
-            clock_of.setdefault(value.place, value.node)
+    codes = dict(_codes(meaning))
+    alarms: dict[int, AlarmSlot] = {}
     unnamed = _setup_registers(meaning, meter_type)
     for at, value in enumerate(meaning.values):
         register = unnamed.get(at, _alarm_register(value.obis))
-        if value.node.tag not in UNSIGNED:
-            continue
-        if _is_event_code(value.obis):
-            codes.append(CodeSlot(value.node, clock_of.get(value.place)))
-        elif register is not None:
+        if register is not None and value.node.tag in UNSIGNED:
             name = None if value.obis is None else obis_text(value.obis)
-            alarms.append(AlarmSlot(value.node, table.alarms.get(register, {}), name))
-        else:
-            continue
-        taken.add(at)
+            alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), name)
     fixed, words = tuple(_fixed(meaning, meter_type)), tuple(_status_words(meaning, table))
     clocks = [value.node for value in meaning.values if value.node.is_clock]
     sole = clocks[0] if len(clocks) == 1 else None
-    return EventPlan(tuple(codes), table.codes, tuple(alarms), words, fixed, sole, frozenset(taken))
+    taken = frozenset((*codes, *alarms))
+    return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
 
 
-def _is_event_code(name: bytes | None) -> bool:
-    return name is not None and name[0] == 0 and name[2:4] == _EVENT_CODE_CD
+def _codes(meaning: Meaning) -> Iterator[tuple[int, CodeSlot]]:
+    """Event codes by the place of their value, each with the clock beside it, else the first of its value.
+
+    Of a log's row the first number behind its clock is the code; what else it holds is none.
+    """
+    first: dict[int, Node] = {}
+    for value in meaning.values:
+        if value.node.is_clock:
+            first.setdefault(value.place, value.node)
+    logged: set[int] = set()
+    for at, value in enumerate(meaning.values):
+        if value.node.tag not in UNSIGNED:
+            continue
+        if is_event_code(value.obis):
+            yield at, CodeSlot(value.node, value.clock or first.get(value.place))
+        elif is_event_log(value.obis) and value.clock is not None and value.clock.at not in logged:
+            logged.add(value.clock.at)
+            yield at, CodeSlot(value.node, value.clock)
 
 
 def _alarm_register(name: bytes | None) -> int | None:

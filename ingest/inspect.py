@@ -54,6 +54,16 @@ class KeySource(Protocol):
         ...
 
 
+class _Brought(NamedTuple):
+    """What stands for the keys of a meter of which only the master key is held."""
+
+    ek: bytes = b""
+    ak: bytes | None = None
+
+
+_BROUGHT: Final = _Brought()
+
+
 class _Known(NamedTuple):
     """What a message may be read with."""
 
@@ -159,7 +169,10 @@ def _explain(link: LinkMessage, explained: dict[str, Json], known: _Known) -> No
     explained["quirks"] = _names(link.quirks)
     try:
         explained["apdu"] = APDU_NAMES.get(link.apdu[0]) if link.apdu else None
-        apdu, at = (link.apdu, 0) if link.apdu[:1] != _SIGNED else _verified(link.apdu, explained, known.keys)
+        apdu, at = link.apdu, 0
+        if apdu[:1] == _SIGNED:
+            signer, apdu, at = _verified(apdu, explained, known.keys)
+            known = known._replace(sender=signer)
         try:
             decoded = _decoded(apdu, explained, known)
         except ProtocolError as error:
@@ -183,8 +196,8 @@ def _undoubled(link: LinkMessage) -> LinkMessage:
     return link._replace(apdu=undoubled(link.apdu), pieces=pieces, quirks=(*link.quirks, DOUBLED_TITLE))
 
 
-def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -> tuple[bytes, int]:
-    # The content of a signed APDU and where it stands, once its signature has verified.
+def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -> tuple[bytes | None, bytes, int]:
+    # Who signed an APDU, its content and where that stands, once its signature has verified.
     signed = read_signed(apdu)
     title = signed.system_title
     explained["system_title"] = None if title is None else title.hex()
@@ -193,7 +206,7 @@ def _verified(apdu: bytes, explained: dict[str, Json], keys: KeySource | None) -
         raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no public key for this system title")
     content = verify_signed(signed, public_key)
     explained["authenticated"] = True
-    return content, signed.content_at
+    return title, content, signed.content_at
 
 
 def _decoded(apdu: bytes, explained: dict[str, Json], known: _Known) -> apdus.Apdu:
@@ -262,6 +275,8 @@ def _open(apdu: bytes, header: SecurityHeader, candidates: Sequence[KeyPair], kn
     # During a rotation two keys are valid. Without a tag only the content can tell which of them was meant.
     failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "no key for this system title")
     masters: Sequence[bytes | None] = (None,)
+    if header.brings_key and not candidates:
+        candidates = (_BROUGHT,)
     if header.brings_key and known.keys is not None and header.system_title is not None:
         masters = known.keys.masters(header.system_title) or masters
     for pair, master in itertools.product(candidates, masters):

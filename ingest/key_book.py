@@ -33,7 +33,9 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     """The book with a newer version of these keys; the older ones stay valid unless they are revoked with it.
 
     Raises:
-        ContractError: A system title has no key yet: that is an import; or no version is left. Names the first.
+        ContractError: A system title has no key yet: that is an import; the keys are ones that it had before, whose
+            counters would start again and let pass all that was recorded under them; or no version is left. Names the
+            first.
     """
     newest = _newest(book, new)
     if (newest == 0).any():
@@ -41,6 +43,9 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     if (newest == _LAST_VERSION).any():
         full = _first(new, newest == _LAST_VERSION)
         raise ContractError(f"keys: system title {full:016x}: no version after {_LAST_VERSION}")
+    known = _had(book, new)
+    if known.any():
+        raise ContractError(f"keys: system title {_first(new, known):016x} has this key already; rotate to a new one")
     renewed = join_rows([book, new._replace(versions=(newest + 1).astype(np.uint16))])
     if revoking_old:
         for kind in KIND_NAMES:
@@ -82,6 +87,15 @@ def _newest(book: KeyRows, wanted: KeyRows) -> npt.NDArray[np.int64]:
         known = (last >= 0) & (titles[at] == wanted.titles[theirs]) if len(titles) else np.zeros(len(theirs), np.bool_)
         newest[theirs[known]] = book.versions[order[at[known]]]
     return newest
+
+
+def _had(book: KeyRows, new: KeyRows) -> npt.NDArray[np.bool_]:
+    """Whether the book has each new pair of keys under its title and kind, in whatever version."""
+    ours = _rows_at(book, np.isin(book.titles, new.titles))
+    both = [join_rows([each, NO_KEYS._replace(material=np.zeros((0, 64), np.uint8))]) for each in (ours, new)]
+    named = [np.c_[each.titles, each.kinds, each.has_ak, each.material.view(np.uint64)] for each in both]
+    pairs = [np.ascontiguousarray(each).view(f"V{8 * each.shape[1]}").reshape(-1) for each in named]
+    return np.isin(pairs[1], pairs[0])
 
 
 def _rows_at(book: KeyRows, chosen: npt.NDArray[np.bool_]) -> KeyRows:

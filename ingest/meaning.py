@@ -27,6 +27,8 @@ _OWN: Final = b"\x00\x00"
 """A and B of what a meter says of itself; with another B it speaks of a device behind it, such as a gas meter."""
 _MODEL_E: Final = 7
 """0.x.96.1.7: the meter's type or model in Nordic lists, no serial number."""
+_EVENT_CODE_CD: Final = b"\x60\x0b"
+_EVENT_LOG_CD: Final = b"\x63\x62"
 _MAX_NAMES: Final = 4
 """Strings of an event that are looked at for its meter's name: real ones have one or two."""
 _DEVICE_NAME_OCTETS: Final = (16, 17)
@@ -50,13 +52,19 @@ class Name(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A leaf of a push with what the push says of it. `place`: ordinal of the value that the leaf is (a part of)."""
+    """A leaf of a push with what the push says of it.
+
+    `place`: ordinal of the value that the leaf is (a part of). `is_value`: as in `PushValue`. `clock`: what may be a
+    date-time in the same structure or array of that value: when just this was.
+    """
 
     place: int
     obis: bytes | None
     node: Node
     scaler: int | None
     unit: int | None
+    is_value: bool = True
+    clock: Node | None = None
 
 
 class Rows(NamedTuple):
@@ -84,12 +92,22 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     rows = _find_rows(located.body)
     pushed = apdu_values(located.apdu) if rows is None else []
     values = tuple(
-        Value(place, value.obis, leaf, value.scaler, value.unit)
+        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock)
         for place, value in enumerate(pushed)
-        for leaf in located.nodes[id(value.data)].leaves()
+        for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
     return Meaning(layout, values, len(pushed), rows, _list_type(located.body, types), event_name)
+
+
+def _leaves(node: Node, clock: Node | None) -> Iterator[tuple[Node, Node | None]]:
+    """Every value below, in the order sent, with the clock that stands beside it."""
+    if node.items is None:
+        yield node, clock
+        return
+    beside = next((item for item in node.items if item.is_clock), None)
+    for item in node.items:
+        yield from _leaves(item, beside)
 
 
 def value_name(meaning: Meaning, value: Value, meter_type: MeterType) -> bytes | None:
@@ -174,6 +192,16 @@ def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     return _positional_name(meaning, meter_type)
 
 
+def is_event_code(name: bytes | None) -> bool:
+    """The logical name of an event code, 0.b.96.11.e."""
+    return name is not None and name[0] == 0 and name[2:4] == _EVENT_CODE_CD
+
+
+def is_event_log(name: bytes | None) -> bool:
+    """The logical name of a log of events, 0.b.99.98.e: rows of a clock and an event code (Blue Book 7.4)."""
+    return name is not None and name[0] == 0 and name[2:4] == _EVENT_LOG_CD
+
+
 def is_clock_name(name: bytes) -> bool:
     """The logical name of a clock, 0.b.1.0.0 (some meters send A = 0 or 1)."""
     return name[0] <= 1 and name[2:5] == _CLOCK_CDE
@@ -226,6 +254,8 @@ def _find_rows(body: Node) -> Rows | None:
         return None
     push_object, rows = items[1].value, items[2]
     if not isinstance(push_object, bytes) or rows.items is None:
+        return None
+    if is_event_log(push_object) or is_event_code(push_object):
         return None
     cells = tuple(_cells(rows))
     if not cells or any(len(row) < 1 for row in cells) or not cells[0][0].is_clock or len(cells) != len(rows.items):

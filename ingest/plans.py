@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import CHANNEL_CODE
-from ingest.channels import quantity_of
+from ingest.channels import ABSTRACT, Quantity, quantity_of
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
@@ -117,13 +117,14 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     named = _named(meaning, meter_type)
     read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
-    refusals = [*unread, *(each for each in read if isinstance(each, Refusal))]
+    cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
+    refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
     if isinstance(profile, Unread):
         refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
     return Plan(
         _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
-        Cells.of([each for each in read if isinstance(each, Cell)]),
+        Cells.of(cells),
         profile if isinstance(profile, Profile) else None,
         events,
         _merged(refusals),
@@ -167,8 +168,17 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
     if name is None:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
     quantity = quantity_of(name, value.scaler, value.unit, meter_type)
+    is_quantity = value.is_value or (name[0] == ABSTRACT and quantity.channel is Channel.OTHER)
     if is_null:
-        return None if quantity.channel is Channel.OTHER else Cell(node, quantity.channel, quantity.obis, None)
+        is_known = is_quantity and quantity.channel is not Channel.OTHER
+        return Cell(node, quantity.channel, quantity.obis, None) if is_known else None
+    if not is_quantity:
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "another attribute of an object than its value")
+    return _number(node, quantity)
+
+
+def _number(node: Node, quantity: Quantity) -> Cell | Refusal:
+    """A read of a number that is a quantity, or why it cannot be one."""
     if quantity.power is None:
         return Refusal(RejectReason.SCALING, node.at, 1, "no scaler is sent, and the meter type names none")
     if node.tag in UNSIGNED or node.tag in SIGNED or (node.tag in LONE and node.placed):
@@ -179,6 +189,25 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
     if milli is None:
         return Refusal(RejectReason.SCALING, node.at, 1, "not a whole number of thousandths")
     return Cell(node, quantity.channel, quantity.obis, None, milli)
+
+
+def _distinct(cells: Sequence[Cell]) -> tuple[list[Cell], list[Refusal]]:
+    """The first read of each name, and the refusal of others: a message says one value of an object at one instant.
+
+    A null gives way to a number. Two reads of one identity would be one row in the store, and either might be gone.
+    """
+    first: dict[tuple[Channel, str | None], Cell] = {}
+    refused: list[Refusal] = []
+    for cell in sorted(cells, key=_is_null):
+        kept = first.setdefault((cell.channel, cell.obis), cell)
+        if kept is not cell and not _is_null(cell):
+            refused.append(Refusal(RejectReason.LAYOUT_UNKNOWN, cell.node.at, 1, "another value of the same name"))
+    kept_cells = {id(cell) for cell in first.values()}
+    return [cell for cell in cells if id(cell) in kept_cells], refused
+
+
+def _is_null(cell: Cell) -> bool:
+    return cell.power is None and cell.milli is None
 
 
 def _exact_milli(node: Node, power: int) -> int | None:

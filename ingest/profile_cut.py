@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
-from ingest.clocks import Clocks, Micros
+from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
@@ -60,13 +60,15 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     at = stamps.at
     if profile.is_intervals and profile.stamp_is_end:
         at = at - stamps.capture_s[:, None] * _SECOND_US
+    twice = _said_again(stamps)
     timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
+    timed = timed if twice is None else timed & ~twice
     kept: Flags | None = None
     refused: tuple[Refused, ...] = ()
     if inexact is not None or not timed.all():
         fit = np.ones(milli.shape, np.bool_) if inexact is None else ~inexact
         kept = timed[:, :, None] & (fit if values.unknown is None else fit | values.unknown)
-        refused = _refused(profile, group, stamps, kept)
+        refused = _refused(profile, group, stamps, (kept, twice))
     quantities = Quantities(
         group.message,
         at,
@@ -83,13 +85,33 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     return ProfileCut(quantities, refused, newest)
 
 
-def _refused(profile: Profile, group: Group, stamps: _Stamps, kept: Flags) -> tuple[Refused, ...]:
+def _said_again(stamps: _Stamps) -> Flags | None:
+    """Rows of an instant that a later row of the message names again, which wins as the later message would.
+
+    None: nowhere. Both would be one row in the store, and either might be gone.
+    """
+    at = stamps.at
+    if rise(at):
+        return None
+    twice = np.zeros(at.shape, np.bool_)
+    order = np.argsort(at, axis=1, kind="stable")
+    ordered, usable = np.take_along_axis(at, order, 1), np.take_along_axis(stamps.usable, order, 1)
+    again = (ordered[:, 1:] == ordered[:, :-1]) & usable[:, 1:] & usable[:, :-1]
+    np.put_along_axis(twice, order[:, :-1], again, 1)
+    return twice if twice.any() else None
+
+
+def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags, Flags | None]) -> tuple[Refused, ...]:
+    kept, twice = found
     first = next(node.at for node in profile.clocks if node is not None)
     placed = np.broadcast_to(stamps.usable[:, :, None], kept.shape)
     timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], kept.shape) | (not profile.is_intervals)
+    again = np.broadcast_to((np.zeros(stamps.at.shape, np.bool_) if twice is None else twice)[:, :, None], kept.shape)
+    timed = timed & ~again
     cases = (
+        (placed & again, RejectReason.DATE_TIME, "a later row names the same instant"),
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
-        (placed & ~timed, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
+        (placed & ~timed & ~again, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
         (placed & timed & ~kept, RejectReason.SCALING, "not a whole number of thousandths in 63 bits"),
     )
     refused = []
@@ -119,9 +141,9 @@ def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
 
 def _clocks(profile: Profile, group: Group, *, inverted: bool) -> Clocks:
     if profile.clock_grid is not None:
-        return cut_clock_grid(group, profile.clock_grid, inverted=inverted)
+        return in_order(cut_clock_grid(group, profile.clock_grid, inverted=inverted))
     cut = [cut_clock(group, node, inverted=inverted) for node in profile.clocks if node is not None]
-    return Clocks._make(np.stack(columns, axis=1) for columns in zip(*cut, strict=True))
+    return in_order(Clocks._make(np.stack(columns, axis=1) for columns in zip(*cut, strict=True)))
 
 
 def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from ingest.clocks import Clocks, Micros, Zones, read_clocks
+from ingest.clocks import Clocks, Micros, Zones, by_reception, read_clocks
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import SIGNED, UNIX_TIME, Node
@@ -137,7 +137,8 @@ def cut_bits(octets: Octets, node: Node, bits: int) -> npt.NDArray[np.uint8]:
 def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
     """The date-times of one column of a grid, by message and row."""
     shape, steps = (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4)
-    return _clocks_of(_view(group.octets, grid.at, shape, steps, ">u4"), group.zones, inverted=inverted)
+    clocks = _clocks_of(_view(group.octets, grid.at, shape, steps, ">u4"), group.zones, inverted=inverted)
+    return by_reception(clocks, group.received)
 
 
 def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
@@ -149,13 +150,14 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     else:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
         words = np.broadcast_to(np.frombuffer(octets, ">u4"), (len(group.octets), 1, _DATE_TIME_WORDS))
-    return Clocks._make(column[:, 0] for column in _clocks_of(words, group.zones, inverted=inverted))
+    clocks = by_reception(_clocks_of(words, group.zones, inverted=inverted), group.received)
+    return Clocks._make(column[:, 0] for column in clocks)
 
 
 def _unix_clock(group: Group, node: Node) -> Clocks:
     seconds = np.ndarray((len(group.octets),), ">u4", group.octets, node.at, (group.octets.strides[0],))
     at, always = seconds.astype(np.int64) * _SECOND_US, np.ones(len(seconds), np.bool_)
-    return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32))
+    return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32), at)
 
 
 def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:

@@ -1,13 +1,14 @@
 """`ami keys`: the wrapped key file made, renewed, listed and verified. No verb prints a key."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.files import read_text, write_outputs
-from app.kek import load_book, load_kek
+from app.kek import held_book, load_book, load_kek
 from app.options import Json
 from app.summary import counts, say
 from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
@@ -41,8 +42,8 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add keys of new meters to the book, which is made where it is absent."""
         kek = _kek(kek_file, kek_env, kek_command)
-        before = load_book(book, kek) if book.exists() else NO_KEYS
-        _write(book, import_keys(before, _clear(clear, kind)), kek, as_json=json)
+        new = _clear(clear, kind)
+        _change(book, kek, lambda before: import_keys(before, new), as_json=json, new=True)
 
     @keys.command("rotate")
     def rotate(
@@ -57,8 +58,8 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add a newer version of keys; both versions are valid until the old one is revoked."""
         kek = _kek(kek_file, kek_env, kek_command)
-        before = load_book(book, kek)
-        _write(book, rotate_keys(before, _clear(clear, kind), revoking_old=revoke_old), kek, as_json=json)
+        new = _clear(clear, kind)
+        _change(book, kek, lambda before: rotate_keys(before, new, revoking_old=revoke_old), as_json=json)
 
     @keys.command("revoke")
     def revoke(
@@ -75,10 +76,8 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """End a rotation: refuse the older versions of these meters' keys from now on."""
         kek = _kek(kek_file, kek_env, kek_command)
-        revoked = revoke_keys(
-            load_book(book, kek), parse_titles(read_text(titles)), _known_kind(kind), newest_too=newest_too
-        )
-        _write(book, revoked, kek, as_json=json)
+        named, known = parse_titles(read_text(titles)), _known_kind(kind)
+        _change(book, kek, lambda before: revoke_keys(before, named, known, newest_too=newest_too), as_json=json)
 
     @keys.command("list")
     def list_(book: Book, json: Json = False) -> None:
@@ -119,6 +118,13 @@ def _known_kind(kind: str) -> str:
     if kind not in KIND_NAMES:
         raise ContractError(f"--kind {kind!r}: one of {', '.join(KIND_NAMES)}")
     return kind
+
+
+def _change(book: Path, kek: bytes, change: Callable[[KeyRows], KeyRows], *, as_json: bool, new: bool = False) -> None:
+    """The book as `change` has it, from what it holds now; where it is `new` it need not be there."""
+    with held_book(book):
+        before = NO_KEYS if new and not book.exists() else load_book(book, kek)
+        _write(book, change(before), kek, as_json=as_json)
 
 
 def _write(book: Path, rows: KeyRows, kek: bytes, *, as_json: bool) -> None:

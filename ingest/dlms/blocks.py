@@ -44,9 +44,11 @@ def transfer_of(apdu: bytes) -> bytes:
     return apdu[:1] if apdu[:1] == TRANSFER_BLOCK else apdu[:3]
 
 
-def head_of(apdu: bytes) -> bytes:
-    """What stands before the joined octets: nothing, or the head of a normal get-response."""
-    return b"" if apdu[:1] == TRANSFER_BLOCK else bytes((GET_RESPONSE, 1, apdu[2], 0))
+def head_of(apdu: bytes, octets: int) -> bytes:
+    """What stands before so many joined octets: nothing, or the head of a get-response of one block, the last."""
+    if apdu[:1] == TRANSFER_BLOCK:
+        return b""
+    return DATABLOCK + apdu[2:3] + b"\x01\x00\x00\x00\x01\x00" + encode_length(octets)
 
 
 def read_block(apdu: bytes) -> Block:

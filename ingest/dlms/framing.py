@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc, mbus
 from ingest.dlms.blocks import is_block
+from ingest.dlms.gathering import gathered
 from ingest.dlms.joining import Joined, LinkFrame, join_next
 from ingest.dlms.resync import WPDU_HEAD_OCTETS as WPDU_HEAD_OCTETS
 from ingest.dlms.resync import WPDU_VERSION, is_sound_end, next_start
@@ -18,15 +19,16 @@ from schemas.errors import ContractError, ProtocolError
 
 _MAX_WPDU_APDU: Final = 0xFFFF
 _WITHOUT_LENGTH: Final = frozenset(("apdu", "llc"))
+_TORN: Final = (RejectReason.LINK_INCOMPLETE, RejectReason.BLOCK_TRANSFER_INCOMPLETE)
 _LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
 
 
 class RawMessage(NamedTuple):
     """One link-layer message as it came.
 
-    `start` and `stop` are its place in the input (an HDLC flag may close one frame and open the next), `payload` its
-    frames end to end, `frames` their number, `link` their layer as in `LinkMessage`, or "none". `error` says why it
-    cannot be a message; its `at` counts in `payload`.
+    `start` and `stop` are its place in the input (an HDLC flag may close one frame and open the next; between frames of
+    one transfer others may stand), `payload` its frames end to end, `frames` their number, `link` their layer as in
+    `LinkMessage`, or "none". `error` says why it cannot be a message; its `at` counts in `payload`.
     """
 
     start: int
@@ -138,6 +140,23 @@ def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
 
 
 def _join(frames: list[LinkFrame]) -> list[RawMessage]:
+    """The messages in their order; transfers that are torn by others that run between them are brought together.
+
+    That more are whole then is the proof. A last one that is not may grow: where it does not hold all that stands from
+    its beginning on, everything stays as it came.
+    """
+    messages = _in_a_row(frames)
+    torn = sum(each.error is not None and each.error.reason in _TORN for each in messages)
+    if torn < 2:
+        return messages
+    again = _in_a_row(gathered(frames))
+    left = sum(each.error is not None and each.error.reason in _TORN for each in again)
+    last = again[-1]
+    ends_alone = last.error is None or last.frames == sum(frame.start >= last.start for frame in frames)
+    return again if left < torn and ends_alone else messages
+
+
+def _in_a_row(frames: list[LinkFrame]) -> list[RawMessage]:
     messages: list[RawMessage] = []
     first = 0
     while first < len(frames):

@@ -64,7 +64,7 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
     while last.more:
         place += len(last.raw)
         follower = frames[first + count] if first + count < len(frames) else None
-        if follower is None or not _continues(last, follower):
+        if follower is None or not continues(last, follower):
             fault = ProtocolError(RejectReason.LINK_INCOMPLETE, place, "the segment that should follow is not there")
             return _broken(count, head, fault)
         last = follower
@@ -126,8 +126,9 @@ def _joined_blocks(
 ) -> Joined:
     """The APDU of all its blocks in order; `said`: frames, link and quirks of all of them."""
     count, link, quirks = said
-    before = head_of(head.apdu)
-    apdu = before + b"".join(octets for octets, _ in blocks)
+    together = b"".join(octets for octets, _ in blocks)
+    before = head_of(head.apdu, len(together))
+    apdu = before + together
     pieces = [piece for _, places in blocks for piece in places]
     joined = (*(((head.pieces[0][0], len(before)),) if before else ()), *pieces)
     return Joined(count, link, apdu, joined, head.source, head.destination, quirks, None)
@@ -146,7 +147,8 @@ def _next_pdu(frames: list[LinkFrame], first: int, head: Joined) -> Joined | Non
     return pdu if transfer_of(pdu.apdu) == transfer_of(head.apdu) else None
 
 
-def _continues(last: LinkFrame, follower: LinkFrame) -> bool:
+def continues(last: LinkFrame, follower: LinkFrame) -> bool:
+    """The frame goes on with the PDU whose last segment so far is the other."""
     if follower.error is not None or follower.link != last.link:
         return False
     if (follower.source, follower.destination) != (last.source, last.destination):

@@ -20,6 +20,10 @@ _END: Final = re.compile(rb"\r?\n!([0-9A-Fa-f]{4})?(?:\r?\n)*\Z")
 _LINE: Final = re.compile(rb"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(?:[.*]\d{1,3})?)((?:\([^()]*\))+)")
 _NUMBER: Final = re.compile(rb"(-?\d{1,15})(?:\.(\d{1,9}))?(?:\*([A-Za-z0-9]+))?")
 _STAMP: Final = re.compile(rb"\d{12}[SW]")
+_MAX_DIGITS: Final = 18
+"""Of a number, point left out: what 64 bits hold whatever the digits. P1 5.2.2 knows no number of more than ten."""
+_TEXTS: Final = (b"\x60\x01", b"\x60\x0d", b"\x2a\x00")
+"""C.D of identifiers, messages and device names: strings in hexadecimal, also where all their digits are decimal."""
 _UNITS: Final = {
     b"Wh": (0, 30), b"kWh": (3, 30), b"W": (0, 27), b"kW": (3, 27), b"varh": (0, 32), b"kvarh": (3, 32),
     b"var": (0, 29), b"kvar": (3, 29), b"VAh": (0, 31), b"kVAh": (3, 31), b"VA": (0, 28), b"kVA": (3, 28),
@@ -63,11 +67,12 @@ def _row(line: bytes, at: int) -> Data:
     if found is None:
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, "no line of a P1 telegram")
     try:
-        name = Data(Tag.OCTET_STRING, parse_obis(found[1].decode("ascii")))
+        name = parse_obis(found[1].decode("ascii"))
     except ContractError as error:
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, "a name that is no OBIS code") from error
     groups = found[2][1:-1].split(b")(")
-    return Data(Tag.STRUCTURE, (name, *_value(groups, at)))
+    value = (_text(groups),) if name[2:4] in _TEXTS else _value(groups, at)
+    return Data(Tag.STRUCTURE, (Data(Tag.OCTET_STRING, name), *value))
 
 
 def _value(groups: list[bytes], at: int) -> tuple[Data, ...]:
@@ -78,12 +83,18 @@ def _value(groups: list[bytes], at: int) -> tuple[Data, ...]:
     if number is not None and number[3] in _UNITS and (number[3] or len(groups[-1]) < 16):
         power, unit = _UNITS[number[3]]
         decimals = number[2] or b""
+        if len(number[1].lstrip(b"-0") + decimals) > _MAX_DIGITS:
+            raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"a number of more than {_MAX_DIGITS} digits")
         return Data(Tag.INT64, int(number[1] + decimals)), encode_scaler_unit(power - len(decimals), unit)
+    return (_text(groups),)
+
+
+def _text(groups: list[bytes]) -> Data:
     text = b")(".join(groups)
     try:
-        return (Data(Tag.OCTET_STRING, bytes.fromhex(text.decode("ascii"))),)
+        return Data(Tag.OCTET_STRING, bytes.fromhex(text.decode("ascii")))
     except ValueError:  # not hexadecimal: it is the text itself
-        return (Data(Tag.OCTET_STRING, text),)
+        return Data(Tag.OCTET_STRING, text)
 
 
 def _clock(text: bytes, at: int) -> Data:

@@ -16,18 +16,26 @@ from ingest.dlms.responses import AccessResponse
 _NAME_OCTETS: Final = 6
 _PUSH_SETUP: Final = b"\x19\x09"  # C.D = 25.9
 _CLASS_PUSH_SETUP: Final = 40
-_ATTRIBUTE_LIST: Final = 2
+_ATTRIBUTE_ALL: Final = 0
 _ATTRIBUTE_NAME: Final = 1
-_ATTRIBUTE_SCALER_UNIT: Final = 3
+_ATTRIBUTE_LIST: Final = 2
+_CLASS_DEMAND: Final = 5
+_VALUES: Final = frozenset((2,))
+_VALUES_OF_DEMAND: Final = frozenset((2, 3))
+"""Attributes that hold an object's value (Blue Book): the second; of a demand register the current and last average."""
 
 
 class PushValue(NamedTuple):
-    """One value of a push. `obis` is the six octets of its name; scaler and unit where the message carries them."""
+    """One value of a push. `obis` is the six octets of its name; scaler and unit where the message carries them.
+
+    Not `is_value`: it is known to be another attribute of the object than its value, such as a status.
+    """
 
     obis: bytes | None
     data: Data
     scaler: int | None = None
     unit: int | None = None
+    is_value: bool = True
 
 
 class Entry(NamedTuple):
@@ -37,17 +45,36 @@ class Entry(NamedTuple):
     name: bytes
     attribute: int
 
+    @classmethod
+    def of_descriptor(cls, octets: bytes) -> "Entry":
+        """The attribute that a descriptor of nine octets names: class u16, logical name, attribute i8."""
+        attribute = int.from_bytes(octets[8:], "big", signed=True)
+        return cls(int.from_bytes(octets[:2], "big"), octets[2:8], attribute)
+
+    @property
+    def is_value(self) -> bool:
+        """The attribute is the object's value."""
+        return self.attribute in (_VALUES_OF_DEMAND if self.class_id == _CLASS_DEMAND else _VALUES)
+
+    @property
+    def is_scaler_unit(self) -> bool:
+        """The attribute says scaler and unit of the object's value."""
+        return self.attribute == (4 if self.class_id == _CLASS_DEMAND else 3)
+
 
 def apdu_values(apdu: Apdu) -> list[PushValue]:
     """The values of a decoded APDU.
 
-    An event-notification gives one, under its logical name; an access-response one for each name of the request, where
-    it repeats them. Short names and get-responses have no names: what their meter type knows is not known here.
+    An event-notification gives one, under its logical name; an access-response that repeats the request those of its
+    entries, as a push does behind its push object list. Short names and get-responses have no names: what their meter
+    type knows is not known here.
     """
     if isinstance(apdu, EventNotification):
-        return [PushValue(apdu.logical_name, apdu.body)]
-    if isinstance(apdu, AccessResponse) and apdu.logical_names:
-        return [PushValue(*pair) for pair in zip(apdu.logical_names, apdu.body.items or (), strict=True)]
+        entry = Entry(apdu.class_id, apdu.logical_name, apdu.attribute)
+        return [PushValue(apdu.logical_name, apdu.body, is_value=entry.is_value)]
+    if isinstance(apdu, AccessResponse) and apdu.requested:
+        entries = [Entry.of_descriptor(each) for each in apdu.requested]
+        return _paired(list(zip(entries, apdu.body.items or (), strict=True)))
     return push_values(apdu.body)
 
 
@@ -100,32 +127,48 @@ def _named(items: tuple[Data, ...], at: int, values: list[PushValue]) -> int:
         return 0
     assert isinstance(name.value, bytes)
     scaling = scaler_unit(items[at + 2]) if at + 2 < len(items) else None
-    if scaling is None:
-        values.append(PushValue(name.value, items[at + 1]))
-        return 1
-    values.append(PushValue(name.value, items[at + 1], scaling.scaler, scaling.unit))
-    return 2
+    told, is_value = name.description, True
+    if told:
+        is_value = Entry.of_descriptor(told[:2] + name.value + told[2:]).is_value
+    scaler, unit = scaling or (None, None)
+    values.append(PushValue(name.value, items[at + 1], scaler, unit, is_value))
+    return 1 if scaling is None else 2
 
 
 def _listed(entries: list[Entry], items: tuple[Data, ...]) -> list[PushValue]:
     # The list's own entry stands for the list, which is the first element: the others follow in order.
     others = [entry for entry in entries if (entry.class_id, entry.attribute) != (_CLASS_PUSH_SETUP, _ATTRIBUTE_LIST)]
     pairs = list(zip(others, items, strict=False))
+    values = _paired(pairs)
+    _walk(items[len(pairs) :], values)
+    return values
+
+
+def _paired(pairs: list[tuple[Entry, Data]]) -> list[PushValue]:
+    """The values of these attributes, names left out, scalers and units with what they scale."""
+    pairs = [each for pair in pairs for each in _attributes(*pair)]
     scalings = {
         entry.name: scaling
         for entry, item in pairs
-        if entry.attribute == _ATTRIBUTE_SCALER_UNIT and (scaling := scaler_unit(item)) is not None
+        if entry.is_scaler_unit and (scaling := scaler_unit(item)) is not None
     }
-    valued = {entry.name for entry, _ in pairs if entry.attribute == _ATTRIBUTE_LIST}
+    valued = {entry.name for entry, _ in pairs if entry.is_value}
     values: list[PushValue] = []
     for entry, item in pairs:
-        folded = entry.attribute == _ATTRIBUTE_SCALER_UNIT and entry.name in scalings and entry.name in valued
+        folded = entry.is_scaler_unit and entry.name in scalings and entry.name in valued
         if entry.attribute == _ATTRIBUTE_NAME or folded or entry.name[2:4] == _PUSH_SETUP:
             continue
-        scaling = scalings.get(entry.name) if entry.attribute == _ATTRIBUTE_LIST else None
-        values.append(PushValue(entry.name, item, *(scaling or (None, None))))
-    _walk(items[len(pairs) :], values)
+        scaler, unit = (scalings.get(entry.name) if entry.is_value else None) or (None, None)
+        values.append(PushValue(entry.name, item, scaler, unit, entry.is_value))
     return values
+
+
+def _attributes(entry: Entry, item: Data) -> list[tuple[Entry, Data]]:
+    """The attribute itself; attribute 0 stands for all of the object's, a structure from the first on."""
+    items = item.items
+    if entry.attribute != _ATTRIBUTE_ALL or items is None or item.tag != Tag.STRUCTURE:
+        return [(entry, item)]
+    return [(entry._replace(attribute=number), each) for number, each in enumerate(items, 1)]
 
 
 def push_object_list(data: Data) -> list[Entry] | None:

@@ -52,12 +52,13 @@ class GetResponse(NamedTuple):
 class AccessResponse(NamedTuple):
     """DA: a structure of values, null where `results` says other than 0.
 
-    `logical_names` of the request where it is repeated, else empty.
+    `requested` are the descriptors of the request where it is repeated, else empty: class, logical name, attribute (or
+    method), nine octets each.
     """
 
     long_invoke_id: int
     date_time: DateTime | None
-    logical_names: tuple[bytes, ...]
+    requested: tuple[bytes, ...]
     results: tuple[int, ...]
     body: Data
     quirks: tuple[str, ...] = ()
@@ -95,9 +96,7 @@ def read_get_response(cursor: Cursor, quirks: frozenset[str]) -> GetResponse:
         result, value, value_at = _result(cursor, quirks)
         return GetResponse(invoke_id, (result,), value, body_at=value_at)
     if kind == _WITH_LIST:
-        found = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
-        results, values, values_at = zip(*found, strict=True) if found else ((), (), ())
-        return GetResponse(invoke_id, results, Data(Tag.STRUCTURE, values), values_at=values_at)
+        return _listed(cursor, invoke_id, quirks)
     if kind == _WITH_DATABLOCK:
         return _single_block(cursor, invoke_id, quirks)
     raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"get-response of kind {kind}")
@@ -156,12 +155,31 @@ def _single_block(cursor: Cursor, invoke_id: int, quirks: frozenset[str]) -> Get
     if not last or number != 1:
         raise ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, at, f"block {number} by itself")
     length = cursor.length()
-    content = Cursor(cursor.data, cursor.at, cursor.at + length)
+    content_at = cursor.at
     cursor.take(length)
-    body_at = content.at
-    value = read_data(content, quirks)
-    content.finish()
-    return GetResponse(invoke_id, (SUCCESS,), value, body_at=body_at)
+    content = Cursor(cursor.data, content_at, cursor.at)
+    try:
+        value = read_data(content, quirks)
+        content.finish()
+    except ProtocolError as error:
+        single = error
+    else:
+        return GetResponse(invoke_id, (SUCCESS,), value, body_at=content_at)
+    # Blocks do not say what they answer. A list of results is no value: behind its count stands 00 or 01, which as
+    # elements of the array or structure that the count would be leave bytes over.
+    content = Cursor(cursor.data, content_at, cursor.at)
+    try:
+        listed = _listed(content, invoke_id, quirks)
+        content.finish()
+    except ProtocolError:
+        raise single from None
+    return listed
+
+
+def _listed(cursor: Cursor, invoke_id: int, quirks: frozenset[str]) -> GetResponse:
+    found = [_result(cursor, quirks) for _ in range(_count(cursor, 2))]
+    results, values, values_at = zip(*found, strict=True) if found else ((), (), ())
+    return GetResponse(invoke_id, results, Data(Tag.STRUCTURE, values), values_at=values_at)
 
 
 def _specification(cursor: Cursor) -> bytes:
@@ -169,11 +187,11 @@ def _specification(cursor: Cursor) -> bytes:
     kind = cursor.u8()
     if kind not in _SPECIFICATIONS:
         raise ProtocolError(RejectReason.APDU_MALFORMED, at, f"access request of kind {kind}")
-    logical_name = cursor.take(_SPECIFICATION_OCTETS)[2:8]
+    descriptor = cursor.take(_SPECIFICATION_OCTETS)
     if kind in _WITH_SELECTION:
         cursor.u8()
         read_data(cursor)
-    return logical_name
+    return descriptor
 
 
 def _count(cursor: Cursor, least_octets: int) -> int:

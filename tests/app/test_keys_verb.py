@@ -1,10 +1,13 @@
 """`ami keys`: a book of keys that is wrapped from its first byte on, and verbs that show none."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from app.cli import main
+from app.kek import held_book, load_book
 from ingest.key_files import parse_wrapped
 from ingest.keyring import Keyring
 
@@ -102,3 +105,49 @@ def test_a_book_that_no_worker_could_load_is_never_written(run, tmp_path):
     code, _, said = run("import", clear(tmp_path, f"{OTHER},{EK},{AK}", f"{OTHER},{AK},{EK}"))
     assert code == 2 and "two keys" in said
     assert (tmp_path / "book.csv").read_text() == before
+
+
+def test_a_rotation_to_keys_that_the_meter_had_before_is_refused(run, tmp_path):
+    """Their counters would be a new stream, in which every recorded message is news."""
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{AK},"))
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))[0] == 0
+    book = (tmp_path / "book.csv").read_bytes()
+    for had in (f"{TITLE},{EK},{AK}", f"{TITLE},{AK},{EK}", f"{OTHER},{AK},"):
+        code, _, said = run("rotate", clear(tmp_path, had))
+        assert code == 2 and had[:16] in said and "has this key already" in said
+        assert (tmp_path / "book.csv").read_bytes() == book
+    assert (
+        run("rotate", clear(tmp_path, f"{TITLE},{EK},{EK}", f"{OTHER},{EK * 2},"))[0] == 0
+    )  # a new authentication key
+
+
+def test_a_book_that_was_cut_short_is_refused_wherever_it_ends(run, tmp_path):
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))
+    book = tmp_path / "book.csv"
+    whole = book.read_bytes()
+    ends_of_lines = [at for at in range(len(whole) + 1) if whole[:at].endswith(b"\n")]
+    for length in sorted({0, 1, len(whole) - 1, whole.rindex(b","), whole.rindex(b",") + 1, *range(2, len(whole), 37)}):
+        if length not in ends_of_lines:
+            book.write_bytes(whole[:length])
+            assert run("verify")[0] == 2, length
+            assert (
+                run("import", clear(tmp_path, f"{AK[:16]},{EK},{AK}"))[0] == 2 and book.read_bytes() == whole[:length]
+            )
+
+
+def test_of_two_that_change_a_book_at_once_none_loses_its_keys(run, tmp_path):
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))
+    book, key = tmp_path / "book.csv", tmp_path / "kek"
+    news = []
+    for number in range(4):
+        news.append(tmp_path / f"new{number}.csv")
+        news[-1].write_text(f"system_title,ek,ak\n{number:016x},{EK},{AK}\n")
+    with held_book(book):
+        verb = [sys.executable, "-m", "app.cli", "keys", "import"]
+        started = [
+            subprocess.Popen([*verb, new, "--book", book, "--kek-file", key], stdout=subprocess.DEVNULL) for new in news
+        ]
+        before = load_book(book, KEK)  # while one holds the book the others wait
+    assert [each.wait(60) for each in started] == [0] * 4
+    assert len(before.titles) == 1
+    assert sorted(load_book(book, KEK).titles.tolist()) == [*range(4), int(TITLE, 16)]

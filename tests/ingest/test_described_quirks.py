@@ -85,10 +85,17 @@ def test_a_sealed_telegram_is_read_where_the_meter_s_type_says_so() -> None:
     (telegram(["0-0:1.0.0(260231000000W)"]), "date_time"),
     (telegram(LINES)[:-9], "apdu_malformed"),
     (telegram([*LINES, "1-0:1.8.0(" + "1" * 2000 + "*kWh)"]), "apdu_malformed"),
+    (telegram([*LINES, "1-0:2.8.0(123456789012345.123456789*kWh)"]), "apdu_malformed"),
     (telegram([f"0-0:42.0.0({OTHER_NAME.encode().hex()})", "1-0:1.8.0(1*kWh)"]), "identity"),
 ])  # fmt: skip
 def test_a_sealed_telegram_that_is_damaged_says_why(text: bytes, reason: str) -> None:
     assert reasons(typed("port", hand.general(text))) == [reason]
+
+
+def test_an_identifier_of_decimal_digits_alone_is_no_number() -> None:
+    lines = ["0-0:96.1.1(303132333435)", "0-1:96.1.0(3132)", "0-0:96.13.1(303132)", "1-0:1.8.0(000123456789.123*kWh)"]
+    on = typed("port", hand.general(telegram(lines)))
+    assert on.reads.select("obis", "value_milli").rows() == [("1-0:1.8.0.255", 123_456_789_123_000)]
 
 
 def test_a_telegram_in_the_clear_and_one_before_a_block_are_no_dlms_whatever_the_type() -> None:

@@ -23,6 +23,7 @@ from ingest.replay import Windows
 from ingest.sources import cut_bin
 from tests.ingest import by_hand as hand
 from tests.ingest.fleet import AK, EK, KEYS, NAME, TITLE, decode, enrolled, meters, reasons
+from tests.ingest.test_make_switches import CURVES, signed
 
 AT = datetime(2026, 3, 2, 1, tzinfo=UTC)
 ROW = [(NAME, "energy_delivered", AT, hand.VALUE * 1000)]
@@ -311,6 +312,9 @@ ANSWERS = {
     "get-response with datablock": (
         bytes.fromhex("C402C1010000000100") + hand.sized(U32), [hand.VALUE]
     ),
+    "get-response with list by datablock": (
+        bytes.fromhex("C402C1010000000100") + hand.sized(b"\x02\x00" + U32 + b"\x01\x03"), [hand.VALUE, None]
+    ),
     "access-response": (bytes.fromhex("DA00000001000002") + U32 + b"\x11\x07" + bytes.fromhex("0201000100"),
                         [hand.VALUE, 7]),
     "information-report": (bytes.fromhex("1800020200080200100002")[:9] + b"\x02" + U32 + b"\x11\x07", [hand.VALUE, 7]),
@@ -337,6 +341,13 @@ def test_datablocks_of_a_get_response_are_joined() -> None:
     ]
     (said,) = inspected(b"".join(sent))
     assert said["data"] == hand.VALUE and said["frames"] == 2
+    listed = b"\x02\x00" + U32 + b"\x00\x11\x07"
+    blocks = [
+        hand.wrapper(bytes.fromhex(f"C402C1{number - 1:02X}{number:08X}00") + hand.sized(part))
+        for number, part in enumerate((listed[:4], listed[4:]), 1)
+    ]
+    (said,) = inspected(b"".join(blocks))
+    assert said["data"] == [hand.VALUE, 7]
     decoded = of_record(sent[0] + hand.wrapper(hand.PUSH))
     assert reasons(decoded) == ["block_transfer_incomplete"] and rows_of(decoded) == ROW
 
@@ -411,3 +422,23 @@ def test_a_profile_s_null_short_and_delta_rows_are_resolved_over_a_change_of_the
 def test_a_built_in_type_reads_everything_strictly() -> None:
     assert {quirk for each in BUILT_IN.by_name.values() for quirk in each.quirks} == set()
     assert KIND_NAMES == ("guek", "gbek", "kek")
+
+
+def test_both_doors_take_who_signed_for_the_sender_of_what_he_ciphered_by_service() -> None:
+    message, public = signed(hand.by_service(0xCA, hand.PUSH), *CURVES[0])
+    keys = Keyring.from_csv(f"system_title,ek,ak,public_key\n{TITLE.hex()},{EK.hex()},{AK.hex()},{public}\n")
+    assert rows_of(of_record(hand.wrapper(message), meters(), keys)) == ROW
+    (said,) = inspected(hand.wrapper(message), keys)
+    assert energy_of(said) == hand.VALUE and (said["system_title"], said["invocation_counter"]) == (TITLE.hex(), 1)
+
+
+def test_both_doors_open_what_brings_its_key_to_a_meter_of_which_only_the_master_key_is_held() -> None:
+    only = of_kind(parse_clear(f"system_title,ek,ak\n{TITLE.hex()},{MASTER.hex()},\n"), "kek")
+    info = b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, OWN)
+    unproven, proven = (hand.general_ciphering(hand.PUSH, info, control, ek=OWN) for control in (0x20, 0x30))
+    registry, keys = meters(enrolled(security_min=0x20)), Keyring(only)
+    assert rows_of(of_record(hand.wrapper(unproven), registry, keys)) == ROW
+    (said,) = inspected(hand.wrapper(unproven), keys)
+    assert energy_of(said) == hand.VALUE and said["authenticated"] is False
+    assert reasons(of_record(hand.wrapper(proven), registry, keys)) == ["key_unknown"]
+    assert inspected(hand.wrapper(proven), keys)[0]["error"]["reason"] == "key_unknown"

@@ -1,11 +1,26 @@
 """Event codes, alarm bits and status words through `decode_frames`: the same number by each companion standard."""
 
+from datetime import timedelta
+
 import pytest
 
+from ingest.dlms.cosem import parse_obis
 from ingest.dlms.data import Data, Tag
 from ingest.event_tables import STANDARDS
 from ingest.meter_types import BUILT_IN
-from tests.ingest.fleet import decode, enrolled, event, meters, sealed
+from tests.ingest.fleet import (
+    START,
+    body_of,
+    decode,
+    device_name,
+    enrolled,
+    event,
+    meters,
+    notification,
+    reasons,
+    sealed,
+    stamp,
+)
 
 MARK_OF = {"generic": "generic", "idis": "idis", "dsmr": "smr5", "is15959": "is15959"}
 """A built-in meter type of each companion standard."""
@@ -211,3 +226,47 @@ def test_status_words_of_a_fleet_are_one_layout_and_a_longer_bit_string_is_none(
     assert sum(len(each) for each in decoded.learned.by_shape.values()) == 1
     long = decode(sealed(word(1, 129), 1), registry=registry)
     assert long.events.is_empty() and long.rejects["reason"].to_list() == ["layout_unknown"]
+
+
+def logged(*rows: tuple[Data, ...]) -> Data:
+    return Data(Tag.ARRAY, tuple(Data(Tag.STRUCTURE, row) for row in rows))
+
+
+TWO = (START, START + timedelta(minutes=5))
+DOWN, UP = Data(Tag.UINT8, 1), Data(Tag.UINT8, 2)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        logged((stamp(TWO[0]), DOWN), (stamp(TWO[1]), UP)),
+        logged((DOWN, stamp(TWO[0])), (UP, stamp(TWO[1]))),
+    ],
+)
+def test_each_code_happened_when_the_clock_beside_it_says(rows: Data) -> None:
+    code, body = parse_obis("0-0:96.11.0.255"), (device_name()[1],)
+    pushed = Data(Tag.STRUCTURE, (*body, Data(Tag.OCTET_STRING, code), rows))
+    for message in (event("0.0.96.11.0.255", rows), notification(pushed)):
+        decoded = decode(sealed(message))
+        assert decoded.events.select("event", "occurred_at").rows() == [("power_down", TWO[0]), ("power_up", TWO[1])]
+        assert reasons(decoded) == []
+
+
+@pytest.mark.parametrize("log", ["0-0:99.98.0.255", "0-1:99.98.4.255"])
+def test_rows_of_an_event_log_are_events_at_their_own_times(log: str) -> None:
+    rows = logged((stamp(TWO[0]), DOWN), (stamp(TWO[1]), UP))
+    by_name = Data(Tag.ARRAY, (Data(Tag.STRUCTURE, (Data(Tag.OCTET_STRING, parse_obis(log)), rows)),))
+    for body in (by_name, body_of(rows, push_object=log)):
+        decoded = decode(sealed(notification(body)))
+        assert decoded.events.select("event", "code", "occurred_at").rows() == [
+            ("power_down", 1, TWO[0]), ("power_up", 2, TWO[1])
+        ]  # fmt: skip
+        assert decoded.reads.is_empty() and reasons(decoded) == []
+
+
+def test_what_else_a_log_s_row_holds_is_no_code_and_does_not_vanish() -> None:
+    rows = logged((stamp(TWO[0]), DOWN, Data(Tag.UINT16, 230)), (stamp(TWO[1]), UP, Data(Tag.UINT16, 231)))
+    decoded = decode(sealed(event("0.0.99.98.4.255", rows)))
+    assert decoded.events["code"].to_list() == [1, 2]
+    assert decoded.reads["value_milli"].to_list() == [230_000]
+    assert decoded.rejects["detail"].to_list() == ["1 values: another value of the same name"]

@@ -117,14 +117,14 @@ def test_a_block_may_lie_in_hdlc_segments():
     assert (link.link, link.apdu) == ("hdlc+gbt", APDU)
 
 
-def test_a_get_response_in_datablocks_is_joined_to_a_normal_one():
+def test_a_get_response_in_datablocks_is_joined_to_one_of_one_block():
     value = bytes.fromhex("0904DEADBEEF")
     blocks = [
         bytes.fromhex("C402C1") + bytes((last,)) + number.to_bytes(4, "big") + b"\x00" + bytes((len(part),)) + part
         for number, last, part in ((1, 0, value[:2]), (2, 0, value[2:4]), (3, 1, value[4:]))
     ]
     link = unwrap(b"".join(map(wrap_wpdu, blocks)))
-    assert (link.link, link.apdu, link.frames) == ("wrapper", bytes.fromhex("C401C100") + value, 3)
+    assert (link.link, link.apdu, link.frames) == ("wrapper", bytes.fromhex("C402C101000000010006") + value, 3)
     with pytest.raises(ProtocolError, match="block_transfer_incomplete"):
         unwrap(wrap_wpdu(blocks[0]) + wrap_wpdu(blocks[2]))
 

@@ -1,0 +1,76 @@
+"""Frames of transfers that interleave, brought together: a concentrator's line carries segments and blocks of many."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from ingest.dlms import hdlc
+from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
+from ingest.dlms.joining import LinkFrame, continues
+from schemas.errors import ProtocolError
+
+_LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
+
+
+def gathered(frames: Sequence[LinkFrame]) -> list[LinkFrame]:
+    """The same frames, those of one sender's segments and of one transfer's blocks behind the first of them.
+
+    Everything else keeps its place, and so does the order within a transfer. A frame that its sender's transfer cannot
+    take begins the next one where it stands. Linear in the frames.
+    """
+    return [frame for unit in _by_transfer(_by_segments(frames)) for frame in unit]
+
+
+def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
+    """Frames of one PDU together; a frame that is a PDU by itself alone."""
+    units: list[list[LinkFrame]] = []
+    open_: dict[tuple[str, int | None, int | None], list[LinkFrame]] = {}
+    for frame in frames:
+        sender = (frame.link, frame.source, frame.destination)
+        unit = open_.pop(sender, None) if frame.error is None else None
+        if unit is not None and continues(unit[-1], frame):
+            unit.append(frame)
+        else:
+            unit = [frame]
+            units.append(unit)
+        if frame.more:
+            open_[sender] = unit
+    return units
+
+
+def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
+    """PDUs of one block transfer together."""
+    together: list[list[LinkFrame]] = []
+    open_: dict[tuple[str, int | None, int | None, bytes], tuple[Assembly, list[LinkFrame]]] = {}
+    for unit in units:
+        apdu = _apdu(unit)
+        block = _block(apdu)
+        if block is None:
+            together.append(unit)
+            continue
+        key = (unit[0].link, unit[0].source, unit[0].destination, transfer_of(apdu))
+        octets = apdu[block.data_at : block.data_stop]
+        assembly, taken = open_.get(key, (None, []))
+        if assembly is not None and assembly.accept(block, octets):
+            taken += unit
+        else:
+            assembly, taken = Assembly(), list(unit)
+            assembly.accept(block, octets)
+            together.append(taken)
+        open_[key] = (assembly, taken)
+    return together
+
+
+def _apdu(unit: list[LinkFrame]) -> bytes:
+    if unit[0].error is not None or unit[-1].more:
+        return b""
+    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in unit)
+    return apdu[3:] if unit[0].link in ("hdlc", "llc") and apdu[:3] in _LLC else apdu
+
+
+def _block(apdu: bytes) -> Block | None:
+    if not is_block(apdu):
+        return None
+    try:
+        return read_block(apdu)
+    except ProtocolError:  # damaged: whoever joins it says why
+        return None

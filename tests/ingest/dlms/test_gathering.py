@@ -1,0 +1,94 @@
+"""Transfers of several senders on one line: segments and blocks that interleave are joined, each with its own."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.dlms.framing import split_lines, split_messages, unwrap
+from schemas.codes import RejectReason
+from tests.ingest import by_hand as hand
+
+
+def wpdu_blocks(apdu: bytes, sender: int) -> list[bytes]:
+    return [hand.wrapper(block, source=sender) for block in hand.blocks(apdu, 7)]
+
+
+def hdlc_blocks(apdu: bytes, sender: int) -> list[bytes]:
+    """LLC in the first frame alone."""
+    llc = (b"\xe6\xe7\x00", *[b""] * len(apdu))
+    parts = zip(llc, hand.blocks(apdu, 7), strict=False)
+    return [hand.hdlc(before + block, server=hand.hdlc_address(sender, 2)) for before, block in parts]
+
+
+def segments(apdu: bytes, sender: int) -> list[bytes]:
+    return hand.hdlc_segments(apdu, 9, server=hand.hdlc_address(sender, 2))
+
+
+FORMS: list[Callable[[bytes, int], list[bytes]]] = [wpdu_blocks, hdlc_blocks, segments]
+
+
+def sent(sender: int, number: int, octets: int = 30) -> bytes:
+    """An APDU that no other is part of."""
+    return b"\x0f" + bytes((sender, number)) * octets
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_of_transfers_that_interleave_none_is_lost_or_mixed(data: st.DataObject) -> None:
+    form = data.draw(st.sampled_from(FORMS))
+    senders = data.draw(st.integers(2, 4))
+    queues = [
+        [part for number in range(data.draw(st.integers(1, 3))) for part in form(sent(sender, number), sender)]
+        for sender in range(1, senders + 1)
+    ]
+    expected = {part for queue in queues for part in queue}
+    line: list[bytes] = []
+    while any(queues):
+        line.append(data.draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+    for messages in (split_messages(b"".join(line)), split_lines(line)):
+        assert [message.error for message in messages] == [None] * len(messages)
+        apdus = [unwrap(message.payload).apdu for message in messages]
+        assert len(set(apdus)) == len(apdus) and all(apdu == sent(apdu[1], apdu[2]) for apdu in apdus)
+        for sender in range(1, senders + 1):  # each sender's in its order
+            numbers = [apdu[2] for apdu in apdus if apdu[1] == sender]
+            assert numbers == list(range(len(numbers))) and numbers
+        assert sum(message.frames for message in messages) == len(line) and set(line) == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_message_between_the_parts_of_another_s_keeps_its_place(form: Callable[[bytes, int], list[bytes]]) -> None:
+    one, other = form(sent(1, 0), 1), form(sent(2, 0, 1), 2)
+    assert len(other) == 1
+    messages = split_messages(one[0] + other[0] + b"".join(one[1:]) + other[0])
+    assert [unwrap(message.payload).apdu[1] for message in messages] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_that_is_not_there_makes_its_own_transfer_incomplete_alone(
+    form: Callable[[bytes, int], list[bytes]],
+) -> None:
+    one, other, last = form(sent(1, 0), 1), form(sent(2, 0), 2), form(sent(3, 0), 3)
+    line = [part for pair in zip(one[:-1], other[:-1], strict=True) for part in pair] + [other[-1], *last]
+    messages = split_messages(b"".join(line))
+    assert [unwrap(each.payload).apdu[1] for each in messages if each.error is None] == [2, 3]
+    torn = [each.error.reason for each in messages if each.error is not None]
+    assert torn == [RejectReason.LINK_INCOMPLETE if form is segments else RejectReason.BLOCK_TRANSFER_INCOMPLETE]
+    assert b"".join(each.payload for each in messages if each.error is not None) == b"".join(one[:-1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_that_may_still_grow_keeps_no_other_from_being_whole(form: Callable[[bytes, int], list[bytes]]) -> None:
+    one, other, last = form(sent(1, 0), 1), form(sent(2, 0), 2), form(sent(3, 0), 3)
+    line = [part for pair in zip(one, other, strict=True) for part in pair]
+    messages = split_messages(b"".join((*line, *last[:-1])))
+    assert [unwrap(each.payload).apdu[1] for each in messages[:-1]] == [1, 2]
+    assert (messages[-1].payload, messages[-1].error is None) == (b"".join(last[:-1]), False)
+
+
+def test_what_may_still_grow_is_not_moved() -> None:
+    one, other = segments(sent(1, 0), 1), segments(sent(2, 0), 2)
+    messages = split_messages(one[0] + other[0] + b"".join(one[1:]))
+    assert b"".join(message.payload for message in messages) == one[0] + other[0] + b"".join(one[1:])
+    assert [message.start for message in messages] == sorted(message.start for message in messages)
