@@ -31,6 +31,8 @@ class Inputs(NamedTuple):
     placed: Placed
     registers: Registers
     surroundings: Surroundings
+    net: Ints | None
+    """One a cell of received energy: net energy as the meters count it."""
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
@@ -145,12 +147,17 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         wanted=wanted,
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
         waiting=_waiting(inputs, channel, install, group),
-        stretches=Stretches(span.pick(covered), registers.advance[cut][covered], registers.tou[cut][covered]),
+        stretches=Stretches(
+            span.pick(covered),
+            registers.advance[cut][covered],
+            registers.tou[cut][covered],
+            registers.value[cut][covered],
+        ),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         clock_known=inputs.clock_known,
         has_reads=registers.read[numbers],
-        around=around_of(inputs.surroundings, group, channel, install, (inputs.placed.value, layout)),
+        around=around_of(inputs.surroundings, group, (channel, install), (inputs.placed.value, layout), inputs.net),
     )
 
 

@@ -108,7 +108,7 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
         return
     spans = block.stretches.span
     had_hole = sums_of(holes.astype(np.int64), spans) > 0
-    stretches = Stretches(spans.pick(had_hole), block.stretches.advance[had_hole], block.stretches.tou[had_hole])
+    stretches = Stretches(spans.pick(had_hole), *(part[had_hole] for part in block.stretches[1:]))
     filled = block._replace(value=result.value, stretches=stretches)
     for segment in segments:
         for rule in segment.rules:

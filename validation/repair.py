@@ -12,6 +12,7 @@ from validation.corroborate import corroborated
 from validation.edit import Authors, Edited, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
 from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
+from validation.leaps import without_leaps
 from validation.long_intervals import find_long, spread
 from validation.params import VeeParams
 from validation.rules.definition import Findings, found
@@ -49,8 +50,8 @@ class _Kinds(NamedTuple):
 
 def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams) -> Repaired:
     """Judge a block's values, lay the edits over them, replace what is missing or rejected, and judge the result."""
-    judged = judge(block, segments)
-    block, waiting = _waited_for(block, edited)
+    block = without_leaps(block, segments)
+    judged, (block, waiting) = judge(block, segments), _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
     kinds = _reopened(block, kinds, value)
     kinds, judged = _unstuck(block, segments, judged, (kinds, value))
@@ -99,8 +100,7 @@ def _waited_for(block: Block, edited: Edited | None) -> tuple[Block, Mask]:
     if edited is not None:
         waiting = waiting & (edited.value == ABSENT)
     whole = sums_of(waiting.astype(np.int64), block.stretches.span) == 0
-    span, advance, tou = block.stretches
-    kept = Stretches(span.pick(whole), advance[whole], tou[whole])
+    kept = Stretches(block.stretches.span.pick(whole), *(part[whole] for part in block.stretches[1:]))
     return block._replace(waiting=waiting, stretches=kept), waiting
 
 
@@ -130,7 +130,7 @@ def _reopened(block: Block, kinds: _Kinds, value: Ints) -> _Kinds:
     supposed = kinds.dark & ~block.present
     if not supposed.any() or not len(block.stretches.advance):
         return kinds
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     total = sums_of(np.where(kinds.measured | kinds.edited, value, 0), span)
     holes = sums_of(kinds.gaps.astype(np.int64), span)
     supposed_in = sums_of(supposed.astype(np.int64), span)
@@ -196,7 +196,7 @@ def _edit_estimates(result: Result, edited: Edited) -> None:
 
 
 def _findings(block: Block, anchored: Anchored, edited: Edited | None) -> tuple[tuple[Rule, Findings], ...]:
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     other: list[tuple[Rule, Findings]] = []
     for rule, which in (
         (Rule.ANCHOR_ZERO_PROFILE, anchored.zero_profile),

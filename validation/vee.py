@@ -13,6 +13,7 @@ from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.judge import segments_of
 from validation.master import facts_of
+from validation.net import place_net
 from validation.params import VeeParams
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
@@ -78,6 +79,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         placed,
         registers,
         look_around(fleet, inputs.reads, inputs.events),
+        place_net(inputs.intervals, fleet, layout),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
         clock_known=params.clock_ahead_s is not None,

@@ -202,10 +202,10 @@ def test_a_gap_of_days_meets_the_register_that_is_read_when_the_meter_returns(st
 
 
 def test_a_value_corrected_late_clears_the_whole_stretch_that_the_register_doubted(store, monkeypatch) -> None:
-    """72 kWh by the register, Tuesday 12:00 to Friday 12:00; an hour of Wednesday came 5 kWh short, and is corrected."""
+    """72 kWh by the register, Tuesday noon to Friday noon; an hour of Wednesday came 1 kWh short, and is corrected."""
     turns = Turns(store, monkeypatch)
     sums = int(DEFINITION[Rule.SUM_CHECK].bit)
-    short = values(RETURNS, range(30, 31)).with_columns(pl.col("value_milli") - 5_000_000 + 4_000_000)
+    short = values(RETURNS, range(30, 31)).with_columns(pl.col("value_milli") - 1_000_000)
     turns.turn(12, values(RETURNS, range(12)), registers(RETURNS, {12: 0}))
     for hour in range(12, 84, 12):
         rows = values(RETURNS, range(hour, hour + 12), skip=range(30, 31))
