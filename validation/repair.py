@@ -37,6 +37,21 @@ class Repaired(NamedTuple):
     found: tuple[Found, ...]
     other: tuple[tuple[Rule, Findings], ...]
     """Findings of estimation and editing."""
+    workings: "Workings"
+
+
+class Workings(NamedTuple):
+    """What the estimates of a block came from, for those who ask (`validation.workings`)."""
+
+    block: Block
+    gaps: Mask
+    serving: Mask
+    known: Ints
+    draft: Estimates
+    """Before they met the registers."""
+    anchored: Anchored
+    fixed: Mask
+    """One an estimate: it is a part of a long interval's value."""
 
 
 class _Kinds(NamedTuple):
@@ -67,8 +82,7 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
             serving |= kinds.measured & judged.doubted & ~block.supply.touched & ~block.supply.restored
             estimates = estimate(block, kinds.gaps, serving & ~long.cells, known, params)
     estimates, fixed = spread(block, long, estimates)
-    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
-    anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))
+    anchored, draft = _met(block, (estimates, known, fixed), kinds.measured, params), estimates
     result = _assemble(block, judged, kinds, anchored)
     result.value[kinds.edited] = value[kinds.edited]
     if edited is not None:
@@ -76,10 +90,20 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
         result = result._replace(author=edited.author)
     judge_again(block, result, segments, judged)
     judge_billing(block, result, segments, judged, _made(result, anchored, fixed, edited))
-    other = _findings(block, anchored, edited)
-    if waiting.any():
-        other = (*other, (Rule.ESTIMATION_WAITS, found(find_runs(waiting))))
-    return Repaired(result, tuple(judged.found), other)
+    other = (*_findings(block, anchored, edited), *_waits(waiting))
+    behind = Workings(block, kinds.gaps, serving & ~long.cells, known, draft, anchored, fixed)
+    return Repaired(result, tuple(judged.found), other, behind)
+
+
+def _met(block: Block, what: tuple[Estimates, Ints, Mask], measured: Mask, params: VeeParams) -> Anchored:
+    """Estimates, what is known and what is fixed: moved to the registers; what lies beyond all of them is `forward`."""
+    estimates, known, fixed = what
+    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
+    return anchored._replace(estimates=forward(block, anchored.estimates, measured, anchored.moved | fixed))
+
+
+def _waits(waiting: Mask) -> tuple[tuple[Rule, Findings], ...]:
+    return ((Rule.ESTIMATION_WAITS, found(find_runs(waiting))),) if waiting.any() else ()
 
 
 def _made(result: Result, anchored: Anchored, fixed: Mask, edited: Edited | None) -> tuple[Mask, Mask]:

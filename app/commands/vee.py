@@ -102,7 +102,7 @@ def parse_day(text: str) -> date:
 def explained_summary(inputs: VeeInputs, judged: Vee, params: VeeParams, asked: tuple[str, date]) -> dict[str, Any]:
     """One line an interval of a meter's local day, and the findings that the lines refer to."""
     meter_id, day = asked
-    told = explained(inputs, judged, meter_id, local_day(inputs.meters, meter_id, day, params.timezone))
+    told = explained(inputs, judged, params, (meter_id, local_day(inputs.meters, meter_id, day, params.timezone)))
     if not told.lines.height:
         raise ContractError(f"--explain {meter_id} {day}: no interval of that meter and day was judged")
     rows = told.lines.with_columns(pl.col("channel", "quality", "method").cast(pl.String))
