@@ -115,7 +115,7 @@ class _Told:
             for at, where in inside
             if self._behind.serving[row, at]
         ]
-        return "between " + " and ".join(told)
+        return "between " + (" and ".join(told) or "ends that may not serve")
 
     def _like_days(self, row: int, slot: int, gap: tuple[int, int]) -> str:
         """Of a blend the days that weigh most; else the days whose mean was taken, the nearest first."""

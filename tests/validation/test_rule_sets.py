@@ -129,9 +129,8 @@ def test_a_value_is_explained_by_what_it_is_and_what_the_rules_found() -> None:
     told = explain(_inputs(rows)._replace(meters=home), params(), "MTR1", date(2025, 3, 3))
     assert told.lines.height == 24
     assert told.lines["why"][0].startswith("measured and used as it came")
-    assert told.lines["why"][18].startswith(
-        "estimated: on the straight line between its measured neighbours; failed V7"
-    )
+    assert told.lines["why"][18].startswith("estimated: on the straight line between its measured neighbours; gap of 1")
+    assert told.lines["why"][18].endswith("failed V7 spike")
     assert told.lines["sent_milli"][18] == 3 * KWH
     assert "V6 sum check" in told.lines["unjudged"][0]
     assert told.findings.filter(pl.col("rule") == "spike")["limit_milli"].to_list() == [2_800_000]

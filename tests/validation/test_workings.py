@@ -1,6 +1,6 @@
 """What is told of an estimate: ends, like days, reads and advance; every number by hand."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,7 @@ from validation.vee import VeeInputs, run_vee
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+FIRST = MONDAY.date()
 
 
 def frames_of(**given: pl.DataFrame) -> VeeInputs:
@@ -25,7 +26,7 @@ def frames_of(**given: pl.DataFrame) -> VeeInputs:
     return empty._replace(**given)
 
 
-def told(at: int, settings: VeeParams | None = None, day: date = MONDAY.date(), **given: Any) -> str:
+def told(at: int, settings: VeeParams | None = None, day: date = FIRST, **given: Any) -> str:
     """The sentence about an hour of a day of MTR1."""
     lines = explain(frames_of(**given), settings or params(), "MTR1", day).lines
     return str(lines.filter(pl.col("channel") == DELIVERED)["why"][at])
@@ -80,9 +81,8 @@ def test_the_days_of_a_plain_mean_are_told_nearest_first() -> None:
         values[24 * number + 8 : 24 * number + 11] = [value] * 3
     lost = range(24 * 2 + 8, 24 * 2 + 11)
     why = told(8, day=(MONDAY + 2 * DAY).date(), intervals=intervals(values, skip=lost))
-    assert (
-        "the mean of 4 days of the same type, the nearest 2025-03-04 (300), 2025-03-06 (400), 2025-03-03 (200)" in why
-    )
+    nearest = "2025-03-04 (300), 2025-03-06 (400), 2025-03-03 (200)"
+    assert f"the mean of 4 days of the same type, the nearest {nearest}" in why
     assert "which gives 350" in why
 
 
@@ -165,4 +165,3 @@ def test_every_estimate_is_told_and_its_last_number_is_the_final() -> None:
         assert made.height == sum(number * 24 <= k < number * 24 + 24 for k in lost)
         for value, why in made.select("value_milli", "why").rows():
             assert f"moved to {value}" in why
-    assert isinstance(MONDAY, datetime)
