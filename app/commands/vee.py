@@ -18,7 +18,8 @@ from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Fra
 from validation.dry_run import DryRun, dry_run
 from validation.explain import explained, local_day
 from validation.params import Silence, SilenceLimits, VeeParams
-from validation.rules.sets import RuleSet, parse_rule_sets
+from validation.rules.files import parse_rule_sets
+from validation.rules.sets import RuleSet
 from validation.silence import detect_silences, heard_by_hour
 from validation.vee import Vee, VeeInputs, run_vee
 

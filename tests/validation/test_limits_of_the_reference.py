@@ -8,7 +8,7 @@ from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, params
 
 from schemas import frames
 from schemas.codes import Severity
-from validation.rules.sets import parse_rule_sets
+from validation.rules.files import parse_rule_sets
 from validation.vee import Vee
 
 HOUR = timedelta(hours=1)

@@ -15,7 +15,8 @@ from validation.explain import explain
 from validation.rules.catalogue import RULES
 from validation.rules.definition import Subject
 from validation.rules.document import render_rules
-from validation.rules.sets import parse_rule_sets, rules_in_force
+from validation.rules.files import parse_rule_sets
+from validation.rules.sets import rules_in_force
 from validation.vee import VeeInputs
 
 DAY = timedelta(days=1)
@@ -45,7 +46,7 @@ def test_the_page_of_the_catalogue_is_fresh() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("[[rule_set]]\nname = 1", "name"),
+        ("[[rule_set]]\nname = 1", "name: every rule set needs one"),
         ('[[rule_set]]\nname = "a"\ncolour = 1', "colour"),
         ('[[rule_set]]\nname = "a"\n[rule_set.rules.spikes]\non = true', "rules.spikes"),
         ('[[rule_set]]\nname = "a"\n[rule_set.rules.spike]\nlimit = 3', "rules.spike.limit"),

@@ -58,8 +58,11 @@ def _section(rule: Definition) -> list[str]:
     if rule.repeats:
         lines.append("- Judged again on estimates")
     if rule.parameters:
-        lines += ["", "| threshold | default | unit | meaning |", "|---|---|---|---|"]
-        lines += [f"| `{one.name}` | {one.default} | {one.unit} | {one.meaning} |" for one in rule.parameters]
+        lines += ["", "| threshold | default | unit | least, most | meaning |", "|---|---|---|---|---|"]
+        lines += [
+            f"| `{one.name}` | {one.default} | {one.unit} | {one.bounds[0]}, {one.bounds[1]} | {one.meaning} |"
+            for one in rule.parameters
+        ]
     return lines
 
 

@@ -157,8 +157,8 @@ SIBLING_RULES: Final = (
         (
             Parameter("net_tolerance_milli", 2_000, "mWh", "three values of an interval, each rounded to a Wh"),
             Parameter("floor_milli_per_hour", 100_000, "mWh/h", "received energy that passes"),
-            Parameter("night_from", 22, "h", "local hour at which the night begins"),
-            Parameter("night_to", 4, "h", "local hour at which it ends"),
+            Parameter("night_from", 22, "h", "local hour at which the night begins", (0, 24)),
+            Parameter("night_to", 4, "h", "local hour at which it ends", (0, 24)),
         ),
     ),
     Definition(
@@ -171,9 +171,9 @@ SIBLING_RULES: Final = (
         voltage_range,
         (Need.VOLTAGE,),
         (
-            Parameter("low_permille", 100, "1/1000", "of the nominal voltage, below it"),
+            Parameter("low_permille", 100, "1/1000", "of the nominal voltage, below it", (0, 1000)),
             Parameter("high_permille", 100, "1/1000", "of the nominal voltage, above it"),
-            Parameter("share_percent", 95, "%", "of the means that must lie within; 100: each"),
+            Parameter("share_percent", 95, "%", "of the means that must lie within; 100: each", (0, 100)),
             Parameter("share_days", 7, "d", "local days, the mean's own the last, whose means are counted"),
         ),
     ),
