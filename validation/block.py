@@ -149,6 +149,8 @@ class Block(NamedTuple):
     """The series was installed, and the interval lies between its data or the bounds asked for."""
     wanted: Mask
     """The interval lies between the bounds asked for: it gets a final."""
+    awaited: Mask
+    """(series,): what was asked for goes on after the wanted intervals, and is on its way yet."""
     supply: Supply
     waiting: Mask
     """The head end is silent here: what is missing is not estimated yet; (1, 1) False where it is not."""

@@ -47,6 +47,8 @@ class Series(NamedTuple):
     wanted_from: Ints
     wanted_to: Ints
     install: Ints
+    awaited: Mask
+    """(series,): later intervals were asked for, and are on their way."""
 
 
 def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, heard_us: Ints | None) -> Series:
@@ -72,7 +74,8 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
         highest = np.minimum(highest, np.maximum(newest + 1, due))
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
         lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
-    return Series(lowest, np.maximum(highest, lowest), install)
+    asked = np.minimum(after, removed // step_us - origin)
+    return Series(lowest, np.maximum(highest, lowest), install, highest < asked)
 
 
 def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
@@ -145,6 +148,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         status=np.zeros((1, 1), dtype=np.uint32) if bits is None else bits[cells].reshape(shape),
         expected=expected,
         wanted=wanted,
+        awaited=series.awaited[numbers],
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
         waiting=_waiting(inputs, channel, install, group),
         stretches=Stretches(

@@ -15,6 +15,7 @@ from validation.judge import Found, Judgement, Segment, judge, judge_again, judg
 from validation.leaps import without_leaps
 from validation.long_intervals import find_long, spread
 from validation.params import VeeParams
+from validation.periods import periods_of
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
 from validation.stuck import stuck_values, take_back
@@ -89,7 +90,8 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
         _edit_estimates(result, edited)
         result = result._replace(author=edited.author)
     judge_again(block, result, segments, judged)
-    judge_billing(block, result, segments, judged, _made(result, anchored, fixed, edited))
+    made = _made(result, anchored, fixed, edited)
+    judge_billing(block, result, segments, judged, (periods_of(block, params), made))
     other = (*_findings(block, anchored, edited), *_waits(waiting))
     behind = Workings(block, kinds.gaps, serving & ~long.cells, known, draft, anchored, fixed)
     return Repaired(result, tuple(judged.found), other, behind)

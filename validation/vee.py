@@ -17,6 +17,7 @@ from validation.judge import segments_of
 from validation.master import facts_of
 from validation.net import place_net
 from validation.params import VeeParams
+from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
 from validation.repair import Repaired, repair
@@ -83,9 +84,11 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     for numbers, block, repaired in judged_blocks(run, params):
         enter(sheet, numbers, block, repaired.result)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
+    pending = take_pending(sheet.failed, sheet.unjudged)
     judged = finals_of(sheet, fleet, source.layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
+    judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, params.locks)
     rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
     rows.append(replacements(versions.replaced, fleet.installs, params.rule_sets))
