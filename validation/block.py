@@ -149,6 +149,8 @@ class Block(NamedTuple):
     """The series was installed, and the interval lies between its data or the bounds asked for."""
     wanted: Mask
     """The interval lies between the bounds asked for: it gets a final."""
+    past: tuple[Ints, Ints]
+    """(series,): the highest value of the time before the block, ABSENT where unknown, and of how many days."""
     awaited: Mask
     """(series,): what was asked for goes on after the wanted intervals, and is on its way yet."""
     supply: Supply

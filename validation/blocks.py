@@ -14,6 +14,7 @@ from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
 from validation.params import VeeParams
+from validation.peaks import Peaks
 from validation.place import Layout, Placed
 from validation.reads import Registers, Spans
 from validation.supply import mask_of, supply_of
@@ -33,6 +34,7 @@ class Inputs(NamedTuple):
     surroundings: Surroundings
     net: Ints | None
     """One a cell of received energy: net energy as the meters count it."""
+    peaks: Peaks
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
@@ -149,6 +151,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         expected=expected,
         wanted=wanted,
         awaited=series.awaited[numbers],
+        past=Peaks(*(one[numbers] for one in inputs.peaks)),
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
         waiting=_waiting(inputs, channel, install, group),
         stretches=Stretches(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from schemas.codes import Quality
+from schemas.frames import FINAL_PEAKS
 from validation.around import look_around, spans_of
 from validation.block import Block, Ints
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
@@ -17,6 +18,7 @@ from validation.judge import segments_of
 from validation.master import facts_of
 from validation.net import place_net
 from validation.params import VeeParams
+from validation.peaks import peaks_of
 from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
@@ -40,6 +42,8 @@ class VeeInputs(NamedTuple):
     meters: pl.DataFrame
     edits: pl.DataFrame
     finals: pl.DataFrame
+    peaks: pl.DataFrame = FINAL_PEAKS.empty()
+    """FINAL_PEAKS of the time before the intervals that were given: what V9 knows of more than that."""
 
 
 class Vee(NamedTuple):
@@ -113,6 +117,7 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
         registers,
         look_around(fleet, inputs.reads, inputs.events),
         place_net(inputs.intervals, fleet, layout),
+        peaks_of(inputs.peaks, fleet, layout),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
         clock_known=params.clock_ahead_s is not None,
