@@ -72,6 +72,9 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     estimates sooner, and a version more of each interval that comes late."""
     revisit_hours: float = 6.0
     """So often the days are looked at again in which something awaited has become due."""
+    billing_gate: Literal["month", "off"] = "month"
+    """V36: a local calendar month is judged as a whole once its last interval is, and again when late data change it.
+    With `off` billing alone holds a line, by its missing, estimated and suspect intervals."""
     rules_file: str | None = None
     calendar_file: str | None = None
 

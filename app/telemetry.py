@@ -23,6 +23,12 @@ SECURITY_REJECTS: Final = Counter(
 )
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
+VEE_UNJUDGED: Final = Counter(
+    "ami_vee_unjudged",
+    "Finals that a rule could not judge, by the rule that lacks an input",
+    ["rule"],
+    registry=REGISTRY,
+)
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
 )

@@ -10,20 +10,22 @@ data reach into what was judged before (`app.vee_grids`): so that a batch costs 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
 from app.messages import from_messages
 from app.silences import Silences
-from app.telemetry import VEE_INTERVALS
+from app.telemetry import VEE_INTERVALS, VEE_UNJUDGED
 from app.vee_grids import grids_of
+from app.vee_months import LONGEST_MONTH, with_whole_months
+from app.vee_peaks import KnownPeaks
 from app.workers import Registry
 from ingest.derived import bucket_of
 from ingest.kafka.source import Position
 from schemas.codes import Rule
-from schemas.frames import DIRTY_DAYS, EXCEPTIONS
+from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINAL_ENDS, FINAL_PEAKS
 from schemas.timegrid import day_bounds, zone
 from storage.store import Context, ReadingStore, Scope
 from validation.params import SilenceLimits, VeeParams
@@ -36,8 +38,7 @@ METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
-"""Shares of a period (V36) cannot be told of the days that happen to be judged together: `ami vee` over a period does.
-In a cluster billing holds a line by its missing, and by its estimated and suspect, intervals; by no other share."""
+"""Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
 _FINDING: Final = [name for name in EXCEPTIONS.schema if name != "run_id"]
@@ -50,7 +51,9 @@ class VeeWork:
         self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
     ) -> None:
         self._store, self._now, self._silences = store, now, Silences()
-        self._params = msgspec.structs.replace(params, rule_sets=(NO_PERIOD, *params.rule_sets))
+        self._peaks = KnownPeaks()
+        sets = params.rule_sets if params.gate_months else (NO_PERIOD, *params.rule_sets)
+        self._params = msgspec.structs.replace(params, rule_sets=sets)
         self._know(meters)
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
@@ -103,7 +106,7 @@ class VeeWork:
         )
         meters = self._judged_with.join(days, on="bucket").select("meter_id", "first", "after").unique()
         meters = meters.sort("first", "after", "meter_id")
-        history = 2 * self._params.context_days
+        history = 2 * self._params.context_days + (LONGEST_MONTH.days if self._params.gate_months else 0)
         return [
             Scope(
                 tuple(part["meter_id"].to_list()),
@@ -119,10 +122,12 @@ class VeeWork:
         now, run_id = self._now(), str(uuid.uuid4())
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
-        for judged in judge(self._store, scopes, params, self._beside):
+        for judged in judge(self._store, scopes, params, self._beside, self._zones, self._peaks):
             told = judged.appended.group_by("quality", "method").len()
             for quality, method, finals in told.rows():
                 VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
+            for rule, lacking in judged.unjudged.select(pl.col("rule").cast(pl.String), "intervals").rows():
+                VEE_UNJUDGED.labels(rule=rule).inc(lacking)
 
 
 def companions(meters: pl.DataFrame) -> pl.DataFrame:
@@ -142,7 +147,12 @@ def _meters_at_once(days: int) -> int:
 
 
 def judge(
-    store: ReadingStore, buckets: Iterable[Scope], params: VeeParams, beside: pl.DataFrame | None = None
+    store: ReadingStore,
+    buckets: Iterable[Scope],
+    params: VeeParams,
+    beside: pl.DataFrame | None = None,
+    zones: Sequence[str] = ("UTC",),
+    peaks: KnownPeaks | None = None,
 ) -> Iterator[Vee]:
     """Judge meters by the bucket: context in, new versions of finals and exceptions out.
 
@@ -152,26 +162,55 @@ def judge(
         params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid. With
             `estimate_after_s` single meters are judged further, as `app.vee_grids` says.
         beside: `companions` of the meters, where not all of those stand in the same bucket.
+        peaks: What is known of the time before the history; None: nothing.
+        zones: Of the meters: with `gate_months` a bucket that reaches into a month that is over holds all of it.
 
     Yields:
         Each judgement of meters of one grid, after its rows were acknowledged. Doing a bucket again appends nothing: a
         finding that is stored is not stored again by another run.
     """
     reach = timedelta(days=params.context_days)
-    for bucket in buckets:
-        others = () if beside is None else _others(beside, bucket.meters)
-        around = Scope((*bucket.meters, *others), bucket.start - reach, bucket.end + reach)
-        context = store.load_context(around, finals=False)
+    for asked in buckets:
+        ends = FINAL_ENDS.empty()
+        if params.gate_months or params.estimate_after_s is not None:
+            further = max(reach, LONGEST_MONTH)
+            ends = store.load_ends(Scope(asked.meters, asked.start - reach, asked.end + further))
+        bucket = with_whole_months(asked, ends, zones) if params.gate_months else asked
+        source = _Source(store, reach, beside, peaks)
+        context, past = _load_around(source, bucket)
         grids: Sequence[Scope] = (bucket,)
         if params.estimate_after_s is not None:
-            grids = grids_of(context, store.load_ends(around._replace(meters=bucket.meters)), bucket)
+            grids = grids_of(context, ends, bucket)
         for grid in grids:
             mates = () if beside is None else _others(beside, grid.meters)
-            yield _judge(store, grid, context if len(grids) == 1 else _of(context, (*grid.meters, *mates)), params)
+            mine = context if len(grids) == 1 else _of(context, (*grid.meters, *mates))
+            yield _judge(store, grid, (mine, past), params)
+            # A grid that reaches back over the end of a month has made it whole.
+            months = with_whole_months(grid, ends, zones) if params.gate_months else grid
+            if months != grid:
+                yield _judge(store, months, _load_around(source, months), params)
 
 
-def _judge(store: ReadingStore, grid: Scope, context: Context, params: VeeParams) -> Vee:
-    inputs = VeeInputs(*context._replace(finals=store.load_current("finals", grid)))
+class _Source(NamedTuple):
+    store: ReadingStore
+    reach: timedelta
+    beside: pl.DataFrame | None
+    peaks: KnownPeaks | None
+
+
+def _load_around(source: _Source, bucket: Scope) -> tuple[Context, pl.DataFrame]:
+    """What a bucket is judged by: its context, and FINAL_PEAKS of the time before that."""
+    others = () if source.beside is None else _others(source.beside, bucket.meters)
+    around = Scope((*bucket.meters, *others), bucket.start - source.reach, bucket.end + source.reach)
+    context = source.store.load_context(around, finals=False)
+    if source.peaks is None:
+        return context, FINAL_PEAKS.empty()
+    return context, source.peaks.before(source.store, context.meters, around.start)
+
+
+def _judge(store: ReadingStore, grid: Scope, by: tuple[Context, pl.DataFrame], params: VeeParams) -> Vee:
+    context, past = by
+    inputs = VeeInputs(*context._replace(finals=store.load_current("finals", grid)), peaks=past)
     judged = run_vee(inputs, msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end))
     judged = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"

@@ -34,7 +34,7 @@ import polars as pl
 from schemas import frames
 from schemas.frames import UTC_US, conform
 from validation.params import VeeParams
-from validation.rules.sets import parse_rule_sets
+from validation.rules.files import parse_rule_sets
 from validation.vee import VeeInputs, run_vee
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "intervals"

@@ -77,14 +77,19 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
 
 
 def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
-    """DIRTY_DAYS: local days, by meter bucket, whose raw data this batch changed. Without a zone the day is UTC's."""
+    """DIRTY_DAYS: local days, by meter bucket, whose raw data this batch changed. Without a zone the day is UTC's.
+
+    A read at local midnight ends a day as it begins one: both have changed.
+    """
     if not len(lives.message):
         return DIRTY_DAYS.empty()
     # One number for (zone, bucket, quarter of an hour): few of them, however many values.
-    quarter = lives.at // _STEP_US
+    ending = np.flatnonzero(lives.end == lives.at)
+    quarter = np.append(lives.at, lives.at[ending] - 1) // _STEP_US
     first = int(quarter.min())
     span = int(quarter.max()) - first + 1
-    group, step = np.divmod(_distinct(_groups(lives, enrolment)[lives.message] * span + (quarter - first)), span)
+    groups = _groups(lives, enrolment)[np.append(lives.message, lives.message[ending])]
+    group, step = np.divmod(_distinct(groups * span + (quarter - first)), span)
     zone_code, bucket = np.divmod(group, METER_BUCKETS)
     at = (step + first) * _STEP_US
     day = at // _DAY_US

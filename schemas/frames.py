@@ -397,6 +397,17 @@ _FINAL_ENDS: Final = pl.Schema(
 FINAL_ENDS: Final = Frame("FINAL_ENDS", _FINAL_ENDS, frozenset())
 """How far a series is judged, and when it was last."""
 
+_FINAL_PEAKS: Final = pl.Schema(
+    {
+        "meter_id": pl.String(),
+        "channel": CHANNEL,
+        "highest_milli": pl.Int64(),  # of the valid finals before an instant
+        "days": pl.Int32(),  # days of UTC with such finals
+    }
+)
+FINAL_PEAKS: Final = Frame("FINAL_PEAKS", _FINAL_PEAKS, frozenset())
+"""The all-time maximum of a series, as far as it lies before the history that a run is given."""
+
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
     DETERMINANTS, REPLAY_WINDOWS, BILLING_BATCHES, METERS,

@@ -144,6 +144,24 @@ def select_ends(meters: tuple[str, ...], start: datetime, end: datetime) -> Quer
     return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
 
 
+def select_peaks(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """By meter and channel the highest value of the valid finals that begin in [start, end), and their days of UTC.
+
+    The newest version of an interval counts: a spike that was corrected is no maximum.
+    """
+    newest = "argMax((`value_milli`, `quality`), version)"
+    sql = (
+        "SELECT meter_id, channel, assumeNotNull(max(value)) AS highest_milli, toInt32(uniqExact(day)) AS days"
+        f" FROM (SELECT meter_id, channel, tupleElement({newest}, 1) AS value, tupleElement({newest}, 2) AS judged,"
+        " toDate(interval_start) AS day FROM finals WHERE meter_id IN {meters:Array(String)}"
+        " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}"
+        " GROUP BY meter_id, channel, interval_start)"
+        " WHERE judged = 'valid' AND value IS NOT NULL GROUP BY meter_id, channel"
+    )
+    told = {"meter_id": pl.String(), "channel": CHANNEL, "highest_milli": pl.Int64(), "days": pl.Int32()}
+    return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
+
+
 def select_heard(start: datetime, hours: int, registers: tuple[str, ...]) -> Query:
     """How many meters of each feeder and substation have values of each of at most 64 hours, by service.
 

@@ -83,6 +83,10 @@ class ReadingStore(Protocol):
         """Where the finals of each series of the scope end, and when it was judged last: FINAL_ENDS, in any order."""
         ...
 
+    def load_peaks(self, scope: Scope) -> pl.DataFrame:
+        """The highest of the valid finals of each series of the scope, and on how many days: FINAL_PEAKS, any order."""
+        ...
+
     def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
         """Newest rows of a table, all of them or those of a scope, ordered by what they speak about."""
         ...
@@ -185,6 +189,10 @@ class SqlStore:
         """See `ReadingStore.load_ends`."""
         told = self.engine.select(queries.select_ends(*scope))
         return conform(told.with_columns(pl.col("ends_at", "judged_at").cast(UTC_US)), frames.FINAL_ENDS)
+
+    def load_peaks(self, scope: Scope) -> pl.DataFrame:
+        """See `ReadingStore.load_peaks`."""
+        return conform(self.engine.select(queries.select_peaks(*scope)), frames.FINAL_PEAKS)
 
     def load_current(self, table: str, scope: Scope | None = None) -> pl.DataFrame:
         """See `ReadingStore.load_current`."""

@@ -9,7 +9,7 @@ from schemas.codes import Method
 from validation.block import ABSENT, Block, Ints, Mask, sums_of
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates
 
-_WHOLE: Final = 4
+WHOLE: Final = 4
 """Part of a stretch that is anchored to the total; 0 to 3 are its time-of-use registers."""
 _PARTS: Final = 5
 
@@ -27,6 +27,12 @@ class Anchored(NamedTuple):
     """Sum of what is known in each stretch of the block."""
     moved: Mask
     """One element an estimate: it lies in an anchored stretch."""
+    stretch: Ints
+    """One an estimate: position in the block's stretches, -1 outside of them and where it is fixed."""
+    part: Ints
+    """One an estimate: the time-of-use register that it meets, 0 to 3, or `WHOLE`, the total."""
+    due: Ints
+    """One an estimate: what the estimates of its stretch and part were moved to sum to; ABSENT where they were not."""
 
 
 def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, register: Ints | None) -> Anchored:
@@ -48,9 +54,9 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     total = sums_of(known, block.stretches.span)
     which, stretch = in_stretches(block, estimates, fixed)
     shape = np.where(estimates.value[which] == ABSENT, 0, np.maximum(estimates.value[which], 0))
-    part = np.full(len(which), _WHOLE)
+    part = np.full(len(which), WHOLE)
     rest = np.full((len(total), _PARTS), ABSENT)
-    rest[:, _WHOLE] = block.stretches.advance - total
+    rest[:, WHOLE] = block.stretches.advance - total
     if register is not None and len(which):
         _by_register(block, (stretch, register[estimates.slot[which]], part), (known, register), rest)
     key, owner = np.unique(stretch * _PARTS + part, return_inverse=True)
@@ -68,7 +74,10 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     moved = np.zeros(len(value), dtype=np.bool_)
     moved[which[moves]] = True
     scaled = estimates._replace(value=value, method=method)
-    return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved)
+    of, meets, due = (np.full(len(value), none) for none in (-1, WHOLE, ABSENT))
+    of[which], meets[which] = stretch, part
+    due[which[moves]] = target[owner[moves]]
+    return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved, of, meets, due)
 
 
 def in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints, Ints]:
@@ -97,7 +106,7 @@ def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints
         np.where(tou == ABSENT, 0, tou).ravel(), np.repeat(np.arange(len(advance)), tou.shape[1]), advance
     ).reshape(tou.shape)
     parts = np.stack(
-        [sums_of(np.where(of_slot == number, matrix, 0), block.stretches.span) for number in range(_WHOLE)], axis=1
+        [sums_of(np.where(of_slot == number, matrix, 0), block.stretches.span) for number in range(WHOLE)], axis=1
     )
     remainder = due - parts
     having = np.zeros(remainder.shape, dtype=np.bool_)
@@ -105,7 +114,7 @@ def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints
     stray = np.zeros(len(advance), dtype=np.bool_)
     stray[stretch[register < 0]] = True
     met = agree & ~stray & (remainder >= 0).all(axis=1) & ((remainder == 0) | having).all(axis=1)
-    rest[met, :_WHOLE] = remainder[met]
+    rest[met, :WHOLE] = remainder[met]
     split = met[stretch]
     part[split] = register[split]
 

@@ -7,15 +7,14 @@ import numpy as np
 import polars as pl
 
 from schemas.codes import Channel, EventKind
-from validation.block import ABSENT, Around, Ints, Mask, Runs
+from validation.block import ABSENT, Around, Ints, Mask, Runs, Samples
 from validation.exchanges import Exchanges, exchanges_of, exchanges_within
 from validation.fleet import Fleet, Group
+from validation.net import net_of
 from validation.place import CHANNEL_CODE, Layout, installation_of
 from validation.supply import FOR_EVER, mask_of, pairs_of
 
 VOLTAGES: Final = [Channel.VOLTAGE_L1.value, Channel.VOLTAGE_L2.value, Channel.VOLTAGE_L3.value]
-VOLTAGE_PERCENT: Final = 10
-"""Band of EN 50160, for reads; for voltage intervals it is a threshold of V32."""
 SQRT3_MILLI: Final = 1732
 _DOWN: Final = (EventKind.DISCONNECTED,)
 _UP: Final = (EventKind.CONNECTED,)
@@ -27,6 +26,16 @@ class Spans(NamedTuple):
     install: Ints
     start: Ints
     stop: Ints
+
+
+class Volts(NamedTuple):
+    """Voltage reads, sorted by installation."""
+
+    install: Ints
+    at_us: Ints
+    """A microsecond before the read: one at the end of an interval speaks of that interval."""
+    value: Ints
+    """mV."""
 
 
 class Surroundings(NamedTuple):
@@ -44,16 +53,13 @@ class Surroundings(NamedTuple):
     billed: Mask
     nominal: Ints
     """Voltage between a phase and neutral, in mV; ABSENT where unknown."""
-    volts_out: Spans
-    """Instants of voltage reads outside of the band, as spans of a microsecond."""
-    volts_read: Mask
+    volts: Volts
 
 
 def look_around(fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame) -> Surroundings:
     """Everything that the rules of siblings, service and installations ask for."""
     installs = fleet.installs.with_row_index("install").with_columns(pl.col("install").cast(pl.Int64))
     nominal = _nominal(installs)
-    out, read = _voltages(fleet, reads, nominal)
     pairs = pairs_of(events, installs, (_DOWN, _UP), keep_open=True)
     return Surroundings(
         check=_checks(installs),
@@ -71,8 +77,7 @@ def look_around(fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame) -> Surr
         zoned=installs["zoned"].to_numpy(),
         billed=installs["tariff"].is_not_null().to_numpy(),
         nominal=nominal,
-        volts_out=out,
-        volts_read=read,
+        volts=_voltages(fleet, reads, nominal),
     )
 
 
@@ -129,22 +134,21 @@ def _nominal(installs: pl.DataFrame) -> Ints:
     return installs.select(nominal.fill_null(ABSENT)).to_series().to_numpy()
 
 
-def _voltages(fleet: Fleet, reads: pl.DataFrame, nominal: Ints) -> tuple[Spans, Mask]:
+def _voltages(fleet: Fleet, reads: pl.DataFrame, nominal: Ints) -> Volts:
+    """The voltage reads of installations whose nominal voltage is known."""
     rows = reads.filter(pl.col("channel").cast(pl.String).is_in(VOLTAGES), pl.col("value_milli").is_not_null())
     install = installation_of(rows, fleet, "read_at")
     known = (install >= 0) & (nominal[install] != ABSENT) if len(nominal) else install >= 0
-    read = np.zeros(len(nominal), dtype=np.bool_)
-    read[install[known]] = True
-    value, band = rows["value_milli"].to_numpy()[known], nominal[install[known]]
-    off = np.abs(value - band) * 100 > VOLTAGE_PERCENT * band
-    # A read at the end of an interval speaks of that interval: one microsecond back.
-    at = rows["read_at"].to_physical().to_numpy()[known][off] - 1
-    order = np.argsort(install[known][off], kind="stable")
-    return Spans(install[known][off][order], at[order], at[order] + 1), read
+    order = np.argsort(install[known], kind="stable")
+    at = rows["read_at"].to_physical().to_numpy()[known][order] - 1
+    return Volts(install[known][order], at, rows["value_milli"].to_numpy()[known][order])
 
 
-def around_of(run: Surroundings, group: Group, channel: Channel, install: Ints, cells: tuple[Ints, Layout]) -> Around:
-    """The surroundings of one block: rows are the installations `install`, consecutive."""
+def around_of(
+    run: Surroundings, group: Group, what: tuple[Channel, Ints], cells: tuple[Ints, Layout], net: Ints | None
+) -> Around:
+    """The surroundings of one block: a channel of the installations that are its rows, consecutive."""
+    channel, install = what
     shape = (len(install), group.slots)
     check = run.check[install]
     unproven, unproven_by = exchanges_within(run.exchanges, channel, install, group)
@@ -161,9 +165,9 @@ def around_of(run: Surroundings, group: Group, channel: Channel, install: Ints, 
         in_master=run.in_master[install],
         zoned=run.zoned[install],
         billed=run.billed[install],
-        volts_out=_touched(run.volts_out, install, group, shape),
-        volts_known=run.volts_read[install],
+        volts=_volts_within(run.volts, install, group),
         volts_nominal=run.nominal[install],
+        net=net_of(net, channel, group, install, cells[1]),
     )
 
 
@@ -187,6 +191,13 @@ def _check_values(check: Ints, channel: Channel, group: Group, cells: tuple[Ints
     values = np.full((len(check), group.slots), ABSENT)
     values[having] = value[layout.base[series[having], None] + np.arange(group.slots)]
     return values
+
+
+def _volts_within(volts: Volts, install: Ints, group: Group) -> Samples:
+    cut = slice(*np.searchsorted(volts.install, [install[0], install[-1] + 1]))
+    slot = volts.at_us[cut] // (group.step_s * 1_000_000) - group.first_slot
+    inside = (slot >= 0) & (slot < group.slots)
+    return Samples((volts.install[cut] - install[0])[inside], slot[inside], volts.value[cut][inside])
 
 
 def _cut(spans: Spans, install: Ints) -> Spans:

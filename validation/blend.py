@@ -44,7 +44,7 @@ class Pieces(NamedTuple):
     """What the register leaves for the piece; ABSENT where unknown."""
 
 
-class _Like(NamedTuple):
+class Like(NamedTuple):
     """What like days say of pieces of one length."""
 
     mean: Reals
@@ -53,6 +53,8 @@ class _Like(NamedTuple):
     """(pieces, cells, shifts)"""
     share: Reals
     """Weight of each of them."""
+    day: Ints
+    """(pieces, cells, shifts): the day of the block that each is of; -1 outside."""
 
 
 def blend(block: Block, pieces: Pieces, serving: Mask, settings: Estimation) -> Ints:
@@ -79,13 +81,13 @@ def blend(block: Block, pieces: Pieces, serving: Mask, settings: Estimation) -> 
         for first in range(0, len(members), batch):
             some = members[first : first + batch]
             part = Pieces(pieces.runs.pick(some), pieces.energy[some])
-            like = _like(block, part, (serving, sums), days, settings)
+            like = like_of(block, part, (serving, sums), days, settings)
             values = _finished(block, part, like, serving, (matrix, settings))
             result[before[some][:, None] + np.arange(size)] = values
     return result
 
 
-def _like(block: Block, pieces: Pieces, source: tuple[Mask, Sums], days: DayFactors, settings: Estimation) -> _Like:
+def like_of(block: Block, pieces: Pieces, source: tuple[Mask, Sums], days: DayFactors, settings: Estimation) -> Like:
     """What like days say of pieces of one length."""
     runs, energy = pieces
     serving, sums = source
@@ -111,7 +113,7 @@ def _like(block: Block, pieces: Pieces, source: tuple[Mask, Sums], days: DayFact
     same = block.days.kind[days.day[day[:, own]]] == block.days.kind[day[:, own]][:, :, None]
     enough = (good[:, own] & same).sum(axis=2).min(axis=1) >= settings.like_days
     mean[~enough | np.isnan(mean[:, own]).any(axis=1)] = np.nan
-    return _Like(mean, value[:, own], share[:, own])
+    return Like(mean, value[:, own], share[:, own], days.day[day[:, own]])
 
 
 def _carry(size: int, reach: int, step_s: int, constants: BlendConstants) -> Reals:
@@ -136,7 +138,7 @@ def _carry(size: int, reach: int, step_s: int, constants: BlendConstants) -> Rea
     return np.linalg.solve(among, covariance(around[:, None] - inside[None, :])).astype(np.float64)
 
 
-def _finished(block: Block, pieces: Pieces, like: _Like, serving: Mask, how: tuple[Reals, Estimation]) -> Ints:
+def _finished(block: Block, pieces: Pieces, like: Like, serving: Mask, how: tuple[Reals, Estimation]) -> Ints:
     """The estimates of pieces of one length: smoothed, carried to their neighbours' level, shaped, rounded."""
     matrix, settings = how
     runs, constants = pieces.runs, settings.blend(block.step_s)
@@ -170,7 +172,7 @@ def _smoothed(mean: Reals, side: float) -> Reals:
     return smooth
 
 
-def _shaped(estimate: Reals, like: _Like, energy: Ints, part: float) -> Reals:
+def _shaped(estimate: Reals, like: Like, energy: Ints, part: float) -> Reals:
     """The estimates with the shape of one quantile of the like days mixed in; their sum stays, or is the register's."""
     some = np.flatnonzero(~np.isnan(estimate).any(axis=1))
     if part <= 0 or not len(some):

@@ -42,6 +42,14 @@ class Runs(NamedTuple):
 NO_RUNS: Final = Runs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
+class Samples(NamedTuple):
+    """Values at instants, each with the row and the interval that it lies in; any number an interval."""
+
+    row: Ints
+    slot: Ints
+    value: Ints
+
+
 class Stretches(NamedTuple):
     """Pairs of consecutive usable reads: the register moved by `advance` over the intervals of `span`."""
 
@@ -49,6 +57,8 @@ class Stretches(NamedTuple):
     advance: Ints
     tou: Ints
     """(stretches, 4): advance of each time-of-use register between the same reads, ABSENT where unknown."""
+    value: Ints
+    """What the register said at the end of each, primary."""
 
 
 class Master(NamedTuple):
@@ -111,12 +121,12 @@ class Around(NamedTuple):
     """(series,): the time zone comes from master data."""
     billed: Mask
     """(series,): a tariff is known."""
-    volts_out: Mask
-    """A voltage read in the interval lies outside of the band; (1, 1) False where none does."""
-    volts_known: Mask
-    """(series,): voltage reads and the nominal voltage are at hand."""
+    volts: Samples
+    """Voltage reads of series whose nominal voltage is known, mV."""
     volts_nominal: Ints
     """(series,): nominal voltage in mV, ABSENT where unknown."""
+    net: Ints
+    """Delivered less received, as the meter itself counts it; (1, 1) ABSENT where no meter of the block does."""
 
 
 class Block(NamedTuple):
@@ -139,6 +149,10 @@ class Block(NamedTuple):
     """The series was installed, and the interval lies between its data or the bounds asked for."""
     wanted: Mask
     """The interval lies between the bounds asked for: it gets a final."""
+    past: tuple[Ints, Ints]
+    """(series,): the highest value of the time before the block, ABSENT where unknown, and of how many days."""
+    awaited: Mask
+    """(series,): what was asked for goes on after the wanted intervals, and is on its way yet."""
     supply: Supply
     waiting: Mask
     """The head end is silent here: what is missing is not estimated yet; (1, 1) False where it is not."""

@@ -14,6 +14,7 @@ from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
 from validation.params import VeeParams
+from validation.peaks import Peaks
 from validation.place import Layout, Placed
 from validation.reads import Registers, Spans
 from validation.supply import mask_of, supply_of
@@ -31,6 +32,9 @@ class Inputs(NamedTuple):
     placed: Placed
     registers: Registers
     surroundings: Surroundings
+    net: Ints | None
+    """One a cell of received energy: net energy as the meters count it."""
+    peaks: Peaks
     off: tuple[Ints, Ints, Ints]
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
@@ -45,6 +49,8 @@ class Series(NamedTuple):
     wanted_from: Ints
     wanted_to: Ints
     install: Ints
+    awaited: Mask
+    """(series,): later intervals were asked for, and are on their way."""
 
 
 def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, heard_us: Ints | None) -> Series:
@@ -70,7 +76,8 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
         highest = np.minimum(highest, np.maximum(newest + 1, due))
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
         lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
-    return Series(lowest, np.maximum(highest, lowest), install)
+    asked = np.minimum(after, removed // step_us - origin)
+    return Series(lowest, np.maximum(highest, lowest), install, highest < asked)
 
 
 def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
@@ -143,14 +150,21 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         status=np.zeros((1, 1), dtype=np.uint32) if bits is None else bits[cells].reshape(shape),
         expected=expected,
         wanted=wanted,
+        awaited=series.awaited[numbers],
+        past=Peaks(*(one[numbers] for one in inputs.peaks)),
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
         waiting=_waiting(inputs, channel, install, group),
-        stretches=Stretches(span.pick(covered), registers.advance[cut][covered], registers.tou[cut][covered]),
+        stretches=Stretches(
+            span.pick(covered),
+            registers.advance[cut][covered],
+            registers.tou[cut][covered],
+            registers.value[cut][covered],
+        ),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         clock_known=inputs.clock_known,
         has_reads=registers.read[numbers],
-        around=around_of(inputs.surroundings, group, channel, install, (inputs.placed.value, layout)),
+        around=around_of(inputs.surroundings, group, (channel, install), (inputs.placed.value, layout), inputs.net),
     )
 
 

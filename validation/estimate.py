@@ -47,7 +47,7 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
         known: What is known of every cell, 0 elsewhere: tells what a register leaves for a gap.
         params: Limits, constants and class profiles.
     """
-    pieces = _pieces(block, gaps, known)
+    pieces = pieces_of(block, gaps, known)
     length = pieces.runs.length
     place = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
     row, slot = np.repeat(pieces.runs.row, length), np.repeat(pieces.runs.start, length) + place
@@ -77,7 +77,7 @@ def _fill(draft: Estimates, value: Ints, method: Method) -> None:
     draft.value[given], draft.method[given] = value[given], METHOD_CODE[method]
 
 
-def _pieces(block: Block, gaps: Mask, known: Ints) -> Pieces:
+def pieces_of(block: Block, gaps: Mask, known: Ints) -> Pieces:
     """Gaps cut at register reads; the energy of those that are the only one of their stretch."""
     span, width = block.stretches.span, block.shape[1]
     cut = np.zeros((block.shape[0], width + 1), dtype=np.bool_)

@@ -10,6 +10,7 @@ from schemas.timegrid import day_bounds
 from validation.params import VeeParams
 from validation.rules.catalogue import RULES
 from validation.vee import Vee, VeeInputs, run_vee
+from validation.workings import bounded, workings
 
 _METHOD = {
     Method.LINEAR: "on the straight line between its measured neighbours",
@@ -33,6 +34,9 @@ _QUALITY = {
 }
 
 
+_MADE = (Quality.ESTIMATED.value, Quality.MISSING.value)
+
+
 class Explained(NamedTuple):
     """One line an interval, and the findings that the lines refer to."""
 
@@ -49,7 +53,7 @@ def explain(inputs: VeeInputs, params: VeeParams, meter_id: str, day: date) -> E
     The frames may hold other meters; their check meters and outages count. The day is local to the meter's zone.
     """
     span = local_day(inputs.meters, meter_id, day, params.timezone)
-    return explained(inputs, run_vee(_of_meter(inputs, meter_id), params), meter_id, span)
+    return explained(inputs, run_vee(_of_meter(inputs, meter_id), params), params, (meter_id, span))
 
 
 def local_day(meters: pl.DataFrame, meter_id: str, day: date, default: str) -> tuple[datetime, datetime]:
@@ -58,9 +62,11 @@ def local_day(meters: pl.DataFrame, meter_id: str, day: date, default: str) -> t
     return day_bounds(day, str(zones[0]) if len(zones) else default)
 
 
-def explained(inputs: VeeInputs, judged: Vee, meter_id: str, span: tuple[datetime, datetime]) -> Explained:
-    """The same of a judgement that is at hand."""
-    start, end = span
+def explained(
+    inputs: VeeInputs, judged: Vee, params: VeeParams, what: tuple[str, tuple[datetime, datetime]]
+) -> Explained:
+    """The same of a judgement that is at hand: of a meter, between two instants."""
+    meter_id, (start, end) = what
     inside = (pl.col("interval_start") >= start) & (pl.col("interval_start") < end)
     mine = judged.finals.filter(pl.col("meter_id") == meter_id, inside)
     last = pl.col("first_interval") + pl.duration(seconds=pl.col("intervals") * _step(mine))
@@ -74,7 +80,10 @@ def explained(inputs: VeeInputs, judged: Vee, meter_id: str, span: tuple[datetim
         .unique(["channel", "interval_start"], keep="last", maintain_order=True)
         .select("channel", "interval_start", sent_milli="value_milli")
     )
-    lines = mine.join(sent, on=["channel", "interval_start"], how="left", maintain_order="left").with_columns(
+    behind = workings(_of_meter(inputs, meter_id), bounded(params, judged.finals), meter_id, (start, end))
+    both = ["channel", "interval_start"]
+    lines = mine.join(sent, on=both, how="left", maintain_order="left")
+    lines = lines.join(behind, on=both, how="left", maintain_order="left").with_columns(
         why=_why(), unjudged=_names("unjudged", ", ")
     )
     names = (
@@ -119,6 +128,10 @@ def _why() -> pl.Expr:
     return pl.concat_str(
         quality,
         pl.when(pl.col("quality") != Quality.OUTAGE.value).then(pl.lit(": ") + method).fill_null(""),
+        pl.when(pl.col("quality").is_in(_MADE)).then(pl.lit("; ") + pl.col("behind")).fill_null(""),
+        pl.when(pl.col("quality").is_in(_MADE) & (pl.col("estimate_milli") != pl.col("value_milli")))
+        .then(pl.lit("; the stored version stands, which differs"))
+        .fill_null(""),
         author.fill_null(""),
         pl.when(failed != "").then(pl.lit("; failed ") + failed).otherwise(pl.lit("")),
     )

@@ -108,7 +108,7 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
         return
     spans = block.stretches.span
     had_hole = sums_of(holes.astype(np.int64), spans) > 0
-    stretches = Stretches(spans.pick(had_hole), block.stretches.advance[had_hole], block.stretches.tou[had_hole])
+    stretches = Stretches(spans.pick(had_hole), *(part[had_hole] for part in block.stretches[1:]))
     filled = block._replace(value=result.value, stretches=stretches)
     for segment in segments:
         for rule in segment.rules:
@@ -119,29 +119,42 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
 
 
 def judge_billing(
-    block: Block, result: Result, segments: Sequence[Segment], judged: Judgement, made: tuple[Mask, Mask]
+    block: Block,
+    result: Result,
+    segments: Sequence[Segment],
+    judged: Judgement,
+    periods: tuple[Sequence[tuple[int, int]], tuple[Mask, Mask]],
 ) -> None:
-    """V36 over the finals of each segment of what was asked for; unjudged for meters without a tariff.
+    """V36 over the finals of each segment of each period; unjudged for meters without a tariff.
 
-    `made` says which values a person only accepted, and which estimates met no register.
+    With the periods come which values a person only accepted, and which estimates met no register. Intervals of no
+    period, and of one of which something is awaited yet, get both bits: `validation.periods` settles them.
     """
+    spans, made = periods
     for segment in segments:
         rule = next((rule for rule in segment.rules if rule.definition.rule is Rule.BILLING_GATE), None)
         if rule is None:
             continue
-        wanted = block.wanted.copy()
-        wanted[:, : segment.first] = False
-        wanted[:, segment.after :] = False
+        part = np.s_[:, segment.first : segment.after]
+        bit, billed = rule.definition.bit, block.around.billed
+        pending = np.zeros(block.shape, dtype=np.bool_)
+        pending[part] = billed[:, None]
+        result.unjudged[part] |= np.where(~billed, bit, np.uint64(0))[:, None]
         marks = (*(result.quality == QUALITY_CODE[one] for one in _SHARED), *made, *_doubts(result, segment))
-        shares = Shares(wanted.sum(axis=1), *((wanted & mark).sum(axis=1) for mark in marks))
-        billed = block.around.billed
-        held = gate(shares, rule.settings) & billed
-        wanted &= held[:, None]
-        unjudged = np.where(~billed, rule.definition.bit, np.uint64(0))[:, None]
-        result.unjudged[:, segment.first : segment.after] |= unjudged
-        if held.any():
-            result.failed[wanted] |= rule.definition.bit
-            judged.found.append(Found(rule, found(find_runs(wanted), unjudged=~billed[:, None])))
+        for first, after in spans:
+            wanted = block.wanted.copy()
+            wanted[:, : max(first, segment.first)] = False
+            wanted[:, min(after, segment.after) :] = False
+            over = billed & (~block.awaited | block.wanted[:, after - 1])
+            pending[over, first:after] = False
+            shares = Shares(wanted.sum(axis=1), *((wanted & mark).sum(axis=1) for mark in marks))
+            wanted &= (gate(shares, rule.settings) & over)[:, None]
+            if wanted.any():
+                result.failed[wanted] |= bit
+                judged.found.append(Found(rule, found(find_runs(wanted), unjudged=~billed[:, None])))
+        if pending.any():
+            result.failed[pending] |= bit
+            result.unjudged[pending] |= bit
 
 
 def _doubts(result: Result, segment: Segment) -> tuple[Mask, Mask]:

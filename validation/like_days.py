@@ -27,10 +27,18 @@ def nearest_days(days: Days, *, same_kind: bool) -> Ints:
 
 def like_values(block: Block, row: Ints, slot: Ints, serving: Mask, most: int) -> tuple[Ints, Ints]:
     """Values (cells, most) of the same slot on the nearest like days on which it serves, and how many there are."""
-    candidates = nearest_days(block.days, same_kind=True)[block.days.of[slot]]
+    picked, number = like_slots(block, (row, slot), serving, most, same_kind=True)
+    values: Ints = block.value[row[:, None], picked]
+    return values, number
+
+
+def like_slots(
+    block: Block, cells: tuple[Ints, Ints], serving: Mask, most: int, *, same_kind: bool
+) -> tuple[Ints, Ints]:
+    """Intervals (cells, most) of the same slot on the nearest days on which it serves, and how many there are."""
+    row, slot = cells
+    candidates = nearest_days(block.days, same_kind=same_kind)[block.days.of[slot]]
     like = np.where(candidates < 0, -1, block.days.at[candidates, block.days.slot[slot][:, None]])
     good = (like >= 0) & serving[row[:, None], like]
     order = np.argsort(~good, axis=1, kind="stable")[:, :most]
-    picked = np.take_along_axis(like, order, axis=1)
-    values: Ints = block.value[row[:, None], picked]
-    return values, np.minimum(good.sum(axis=1), most)
+    return np.take_along_axis(like, order, axis=1), np.minimum(good.sum(axis=1), most)

@@ -158,6 +158,9 @@ class VeeParams(msgspec.Struct, frozen=True):
     """Days of data before and after the bounds that serve as history, like days and ends of stretches."""
     rule_sets: tuple[RuleSet, ...] = ()
     """Changes to the catalogue of rules, by rate class, channel and date (`validation.rules.sets`)."""
+    gate_months: bool = False
+    """V36 judges each local calendar month that the bounds hold whole, once nothing of it is awaited any more; other
+    intervals keep what was said of their month before. False: the time between the bounds is the period."""
     tou: tuple[TouPeriod, ...] = ()
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
     locks: tuple[Lock, ...] = ()

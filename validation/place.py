@@ -135,6 +135,13 @@ def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout, ahead
     return Placed(cells, bits, disputed, _stray(intervals, rule), copies)
 
 
+def cells_of_rows(rows: pl.DataFrame, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
+    """Cell of each row, -1 where it has none, and its installation."""
+    install = installation_of(rows, fleet, "interval_start")
+    cell, _ = _cells(rows, install, rows["interval_start"].to_physical().to_numpy(), fleet, layout)
+    return cell, install
+
+
 def _with_clocks_held_against_reception(rows: pl.DataFrame, ahead_s: int) -> pl.DataFrame:
     """The same rows; the status of a value from the future says that its clock is doubtful or invalid."""
     length_us = rows["interval_s"].to_numpy().astype(np.int64) * 1_000_000

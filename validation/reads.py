@@ -43,6 +43,13 @@ class Spans(NamedTuple):
     stop: Ints
 
 
+class _Reads(NamedTuple):
+    series: Ints
+    at: Ints
+    """Boundary of the grid: interval `at` starts with it."""
+    value: Ints
+
+
 class Registers(NamedTuple):
     """What the reads of a run say."""
 
@@ -50,6 +57,8 @@ class Registers(NamedTuple):
     """Between consecutive usable reads."""
     advance: Ints
     """Of each span, primary, never negative."""
+    value: Ints
+    """Of the register at the end of each span, primary."""
     tou: Ints
     """(spans, 4): advance of each time-of-use register between the same reads, ABSENT where unknown."""
     broken: Spans
@@ -58,13 +67,6 @@ class Registers(NamedTuple):
     """Where it moved further than supply and fuse let it (V13)."""
     read: Mask
     """(series,): reads are at hand."""
-
-
-class _Reads(NamedTuple):
-    series: Ints
-    at: Ints
-    """Boundary of the grid: interval `at` starts with it."""
-    value: Ints
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -85,7 +87,13 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
                 _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column), layout, facts
             )
             _match(links.span, mine, tou[:, number])
-    return Registers(links.span, links.advance, tou, links.broken, links.jumps, has)
+    return Registers(links.span, links.advance, _at_ends(placed, links.span), tou, links.broken, links.jumps, has)
+
+
+def _at_ends(placed: _Reads, span: Spans) -> Ints:
+    """What the reads at the ends of spans say."""
+    wide = int(placed.at.max(initial=0)) + 1
+    return placed.value[np.searchsorted(placed.series * wide + placed.at, span.series * wide + span.stop)]
 
 
 def _as_if(of: Ints, total: Channel, register: Channel) -> Ints:

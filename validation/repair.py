@@ -12,8 +12,10 @@ from validation.corroborate import corroborated
 from validation.edit import Authors, Edited, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
 from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
+from validation.leaps import without_leaps
 from validation.long_intervals import find_long, spread
 from validation.params import VeeParams
+from validation.periods import periods_of
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
 from validation.stuck import stuck_values, take_back
@@ -36,6 +38,21 @@ class Repaired(NamedTuple):
     found: tuple[Found, ...]
     other: tuple[tuple[Rule, Findings], ...]
     """Findings of estimation and editing."""
+    workings: "Workings"
+
+
+class Workings(NamedTuple):
+    """What the estimates of a block came from, for those who ask (`validation.workings`)."""
+
+    block: Block
+    gaps: Mask
+    serving: Mask
+    known: Ints
+    draft: Estimates
+    """Before they met the registers."""
+    anchored: Anchored
+    fixed: Mask
+    """One an estimate: it is a part of a long interval's value."""
 
 
 class _Kinds(NamedTuple):
@@ -49,8 +66,8 @@ class _Kinds(NamedTuple):
 
 def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, params: VeeParams) -> Repaired:
     """Judge a block's values, lay the edits over them, replace what is missing or rejected, and judge the result."""
-    judged = judge(block, segments)
-    block, waiting = _waited_for(block, edited)
+    block = without_leaps(block, segments)
+    judged, (block, waiting) = judge(block, segments), _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
     kinds = _reopened(block, kinds, value)
     kinds, judged = _unstuck(block, segments, judged, (kinds, value))
@@ -66,19 +83,29 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
             serving |= kinds.measured & judged.doubted & ~block.supply.touched & ~block.supply.restored
             estimates = estimate(block, kinds.gaps, serving & ~long.cells, known, params)
     estimates, fixed = spread(block, long, estimates)
-    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
-    anchored = anchored._replace(estimates=forward(block, anchored.estimates, kinds.measured, anchored.moved | fixed))
+    anchored, draft = _met(block, (estimates, known, fixed), kinds.measured, params), estimates
     result = _assemble(block, judged, kinds, anchored)
     result.value[kinds.edited] = value[kinds.edited]
     if edited is not None:
         _edit_estimates(result, edited)
         result = result._replace(author=edited.author)
     judge_again(block, result, segments, judged)
-    judge_billing(block, result, segments, judged, _made(result, anchored, fixed, edited))
-    other = _findings(block, anchored, edited)
-    if waiting.any():
-        other = (*other, (Rule.ESTIMATION_WAITS, found(find_runs(waiting))))
-    return Repaired(result, tuple(judged.found), other)
+    made = _made(result, anchored, fixed, edited)
+    judge_billing(block, result, segments, judged, (periods_of(block, params), made))
+    other = (*_findings(block, anchored, edited), *_waits(waiting))
+    behind = Workings(block, kinds.gaps, serving & ~long.cells, known, draft, anchored, fixed)
+    return Repaired(result, tuple(judged.found), other, behind)
+
+
+def _met(block: Block, what: tuple[Estimates, Ints, Mask], measured: Mask, params: VeeParams) -> Anchored:
+    """Estimates, what is known and what is fixed: moved to the registers; what lies beyond all of them is `forward`."""
+    estimates, known, fixed = what
+    anchored = anchor(block, estimates, known, fixed, registers_of(block, params.tou))
+    return anchored._replace(estimates=forward(block, anchored.estimates, measured, anchored.moved | fixed))
+
+
+def _waits(waiting: Mask) -> tuple[tuple[Rule, Findings], ...]:
+    return ((Rule.ESTIMATION_WAITS, found(find_runs(waiting))),) if waiting.any() else ()
 
 
 def _made(result: Result, anchored: Anchored, fixed: Mask, edited: Edited | None) -> tuple[Mask, Mask]:
@@ -99,8 +126,7 @@ def _waited_for(block: Block, edited: Edited | None) -> tuple[Block, Mask]:
     if edited is not None:
         waiting = waiting & (edited.value == ABSENT)
     whole = sums_of(waiting.astype(np.int64), block.stretches.span) == 0
-    span, advance, tou = block.stretches
-    kept = Stretches(span.pick(whole), advance[whole], tou[whole])
+    kept = Stretches(block.stretches.span.pick(whole), *(part[whole] for part in block.stretches[1:]))
     return block._replace(waiting=waiting, stretches=kept), waiting
 
 
@@ -130,7 +156,7 @@ def _reopened(block: Block, kinds: _Kinds, value: Ints) -> _Kinds:
     supposed = kinds.dark & ~block.present
     if not supposed.any() or not len(block.stretches.advance):
         return kinds
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     total = sums_of(np.where(kinds.measured | kinds.edited, value, 0), span)
     holes = sums_of(kinds.gaps.astype(np.int64), span)
     supposed_in = sums_of(supposed.astype(np.int64), span)
@@ -196,7 +222,7 @@ def _edit_estimates(result: Result, edited: Edited) -> None:
 
 
 def _findings(block: Block, anchored: Anchored, edited: Edited | None) -> tuple[tuple[Rule, Findings], ...]:
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     other: list[tuple[Rule, Findings]] = []
     for rule, which in (
         (Rule.ANCHOR_ZERO_PROFILE, anchored.zero_profile),

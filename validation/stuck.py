@@ -29,7 +29,7 @@ def stuck_values(block: Block, judged: Judgement, measured: Mask, gaps: Mask, kn
         gaps: Cells to estimate.
         known: Measured and edited values and zeros under an outage, 0 elsewhere.
     """
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     flat = measured & ((judged.failed & _FLAT_BIT) != 0)
     if not flat.any() or not len(advance):
         return np.zeros(block.shape, dtype=np.bool_), span.pick(np.zeros(len(advance), dtype=np.bool_))

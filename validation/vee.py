@@ -1,22 +1,28 @@
 """The stage `run_vee`: raw intervals and reads in, one judged final for every interval expected, and the findings."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
 
 from schemas.codes import Quality
+from schemas.frames import FINAL_PEAKS
 from validation.around import look_around, spans_of
-from validation.blocks import Inputs, bounds_of, cut_blocks, heard_of
-from validation.edit import apply_edits, lay_desk
+from validation.block import Block, Ints
+from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
+from validation.edit import Desk, apply_edits, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.judge import segments_of
 from validation.master import facts_of
+from validation.net import place_net
 from validation.params import VeeParams
+from validation.peaks import peaks_of
+from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
-from validation.repair import repair
+from validation.repair import Repaired, repair
 from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
@@ -36,6 +42,8 @@ class VeeInputs(NamedTuple):
     meters: pl.DataFrame
     edits: pl.DataFrame
     finals: pl.DataFrame
+    peaks: pl.DataFrame = FINAL_PEAKS.empty()
+    """FINAL_PEAKS of the time before the intervals that were given: what V9 knows of more than that."""
 
 
 class Vee(NamedTuple):
@@ -55,6 +63,14 @@ class Vee(NamedTuple):
     `value_milli_past`, `delta_milli`."""
 
 
+class Blocks(NamedTuple):
+    """A run before its first block is judged."""
+
+    source: Inputs
+    series: Series
+    desk: Desk
+
+
 def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     """Judge raw data by the rules in force, estimate what is missing, and anchor it to the registers.
 
@@ -64,6 +80,28 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     Raises:
         ContractError: A time zone is unknown, or the grid has no bounds within reason.
     """
+    run = lay_blocks(inputs, params)
+    source, series, desk = run
+    fleet, placed = source.fleet, source.placed
+    sheet = open_sheet(fleet, source.layout, series, edited=bool(desk.instructions))
+    findings: list[pl.DataFrame] = []
+    for numbers, block, repaired in judged_blocks(run, params):
+        enter(sheet, numbers, block, repaired.result)
+        findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
+    pending = take_pending(sheet.failed, sheet.unjudged)
+    judged = finals_of(sheet, fleet, source.layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
+    if params.final_before is not None:
+        judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
+    judged = carried(judged, pending, inputs.finals)
+    versions = with_versions(judged, inputs.finals, params.locks)
+    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
+    rows.append(replacements(versions.replaced, fleet.installs, params.rule_sets))
+    exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
+    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
+
+
+def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
+    """Everything that a run's blocks are cut from."""
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
     facts = facts_of(fleet.installs)
@@ -78,6 +116,8 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         placed,
         registers,
         look_around(fleet, inputs.reads, inputs.events),
+        place_net(inputs.intervals, fleet, layout),
+        peaks_of(inputs.peaks, fleet, layout),
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
         clock_known=params.clock_ahead_s is not None,
@@ -86,23 +126,15 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     awaits = params.estimate_after_s is not None
     heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
     series = bounds_of(fleet, layout, placed, params, heard)
-    desk = lay_desk(inputs.edits, fleet, layout)
-    sheet = open_sheet(fleet, layout, series, edited=bool(desk.instructions))
-    findings: list[pl.DataFrame] = []
-    for numbers, block in cut_blocks(source, series, params):
+    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout))
+
+
+def judged_blocks(run: Blocks, params: VeeParams) -> Iterator[tuple[Ints, Block, Repaired]]:
+    """Blocks in the order of the series, judged and repaired, with the series of their rows."""
+    for numbers, block in cut_blocks(run.source, run.series, params):
         segments = segments_of(block, params.rule_sets)
-        edited = apply_edits(block, numbers, desk, params.four_eyes_milli)
-        repaired = repair(block, segments, edited, params)
-        enter(sheet, numbers, block, repaired.result)
-        findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
-    judged = finals_of(sheet, fleet, layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
-    if params.final_before is not None:
-        judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
-    versions = with_versions(judged, inputs.finals, params.locks)
-    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
-    rows.append(replacements(versions.replaced, fleet.installs, params.rule_sets))
-    exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
-    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
+        edited = apply_edits(block, numbers, run.desk, params.four_eyes_milli)
+        yield numbers, block, repair(block, segments, edited, params)
 
 
 def _final_estimates(deadline: datetime) -> pl.Expr:

@@ -12,11 +12,13 @@ from app.commands.simulate import load_params
 from app.commands.vee import load_rule_sets
 from app.config import masked, parse_config
 from app.files import read_bytes, read_text
-from app.inputs import load_tariffs, load_types
+from app.inputs import load_meters, load_tariffs, load_types
 from app.options import Json
 from app.registry import parse_meters
 from app.summary import say
 from billing_export.check import check_file
+from schemas.errors import ContractError
+from validation.rules.files import check_rate_classes
 
 
 class Kind(StrEnum):
@@ -42,6 +44,14 @@ _CHECK: Final[dict[Kind, Callable[[Path], object]]] = {
 }
 
 
+def _check_classes(rules: Path, meters: Path) -> None:
+    classes = load_meters(meters, load_types(None))["rate_class"].drop_nulls().unique().to_list()
+    try:
+        check_rate_classes(load_rule_sets(rules), classes)
+    except ContractError as error:
+        raise ContractError(f"{rules}: {error}") from error
+
+
 def register(ami: typer.Typer) -> None:
     """Add the verbs."""
 
@@ -49,10 +59,15 @@ def register(ami: typer.Typer) -> None:
     def check_config(
         file: Annotated[Path, typer.Argument(metavar="FILE")],
         kind: Annotated[Kind, typer.Option("--kind", help="What it configures.")] = Kind.WORKER,
+        meters: Annotated[
+            Path | None, typer.Option("--meters", metavar="F", help="METERS: rate classes that rule sets may name.")
+        ] = None,
         json: Json = False,
     ) -> None:
         """Read a configuration strictly; of a worker's, show the settings in force with secrets left closed."""
         _CHECK[kind](file)
+        if kind is Kind.RULES and meters is not None:
+            _check_classes(file, meters)
         if kind is Kind.WORKER and not json:
             typer.echo(masked(parse_config(read_text(file), str(file))))
             return

@@ -18,7 +18,8 @@ from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Fra
 from validation.dry_run import DryRun, dry_run
 from validation.explain import explained, local_day
 from validation.params import Silence, SilenceLimits, VeeParams
-from validation.rules.sets import RuleSet, parse_rule_sets
+from validation.rules.files import parse_rule_sets
+from validation.rules.sets import RuleSet
 from validation.silence import detect_silences, heard_by_hour
 from validation.vee import Vee, VeeInputs, run_vee
 
@@ -102,7 +103,7 @@ def parse_day(text: str) -> date:
 def explained_summary(inputs: VeeInputs, judged: Vee, params: VeeParams, asked: tuple[str, date]) -> dict[str, Any]:
     """One line an interval of a meter's local day, and the findings that the lines refer to."""
     meter_id, day = asked
-    told = explained(inputs, judged, meter_id, local_day(inputs.meters, meter_id, day, params.timezone))
+    told = explained(inputs, judged, params, (meter_id, local_day(inputs.meters, meter_id, day, params.timezone)))
     if not told.lines.height:
         raise ContractError(f"--explain {meter_id} {day}: no interval of that meter and day was judged")
     rows = told.lines.with_columns(pl.col("channel", "quality", "method").cast(pl.String))

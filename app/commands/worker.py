@@ -157,6 +157,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         clock_ahead_s=CLOCK_AHEAD_S,
         estimate_after_s=round(vee.estimate_after_hours * 3600),
         rule_sets=load_rule_sets(_path(vee.rules_file)),
+        gate_months=vee.billing_gate == "month",
     )
     registry = registry_of(settings)
     work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))

@@ -49,6 +49,10 @@ def registers(meter: str, at: dict[int, int], received: int = 0) -> pl.DataFrame
     return pl.DataFrame(rows, schema=READS.schema)
 
 
+def off_the_grid(reads: pl.DataFrame) -> pl.DataFrame:
+    return reads.with_columns(pl.col("read_at") + pl.duration(minutes=5))
+
+
 def ends(a: int = 24, judged: int = 24) -> pl.DataFrame:
     """Finals of B go to the end of today, those of A to an hour; both were judged last at an hour."""
     rows = {
@@ -77,12 +81,12 @@ def wider(since: int, until: int = 24) -> tuple[Scope, ...]:
     [
         (values("A", HOURS), None, None),
         (values("A", HOURS, skip=range(-30, -20)), None, None),
-        (values("A", HOURS), registers("A", {-30: 0, 6: 36}), None),
-        (values("A", HOURS, skip=range(-30, -20)), registers("A", {-48: 0, -10: 38, 12: 60}), None),
-        (values("A", HOURS), registers("A", {-24: 0, 0: 24}), None),
+        (values("A", HOURS, skip=range(-20, -10)), registers("A", {-24: 0, 0: 24, 24: 48}), None),
+        (values("A", HOURS), off_the_grid(registers("A", {-30: 0, 6: 36})), None),
+        (values("A", HOURS), registers("A", {-30: 0, -6: 24}), None),
         (values("A", range(-48, -10)), None, None),
     ],
-    ids=["whole", "a gap of yesterday", "a whole stretch", "a gap before the last read", "a read in time", "silent"],
+    ids=["whole", "a gap of yesterday", "stretches of days", "reads off the grid", "nothing read since", "silent"],
 )
 def test_a_meter_whose_new_data_reach_into_nothing_is_judged_for_its_dirty_days(mine, reads, said) -> None:
     assert grids(mine, reads, said) == (TODAY,)
@@ -94,12 +98,12 @@ def test_a_meter_whose_new_data_reach_into_nothing_is_judged_for_its_dirty_days(
         (values("A", range(-48, -10)), None, ends(-10), -10, 24),
         (values("A", HOURS, skip=range(-5, 3)), None, None, -5, 24),
         (values("A", HOURS, skip=range(-30, -20)), registers("A", {-40: 0, 6: 46}), None, -40, 24),
-        (values("A", HOURS, skip=range(-20, -10)), registers("A", {-24: 0, 0: 24}), None, -24, 24),
-        (values("A", HOURS), registers("A", {-24: 0, 0: 24}, received=25), None, -24, 24),
+        (values("A", HOURS), registers("A", {-30: 0, 6: 36}), None, -30, 24),
         (values("A", range(-48, 80), skip=range(20, 30)), None, None, 0, 30),
         (values("A", range(-48, 80), skip=range(40, 50)), registers("A", {12: 0, 60: 48}), None, 0, 60),
+        (values("A", range(-48, 80)), registers("A", {-12: 0, 60: 72}), None, -12, 60),
     ],
-    ids=["unfinished", "gap", "stretch", "stretch to midnight", "late read", "gap onward", "stretch onward"],
+    ids=["unfinished", "gap", "stretch", "whole stretch", "gap onward", "stretch onward", "stretch around"],
 )
 def test_a_meter_is_judged_as_far_as_its_new_data_reach_and_no_other_with_it(mine, reads, said, since, until) -> None:
     assert grids(mine, reads, said) == wider(since, until)
@@ -164,7 +168,9 @@ class Turns:
         for part in rows:
             table, at = ("reads", "read_at") if "read_at" in part.columns else ("intervals", "interval_start")
             self.store.append(table, part, f"{table} {until} {part['meter_id'][0]}")
-            days.append(pl.DataFrame({"bucket": bucket_of(part["meter_id"]), "day": part[at].dt.date()}))
+            buckets = bucket_of(part["meter_id"])
+            ending = [part[at], part[at] - timedelta(microseconds=1)] if table == "reads" else [part[at]]
+            days += [pl.DataFrame({"bucket": buckets, "day": instants.dt.date()}) for instants in ending]
         dirty = pl.concat(days).unique()
         self.costs.append((0, 0, 0))
         self.work.deliver(self.work.prepare(to_messages(dirty, dirty["bucket"])), "")
@@ -193,6 +199,29 @@ def test_a_gap_of_days_meets_the_register_that_is_read_when_the_meter_returns(st
     assert gap.height == 78
     assert set(gap["quality"]) == {"estimated"}
     assert gap["value_milli"].sum() == 60_000_000
+
+
+def test_a_value_corrected_late_clears_the_whole_stretch_that_the_register_doubted(store, monkeypatch) -> None:
+    """72 kWh by the register, Tuesday noon to Friday noon; an hour of Wednesday came 1 kWh short, and is corrected."""
+    turns = Turns(store, monkeypatch)
+    sums = int(DEFINITION[Rule.SUM_CHECK].bit)
+    short = values(RETURNS, range(30, 31)).with_columns(pl.col("value_milli") - 1_000_000)
+    turns.turn(12, values(RETURNS, range(12)), registers(RETURNS, {12: 0}))
+    for hour in range(12, 84, 12):
+        rows = values(RETURNS, range(hour, hour + 12), skip=range(30, 31))
+        turns.turn(hour + 13, pl.concat([rows, short]) if hour == 24 else rows)
+    turns.turn(84, registers(RETURNS, {84: 72}))
+    inside = pl.col("interval_start").is_between(MIDNIGHT + 12 * HOUR, MIDNIGHT + 83 * HOUR)
+    doubted = turns.finals(RETURNS).filter(inside)
+    assert doubted.height == 72
+    assert set(doubted["quality"]) == {"suspect"}
+    assert (doubted["failed"] & sums).ne(0).all()
+    corrected = values(RETURNS, range(30, 31)).with_columns(received_at=pl.lit(MIDNIGHT + 90 * HOUR))
+    turns.turn(91, conform(corrected, INTERVALS))
+    cleared = turns.finals(RETURNS).filter(inside)
+    assert set(cleared["quality"]) == {"valid"}
+    assert not (cleared["failed"] & sums).ne(0).any()
+    assert cleared["value_milli"].sum() == 72_000_000
 
 
 def test_a_turn_at_a_steady_rate_loads_and_judges_no_more_the_longer_it_goes_on(store, monkeypatch) -> None:

@@ -41,6 +41,7 @@ def test_a_value_is_explained_in_words_and_numbers(day: Path, capsys: pytest.Cap
     told = json.loads(capsys.readouterr().out)["explain"]
     assert len(told["lines"]) == 24
     assert "1000005 (sent nothing): estimated: on the straight line" in told["lines"][5]
+    assert "between 1000004 at 2025-03-03T04:00Z before and 1000006 at 2025-03-03T06:00Z behind" in told["lines"][5]
     assert "V3 missing interval" in told["lines"][5]
     assert "1000004 (sent 1000004): measured and used as it came" in told["lines"][4]
     assert any(line.startswith("missing_interval (error)") for line in told["findings"])

@@ -382,6 +382,23 @@ def test_life_and_dirty_days_follow_from_the_rows():
     assert decoded.dirty_days["day"].to_list() == [datetime(2026, 3, 2).date(), datetime(2026, 3, 3).date()]
 
 
+@pytest.mark.parametrize(
+    ("at", "days"),
+    [
+        (datetime(2026, 3, 2, 23, tzinfo=UTC), [2, 3]),
+        (datetime(2026, 3, 2, 23, 0, 1, tzinfo=UTC), [3]),
+        (datetime(2026, 3, 2, 22, 59, 59, tzinfo=UTC), [2]),
+        (datetime(2026, 3, 3, 0, tzinfo=UTC), [3]),
+    ],
+    ids=["midnight in Berlin", "a second after", "a second before", "midnight in UTC"],
+)
+def test_a_read_at_local_midnight_makes_the_day_that_it_ends_dirty_too(at, days):
+    read = register_rows([device_name(), ("1-0:1.8.0.255", Data(Tag.UINT32, 77), (0, 30))])
+    decoded = decode(sealed(notification(read, at)))
+    assert decoded.reads["read_at"].to_list() == [at]
+    assert decoded.dirty_days["day"].to_list() == [datetime(2026, 3, day).date() for day in days]
+
+
 def test_the_counters_of_a_batch_rebuild_its_windows():
     from ingest.replay import Windows
 

@@ -17,7 +17,7 @@ from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, of, pa
 from schemas import frames
 from schemas.codes import Rule, Status
 from validation.rules.catalogue import RULES
-from validation.rules.sets import parse_rule_sets
+from validation.rules.files import parse_rule_sets
 from validation.vee import Vee
 
 HOUR = timedelta(hours=1)

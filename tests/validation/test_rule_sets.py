@@ -15,7 +15,8 @@ from validation.explain import explain
 from validation.rules.catalogue import RULES
 from validation.rules.definition import Subject
 from validation.rules.document import render_rules
-from validation.rules.sets import parse_rule_sets, rules_in_force
+from validation.rules.files import parse_rule_sets
+from validation.rules.sets import rules_in_force
 from validation.vee import VeeInputs
 
 DAY = timedelta(days=1)
@@ -45,7 +46,7 @@ def test_the_page_of_the_catalogue_is_fresh() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("[[rule_set]]\nname = 1", "name"),
+        ("[[rule_set]]\nname = 1", "name: every rule set needs one"),
         ('[[rule_set]]\nname = "a"\ncolour = 1', "colour"),
         ('[[rule_set]]\nname = "a"\n[rule_set.rules.spikes]\non = true', "rules.spikes"),
         ('[[rule_set]]\nname = "a"\n[rule_set.rules.spike]\nlimit = 3', "rules.spike.limit"),
@@ -129,9 +130,8 @@ def test_a_value_is_explained_by_what_it_is_and_what_the_rules_found() -> None:
     told = explain(_inputs(rows)._replace(meters=home), params(), "MTR1", date(2025, 3, 3))
     assert told.lines.height == 24
     assert told.lines["why"][0].startswith("measured and used as it came")
-    assert told.lines["why"][18].startswith(
-        "estimated: on the straight line between its measured neighbours; failed V7"
-    )
+    assert told.lines["why"][18].startswith("estimated: on the straight line between its measured neighbours; gap of 1")
+    assert told.lines["why"][18].endswith("failed V7 spike")
     assert told.lines["sent_milli"][18] == 3 * KWH
     assert "V6 sum check" in told.lines["unjudged"][0]
     assert told.findings.filter(pl.col("rule") == "spike")["limit_milli"].to_list() == [2_800_000]

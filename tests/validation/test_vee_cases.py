@@ -314,7 +314,7 @@ def test_before_its_first_value_a_series_has_missed_no_read(hours: int, fails: i
 
 
 def test_rules_that_are_off_by_default_judge_when_a_rule_set_turns_them_on() -> None:
-    from validation.rules.sets import parse_rule_sets
+    from validation.rules.files import parse_rule_sets
 
     formula = parse_rule_sets(
         '[[rule_set]]\nname = "f"\n[rule_set.rules.user_formula]\non = true\nstatistic = 2\nhigh_milli = 500\n'

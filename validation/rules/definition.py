@@ -78,6 +78,12 @@ class Need(StrEnum):
     ZONE = "timezone"
 
 
+BOUNDS: Final = {"%": (0, 1_000_000), "1/1000": (0, 1_000_000), "%/d": (0, 1_000_000), "h": (0, 8_760), "d": (1, 3_700)}
+"""Least and most of a threshold by its unit: days are at least one, times at most what a run may span (ten years)."""
+MOST: Final = 10**15
+"""Of any other threshold: a product with a per cent still fits into 64 bits."""
+
+
 class Parameter(NamedTuple):
     """A threshold: whole numbers only, so that comparisons are exact."""
 
@@ -85,6 +91,13 @@ class Parameter(NamedTuple):
     default: int
     unit: str
     meaning: str
+    range: tuple[int, int] | None = None
+    """Least and most that a rule set may give it; None: those of its unit."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Least and most that a rule set may give it."""
+        return self.range or BOUNDS.get(self.unit, (0, MOST))
 
 
 class Findings(NamedTuple):

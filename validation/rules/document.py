@@ -43,7 +43,7 @@ def _row(rule: Definition) -> str:
 def _what(rule: Definition) -> str:
     if rule.doubts:
         return _EFFECT[Effect.SUBSTITUTE] + ", unless a register confirms it"
-    if rule.subject is Subject.READ and rule.severity is Severity.ERROR:
+    if rule.subject is Subject.READ and rule.severity is not Severity.INFO:
         return "the read is not used; the values beside it are flagged"
     if rule.subject is Subject.PERIOD and rule.severity is Severity.BLOCKING:
         return "the period waits for a person; its values keep their quality"
@@ -58,8 +58,11 @@ def _section(rule: Definition) -> list[str]:
     if rule.repeats:
         lines.append("- Judged again on estimates")
     if rule.parameters:
-        lines += ["", "| threshold | default | unit | meaning |", "|---|---|---|---|"]
-        lines += [f"| `{one.name}` | {one.default} | {one.unit} | {one.meaning} |" for one in rule.parameters]
+        lines += ["", "| threshold | default | unit | least, most | meaning |", "|---|---|---|---|---|"]
+        lines += [
+            f"| `{one.name}` | {one.default} | {one.unit} | {one.bounds[0]}, {one.bounds[1]} | {one.meaning} |"
+            for one in rule.parameters
+        ]
     return lines
 
 

@@ -59,7 +59,7 @@ def tou_sum(block: Block, settings: Settings) -> Findings:
 
 def _whole_stretches(block: Block) -> tuple[Runs, Ints, Ints]:
     """Stretches without a hole, the sum of their intervals and the advance of their register."""
-    span, advance, _ = block.stretches
+    span, advance = block.stretches.span, block.stretches.advance
     whole = ~_with_holes(block)
     picked = span.pick(whole)
     return picked, sums_of(np.where(block.present, block.value, 0), picked), advance[whole]
@@ -76,9 +76,14 @@ def _outside(block: Block, span: Runs) -> Mask:
     return ~fill_runs(span, block.shape)
 
 
-def register_delta(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
-    """V13: a register moved further than supply and fuse let it, or than any customer does."""
-    return found(block.jumps, unjudged=(~block.has_reads | (block.master.limit == ABSENT))[:, None])
+def register_delta(block: Block, settings: Settings) -> Findings:
+    """V13: a register moved further than supply and fuse let it, or by more of its value than the per cent a day.
+
+    Which those are is found before any rule, because nothing is anchored to them (`validation.reads`,
+    `validation.leaps`).
+    """
+    blind = (block.master.limit == ABSENT) & (settings["percent_per_day"] == 0)
+    return found(block.jumps, unjudged=(~block.has_reads | blind)[:, None])
 
 
 def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -142,13 +147,14 @@ REGISTER_RULES: Final = (
     ),
     Definition(
         Rule.REGISTER_DELTA,
-        Severity.ERROR,
+        Severity.WARNING,
         "V13 register delta",
-        "abs(R1 - R0) > what supply and fuse let through in the time between",
+        "abs(R1 - R0) > what supply and fuse let through in the time between, or 100 x abs(R1 - R0) / R1 a day > the "
+        "per cent of a rule set; whatever the severity, nothing is anchored to such a read",
         ACCUMULATED,
         register_delta,
         (Need.READS, Need.FUSE),
-        (),
+        (Parameter("percent_per_day", 0, "%/d", "of its new value by which a register may move in a day; 0: any"),),
         Subject.READ,
     ),
     Definition(

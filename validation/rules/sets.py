@@ -16,21 +16,21 @@ A rule set is data. It changes the definitions of the catalogue for the series a
     on = false
 
 Several sets may name the same series: they apply one after the other, by date and then as written, each changing only
-what it names.
+what it names. A set holds until a later one changes the same setting; before the first the catalogue holds, so that no
+day is without rules. `validation.rules.files` reads them, strictly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.codes import Channel, Rule, Severity
-from schemas.errors import ContractError
-from validation.rules.catalogue import DEFINITION, RULES
+from schemas.codes import Channel, Severity
+from validation.rules.catalogue import RULES
 from validation.rules.definition import Definition, Settings
 
-_ALWAYS: Final = date.min
+ALWAYS: Final = date.min
 
 
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,13 +38,9 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     rules: dict[str, dict[str, bool | int | str]] = {}
-    effective_from: date = msgspec.field(name="from", default=_ALWAYS)
+    effective_from: date = msgspec.field(name="from", default=ALWAYS)
     rate_class: str | None = None
     channel: Channel | None = None
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rule_set: tuple[RuleSet, ...] = ()
 
 
 class InForce(NamedTuple):
@@ -53,40 +49,6 @@ class InForce(NamedTuple):
     definition: Definition
     severity: Severity
     settings: Settings
-
-
-def parse_rule_sets(text: str) -> tuple[RuleSet, ...]:
-    """The rule sets of a TOML file.
-
-    Raises:
-        ContractError: Not TOML, an unknown field, rule, threshold or severity, or a threshold that is no whole
-            number. The message names the place.
-    """
-    try:
-        sets = msgspec.toml.decode(text, type=_File).rule_set
-    except msgspec.MsgspecError as error:
-        raise ContractError(f"rule sets: {error}") from error
-    for number, rule_set in enumerate(sets, start=1):
-        for name, changes in rule_set.rules.items():
-            _check(f"rule_set[{number}] {rule_set.name!r}: rules.{name}", name, changes)
-    return sets
-
-
-def _check(where: str, name: str, changes: Mapping[str, bool | int | str]) -> None:
-    if name not in DEFINITION:
-        raise ContractError(f"{where}: no such rule")
-    thresholds = {parameter.name for parameter in DEFINITION[Rule(name)].parameters}
-    for key, value in changes.items():
-        if key == "on":
-            fits = isinstance(value, bool)
-        elif key == "severity":
-            fits = value in list(Severity)
-        elif key in thresholds:
-            fits = isinstance(value, int) and not isinstance(value, bool)
-        else:
-            raise ContractError(f"{where}.{key}: no such setting; known: on, severity, {', '.join(sorted(thresholds))}")
-        if not fits:
-            raise ContractError(f"{where}.{key}: {value!r} is not a value that it takes")
 
 
 def rules_in_force(sets: Sequence[RuleSet], rate_class: str | None, channel: Channel, day: date) -> tuple[InForce, ...]:
@@ -111,7 +73,7 @@ def rules_in_force(sets: Sequence[RuleSet], rate_class: str | None, channel: Cha
 def change_dates(sets: Sequence[RuleSet], rate_class: str | None, channel: Channel) -> tuple[date, ...]:
     """The local days from which other rules hold for a series, ascending, without the beginning of time."""
     dates = {one.effective_from for one in sets if _concerns(one, rate_class, channel)}
-    return tuple(sorted(dates - {_ALWAYS}))
+    return tuple(sorted(dates - {ALWAYS}))
 
 
 def _concerns(rule_set: RuleSet, rate_class: str | None, channel: Channel) -> bool:

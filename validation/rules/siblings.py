@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from schemas.codes import Channel, Rule, Severity
-from validation.block import ABSENT, Block, Mask, Runs, find_runs
+from validation.block import ABSENT, Block, Mask, Runs, Samples, find_runs
 from validation.rules.definition import (
     DELIVERED,
     ENERGY,
@@ -51,26 +51,55 @@ def sibling_channels(block: Block, settings: Settings) -> Findings:  # noqa: ARG
 
 
 def net_and_received(block: Block, settings: Settings) -> Findings:
-    """V31: energy received by night from a generator, or without a record of one; unjudged where nothing is known."""
+    """V31: energy received by night from a generator, or without a record of one; and net energy, where the meter
+    counts it, that is not delivered less received. Unjudged where master data are silent about a generator.
+    """
     der = block.master.has_der[:, None]
     hour = (block.days.slot * block.step_s // SECONDS_A_HOUR)[None, :]
     night = (hour >= settings["night_from"]) | (hour < settings["night_to"])
     much = block.present & (block.value > settings["floor_milli_per_hour"] * block.step_s // SECONDS_A_HOUR)
-    runs = find_runs(much & ((der == 0) | ((der == 1) & night)))
-    return found(runs, unjudged=der < 0)
+    odd = much & ((der == 0) | ((der == 1) & night))
+    off = np.zeros_like(odd)
+    delivered = block.around.siblings.get(Channel.ENERGY_DELIVERED)
+    if block.around.net.shape == block.shape and delivered is not None:
+        known = block.present & (delivered != ABSENT) & (block.around.net != ABSENT)
+        parts = (np.where(known, part, 0) for part in (delivered, block.value, block.around.net))
+        net = next(parts) - next(parts)
+        off = np.abs(next(parts) - net) > settings["net_tolerance_milli"]
+    return found(find_runs(odd | off), unjudged=(der < 0) & ~off)
 
 
 def voltage_range(block: Block, settings: Settings) -> Findings:
-    """V32: mean voltage outside of 10 % around the nominal one, as intervals or as reads within the interval."""
+    """V32: mean voltages outside of the band around the nominal one, as intervals or as reads within the interval,
+    where more than the tolerated share of the last days' means is.
+    """
+    nominal = block.around.volts_nominal
     if block.channel in VOLTAGE:
-        nominal = block.around.volts_nominal[:, None]
-        off = np.abs(block.value - nominal) * 100 > settings["percent"] * nominal
-        runs = find_runs(block.present & (nominal != ABSENT) & off)
-        return found(runs, block.value[runs.row, runs.start], unjudged=nominal == ABSENT)
-    unjudged = ~block.around.volts_known[:, None]
-    if not block.around.volts_out.any():
+        row, slot = np.nonzero(block.present & (nominal != ABSENT)[:, None])
+        volts = Samples(row, slot, block.value[row, slot])
+        unjudged = (nominal == ABSENT)[:, None]
+    else:
+        volts = block.around.volts
+        unjudged = np.ones((block.shape[0], 1), dtype=np.bool_)
+        unjudged[volts.row] = False
+    band = nominal[volts.row]
+    off = (volts.value * 1000 < band * (1000 - settings["low_permille"])) | (
+        volts.value * 1000 > band * (1000 + settings["high_permille"])
+    )
+    if not off.any():
         return nothing(unjudged=unjudged)
-    return found(find_runs(block.expected & block.around.volts_out), unjudged=unjudged)
+    days = len(block.days.first) - 1
+    all_of, off_of = np.zeros((2, block.shape[0], days + 1), dtype=np.int64)
+    np.add.at(all_of, (volts.row, block.days.of[volts.slot] + 1), 1)
+    np.add.at(off_of, (volts.row[off], block.days.of[volts.slot[off]] + 1), 1)
+    since = np.maximum(np.arange(1, days + 1) - settings["share_days"], 0)
+    every, outside = (np.cumsum(one, axis=1)[:, 1:] - np.cumsum(one, axis=1)[:, since] for one in (all_of, off_of))
+    many = outside * 100 > (100 - settings["share_percent"]) * every
+    mask = np.zeros(block.shape, dtype=np.bool_)
+    mask[volts.row[off], volts.slot[off]] = many[volts.row[off], block.days.of[volts.slot[off]]]
+    runs = find_runs(mask & block.expected)
+    told = block.value[runs.row, runs.start] if block.channel in VOLTAGE else ABSENT
+    return found(runs, told, unjudged=unjudged)
 
 
 def main_against_check(block: Block, settings: Settings) -> Findings:
@@ -120,25 +149,33 @@ SIBLING_RULES: Final = (
         Rule.NET_AND_RECEIVED,
         Severity.WARNING,
         "V31 net and received",
-        "received energy by night, or without a record of a generator",
+        "received energy by night, or without a record of a generator; net energy (x-x:16.8.0, where the meter counts "
+        "it) <> delivered - received +- tolerance",
         frozenset({Channel.ENERGY_RECEIVED}),
         net_and_received,
         (Need.DER,),
         (
+            Parameter("net_tolerance_milli", 2_000, "mWh", "three values of an interval, each rounded to a Wh"),
             Parameter("floor_milli_per_hour", 100_000, "mWh/h", "received energy that passes"),
-            Parameter("night_from", 22, "h", "local hour at which the night begins"),
-            Parameter("night_to", 4, "h", "local hour at which it ends"),
+            Parameter("night_from", 22, "h", "local hour at which the night begins", (0, 24)),
+            Parameter("night_to", 4, "h", "local hour at which it ends", (0, 24)),
         ),
     ),
     Definition(
         Rule.VOLTAGE_RANGE,
         Severity.INFO,
         "V32 voltage range",
-        "voltage within 10 % of the nominal one (EN 50160)",
+        "voltage within -10 % and +10 % of the nominal one for 95 % of the means of a week (EN 50160); ANSI C84.1 by a "
+        "rule set: 50 and 50 for range A, 83 and 58 for range B, with a share of 100",
         VOLTAGE | DELIVERED,
         voltage_range,
         (Need.VOLTAGE,),
-        (Parameter("percent", 10, "%", "of the nominal voltage"),),
+        (
+            Parameter("low_permille", 100, "1/1000", "of the nominal voltage, below it", (0, 1000)),
+            Parameter("high_permille", 100, "1/1000", "of the nominal voltage, above it"),
+            Parameter("share_percent", 95, "%", "of the means that must lie within; 100: each", (0, 100)),
+            Parameter("share_days", 7, "d", "local days, the mean's own the last, whose means are counted"),
+        ),
     ),
     Definition(
         Rule.MAIN_AGAINST_CHECK,

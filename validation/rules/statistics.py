@@ -22,6 +22,8 @@ STATISTICS: Final = ("sum", "min", "max", "mean", "median", "zero_count", "outag
 """What V34 may look at, by the number that its parameter `statistic` names, from 0."""
 _OUTAGE_COUNT: Final = STATISTICS.index("outage_count")
 _BATCH: Final = 20_000
+_ANY: Final = (ABSENT + 1, -(ABSENT + 1))
+"""A statistic may be negative, and need not have a limit."""
 
 
 def user_formula(block: Block, settings: Settings) -> Findings:
@@ -106,9 +108,9 @@ STATISTIC_RULES: Final = (
         user_formula,
         (Need.WHOLE_DAY,),
         (
-            Parameter("statistic", 0, "1", "number of the statistic"),
-            Parameter("low_milli", 0, "mWh", "lowest that passes"),
-            Parameter("high_milli", -(ABSENT + 1), "mWh", "highest that passes"),
+            Parameter("statistic", 0, "1", "number of the statistic", (0, len(STATISTICS) - 1)),
+            Parameter("low_milli", 0, "mWh", "lowest that passes", _ANY),
+            Parameter("high_milli", -(ABSENT + 1), "mWh", "highest that passes", _ANY),
         ),
         beside=True,
         on=False,
@@ -122,7 +124,7 @@ STATISTIC_RULES: Final = (
         robust_outlier,
         (Need.LIKE_DAYS,),
         (
-            Parameter("times", 6, "1", "t"),
+            Parameter("times", 6, "1", "t", (1, 1_000)),
             Parameter("floor_milli", 50_000, "mWh", "smallest spread"),
             Parameter("like_days", 10, "d", "like days needed"),
         ),

@@ -95,6 +95,6 @@ SUPPLY_RULES: Final = (
         DELIVERED,
         outage_zero,
         (Need.OUTAGES,),
-        (Parameter("intervals", 1, "1", "shortest run that counts"),),
+        (Parameter("intervals", 1, "1", "shortest run that counts", (1, 1_000_000)),),
     ),
 )

@@ -37,7 +37,8 @@ def absolute_limit(block: Block, settings: Settings) -> Findings:
     where that is unknown too.
     """
     limit = _scaled_limit(block.master.limit, settings["percent"])[:, None]
-    if (limit == ABSENT).any() and len(block.days.first) - 1 > settings["history_days"]:
+    many = len(block.days.first) - 1 + int(block.past[1].max(initial=0))
+    if (limit == ABSENT).any() and many > settings["history_days"]:
         limit = np.where(limit == ABSENT, _highest_before(block, settings), limit)
     known = limit != ABSENT
     runs = find_runs(block.present & known & (block.value > limit))
@@ -48,14 +49,16 @@ def absolute_limit(block: Block, settings: Settings) -> Findings:
 def _highest_before(block: Block, settings: Settings) -> Ints:
     """1.5 times the highest value of the days before an interval's own, ABSENT where those are too few.
 
-    The day's own values do not raise it: a burst of several false ones fails whole.
+    What lies before the block counts with its maximum and its days. The day's own values do not raise it: a burst of
+    several false ones fails whole.
     """
+    past, days = (one[:, None] for one in block.past)
     peak = np.maximum.reduceat(block.value, block.days.first[:-1], axis=1)
-    highest = np.maximum.accumulate(peak, axis=1)[:, :-1]
-    enough = np.cumsum(peak != ABSENT, axis=1)[:, :-1] >= settings["history_days"]
-    limit = np.full(peak.shape, ABSENT)
-    limit[:, 1:] = np.where(enough, _scaled_limit(highest, settings["maximum_percent"]), ABSENT)
-    return limit[:, block.days.of]
+    highest = np.maximum.accumulate(np.concatenate([past, peak[:, :-1]], axis=1), axis=1)
+    before = np.concatenate([np.zeros_like(days), np.cumsum(peak != ABSENT, axis=1)[:, :-1]], axis=1)
+    limit = _scaled_limit(highest, settings["maximum_percent"])
+    enough = days + before >= settings["history_days"]
+    return np.where(enough, limit, ABSENT)[:, block.days.of]
 
 
 def _scaled_limit(limit: Ints, percent: int) -> Ints:

@@ -126,6 +126,9 @@ class _Judged:
     def load_ends(self, scope: Scope) -> pl.DataFrame:
         return self._store.load_ends(scope).clear()
 
+    def load_peaks(self, scope: Scope) -> pl.DataFrame:
+        return self._store.load_peaks(scope).clear()
+
     def load_current(self, table: str, scope: Scope) -> pl.DataFrame:
         return self._store.load_current(table, scope).clear()
 

@@ -42,6 +42,7 @@ NTH = {"ingest": 2, "events": 1, "store": 1, "vee": 1}
 ONCE_A_LIFE = "load_windows"
 """All partitions of an assignment at once."""
 JUDGED = VeeParams(
+    gate_months=True,
     judged_at=datetime(2026, 4, 1, tzinfo=UTC), run_id="", context_days=28, clock_ahead_s=CLOCK_AHEAD_S,
     estimate_after_s=86_400,
 )  # fmt: skip
