@@ -14,11 +14,15 @@ import msgspec
 import polars as pl
 
 from billing_export.delivery.folder import Delivered, settle
-from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
-from billing_export.identity import RESTING, batch_id_of, resting_on
+from billing_export.determinants import lines_from, seal
+from billing_export.export import formats_of, meter_groups
+from billing_export.formats.determinants import LINES, line_pieces
+from billing_export.identity import batch_id_of
+from billing_export.inputs import checked_inputs
 from billing_export.located import NOTHING_JUDGED, metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
+from billing_export.survey import survey
 from billing_export.virtual import with_virtual
 from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, READS, Frame, conform
@@ -28,10 +32,10 @@ PART_METERS = 250
 
 _RESTING: Final = (
     "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "quality", "version",
-    "judged_at", "run_id",
+    "judged_at", "run_id", "failed",
 )  # fmt: skip
-"""Columns of FINALS that a batch id, a time of creation and run ids come from."""
-_UNREAD: Final = {"failed": 0, "unjudged": 0, "is_final_estimate": False}
+"""Columns of FINALS that determinants, a batch id, a time of creation and run ids come from."""
+_UNREAD: Final = {"unjudged": 0, "is_final_estimate": False}
 """What stands in the others, where a contract allows no null, as long as nobody reads them."""
 
 
@@ -100,7 +104,7 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, rea
         for names in meter_groups(known, rest.meters, size):
             chosen = pl.col("meter_id").is_in(names.implode())
             rows = _rows_of(narrow if resting else scan, names, places)
-            finals_of = conform(rows.collect(), FINALS)
+            finals_of = conform(rows.collect(), FINALS).rechunk()
             summed = conform(virtual.filter(chosen), FINALS)
             yield plain._replace(
                 finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
@@ -158,8 +162,8 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     """Files and manifest of an export stand in the folder; the same bytes that `export` gives for the whole.
 
     Args:
-        parts: Gives the inputs part by part, each time anew: once to learn what the batch rests
-            on, and once for each format.
+        parts: Gives the inputs part by part, each time anew: once to learn what the batch rests on, with the
+            determinants if they are asked for, and once for each other format.
         params: Formats, days, participants.
         folder: Where to; made where it is absent.
 
@@ -168,11 +172,21 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
     forms = formats_of(params)
-    known = _known(parts, forms, params)
+    asked, billed = params.determinants(), LINES in params.formats
+    known = survey(parts(resting=True), forms, params, measured=billed)
+    lines = lines_from(known.measured, asked)
+    batch_id = batch_id_of(lines.resting if billed else known.resting, asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        grown = [grow(form, parts, Heading(known.created[form.name], known.batch_id, params), folder) for form in forms]
-        return settled(grown, Heading(NOTHING_JUDGED, known.batch_id, params), known.runs, folder)
+        grown = []
+        for form in forms:
+            heading = Heading(known.created[form.name], batch_id, params)
+            if form.name == LINES:  # they are computed
+                pieces = line_pieces(seal(lines.determinants, batch_id), lines.findings)
+                grown.append(grow_pieces(form, pieces, heading.created, folder))
+            else:
+                grown.append(grow(form, parts, heading, folder))
+        return settled(grown, Heading(NOTHING_JUDGED, batch_id, params), known.runs, folder)
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
 
@@ -235,26 +249,3 @@ def _grow(sink: _Sink, piece: Piece) -> None:
 
 def _entry(name: str, sink: _Sink) -> FileEntry:
     return FileEntry(name, sink.path.stat().st_size, sink.digest.hexdigest(), sum(sink.records))
-
-
-class _Known(NamedTuple):
-    """What must be known of all parts before the first byte is written."""
-
-    batch_id: str
-    created: dict[str, datetime]
-    """By format."""
-    runs: list[str]
-
-
-def _known(parts: Parts, forms: list[Format], params: ExportParams) -> _Known:
-    asked = params.determinants()
-    resting, runs = [pl.DataFrame(schema=RESTING)], set()
-    created: dict[str, list[datetime]] = {form.name: [] for form in forms}
-    for part in parts(resting=True):
-        checked = checked_inputs(part)
-        resting.append(resting_on(checked, asked))
-        runs.update(run_ids([checked]))
-        for form in forms:
-            created[form.name].append(created_at([checked], form, params))
-    newest = {name: max(every, default=NOTHING_JUDGED) for name, every in created.items()}
-    return _Known(batch_id_of(pl.concat(resting), asked), newest, sorted(runs))
