@@ -76,7 +76,10 @@ def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
 
 
 def _block(found: Streams, length_s: int) -> tuple[pl.DataFrame, Tally]:
-    days = on_grid(found.rows.filter(pl.col("interval_s") == length_s), length_s // 60)
+    rows = found.rows
+    if found.streams["interval_s"].n_unique() > 1:  # else a filter would copy every column of them
+        rows = rows.filter(pl.col("interval_s") == length_s)
+    days = on_grid(rows, length_s // 60)
     described = found.streams[days.days["stream"]].with_columns(
         days.days.get_columns(), serial=found.members["meter_id"].gather(days.days["member"])
     )
@@ -102,7 +105,7 @@ def _block(found: Streams, length_s: int) -> tuple[pl.DataFrame, Tally]:
     written = lines.with_columns(
         text=text, records=1 + opens.cast(pl.Int64) + pl.col("extra").str.count_matches("\r\n").cast(pl.Int64)
     )
-    return written.select("nmi", "suffix", "interval_s", "text", "records"), _tally(found, days, described, length_s)
+    return written.select("nmi", "suffix", "interval_s", "text", "records"), _tally(found, days, described, rows)
 
 
 def _qualities(days: Days) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -145,8 +148,7 @@ def _decimals(units: pl.Series) -> pl.Series:
     return pl.select(pl.concat_str(whole, pl.lit("."), rest.cast(pl.String).str.zfill(4))).to_series()
 
 
-def _tally(found: Streams, days: Days, described: pl.DataFrame, length_s: int) -> Tally:
-    rows = found.rows.filter(pl.col("interval_s") == length_s)
+def _tally(found: Streams, days: Days, described: pl.DataFrame, rows: pl.DataFrame) -> Tally:
     rendered = described.select("channel", "nmi", "suffix", "day").with_columns(
         value_milli=pl.Series(days.units.sum(axis=1) * UNIT_MILLI),
         difference_milli=pl.Series(days.difference_milli),
