@@ -83,7 +83,8 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, rea
         ContractError: Not Parquet, or its columns are not those of FINALS or READS.
     """
     scan = _scanned(finals, FINALS)
-    shown = rest.reads.lazy() if reads is None else _scanned(reads, READS)
+    shown = rest.reads.sort("meter_id", maintain_order=True).lazy() if reads is None else _scanned(reads, READS)
+    read_places = _places(shown.with_columns(service_point_id=pl.lit(None, pl.String)))
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
@@ -110,7 +111,7 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, rea
             yield plain._replace(
                 finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
                 meters=rest.meters.filter(chosen),
-                reads=conform(shown.filter(chosen).collect(), READS),
+                reads=conform(_rows_of(shown, names, read_places).collect(), READS),
             )
 
     return parts
@@ -132,7 +133,9 @@ def _rows_of(scan: pl.LazyFrame, names: pl.Series, places: pl.DataFrame) -> pl.L
     """The rows of those meters: a slice of the file where they stand together, else what a filter finds."""
     own = places.filter(pl.col("meter_id").is_in(names.implode()))
     count, first, after = own.select(pl.col("rows").sum(), pl.col("first").min(), pl.col("after").max()).row(0)
-    if own.height and after - first == count:
+    if not own.height:
+        return scan.limit(0)
+    if after - first == count:
         return scan.slice(first, count)  # no name is compared and no row copied
     return scan.filter(pl.col("meter_id").is_in(names.implode()))
 
