@@ -28,8 +28,8 @@ from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, READS, Frame, conform
 
 PART_METERS = 160
-"""Meters a part: a month of quarter hours is 476,000 rows. Three parts are held at a time (`ahead`), and the whole export
-stays below 1 GB."""
+"""Meters a part: a month of quarter hours is 476,000 rows. Three parts are held at a time (`ahead`), and the whole
+export stays below 1 GB."""
 
 _RESTING: Final = (
     "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "quality", "version",
