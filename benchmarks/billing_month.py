@@ -4,8 +4,8 @@
 
 Runs the verbs one after another: simulate, decode, outages, vee, bill run (determinants, NEM12, ESPI), check of every
 file, reconcile. Prints the summary of the last: how many comparisons were made, which differ, by how much, and why.
-Exit 1 where a strict check has a finding, or `ami reconcile` exits 1 for anything but reads that are owed (`unread`: the
-simulator takes meters down without a last read now and then, and that must be said).
+Exit 1 where a strict check has a finding, or `ami reconcile` exits 1 for anything but reads that are owed (`unread`:
+the simulator takes meters down without a last read now and then, and that must be said).
 """
 
 import argparse
