@@ -110,11 +110,9 @@ def _partly_proven(known: pl.DataFrame, stretches: pl.DataFrame, meters: pl.Data
         until=pl.col("stretch_end").max(),
         why=pl.col("why").sort_by(_weight()).first(),
     )
-    installed = conform(meters, METERS).select("meter_id", "service_point_id", "installed_at", "removed_at")
+    installed = conform(meters, METERS).select("meter_id", "installed_at", "removed_at")
     whole = half.join(sums.filter(pl.col("expected_milli").is_not_null()), on=[*_SPAN, "channel"], nulls_equal=True)
-    edges = whole.join(installed, on=["meter_id", "service_point_id"], how="left", nulls_equal=True).group_by(
-        *_SPAN, "channel"
-    )
+    edges = whole.join(installed, on="meter_id", how="left").group_by(*_SPAN, "channel")
     of = edges.agg(
         removed=(pl.col("removed_at") == pl.col("period_end")).any() & pl.col("last").first().is_null(),
         put_up=(pl.col("installed_at") == pl.col("period_start")).any() & pl.col("first").first().is_null(),

@@ -36,7 +36,7 @@ class StreamedRun(NamedTuple):
 def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, out: Path) -> StreamedRun:
     """Bill a period against a ledger; the batch stands in a folder of its name in `out`.
 
-    Lines, of which there are some dozen a meter, are held; intervals only those of one part. The parts are asked for
+    Lines, of which there are some dozen a meter, are held; intervals only those of three parts. The parts are asked for
     once for the lines and once for each market format, and must be the same each time.
 
     Args:

@@ -385,9 +385,7 @@ def taken_down(
     return told.select("kind", "period_start", "expected_milli", "found_milli", "difference_milli", "reason").rows()
 
 
-def test_of_a_meter_removed_unread_the_last_read_proves_its_part_and_the_rest_is_told_until_it_is_read() -> (
-    None
-):
+def test_of_a_meter_removed_unread_the_last_read_proves_its_part_and_the_rest_is_told_until_it_is_read() -> None:
     last = NOON_OF_IT - timedelta(hours=2)
     reads = {START: 0, START + timedelta(hours=5): 20_000, last: 40_000}
     proven = ("register", START, 40_000, 40_000, 0, None)
