@@ -90,7 +90,13 @@ def test_files_are_held_against_their_manifest_down_to_the_sums_in_them() -> Non
 
 @pytest.mark.parametrize(
     ("today", "state"),
-    [(date(2026, 8, 2), "waiting"), (date(2026, 8, 3), "due"), (date(2026, 8, 7), "due"), (date(2026, 8, 8), "late")],
+    [
+        (date(2026, 8, 1), "waiting"),
+        (date(2026, 8, 2), "waiting"),
+        (date(2026, 8, 3), "due"),
+        (date(2026, 8, 7), "due"),
+        (date(2026, 8, 8), "late"),
+    ],
 )
 def test_a_period_waits_for_late_reads_then_is_due_then_late(today: date, state: str) -> None:
     found = plan((Cycle("monthly"),), today, frozenset(), months=1)
