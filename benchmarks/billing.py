@@ -31,6 +31,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 
+from app.allocator import keep_freed_memory
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.export import export
 from billing_export.pieces import ExportInputs, ExportParams
@@ -327,6 +328,8 @@ if __name__ == "__main__":
     parser.add_argument("--billed", type=Path)
     parser.add_argument("--form", choices=FORMS)
     chosen = parser.parse_args()
+    if chosen.billed or chosen.child:
+        keep_freed_memory()  # as the command does
     if chosen.billed:
         billed(chosen.billed, chosen.streamed, chosen.days)
     elif chosen.child:

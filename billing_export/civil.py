@@ -5,6 +5,7 @@ an export, so that looking up an interval costs an index and not a calendar.
 """
 
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class CivilTable(NamedTuple):
     """Estimated intervals may set the maximum."""
 
 
+@lru_cache(maxsize=8)  # a few MB: the parts of an export ask for the same tables over and over
 def civil_table(versions: tuple[Tariff, ...], start: datetime, end: datetime, holidays: frozenset[date]) -> CivilTable:
     """Periods and windows of every minute in `[start, end)`, by the version in force on each local day.
 

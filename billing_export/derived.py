@@ -1,6 +1,6 @@
-"""Determinants that follow from others: apparent demand, power factor, load factor.
+"""Determinants that follow from others: power factor, load factor.
 
-Quantities are rounded half up to a thousandth, ratios half up to six decimals, once and last, in whole numbers.
+Ratios are rounded half up to six decimals, once and last, in whole numbers.
 """
 
 from math import isqrt
@@ -9,18 +9,15 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from billing_export.demand import Mask, Windows
+from billing_export.apparent import reactive_pairs
 from billing_export.lines import lines_of
-from billing_export.segments import Segments
-from billing_export.usage import Usage
-from schemas.codes import Channel, Uom
+from billing_export.measures import Measured
+from schemas.codes import Uom
 from schemas.frames import CHANNEL, UOM, UTC_US
 
 PLACES: Final = 6
 _ONE: Final = 10**PLACES
 _SPAN: Final = ["meter_id", "service_point_id", "span_from"]
-_QUADRANTS: Final = (Channel.REACTIVE_Q1, Channel.REACTIVE_Q2)
-"""Reactive energy delivered, where a meter counts by quadrant."""
 
 
 def ratio(numerator: int, denominator: int) -> int | None:
@@ -39,64 +36,10 @@ def power_factor(active: int, reactive: int) -> int | None:
     return (doubled + 1) // 2
 
 
-def apparent(active: pl.Expr, reactive: pl.Expr) -> pl.Expr:
-    """`√(active² + reactive²)` rounded half up to a whole number, exactly."""
-    wide = [part.cast(pl.Int128) for part in (active, reactive)]
-    square = wide[0] * wide[0] + wide[1] * wide[1]
-    # The square root of a float may be off by one in the last place: it is put right in whole numbers.
-    near = (square.cast(pl.Float64).sqrt() + 0.5).floor().cast(pl.Int128)
-    down = ((near > 0) & ((2 * near - 1) * (2 * near - 1) > 4 * square)).cast(pl.Int128)
-    up = ((2 * near + 1) * (2 * near + 1) <= 4 * square).cast(pl.Int128)
-    return (near - down + up).cast(pl.Int64)
-
-
-def apparent_windows(found: Segments, windows: Windows) -> Windows:
-    """Windows of apparent power of the delivered segments that have reactive ones beside them.
-
-    The power of a window is √(P² + Q²) of the two means; it is usable where both are.
-    """
-    kept, members = _reactive_pairs(found)
-    if not kept:
-        empty = np.zeros(len(windows.segment), dtype=bool)
-        return _picked(windows, empty)
-    frame = pl.DataFrame(
-        {
-            "segment": windows.segment.astype(np.int64),
-            "minute": windows.minute,
-            "code": windows.code,
-            "power": windows.power,
-            "usable": windows.usable,
-        }
-    )
-    reactive = (
-        frame.join(members, on="segment", how="inner")
-        .group_by("delivered", "minute")
-        .agg(pl.col("power").sum(), pl.col("usable").all(), count=pl.len())
-    )
-    wanted = members.group_by("delivered").agg(parts=pl.len())
-    joined = (
-        frame.join(wanted, left_on="segment", right_on="delivered", how="inner", maintain_order="left")
-        .join(
-            reactive, left_on=["segment", "minute"], right_on=["delivered", "minute"], how="left",
-            suffix="_reactive", maintain_order="left",
-        )
-    )  # fmt: skip
-    whole = pl.col("usable") & pl.col("usable_reactive").fill_null(value=False) & (pl.col("count") == pl.col("parts"))
-    done = joined.with_columns(
-        power=apparent(pl.col("power"), pl.col("power_reactive").fill_null(0)), usable=whole.fill_null(value=False)
-    )
-    return Windows(
-        done["segment"].to_numpy().astype(np.int32),
-        done["minute"].to_numpy(),
-        done["code"].to_numpy(),
-        done["power"].to_numpy(),
-        done["usable"].to_numpy(),
-    )
-
-
-def power_factor_lines(found: Segments, used: Usage) -> pl.DataFrame:
+def power_factor_lines(found: Measured) -> pl.DataFrame:
     """`power_factor` of each delivered segment that has reactive ones beside it; channel null, counts of all."""
-    kept, members = _reactive_pairs(found)
+    used = found.used
+    kept, members = reactive_pairs(found.segments)
     value, counts = used.value.sum(axis=1), used.counts.sum(axis=1)
     reactive = np.zeros(len(value), np.int64)
     tallies = counts.copy()
@@ -129,20 +72,6 @@ def load_factor_lines(energy: pl.DataFrame, demand: pl.DataFrame) -> pl.DataFram
     return _as_ratio(both.drop("power").with_columns(determinant=pl.lit("load_factor")), factors)
 
 
-def _reactive_pairs(found: Segments) -> tuple[list[int], pl.DataFrame]:
-    # `segment` (reactive) beside `delivered` (segment of the same installation and span).
-    rows = found.segments.select(*_SPAN, pl.col("channel").cast(pl.String), segment=pl.int_range(pl.len()))
-    delivered = rows.filter(pl.col("channel") == Channel.ENERGY_DELIVERED).rename({"segment": "delivered"})
-    direct = rows.filter(pl.col("channel") == Channel.REACTIVE_DELIVERED)
-    quadrants = rows.filter(pl.col("channel").is_in(list(_QUADRANTS)))
-    quadrants = quadrants.join(direct, on=_SPAN, how="anti", nulls_equal=True)
-    pairs = pl.concat([direct, quadrants]).join(
-        delivered.drop("channel"), on=_SPAN, how="inner", nulls_equal=True, maintain_order="left"
-    )
-    members = pairs.select("segment", "delivered").sort("delivered", "segment")
-    return members["delivered"].unique(maintain_order=True).to_list(), members
-
-
 def _as_ratio(lines: pl.DataFrame, millionths: list[int | None]) -> pl.DataFrame:
     scaled = pl.Series(millionths, dtype=pl.Int64).cast(pl.Decimal(38, PLACES)) / _ONE
     known = lines.with_columns(
@@ -152,9 +81,3 @@ def _as_ratio(lines: pl.DataFrame, millionths: list[int | None]) -> pl.DataFrame
         occurred_at=pl.lit(None, dtype=UTC_US),
     )
     return known.filter(pl.col("ratio").is_not_null())
-
-
-def _picked(windows: Windows, mask: Mask) -> Windows:
-    return Windows(
-        windows.segment[mask], windows.minute[mask], windows.code[mask], windows.power[mask], windows.usable[mask]
-    )

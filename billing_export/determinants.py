@@ -1,23 +1,22 @@
 """Stage `compute_determinants`: what a bill is made of, from judged intervals and a tariff, exact to 1 mWh."""
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import polars as pl
 
+from billing_export.ahead import ahead
 from billing_export.derived import load_factor_lines, power_factor_lines
-from billing_export.identity import batch_id_of, rested
-from billing_export.lines import BILLED_CHANNELS, judge
-from billing_export.located import metered, newest, streams_in
+from billing_export.identity import RESTING, batch_id_of, rested
+from billing_export.inputs import checked_inputs
+from billing_export.lines import judge
+from billing_export.measures import Measured, measure, together
 from billing_export.pieces import ExportInputs
-from billing_export.registers import register_lines
-from billing_export.segments import cut
-from billing_export.spans import FINDINGS, DeterminantParams, billed_spans, billing_spans
+from billing_export.spans import BILLED_SPANS, FINDINGS, DeterminantParams, billed_spans
 from billing_export.streams import demand_lines, energy_lines, net_lines, straddling
 from billing_export.tariffs import TariffBook
-from billing_export.usage import civil_rows, usage
-from billing_export.virtual import with_virtual
-from schemas.frames import CHANNEL, DETERMINANTS, FINALS, METERS, READS, UTC_US, conform
+from schemas.frames import DETERMINANTS, UTC_US, conform
 from schemas.timegrid import zone
 
 _MOMENT: Final = timedelta(microseconds=1)
@@ -69,43 +68,39 @@ def compute_determinants(
         instant of the read, no intervals; a read that does not stand is not printed and has a finding). The six counts
         of a line add up to `n_intervals`; intervals without a final are missing.
     """
-    lines = compute_lines(with_virtual(finals, tariffs.summed_in_order()), meters, reads, tariffs, params)
+    part = checked_inputs(ExportInputs(finals, meters, reads, tariffs))
+    lines = compute_lines([part], params)
     return Determinants(seal(lines.determinants, batch_id_of(lines.resting, params)), lines.findings, lines.spans)
 
 
-def compute_lines(
-    finals: pl.DataFrame, meters: pl.DataFrame, reads: pl.DataFrame, tariffs: TariffBook, params: DeterminantParams
-) -> Lines:
-    """The lines of a part of the meters: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
-    billed = newest(_of_billed_channels(conform(finals, FINALS)))
-    streams = streams_in(billed)
-    seen = metered(streams)
-    spans = billing_spans(seen, conform(meters, METERS), tariffs, params)
-    found = cut(billed, streams, spans.spans)
-    civil = civil_rows(found, tariffs, params.holidays)
-    used = usage(found.rows, civil)
-    demand = demand_lines(found, civil, used)
-    energy = pl.concat([energy_lines(found, civil, used), net_lines(found, used)])
-    ratios = [power_factor_lines(found, used), load_factor_lines(energy, demand.lines)]
+def compute_lines(parts: Iterable[ExportInputs], params: DeterminantParams) -> Lines:
+    """The lines of all parts, which must be as `checked_inputs` leaves them."""
+    return lines_from(list(ahead(lambda part: measure(part, params), parts)), params)
+
+
+def lines_from(parts: list[Measured], params: DeterminantParams) -> Lines:
+    """The lines of what was measured part by part: DETERMINANTS whose `batch_id` and `line_no` wait for `seal`."""
+    if not parts:
+        return Lines(
+            *(pl.DataFrame(schema=schema) for schema in (DETERMINANTS.schema, FINDINGS, RESTING, BILLED_SPANS))
+        )
+    found = together(parts)
+    demand = demand_lines(found)
+    energy = pl.concat([energy_lines(found), net_lines(found)])
+    ratios = [power_factor_lines(found), load_factor_lines(energy, demand.lines)]
     judged = judge(pl.concat([energy, demand.lines, *ratios]), params)
-    registers = register_lines(ExportInputs(billed, conform(meters, METERS), conform(reads, READS)), spans.spans)
-    lines = pl.concat([_as_contract(judged.lines, tariffs), _as_contract(registers.lines, tariffs)])
-    said = [spans.findings, judged.findings, demand.findings, straddling(found, used), registers.findings]
-    summed = found.segments.with_columns(value_milli=pl.Series(used.value.sum(axis=1), dtype=pl.Int64))
-    resting = rested(summed, registers.lines)
-    return Lines(lines, pl.concat([rows.cast(FINDINGS) for rows in said]), resting, billed_spans(seen, spans.spans))
+    lines = pl.concat([_as_contract(rows, found.tariffs) for rows in (judged.lines, found.registers.lines)])
+    said = [found.spans.findings, judged.findings, demand.findings, straddling(found), found.registers.findings]
+    findings = pl.concat([rows.cast(FINDINGS) for rows in said])
+    summed = found.segments.with_columns(value_milli=pl.Series(found.used.value.sum(axis=1), dtype=pl.Int64))
+    resting = rested(summed, found.registers.lines)
+    return Lines(lines, findings, resting, billed_spans(found.seen, found.spans.spans))
 
 
 def seal(lines: pl.DataFrame, batch_id: str) -> pl.DataFrame:
     """The same lines sorted and numbered from 1, under the id of their batch."""
     ordered = lines.sort(_ORDER, nulls_last=False, maintain_order=True)
     return ordered.with_columns(batch_id=pl.lit(batch_id), line_no=pl.int_range(1, pl.len() + 1, dtype=pl.Int32))
-
-
-def _of_billed_channels(finals: pl.DataFrame) -> pl.DataFrame:
-    # Most finals hold nothing else: a filter would copy every column of them.
-    billed = pl.col("channel").is_in(pl.Series(BILLED_CHANNELS, dtype=CHANNEL).implode())
-    return finals if finals.select(billed.all()).item() else finals.filter(billed)
 
 
 def _versions(plans: pl.DataFrame, book: TariffBook) -> pl.DataFrame:

@@ -5,18 +5,16 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import msgspec
 import polars as pl
 
 from billing_export.formats import FORMATS
 from billing_export.identity import batch_id_of, resting_on
-from billing_export.located import locate, metered, newest, newest_judged_at, streams_in
+from billing_export.inputs import checked_inputs
+from billing_export.located import locate, metered, newest_judged_at, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
 from billing_export.spans import billing_spans
-from billing_export.virtual import with_virtual
 from schemas.errors import ContractError
-from schemas.frames import FINALS, METERS, READS, conform
 
 MANIFEST: Final = "manifest.json"
 
@@ -59,7 +57,7 @@ def export(inputs: ExportInputs, params: ExportParams) -> Export:
     asked = params.determinants()
     batch_id = batch_id_of(resting_on(checked, asked), asked)
     rendered = [render_format(checked, form, (batch_id, params)) for form in formats_of(params)]
-    return assembled(batch_id, params, rendered, run_ids([checked]))
+    return assembled(batch_id, params, rendered, run_ids(checked))
 
 
 def assembled(batch_id: str, params: ExportParams, rendered: list[Rendered], runs: list[str]) -> Export:
@@ -97,7 +95,7 @@ def entry_of(file: RenderedFile) -> FileEntry:
 def render_format(inputs: ExportInputs, form: Format, of: tuple[str, ExportParams]) -> Rendered:
     """The files of one format, of inputs as `checked_inputs` leaves them, for a batch id and parameters."""
     batch_id, params = of
-    created = created_at([inputs], form, params)
+    created = created_at(inputs, form, params)
     pieces: dict[str, list[Piece]] = {}
     for piece in form.render(iter([inputs]), Heading(created, batch_id, params)):
         pieces.setdefault(piece.part, []).append(piece)
@@ -109,37 +107,28 @@ def render_format(inputs: ExportInputs, form: Format, of: tuple[str, ExportParam
     return Rendered(Section(form, created, tally, ()), parts)
 
 
-def created_at(parts: Iterable[ExportInputs], form: Format, params: ExportParams) -> datetime:
-    """Time of creation: the one asked for, else the newest `judged_at` of the finals inside the period."""
+def created_at(part: ExportInputs, form: Format, params: ExportParams) -> datetime:
+    """Time of creation that a format states: the one asked for, else the newest `judged_at` of the finals inside the
+    period."""
+    return judged_at(part, {form.timezone}, params)[form.timezone]
+
+
+def judged_at(part: ExportInputs, timezones: Iterable[str | None], params: ExportParams) -> dict[str | None, datetime]:
+    """`created_at` of formats by the zone of their days."""
+    zones = list(timezones)
     if params.created is not None:
-        return params.created
-    asked = params.determinants(form.timezone)
-    newest_at = []
-    for part in parts:
-        streams = streams_in(part.finals)
-        spans = billing_spans(metered(streams), part.meters, part.tariffs, asked).spans
-        newest_at.append(newest_judged_at(part.finals, locate(streams, spans)))
-    return max(newest_at)
+        return dict.fromkeys(zones, params.created)
+    streams = streams_in(part.finals)
+    meters = metered(streams)
+    spans = {name: billing_spans(meters, part.meters, part.tariffs, params.determinants(name)).spans for name in zones}
+    return {name: newest_judged_at(part.finals, locate(streams, spans[name])) for name in zones}
 
 
-def checked_inputs(inputs: ExportInputs) -> ExportInputs:
-    """The same inputs as every format takes them: contracts kept, virtual meters added, newest versions in order.
-
-    Raises:
-        ContractError: A frame of another shape.
-    """
-    finals = newest(with_virtual(conform(inputs.finals, FINALS), inputs.tariffs.summed_in_order()))
-    return inputs._replace(
-        finals=finals,
-        tariffs=msgspec.structs.replace(inputs.tariffs, virtual=()),  # they are in the finals now, once
-        meters=conform(inputs.meters, METERS),
-        reads=conform(inputs.reads, READS),
-    )
-
-
-def run_ids(parts: Iterable[ExportInputs]) -> list[str]:
+def run_ids(part: ExportInputs) -> list[str]:
     """Runs of validation that the finals come from."""
-    return sorted({run for part in parts for run in part.finals["run_id"].unique().to_list()})
+    runs = part.finals["run_id"]
+    one = len(runs) > 0 and bool((runs == runs[0]).all())  # most often; and then nothing is hashed
+    return runs.head(1).to_list() if one else sorted(runs.unique().to_list())
 
 
 def parts_of(inputs: ExportInputs, size: int) -> Iterator[ExportInputs]:

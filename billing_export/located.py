@@ -1,6 +1,6 @@
 """Where in the finals each installation's intervals lie: newest versions in order, and ranges of rows."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import polars as pl
 _MINUTE_US: Final = 60_000_000
 _STREAM_BITS: Final = 34
 """Minutes since 1970 take 25 bits today; 34 last for 32,000 years and leave 2^29 streams."""
+_NAMED: Final = ("meter_id", "channel", "interval_s")
 NOTHING_JUDGED: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 I64 = npt.NDArray[np.int64]
@@ -21,18 +22,38 @@ def newest(finals: pl.DataFrame) -> pl.DataFrame:
     Finals that are already so, as the store hands them out, are passed on untouched: sorting them again would cost
     more than all the rest.
     """
-    columns = ("meter_id", "channel", "interval_start")
-    same = pl.lit(value=True)
-    ascending = pl.lit(value=False)
-    for name in columns:
-        column = pl.col(name).to_physical() if name == "channel" else pl.col(name)
-        ascending = ascending | (same & (column > column.shift(1)))
-        same = same & (column == column.shift(1))
-    if finals.height < 2 or finals.select(ascending.slice(1).all()).item():
+    if _in_order(finals):
         return finals
+    columns = ("meter_id", "channel", "interval_start")
     ordered = finals.sort(*columns, "version", maintain_order=True)
     last = pl.any_horizontal([pl.col(name) != pl.col(name).shift(-1) for name in columns]).fill_null(value=True)
     return ordered.filter(last)
+
+
+def _in_order(finals: pl.DataFrame) -> bool:
+    """Whether each row stands after the one before it, by meter, channel and time, and none twice."""
+    first = _first_rows(finals)
+    at = finals["interval_start"].to_physical().to_numpy()
+    later = at[1:] > at[:-1]
+    later[first[1:] - 1] = True
+    heads = finals.select("meter_id", pl.col("channel").to_physical())[first]
+    same, ascending = pl.lit(value=True), pl.lit(value=False)
+    for name in heads.columns:
+        column = pl.col(name)
+        ascending = ascending | (same & (column > column.shift(1)))
+        same = same & (column == column.shift(1))
+    return bool(later.all()) and bool(heads.select(ascending.slice(1).all()).item())
+
+
+def _first_rows(finals: pl.DataFrame) -> I64:
+    """The first row of every stretch of one meter and channel."""
+    rows = finals.height
+    if not rows:
+        return np.zeros(0, np.int64)
+    meter, channel = finals["meter_id"], finals["channel"].to_physical().to_numpy()
+    # Slices, not shifts: nothing is copied.
+    changes = (meter.slice(1) != meter.slice(0, rows - 1)).to_numpy() | (channel[1:] != channel[:-1])
+    return np.append(0, np.flatnonzero(changes) + 1)
 
 
 class Streams(NamedTuple):
@@ -48,18 +69,16 @@ class Streams(NamedTuple):
 
 def streams_in(finals: pl.DataFrame) -> Streams:
     """The streams of finals as `newest` left them."""
-    new = (pl.col("meter_id") != pl.col("meter_id").shift(1)) | (pl.col("channel") != pl.col("channel").shift(1))
-    numbered = finals.select(new=new.fill_null(value=True), minute=minute("interval_start"))
-    starts = numbered["new"].arg_true()
-    first = starts.to_numpy().astype(np.int64)
+    first = _first_rows(finals)
     last = pl.Series(np.append(first[1:], finals.height)[: len(first)] - 1)
-    streams = finals[starts].select("meter_id", "channel", length_s=pl.col("interval_s").cast(pl.Int64))
+    streams = finals.select(*_NAMED)[first].select("meter_id", "channel", length_s=pl.col("interval_s").cast(pl.Int64))
     streams = streams.with_columns(
         stream=pl.int_range(pl.len(), dtype=pl.Int64), service_point_id=finals["service_point_id"].gather(last)
     )
     lengths = np.diff(np.append(first, finals.height))
     stream = np.repeat(np.arange(len(first), dtype=np.int64) << _STREAM_BITS, lengths)
-    return Streams(streams, stream + numbered["minute"].to_numpy(), finals["interval_s"].to_numpy())
+    key = stream + finals.select(minute("interval_start")).to_series().to_numpy()
+    return Streams(streams, key, finals["interval_s"].to_numpy())
 
 
 def metered(streams: Streams) -> pl.DataFrame:
@@ -108,8 +127,8 @@ def take(finals: pl.DataFrame, located: pl.DataFrame) -> tuple[I64, pl.DataFrame
 
 def newest_judged_at(finals: pl.DataFrame, located: pl.DataFrame) -> datetime:
     """The newest `judged_at` of the located rows; the epoch where there is none."""
-    newest_at = take(finals, located)[1]["judged_at"].max()
-    return newest_at if isinstance(newest_at, datetime) else NOTHING_JUDGED
+    judged = take(finals.select(pl.col("judged_at").to_physical()), located)[1]["judged_at"].to_numpy()
+    return NOTHING_JUDGED + timedelta(microseconds=int(judged.max())) if len(judged) else NOTHING_JUDGED
 
 
 def minute(column: str) -> pl.Expr:

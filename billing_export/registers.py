@@ -18,6 +18,11 @@ READ_TOLERANCE_S: Final = 900
 _NEAR: Final = timedelta(hours=26)
 """A daily read has its neighbours within it: what they and the intervals between say of the read at a boundary."""
 
+_FEW: Final = 8
+"""Stretches up to which comparing all instants with each costs less than seeking each instant."""
+_JUDGED: Final = ("meter_id", "channel", "interval_start", "interval_s", "value_milli", "quality", "version")
+"""What `judge_reads` looks at."""
+
 _COUNTS: Final = (
     "n_intervals", "n_actual", "n_estimated", "n_edited", "n_suspect", "n_outage", "n_missing",
 )  # fmt: skip
@@ -78,7 +83,7 @@ def _doubted(part: ExportInputs, reads: pl.DataFrame, bounds: pl.Series) -> pl.D
     """LEFT_OUT of the reads around the bounds, copies that the intervals contradict among them."""
     if reads.is_empty():
         return pl.DataFrame(schema=LEFT_OUT)
-    finals = part.finals.filter(_near(part.finals["interval_start"], bounds, _NEAR))
+    finals = part.finals.select(_JUDGED).filter(_near(part.finals["interval_start"], bounds, _NEAR))
     standing = judge_reads(finals, reads, part.meters)
     same = pl.col("value_milli") == pl.col("value_milli").shift(1).over(STREAM)
     flowed = pl.col("so_far") - pl.col("so_far").shift(1).over(STREAM)
@@ -89,14 +94,23 @@ def _doubted(part: ExportInputs, reads: pl.DataFrame, bounds: pl.Series) -> pl.D
 
 
 def _near(instants: pl.Series, bounds: pl.Series, within: timedelta) -> pl.Series:
-    """Whether each instant lies so near to one of the bounds, which are sorted."""
+    """Whether each instant lies so near to one of the bounds."""
     if bounds.is_empty():
         return pl.repeat(value=False, n=len(instants), dtype=pl.Boolean, eager=True)
     at, edges = instants.cast(UTC_US).to_physical().to_numpy(), bounds.cast(UTC_US).to_physical().to_numpy()
-    after = np.searchsorted(edges, at)
     reach = within // timedelta(microseconds=1)
-    to_next = np.abs(edges[np.minimum(after, len(edges) - 1)] - at) <= reach
-    return pl.Series(to_next | (np.abs(at - edges[np.maximum(after - 1, 0)]) <= reach))
+    # Stretches around the bounds, of which a period has two: those that touch are one.
+    first, last = np.unique(edges - reach), np.unique(edges + reach)
+    apart = first[1:] > last[:-1]
+    first, last = first[np.append([True], apart)], last[np.append(apart, [True])]
+    near = np.zeros(len(at), dtype=bool)
+    if len(first) > _FEW:
+        place = np.searchsorted(first, at, side="right") - 1
+        near = (place >= 0) & (at <= last[np.maximum(place, 0)])
+    else:
+        for start, end in zip(first.tolist(), last.tolist(), strict=True):
+            near |= (at >= start) & (at <= end)
+    return pl.Series(near)
 
 
 def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:

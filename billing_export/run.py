@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -13,14 +13,14 @@ from billing_export.export import (
     Export,
     Rendered,
     assembled,
-    checked_inputs,
     created_at,
     formats_of,
     render_format,
     run_ids,
 )
 from billing_export.formats import FORMATS
-from billing_export.formats.determinants import line_pieces
+from billing_export.formats.determinants import LINES, line_pieces
+from billing_export.inputs import checked_inputs
 from billing_export.ledger import post, sealed, vanished
 from billing_export.manifest import Section
 from billing_export.pieces import ExportInputs, ExportParams, Format
@@ -28,9 +28,6 @@ from billing_export.reentry import Books, Reentry, reenter
 from billing_export.spans import DeterminantParams
 from schemas.frames import BILLING_BATCHES, UTC_US, conform
 from schemas.timegrid import day_bounds
-
-LINES: Final = "determinants"
-"""The format that every run writes: the posted lines."""
 
 
 class BillRun(NamedTuple):
@@ -92,13 +89,13 @@ def bill_run(
     pieces = list(line_pieces(entry.sent, computed.findings))
     tally = next(piece.tally for piece in pieces if piece.tally is not None)
     form = FORMATS[LINES]
-    section = Section(form, created_at([checked], form, params), tally, ())
+    section = Section(form, created_at(checked, form, params), tally, ())
     own = Rendered(section, {piece.part: (piece.content, piece.records) for piece in pieces})
     again = sent_again(books, params)
     files = dict(delivered or {})
     forms = preceded(market_formats(params), books, params, checked.meters, lambda held: files.get(held.name, b""))
     others = [render_format(checked, other, (entry.batch_id, again)) for other in forms]
-    export = assembled(entry.batch_id, params, [own, *others], run_ids([checked]))
+    export = assembled(entry.batch_id, params, [own, *others], run_ids(checked))
     steps = first_steps(entry.batch_id, export.manifest, params, at)
     return BillRun(export, entry.lines, steps, computed.findings, entry.unchanged, entry.again)
 

@@ -7,19 +7,17 @@ from typing import NamedTuple
 import polars as pl
 
 from billing_export.corrections import SUFFIX, Held, preceded
-from billing_export.determinants import Determinants, compute_lines, seal
-from billing_export.export import checked_inputs, created_at, run_ids
+from billing_export.determinants import Determinants, lines_from, seal
 from billing_export.formats import FORMATS
-from billing_export.formats.determinants import line_pieces
-from billing_export.located import NOTHING_JUDGED
+from billing_export.formats.determinants import LINES, line_pieces
 from billing_export.manifest import FileEntry
 from billing_export.pieces import ExportParams, Heading
 from billing_export.reentry import Books
-from billing_export.run import LINES, enter, first_steps, market_formats, sent_again
-from billing_export.spans import BILLED_SPANS, FINDINGS
+from billing_export.run import enter, first_steps, market_formats, sent_again
 from billing_export.stream import Parts, grow, grow_pieces, settled
+from billing_export.survey import survey
 from schemas.errors import ContractError, TransientError
-from schemas.frames import BILLING_BATCHES, DETERMINANTS, METERS
+from schemas.frames import BILLING_BATCHES
 
 
 class StreamedRun(NamedTuple):
@@ -35,21 +33,10 @@ class StreamedRun(NamedTuple):
     reentered: int
 
 
-class _Computed(NamedTuple):
-    """What one walk over the parts gives."""
-
-    determinants: Determinants
-    created: dict[str, datetime]
-    """By format."""
-    runs: list[str]
-    meters: pl.DataFrame
-    """`meter_id`, `nmi`."""
-
-
 def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, out: Path) -> StreamedRun:
     """Bill a period against a ledger; the batch stands in a folder of its name in `out`.
 
-    Lines, of which there are some dozen a meter, are held; intervals only those of one part. The parts are asked for
+    Lines, of which there are some dozen a meter, are held; intervals only those of three parts. The parts are asked for
     once for the lines and once for each market format, and must be the same each time.
 
     Args:
@@ -63,48 +50,28 @@ def bill_parts(books: Books, parts: Parts, params: ExportParams, at: datetime, o
         ContractError: As `bill_run`; a file to cancel is looked for where `out` has its batch.
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
-    forms, form = market_formats(params), FORMATS[LINES]
-    computed = _computed(parts, params)
-    entry = enter(books, computed.determinants, params.determinants())
-    findings = computed.determinants.findings
+    forms, form, asked = market_formats(params), FORMATS[LINES], params.determinants()
+    known = survey(parts(resting=True), [form, *forms], params, measured=True)
+    lines = lines_from(known.measured, asked)
+    # The batch has its name only once the ledger is known: `enter` seals the lines anew.
+    entry = enter(books, Determinants(seal(lines.determinants, ""), lines.findings, lines.spans), asked)
+    findings = lines.findings
     if entry.batch_id is None:
         return StreamedRun(None, [], entry.lines, BILLING_BATCHES.empty(), findings, entry.unchanged, 0)
     folder, again = out / entry.batch_id, sent_again(books, params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        grown = [grow_pieces(form, line_pieces(entry.sent, findings), computed.created[form.name], folder)]
-        for other in preceded(forms, books, params, computed.meters, lambda held: _delivered(out, held)):
-            created = computed.created[other.name.removesuffix(SUFFIX)]
+        grown = [grow_pieces(form, line_pieces(entry.sent, findings), known.created[form.name], folder)]
+        for other in preceded(forms, books, params, known.meters, lambda held: _delivered(out, held)):
+            created = known.created[other.name.removesuffix(SUFFIX)]
             heading = Heading(created, entry.batch_id, again)
             grown.append(grow(other, parts, heading, folder))
-        heading = Heading(computed.created[form.name], entry.batch_id, params)
-        done = settled(grown, heading, computed.runs, folder)
+        heading = Heading(known.created[form.name], entry.batch_id, params)
+        done = settled(grown, heading, known.runs, folder)
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
     steps = first_steps(entry.batch_id, done.manifest, params, at)
     return StreamedRun(entry.batch_id, done.files, entry.lines, steps, findings, entry.unchanged, entry.again)
-
-
-def _computed(parts: Parts, params: ExportParams) -> _Computed:
-    asked, forms = params.determinants(), [FORMATS[LINES], *market_formats(params)]
-    lines, findings, runs = [DETERMINANTS.empty()], [pl.DataFrame(schema=FINDINGS)], set[str]()
-    spans = [pl.DataFrame(schema=BILLED_SPANS)]
-    meters = [METERS.empty().select("meter_id", "nmi")]
-    created: dict[str, list[datetime]] = {form.name: [] for form in forms}
-    for part in parts():
-        checked = checked_inputs(part)
-        made = compute_lines(checked.finals, checked.meters, checked.reads, checked.tariffs, asked)
-        lines.append(made.determinants)
-        findings.append(made.findings)
-        spans.append(made.spans)
-        runs.update(run_ids([checked]))
-        meters.append(checked.meters.select("meter_id", "nmi"))
-        for form in forms:
-            created[form.name].append(created_at([checked], form, params))
-    # The batch has its name only once the ledger is known: `enter` seals the lines anew.
-    every = Determinants(seal(pl.concat(lines), ""), pl.concat(findings), pl.concat(spans))
-    newest = {name: max(each, default=NOTHING_JUDGED) for name, each in created.items()}
-    return _Computed(every, newest, sorted(runs), pl.concat(meters))
 
 
 def _delivered(out: Path, held: Held) -> bytes:

@@ -14,7 +14,9 @@ from billing_export.located import I64, Streams, locate, minute, take
 from schemas.codes import RULE_BIT, Quality, Rule
 
 QUALITIES: Final = tuple(quality.value for quality in Quality)
+VALID: Final = QUALITIES.index(Quality.VALID.value)
 MISSING: Final = QUALITIES.index(Quality.MISSING.value)
+_USED: Final = ("interval_start", "interval_s", "value_milli", "quality", "failed", "version")
 _PARTIAL: Final = 1 << RULE_BIT[Rule.PARTIAL_INTERVAL]
 
 
@@ -24,11 +26,11 @@ class Rows(NamedTuple):
     segment: npt.NDArray[np.int32]
     minute: I64
     """Start, in minutes since 1970-01-01T00:00Z."""
-    seconds: I64
+    seconds: npt.NDArray[np.int32]
     """Length."""
     value: I64
     """Thousandths; 0 where the value is missing, and then `quality` says so."""
-    quality: npt.NDArray[np.int64]
+    quality: npt.NDArray[np.uint8]
     """Index into `QUALITIES`."""
     partial: npt.NDArray[np.bool_]
     """The interval failed the check for partial, long or merged intervals."""
@@ -57,27 +59,37 @@ def cut(finals: pl.DataFrame, streams: Streams, spans: pl.DataFrame) -> Segments
     located = locate(streams, spans)
     lengths = (located["hi"] - located["lo"]).to_numpy()
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
-    rows = _rows(*take(finals, located), starts)
+    owner, picked = take(finals.select(_USED), located)
+    rows = _rows(owner.astype(np.int32), picked, starts)
     return Segments(_described(located.drop("length_s"), rows), rows)
 
 
-def _rows(owner: I64, picked: pl.DataFrame, starts: I64) -> Rows:
+def runs(rows: Rows, key: npt.NDArray[np.int32]) -> I64:
+    """Index of the first row of every run of rows of one segment and one key."""
+    new = np.empty(len(key), dtype=bool)
+    np.not_equal(key[1:], key[:-1], out=new[1:])
+    new[rows.starts] = True
+    return np.flatnonzero(new)
+
+
+def _rows(owner: npt.NDArray[np.int32], picked: pl.DataFrame, starts: I64) -> Rows:
+    known = picked["value_milli"].null_count() == 0
+    quality = pl.col("quality").to_physical().cast(pl.UInt8)
+    missing = pl.lit(MISSING, dtype=pl.UInt8)
     columns = picked.select(
         minute=minute("interval_start"),
-        seconds=pl.col("interval_s").cast(pl.Int64),
         value=pl.col("value_milli").fill_null(0),  # its quality becomes `missing` with it: nothing is taken for zero
-        quality=pl.when(pl.col("value_milli").is_null()).then(MISSING).otherwise(pl.col("quality").to_physical()),
+        quality=quality if known else pl.when(pl.col("value_milli").is_null()).then(missing).otherwise(quality),
         partial=(pl.col("failed") & pl.lit(_PARTIAL, dtype=pl.UInt64)) != 0,
-        version=pl.col("version"),
     )
     return Rows(
-        segment=owner.astype(np.int32),
+        segment=owner,
         minute=columns["minute"].to_numpy(),
-        seconds=columns["seconds"].to_numpy(),
+        seconds=picked["interval_s"].to_numpy(),
         value=columns["value"].to_numpy(),
-        quality=columns["quality"].cast(pl.Int64).to_numpy(),
+        quality=columns["quality"].to_numpy(),
         partial=columns["partial"].to_numpy(),
-        version=columns["version"].to_numpy(),
+        version=picked["version"].to_numpy(),
         starts=starts,
     )
 
@@ -86,6 +98,6 @@ def _described(located: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     starts = rows.starts
     none = np.zeros(0, np.int64)
     version = np.maximum.reduceat(rows.version, starts) if len(starts) else none
-    shortest = np.minimum.reduceat(rows.seconds, starts) if len(starts) else none
+    shortest = np.minimum.reduceat(rows.seconds, starts).astype(np.int64) if len(starts) else none
     described = located.drop("lo", "hi").with_row_index("segment")
     return described.with_columns(source_revision=pl.Series(version), interval_s=pl.Series(shortest))

@@ -14,24 +14,29 @@ import msgspec
 import polars as pl
 
 from billing_export.delivery.folder import Delivered, settle
-from billing_export.export import checked_inputs, created_at, formats_of, meter_groups, run_ids
-from billing_export.identity import RESTING, batch_id_of, resting_on
+from billing_export.determinants import lines_from, seal
+from billing_export.export import formats_of, meter_groups
+from billing_export.formats.determinants import LINES, line_pieces
+from billing_export.identity import batch_id_of
+from billing_export.inputs import checked_inputs
 from billing_export.located import NOTHING_JUDGED, metered, streams_in
 from billing_export.manifest import FileEntry, Section, render_manifest
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece, Tally, joined
+from billing_export.survey import survey
 from billing_export.virtual import with_virtual
 from schemas.errors import ContractError, TransientError
 from schemas.frames import FINALS, READS, Frame, conform
 
-PART_METERS = 250
-"""Meters a part: a month of quarter hours of 250 meters is 744,000 rows; the whole export then stays below 1 GB."""
+PART_METERS = 160
+"""Meters a part: a month of quarter hours is 476,000 rows. Three parts are held at a time (`ahead`), and the whole
+export stays below 1 GB."""
 
 _RESTING: Final = (
     "meter_id", "service_point_id", "channel", "interval_start", "interval_s", "value_milli", "quality", "version",
-    "judged_at", "run_id",
+    "judged_at", "run_id", "failed",
 )  # fmt: skip
-"""Columns of FINALS that a batch id, a time of creation and run ids come from."""
-_UNREAD: Final = {"failed": 0, "unjudged": 0, "is_final_estimate": False}
+"""Columns of FINALS that determinants, a batch id, a time of creation and run ids come from."""
+_UNREAD: Final = {"unjudged": 0, "is_final_estimate": False}
 """What stands in the others, where a contract allows no null, as long as nobody reads them."""
 
 
@@ -78,7 +83,8 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, rea
         ContractError: Not Parquet, or its columns are not those of FINALS or READS.
     """
     scan = _scanned(finals, FINALS)
-    shown = rest.reads.lazy() if reads is None else _scanned(reads, READS)
+    shown = rest.reads.sort("meter_id", maintain_order=True).lazy() if reads is None else _scanned(reads, READS)
+    read_places = _places(shown.with_columns(service_point_id=pl.lit(None, pl.String)))
     point = [] if "service_point_id" in scan.collect_schema() else [pl.lit(None, pl.String).alias("service_point_id")]
     scan = scan.with_columns(*point)
     terms = [term.meter for virtual in rest.tariffs.virtual for term in virtual.term]
@@ -100,12 +106,12 @@ def parquet_parts(finals: Path, rest: ExportInputs, size: int = PART_METERS, rea
         for names in meter_groups(known, rest.meters, size):
             chosen = pl.col("meter_id").is_in(names.implode())
             rows = _rows_of(narrow if resting else scan, names, places)
-            finals_of = conform(rows.collect(), FINALS)
+            finals_of = conform(rows.collect(), FINALS).rechunk()
             summed = conform(virtual.filter(chosen), FINALS)
             yield plain._replace(
                 finals=pl.concat([finals_of, summed]) if summed.height else finals_of,
                 meters=rest.meters.filter(chosen),
-                reads=conform(shown.filter(chosen).collect(), READS),
+                reads=conform(_rows_of(shown, names, read_places).collect(), READS),
             )
 
     return parts
@@ -127,7 +133,9 @@ def _rows_of(scan: pl.LazyFrame, names: pl.Series, places: pl.DataFrame) -> pl.L
     """The rows of those meters: a slice of the file where they stand together, else what a filter finds."""
     own = places.filter(pl.col("meter_id").is_in(names.implode()))
     count, first, after = own.select(pl.col("rows").sum(), pl.col("first").min(), pl.col("after").max()).row(0)
-    if own.height and after - first == count:
+    if not own.height:
+        return scan.limit(0)
+    if after - first == count:
         return scan.slice(first, count)  # no name is compared and no row copied
     return scan.filter(pl.col("meter_id").is_in(names.implode()))
 
@@ -158,8 +166,8 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
     """Files and manifest of an export stand in the folder; the same bytes that `export` gives for the whole.
 
     Args:
-        parts: Gives the inputs part by part, each time anew: once to learn what the batch rests
-            on, and once for each format.
+        parts: Gives the inputs part by part, each time anew: once to learn what the batch rests on, with the
+            determinants if they are asked for, and once for each other format.
         params: Formats, days, participants.
         folder: Where to; made where it is absent.
 
@@ -168,11 +176,21 @@ def export_parts(parts: Parts, params: ExportParams, folder: Path) -> Streamed:
         TransientError: The folder cannot be written; what a manifest there names is whole.
     """
     forms = formats_of(params)
-    known = _known(parts, forms, params)
+    asked, billed = params.determinants(), LINES in params.formats
+    known = survey(parts(resting=True), forms, params, measured=billed)
+    lines = lines_from(known.measured, asked)
+    batch_id = batch_id_of(lines.resting if billed else known.resting, asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        grown = [grow(form, parts, Heading(known.created[form.name], known.batch_id, params), folder) for form in forms]
-        return settled(grown, Heading(NOTHING_JUDGED, known.batch_id, params), known.runs, folder)
+        grown = []
+        for form in forms:
+            heading = Heading(known.created[form.name], batch_id, params)
+            if form.name == LINES:  # they are computed
+                pieces = line_pieces(seal(lines.determinants, batch_id), lines.findings)
+                grown.append(grow_pieces(form, pieces, heading.created, folder))
+            else:
+                grown.append(grow(form, parts, heading, folder))
+        return settled(grown, Heading(NOTHING_JUDGED, batch_id, params), known.runs, folder)
     except OSError as error:
         raise TransientError(f"{folder}: {error.strerror or error}") from error
 
@@ -235,26 +253,3 @@ def _grow(sink: _Sink, piece: Piece) -> None:
 
 def _entry(name: str, sink: _Sink) -> FileEntry:
     return FileEntry(name, sink.path.stat().st_size, sink.digest.hexdigest(), sum(sink.records))
-
-
-class _Known(NamedTuple):
-    """What must be known of all parts before the first byte is written."""
-
-    batch_id: str
-    created: dict[str, datetime]
-    """By format."""
-    runs: list[str]
-
-
-def _known(parts: Parts, forms: list[Format], params: ExportParams) -> _Known:
-    asked = params.determinants()
-    resting, runs = [pl.DataFrame(schema=RESTING)], set()
-    created: dict[str, list[datetime]] = {form.name: [] for form in forms}
-    for part in parts(resting=True):
-        checked = checked_inputs(part)
-        resting.append(resting_on(checked, asked))
-        runs.update(run_ids([checked]))
-        for form in forms:
-            created[form.name].append(created_at([checked], form, params))
-    newest = {name: max(every, default=NOTHING_JUDGED) for name, every in created.items()}
-    return _Known(batch_id_of(pl.concat(resting), asked), newest, sorted(runs))

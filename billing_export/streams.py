@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from billing_export.demand import Mask, Peaks, Windows, block_windows, never_sets_peak, peaks, sliding_windows
-from billing_export.derived import apparent_windows
+from billing_export.demand import Mask, Peaks
 from billing_export.lines import findings, lines_of
 from billing_export.located import I64
-from billing_export.segments import QUALITIES, Segments
+from billing_export.measures import Measured
+from billing_export.segments import QUALITIES
 from billing_export.spans import FINDINGS
-from billing_export.usage import Civil, Usage
 from schemas.codes import Channel, Uom
 from schemas.frames import CHANNEL, UOM, UTC_US
 
@@ -25,8 +24,9 @@ class DemandLines(NamedTuple):
     findings: pl.DataFrame
 
 
-def energy_lines(found: Segments, civil: Civil, used: Usage) -> pl.DataFrame:
+def energy_lines(found: Measured) -> pl.DataFrame:
     """`energy_total`, `energy_delivered`, `energy_received`, `reactive_energy`, `energy_tou_<p>`."""
+    used = found.used
     value, counts = used.value.sum(axis=1), used.counts.sum(axis=1)
     channel = found.segments["channel"].cast(pl.String)
     kinds = [
@@ -41,16 +41,17 @@ def energy_lines(found: Segments, civil: Civil, used: Usage) -> pl.DataFrame:
         lines.append(lines_of(found.segments[at], name, value[at], counts[at]))
     delivered = (channel == Channel.ENERGY_DELIVERED).to_list()
     for period in range(used.value.shape[1]):
-        at = np.array([n for n, names in enumerate(civil.names) if delivered[n] and len(names) > period], np.int64)
+        at = np.array([n for n, names in enumerate(found.names) if delivered[n] and len(names) > period], np.int64)
         # An interval across a boundary belongs to no period: such a stream has no time-of-use lines.
         at = at[used.straddling[at] == 0]
-        names = [f"energy_tou_{civil.names[n][period]}" for n in at]
+        names = [f"energy_tou_{found.names[n][period]}" for n in at]
         lines.append(lines_of(found.segments[at], names, used.value[at, period], used.counts[at, period]))
     return pl.concat(lines)
 
 
-def net_lines(found: Segments, used: Usage) -> pl.DataFrame:
+def net_lines(found: Measured) -> pl.DataFrame:
     """`energy_net` = delivered − received where a span has both; its counts are those of both together."""
+    used = found.used
     value, counts = used.value.sum(axis=1), used.counts.sum(axis=1)
     channel = pl.col("channel").cast(pl.String)
     streams = found.segments.select(*_SPAN, "channel", "source_revision", row=pl.int_range(pl.len()))
@@ -65,28 +66,28 @@ def net_lines(found: Segments, used: Usage) -> pl.DataFrame:
     return lines_of(of, "energy_net", value[delivered] - value[received], counts[delivered] + counts[received])
 
 
-def demand_lines(found: Segments, civil: Civil, used: Usage) -> DemandLines:
+def demand_lines(found: Measured) -> DemandLines:
     """`demand_max`, `demand_max_tou_<p>` (thousandths of a watt) and `apparent_demand_max` (of a volt-ampere).
 
     Apparent demand is the channel `apparent_delivered` where the meter has it, else √(P² + Q²) per window.
     Findings: `no_complete_window` (held: there is no maximum), `peak_may_be_hidden` (windows that could not be
     judged; the line is written).
     """
-    windows, count = _windows(found, civil), found.segments.height
+    used, count = found.used, found.segments.height
     channel = found.segments["channel"].cast(pl.String)
     delivered = (channel == Channel.ENERGY_DELIVERED).to_numpy()
     totals = used.counts.sum(axis=1)
-    parts = [_maxima(found, totals, peaks(windows, count), ["demand_max"] * count, delivered)]
+    parts = [_maxima(found, totals, found.peaks.of(0), ["demand_max"] * count, delivered)]
     for period in range(used.value.shape[1]):
-        has = np.array([len(names) > period for names in civil.names], dtype=bool) & delivered
-        named = [f"demand_max_tou_{names[period]}" if len(names) > period else "" for names in civil.names]
-        within = peaks(windows, count, windows.code == period)
-        parts.append(_maxima(found, used.counts[:, period], within, named, has & (used.straddling == 0)))
-    parts.append(_apparent_maxima(found, windows, totals))
+        has = np.array([len(names) > period for names in found.names], dtype=bool) & delivered
+        named = [f"demand_max_tou_{names[period]}" if len(names) > period else "" for names in found.names]
+        highest = found.peaks.of(1 + period)
+        parts.append(_maxima(found, used.counts[:, period], highest, named, has & (used.straddling == 0)))
+    parts.append(_apparent_maxima(found, totals))
     return DemandLines(pl.concat([part.lines for part in parts]), pl.concat([part.findings for part in parts]))
 
 
-def _apparent_maxima(found: Segments, windows: Windows, counts: I64) -> DemandLines:
+def _apparent_maxima(found: Measured, counts: I64) -> DemandLines:
     count = found.segments.height
     channel = found.segments["channel"].cast(pl.String)
     metered = (channel == Channel.APPARENT_DELIVERED).to_numpy()
@@ -94,57 +95,34 @@ def _apparent_maxima(found: Segments, windows: Windows, counts: I64) -> DemandLi
     reactive = channel.str.starts_with("reactive_").any()
     if not metered.any() and not reactive:
         return DemandLines(_no_lines(found), pl.DataFrame(schema=FINDINGS))
-    direct = _maxima(found, counts, peaks(windows, count), named, metered)
+    direct = _maxima(found, counts, found.peaks.of(0), named, metered)
     metered_spans = found.segments.filter(pl.Series(metered)).select(_SPAN)
-    computed = apparent_windows(found, windows)
     rows = found.segments.select(*_SPAN, segment=pl.int_range(pl.len()))
     both = rows.join(metered_spans, on=_SPAN, how="semi", nulls_equal=True)["segment"].to_numpy()
-    wanted = np.zeros(count, dtype=bool)
-    wanted[computed.segment] = True
+    wanted = found.apparent.computed.copy()
     wanted[both] = False
-    derived = _maxima(found, counts, peaks(computed, count), named, wanted)
+    derived = _maxima(found, counts, found.apparent.peaks.of(0), named, wanted)
     unit = pl.lit(Uom.KVA.value, dtype=UOM)
     lines = pl.concat([direct.lines, derived.lines.with_columns(channel=pl.lit(None, dtype=CHANNEL))])
     return DemandLines(lines.with_columns(uom=unit), pl.concat([direct.findings, derived.findings]))
 
 
-def _no_lines(found: Segments) -> pl.DataFrame:
+def _no_lines(found: Measured) -> pl.DataFrame:
     none = np.zeros(0, np.int64)
     return lines_of(found.segments.clear(), "", none, np.zeros((0, len(QUALITIES)), np.int64))
 
 
-def straddling(found: Segments, used: Usage) -> pl.DataFrame:
+def straddling(found: Measured) -> pl.DataFrame:
     """Findings `straddles_period`: intervals longer than the tariff's grid, so that time of use cannot be told."""
     delivered = pl.col("channel").cast(pl.String) == Channel.ENERGY_DELIVERED
-    rows = found.segments.with_columns(across=pl.Series(used.straddling)).filter((pl.col("across") > 0) & delivered)
+    rows = found.segments.with_columns(across=pl.Series(found.used.straddling)).filter(
+        (pl.col("across") > 0) & delivered
+    )
     untold = pl.concat([rows.with_columns(determinant=pl.lit(name)) for name in ("energy_tou", "demand_max_tou")])
     return findings(untold, "straddles_period", pl.col("across"), held=True)
 
 
-def _windows(found: Segments, civil: Civil) -> Windows:
-    rows = found.rows
-    bad = never_sets_peak(rows, civil)
-    if not civil.slides.any():
-        return block_windows(rows, bad, civil)
-    if civil.slides.all():
-        return sliding_windows(rows, bad, civil)
-    return _merged(block_windows(rows, bad, civil), sliding_windows(rows, bad, civil))
-
-
-def _merged(one: Windows, other: Windows) -> Windows:
-    segment = np.concatenate([one.segment, other.segment])
-    minute = np.concatenate([one.minute, other.minute])
-    order = np.lexsort((minute, segment))
-    return Windows(
-        segment[order],
-        minute[order],
-        np.concatenate([one.code, other.code])[order],
-        np.concatenate([one.power, other.power])[order],
-        np.concatenate([one.usable, other.usable])[order],
-    )
-
-
-def _maxima(found: Segments, counts: I64, found_peaks: Peaks, named: list[str], wanted: Mask) -> DemandLines:
+def _maxima(found: Measured, counts: I64, found_peaks: Peaks, named: list[str], wanted: Mask) -> DemandLines:
     at = np.flatnonzero(wanted)
     lines = lines_of(found.segments[at], [named[n] for n in at], found_peaks.power[at], counts[at])
     minute = pl.Series(found_peaks.minute[at])

@@ -11,10 +11,12 @@ from app.files import parse_day, read_bytes, write_outputs
 from app.ledger import load_books, load_inputs
 from app.options import CalendarFile, Json, Out
 from app.summary import counts, progress, say
+from billing_export.comparisons import EXPLAINED, TO_DO
 from billing_export.determinants import compute_determinants
 from billing_export.export import MANIFEST, formats_of
 from billing_export.pieces import ExportInputs, ExportParams
-from billing_export.reconcile import EXPLAINED, reconcile_files, reconcile_ledger, reconcile_reads, reconcile_registers
+from billing_export.reconcile import reconcile_files, reconcile_ledger
+from billing_export.reconcile_registers import reconcile_reads, reconcile_registers
 from billing_export.stretches import Stretches, stretches_of
 from schemas.errors import ContractError
 
@@ -44,7 +46,8 @@ def register(ami: typer.Typer) -> None:
         """Prove intervals against registers, the ledger against determinants, files against manifests.
 
         Every comparison is a row of reconciliation.parquet; a difference carries its reason. Exit 1 where one is left
-        that neither the resolution of a register explains nor a read that all around it contradicts.
+        that neither the resolution of a register explains nor a read that all around it contradicts, and where energy
+        was billed that no read proves: `to_do` says which read is owed.
         """
         inputs = load_inputs(finals, meters, tariffs, reads)
         days = frozenset(load_calendar(calendar).holidays)
@@ -94,6 +97,7 @@ def _summary(compared: pl.DataFrame, wrong: pl.DataFrame, proven: Stretches) -> 
             f"{row.pop('kind')} {row.pop('reason')}": row for row in by_reason.sort("kind", "reason").rows(named=True)
         },
         "unexplained_or_faulty": wrong.filter(pl.col("kind") != "stretch").height,
+        "to_do": {reason: TO_DO[reason] for reason in sorted({*wrong["reason"]} & {*TO_DO})},
         "differences": {str(row.pop("subject")): row for row in shown.head(_SHOWN).rows(named=True)},
     }
 

@@ -30,14 +30,11 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     for name in (params.sender, params.receiver):
         if not 0 < len(name) <= LENGTHS["sender"] or "," in name:
             raise ContractError(f"CMEP participant {name!r}: 1 to {LENGTHS['sender']} characters, no comma")
-    asked = params.determinants()
-    computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
-    lines = pl.concat([one.determinants for one in computed])
-    periods = lines.filter(pl.col("determinant").str.starts_with("energy_tou_"))
+    computed = compute_lines(parts, params.determinants())
+    periods = computed.determinants.filter(pl.col("determinant").str.starts_with("energy_tou_"))
     records = _records(periods, heading)
     text = "".join(f"{record}\r\n" for record in records)
-    findings = pl.concat([one.findings for one in computed])
-    yield Piece("cmep02", text.encode(), len(records), lines_tally(periods, findings))
+    yield Piece("cmep02", text.encode(), len(records), lines_tally(periods, computed.findings))
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:

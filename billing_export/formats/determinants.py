@@ -10,8 +10,9 @@ from billing_export.determinants import compute_lines, seal
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece
 from billing_export.render import kilo_decimal, spreadsheet_safe
 from billing_export.tallies import lines_tally
-from schemas.frames import DETERMINANTS
 
+LINES: Final = "determinants"
+"""Name of the format."""
 _TIMES: Final = ("period_start", "period_end", "occurred_at")
 _TEXTS: Final = (
     "account_id", "service_point_id", "meter_id", "determinant", "timezone", "tou_calendar", "tou_version",
@@ -24,10 +25,9 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
 
     A text cell that a spreadsheet would run as a formula has an apostrophe before it.
     """
-    asked = heading.params.determinants()
-    computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
-    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
-    yield from line_pieces(lines, pl.concat([one.findings for one in computed]))
+    computed = compute_lines(parts, heading.params.determinants())
+    lines = seal(computed.determinants, heading.batch_id)
+    yield from line_pieces(lines, computed.findings)
 
 
 def line_pieces(lines: pl.DataFrame, findings: pl.DataFrame) -> Iterator[Piece]:
@@ -50,4 +50,4 @@ def file_names(_batch_id: str, _params: ExportParams) -> dict[str, str]:
     return {"parquet": "determinants.parquet", "csv": "determinants.csv"}
 
 
-FORMAT: Final = Format("determinants", "1", None, render, file_names)
+FORMAT: Final = Format(LINES, "1", None, render, file_names)

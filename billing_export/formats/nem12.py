@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from billing_export.ahead import ahead
 from billing_export.formats.nem12_days import I64, UNIT_MILLI, Days, on_grid, quality_runs
 from billing_export.formats.nem12_streams import SERIAL_LENGTH, UOM, Streams, streams_of
 from billing_export.pieces import (
@@ -26,6 +27,7 @@ from billing_export.pieces import (
     joined,
 )
 from billing_export.render import stamp
+from billing_export.spans import DeterminantParams
 from schemas.codes import QualityClass
 from schemas.errors import ContractError
 from schemas.timegrid import NEM_TIMEZONE, zone
@@ -52,18 +54,20 @@ def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     created = stamp(heading.created, zone(NEM_TIMEZONE), "%Y%m%d%H%M")
     yield Piece("nem12", f"100,NEM12,{created},{params.sender},{params.receiver}\r\n".encode(), 1)
     asked = params.determinants(NEM_TIMEZONE)
-    for part in parts:
-        found = streams_of(part, asked)
-        lengths = found.streams["interval_s"].unique().sort().to_list()
-        blocks = [_block(found, length) for length in lengths]
-        if blocks:
-            text = pl.concat([block[0] for block in blocks]).sort("nmi", "suffix", "interval_s", maintain_order=True)
-            tally = joined([block[1] for block in blocks])._replace(findings=found.findings)
-            records = int(text["records"].sum())
-            yield Piece("nem12", ("\r\n".join(text["text"].to_list()) + "\r\n").encode(), records, tally)
-        else:
-            yield Piece("nem12", b"", 0, joined([])._replace(findings=found.findings))
+    yield from ahead(lambda part: _streams(part, asked), parts)
     yield Piece("nem12", b"900\r\n", 1)
+
+
+def _streams(part: ExportInputs, asked: DeterminantParams) -> Piece:
+    found = streams_of(part, asked)
+    lengths = found.streams["interval_s"].unique().sort().to_list()
+    blocks = [_block(found, length) for length in lengths]
+    tally = joined([block[1] for block in blocks])._replace(findings=found.findings)
+    if not blocks:
+        return Piece("nem12", b"", 0, tally)
+    text = pl.concat([block[0] for block in blocks]).sort("nmi", "suffix", "interval_s", maintain_order=True)
+    content = ("\r\n".join(text["text"].to_list()) + "\r\n").encode()
+    return Piece("nem12", content, int(text["records"].sum()), tally)
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
@@ -72,7 +76,10 @@ def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:
 
 
 def _block(found: Streams, length_s: int) -> tuple[pl.DataFrame, Tally]:
-    days = on_grid(found.rows.filter(pl.col("interval_s") == length_s), length_s // 60)
+    rows = found.rows
+    if found.streams["interval_s"].n_unique() > 1:  # else a filter would copy every column of them
+        rows = rows.filter(pl.col("interval_s") == length_s)
+    days = on_grid(rows, length_s // 60)
     described = found.streams[days.days["stream"]].with_columns(
         days.days.get_columns(), serial=found.members["meter_id"].gather(days.days["member"])
     )
@@ -98,7 +105,7 @@ def _block(found: Streams, length_s: int) -> tuple[pl.DataFrame, Tally]:
     written = lines.with_columns(
         text=text, records=1 + opens.cast(pl.Int64) + pl.col("extra").str.count_matches("\r\n").cast(pl.Int64)
     )
-    return written.select("nmi", "suffix", "interval_s", "text", "records"), _tally(found, days, described, length_s)
+    return written.select("nmi", "suffix", "interval_s", "text", "records"), _tally(found, days, described, rows)
 
 
 def _qualities(days: Days) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -141,8 +148,7 @@ def _decimals(units: pl.Series) -> pl.Series:
     return pl.select(pl.concat_str(whole, pl.lit("."), rest.cast(pl.String).str.zfill(4))).to_series()
 
 
-def _tally(found: Streams, days: Days, described: pl.DataFrame, length_s: int) -> Tally:
-    rows = found.rows.filter(pl.col("interval_s") == length_s)
+def _tally(found: Streams, days: Days, described: pl.DataFrame, rows: pl.DataFrame) -> Tally:
     rendered = described.select("channel", "nmi", "suffix", "day").with_columns(
         value_milli=pl.Series(days.units.sum(axis=1) * UNIT_MILLI),
         difference_milli=pl.Series(days.difference_milli),

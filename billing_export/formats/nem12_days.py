@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.codes import QUALITY_CODES, RULE_BIT, Method, Quality, Rule
+from schemas.frames import QUALITY
 
 UNIT_MILLI: Final = 100
 """Last place of a value: 0.0001 kWh."""
@@ -29,7 +30,7 @@ class Days(NamedTuple):
     """`stream`, `day` (Date, NEM time), `member` (of the last interval), `judged_at`: one row per stream-day."""
     units: I64
     """Shape (days, values): values in units of the last place, rounded by running sum."""
-    quality: I64
+    quality: npt.NDArray[np.uint16]
     """Shape (days, values): index into `codes`."""
     codes: tuple[tuple[str, str, str], ...]
     """Flag with method, reason code, reason text."""
@@ -58,26 +59,27 @@ def on_grid(rows: pl.DataFrame, interval_min: int) -> Days:
 
     A slot of the grid without a row, or without a value, is 0 with quality N.
     """
-    nem = pl.col("minute") + NEM_OFFSET_MIN
-    placed = rows.with_columns(day=nem // DAY_MIN, slot=nem % DAY_MIN // interval_min)
-    new = (pl.col("stream") != pl.col("stream").shift(1)) | (pl.col("day") != pl.col("day").shift(1))
-    placed = placed.with_columns(place=new.fill_null(value=True).cast(pl.Int64).cum_sum() - 1)
-    days = placed.group_by("place", maintain_order=True).agg(
-        pl.col("stream").first(),
-        pl.col("day").first(),
-        pl.col("judged_at").max(),
-        pl.col("member").last(),
-    )
-    codes, code = _codes(placed)
-    shape = (days.height, DAY_MIN // interval_min)
-    cell = placed["place"].to_numpy() * shape[1] + placed["slot"].to_numpy()
-    values, quality = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    values.ravel()[cell] = placed["value_milli"].fill_null(0).to_numpy()
+    nem = rows["minute"].to_numpy() + NEM_OFFSET_MIN
+    day = nem // DAY_MIN
+    new = np.diff(rows["stream"].to_numpy(), prepend=-1) != 0
+    new[1:] |= day[1:] != day[:-1]
+    first = np.flatnonzero(new)
+    count = np.diff(first, append=rows.height)
+    shape = (len(first), DAY_MIN // interval_min)
+    cell = (nem - day * DAY_MIN) // interval_min + np.repeat(np.arange(shape[0]) * shape[1], count)
+    codes, code = _codes(rows)
+    values, quality = np.zeros(shape, np.int64), np.zeros(shape, np.uint16)
+    values.ravel()[cell] = rows["value_milli"].fill_null(0).to_numpy()
     quality.ravel()[cell] = code
     units = rounded(values)
     difference = units.sum(axis=1) * UNIT_MILLI - values.sum(axis=1)
-    dated = days.with_columns(pl.col("day").cast(pl.Int32).cast(pl.Date)).drop("place")
-    return Days(dated, units, quality, codes, difference)
+    last = first + count - 1
+    judged = np.maximum.reduceat(rows["judged_at"].to_physical().to_numpy(), first) if len(first) else first
+    dated = rows.select("stream", "member")[last].with_columns(
+        day=pl.Series(day[last].astype(np.int32)).cast(pl.Date),
+        judged_at=pl.Series(judged, dtype=pl.Int64).cast(rows.schema["judged_at"]),
+    )
+    return Days(dated.select("stream", "day", "judged_at", "member"), units, quality, codes, difference)
 
 
 class Runs(NamedTuple):
@@ -88,35 +90,36 @@ class Runs(NamedTuple):
     first: I64
     """First interval, from 1."""
     last: I64
-    code: I64
+    code: npt.NDArray[np.uint16]
 
 
-def quality_runs(quality: I64) -> Runs:
+def quality_runs(quality: npt.NDArray[np.uint16]) -> Runs:
     """Stretches that tile every day from 1 to N without gap or overlap."""
     days, values = quality.shape
     flat = quality.ravel()
-    new = np.diff(flat, prepend=-1) != 0
+    new = np.empty(len(flat), dtype=bool)
+    np.not_equal(flat[1:], flat[:-1], out=new[1:])
     new[::values] = True
     first = np.flatnonzero(new)
     after = np.append(first[1:], days * values)
     return Runs(first // values, first % values + 1, (after - 1) % values + 1, flat[first])
 
 
-def _codes(rows: pl.DataFrame) -> tuple[tuple[tuple[str, str, str], ...], I64]:
+def _codes(rows: pl.DataFrame) -> tuple[tuple[tuple[str, str, str], ...], npt.NDArray[np.uint16]]:
     # A few dozen kinds of value stand behind millions of rows: each kind gets its code once. Kind 0 is N.
     kinds = ["quality", "method", "is_final_estimate", "failed"]
-    plain = (pl.col("quality").cast(pl.String) == Quality.VALID.value) & pl.col("value_milli").is_not_null()
-    numbered = rows.select(*kinds, "value_milli", plain=plain, row=pl.int_range(pl.len()))
-    others = numbered.filter(~pl.col("plain"))
-    absent = others.filter(pl.col("value_milli").is_null())["row"].to_numpy()
-    code = np.ones(rows.height, np.int64)
+    absent = rows["value_milli"].is_null()
+    plain = rows["quality"].cast(QUALITY).to_physical().to_numpy() == QUALITY.categories.to_list().index(Quality.VALID)
+    special = np.flatnonzero(~plain | absent.to_numpy())
+    others = rows.select(kinds)[special].with_columns(row=pl.Series(special))
+    code = np.ones(rows.height, np.uint16)
     texts: list[tuple[str, str, str]] = [("N", "", ""), ("A", "", "")]
     for key, members in others.group_by(kinds, maintain_order=True):
         text = _text_of(*key)
         if text not in texts:
             texts.append(text)
         code[members["row"].to_numpy()] = texts.index(text)
-    code[absent] = 0
+    code[absent.to_numpy()] = 0
     return tuple(texts), code
 
 

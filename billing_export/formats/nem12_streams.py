@@ -116,10 +116,11 @@ def _sound(rows: pl.DataFrame, members: pl.DataFrame) -> tuple[pl.DataFrame, pl.
         .when(pl.col("value_milli") < 0)
         .then(pl.lit("negative"))
     )
+    unsound = ~length.is_in(list(LENGTHS_S)) | (pl.col("interval_start").dt.epoch("s") % length != 0)
+    if not rows.select((unsound | (pl.col("value_milli") < 0)).any()).item():
+        return rows, pl.DataFrame(schema=FINDINGS)
     judged = rows.with_columns(reason=reason)
     bad = judged.filter(pl.col("reason").is_not_null())
-    if bad.is_empty():
-        return rows, pl.DataFrame(schema=FINDINGS)
     # One bad value spoils its day: the market takes whole days only.
     day = (pl.col("minute") + _NEM_MIN) // 1440
     spoilt = bad.select("member", day=day).unique()

@@ -12,7 +12,6 @@ from billing_export.determinants import compute_lines, seal
 from billing_export.pieces import ExportInputs, ExportParams, Format, Heading, Piece
 from billing_export.render import kilo_decimal, spreadsheet_safe
 from billing_export.tallies import lines_tally
-from schemas.frames import DETERMINANTS
 
 COLUMNS: Final = (
     "USAGE_ID", "LINE", "ACCT_ID", "SP_ID", "BADGE_NBR", "START_DTTM", "END_DTTM", "SQI_CD", "TOU_CD", "UOM_CD",
@@ -27,11 +26,9 @@ _TIME: Final = "%Y-%m-%d-%H.%M.%S"
 def render(parts: Iterable[ExportInputs], heading: Heading) -> Iterator[Piece]:
     """One CSV with header and CRLF: `USAGE_ID` the batch, `SQI_CD` the determinant without its period, `TOU_CD` the
     period, `QUANTITY` with six decimals, times UTC."""
-    asked = heading.params.determinants()
-    computed = [compute_lines(part.finals, part.meters, part.reads, part.tariffs, asked) for part in parts]
-    lines = seal(pl.concat([DETERMINANTS.empty(), *(one.determinants for one in computed)]), heading.batch_id)
-    findings = pl.concat([one.findings for one in computed])
-    yield Piece("oracle_ccb", _csv(lines), lines.height, lines_tally(lines, findings))
+    computed = compute_lines(parts, heading.params.determinants())
+    lines = seal(computed.determinants, heading.batch_id)
+    yield Piece("oracle_ccb", _csv(lines), lines.height, lines_tally(lines, computed.findings))
 
 
 def file_names(batch_id: str, params: ExportParams) -> dict[str, str]:

@@ -8,7 +8,8 @@ from billing_rows import TARIFFS, build_finals, build_meters, build_reads
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from billing_export.derived import apparent, power_factor, ratio
+from billing_export.apparent import apparent
+from billing_export.derived import power_factor, ratio
 from billing_export.determinants import Determinants, compute_determinants
 from billing_export.spans import DeterminantParams
 from billing_export.tariffs import parse_tariffs

@@ -1,7 +1,7 @@
 """Reconciliation finds every milli-watt-hour that is not where it should be; the plan says what is due."""
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -12,7 +12,8 @@ from billing_export.export import export
 from billing_export.ledger import post
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.plan import Cycle, plan
-from billing_export.reconcile import reconcile_files, reconcile_ledger, reconcile_reads, reconcile_registers
+from billing_export.reconcile import reconcile_files, reconcile_ledger
+from billing_export.reconcile_registers import reconcile_reads, reconcile_registers
 from billing_export.spans import DeterminantParams
 from billing_export.stretches import stretches_of
 from billing_export.tariffs import parse_tariffs
@@ -89,7 +90,13 @@ def test_files_are_held_against_their_manifest_down_to_the_sums_in_them() -> Non
 
 @pytest.mark.parametrize(
     ("today", "state"),
-    [(date(2026, 8, 2), "waiting"), (date(2026, 8, 3), "due"), (date(2026, 8, 7), "due"), (date(2026, 8, 8), "late")],
+    [
+        (date(2026, 8, 1), "waiting"),
+        (date(2026, 8, 2), "waiting"),
+        (date(2026, 8, 3), "due"),
+        (date(2026, 8, 7), "due"),
+        (date(2026, 8, 8), "late"),
+    ],
 )
 def test_a_period_waits_for_late_reads_then_is_due_then_late(today: date, state: str) -> None:
     found = plan((Cycle("monthly"),), today, frozenset(), months=1)
@@ -366,3 +373,57 @@ def test_beside_a_stale_read_another_within_the_tolerance_is_printed() -> None:
     ends = made.determinants.filter(pl.col("determinant") == "register_end")
     assert ends.select("value_milli", "occurred_at").rows() == [(191_000, END - quarter)]
     assert made.findings.filter(pl.col("reason").str.starts_with("read_")).is_empty()
+
+
+NOON_OF_IT = START + timedelta(hours=12)
+
+
+def taken_down(
+    reads: dict[datetime, int], removed_at: datetime | None = NOON_OF_IT, resolution_milli: int | None = None
+) -> list[tuple[object, ...]]:
+    """What reconciliation says of a meter with 1 Wh a quarter hour and these reads."""
+    registry = build_meters(removed_at=removed_at, register_resolution_milli=resolution_milli)
+    rows = build_finals(START, [1_000] * (96 if removed_at is None else 48))
+    shown = build_reads(reads)
+    lines = compute_determinants(rows, registry, shown, parse_tariffs(TARIFFS), ASKED).determinants
+    found = reconcile_registers(lines, registry, stretches_of(rows, shown, registry).stretches)
+    told = found.filter(pl.col("kind") != "stretch")
+    return told.select("kind", "period_start", "expected_milli", "found_milli", "difference_milli", "reason").rows()
+
+
+def test_of_a_meter_removed_unread_the_last_read_proves_its_part_and_the_rest_is_told_until_it_is_read() -> None:
+    last = NOON_OF_IT - timedelta(hours=2)
+    reads = {START: 0, START + timedelta(hours=5): 20_000, last: 40_000}
+    proven = ("register", START, 40_000, 40_000, 0, None)
+    assert taken_down(reads) == [proven, ("unread", last, None, 8_000, None, "removal_unread")]
+    # The workshop reads the meter that came back: nothing is left.
+    assert taken_down(reads | {NOON_OF_IT: 48_000}) == [("register", START, 48_000, 48_000, 0, None)]
+    assert taken_down(reads | {NOON_OF_IT: 48_001})[0][4:] == (-1, "sum_check")
+    # Without a removal it is a read that did not come.
+    assert taken_down(reads, None) == [proven, ("unread", last, None, 56_000, None, "register_missing")]
+
+
+def test_what_reads_between_contradict_is_a_difference_though_an_end_has_no_read() -> None:
+    last = NOON_OF_IT - timedelta(hours=2)
+    reads = {START: 0, START + timedelta(hours=5): 20_000, last: 41_000}
+    register, unread = taken_down(reads)
+    assert register == ("register", START, 41_000, 40_000, -1_000, "sum_check")
+    assert unread == ("unread", last, None, 8_000, None, "removal_unread")
+    assert taken_down(reads, resolution_milli=2_000)[0][4:] == (-1_000, "register_resolution")
+
+
+def test_a_meter_put_up_without_a_read_owes_its_initial_one() -> None:
+    registry = build_meters(installed_at=NOON_OF_IT)
+    rows = build_finals(NOON_OF_IT, [1_000] * 48)
+    first = NOON_OF_IT + timedelta(hours=1)
+    shown = build_reads({first: 7_000, END: 51_000})
+    lines = compute_determinants(rows, registry, shown, parse_tariffs(TARIFFS), ASKED).determinants
+    found = reconcile_registers(lines, registry, stretches_of(rows, shown, registry).stretches)
+    assert found.select("kind", "period_start", "expected_milli", "found_milli", "reason").rows() == [
+        ("register", NOON_OF_IT, 44_000, 44_000, None),
+        ("unread", NOON_OF_IT, None, 4_000, "installation_unread"),
+    ]
+
+
+def test_one_read_alone_proves_nothing() -> None:
+    assert taken_down({START: 0}) == [("register", START, None, 48_000, None, "register_missing")]

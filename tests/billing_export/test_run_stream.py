@@ -124,7 +124,7 @@ def test_a_run_in_parts_that_breaks_off_is_repeated_with_the_same_bytes(
     assert_same(bill_run(EMPTY, inputs, ASKED, NOON), bill_parts(EMPTY, parts, ASKED, NOON, out), out)
 
 
-def test_no_more_than_one_part_is_asked_for_at_a_time(tmp_path: Path) -> None:
+def test_every_part_is_asked_for_once_a_walk_and_no_service_point_is_cut(tmp_path: Path) -> None:
     inner = in_parts(fleet(1_000, 1), tmp_path / "in", 1)
     walks: list[int] = []
 

@@ -42,7 +42,10 @@ def test_times_may_be_text_or_toml_times() -> None:
         (f'{HEAD}[[tariff.period]]\nname = "p"\nstart = "25:00"\n', "25:00"),
         (f'{HEAD}[[tariff.period]]\nname = "p"\nstart = "07:00"\nend = "07:00"\n', "empty"),
         (f'{HEAD}[[tariff.period]]\nname = "p"\nseason = "wet"\n', "wet"),
+        (f'{HEAD}[[tariff.period]]\nname = "p"\nstart = "07:60"\n', "07:60"),
+        (f'{HEAD}[[tariff.season]]\nname = "s"\nfrom = "02-30"\nto = "04-01"\n', "02-30"),
         (HEAD + HEAD, "given twice"),
+        (HEAD + HEAD.replace("Berlin", "Paris") + "valid_from = 2026-07-01\n", "different time zones"),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line_that_names_it(toml: str, said: str) -> None:
@@ -50,6 +53,11 @@ def test_what_is_wrong_is_refused_in_one_line_that_names_it(toml: str, said: str
         parse_tariffs(toml)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_season_may_begin_on_the_29th_of_february() -> None:
+    book = parse_tariffs(f'{HEAD}[[tariff.season]]\nname = "s"\nfrom = "02-29"\nto = "04-01"\n')
+    assert book.tariff[0].season[0].bounds() == (229, 401)
 
 
 def test_versions_are_found_by_name_oldest_first() -> None:

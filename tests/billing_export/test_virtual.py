@@ -52,6 +52,24 @@ def test_it_is_as_good_as_its_worst_term_and_missing_where_one_is() -> None:
     ]
 
 
+def test_it_is_as_new_and_as_unproven_as_any_of_its_terms() -> None:
+    early, late = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 8, 3, tzinfo=UTC)
+    rows = pl.concat(
+        [
+            build_finals(START, [10], version=3, judged_at=late, failed=4, unjudged=1, run_id="a"),
+            build_finals(
+                START, [2], meter="M2", version=2, judged_at=early, failed=1, unjudged=8, is_final_estimate=True,
+                run_id="b",
+            ),
+        ]
+    )  # fmt: skip
+    told = ("version", "judged_at", "failed", "unjudged", "is_final_estimate", "run_id")
+    assert site(rows).select(told).rows() == [(3, late, 5, 9, True, "b")]
+    turned = pl.concat([rows.filter(meter_id="M2"), rows.filter(meter_id="M1")])
+    swapped = SITE.replace('{meter = "M1"}', '{meter = "M9"}').replace('{meter = "M2"', '{meter = "M1"')
+    assert site(turned, swapped.replace("M9", "M2")).select(told).rows() == [(3, late, 5, 9, True, "b")]
+
+
 def test_a_sum_below_zero_may_count_as_none() -> None:
     rows = pl.concat([build_finals(START, [1]), build_finals(START, [100], meter="M2")])
     assert site(rows)["value_milli"].to_list() == [-49]
