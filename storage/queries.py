@@ -149,14 +149,14 @@ def select_peaks(meters: tuple[str, ...], start: datetime, end: datetime) -> Que
 
     The newest version of an interval counts: a spike that was corrected is no maximum.
     """
-    newest = "argMax((`value_milli`, `quality`), version)"
+    day = "intDiv(toUnixTimestamp64Micro(`interval_start`), 86400000000)"
     sql = (
-        "SELECT meter_id, channel, assumeNotNull(max(value)) AS highest_milli, toInt32(uniqExact(day)) AS days"
-        f" FROM (SELECT meter_id, channel, tupleElement({newest}, 1) AS value, tupleElement({newest}, 2) AS judged,"
-        " toDate(interval_start) AS day FROM finals WHERE meter_id IN {meters:Array(String)}"
+        "SELECT meter_id, channel, max(assumeNotNull(worth)) AS highest_milli, toInt32(uniqExact(day)) AS days"
+        f" FROM (SELECT meter_id, channel, value_milli AS worth, quality, {day} AS day FROM finals"
+        " WHERE meter_id IN {meters:Array(String)}"
         " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}"
-        " GROUP BY meter_id, channel, interval_start)"
-        " WHERE judged = 'valid' AND value IS NOT NULL GROUP BY meter_id, channel"
+        " ORDER BY meter_id, channel, interval_start, version DESC LIMIT 1 BY meter_id, channel, interval_start)"
+        " WHERE quality = 'valid' AND worth IS NOT NULL GROUP BY meter_id, channel"
     )
     told = {"meter_id": pl.String(), "channel": CHANNEL, "highest_milli": pl.Int64(), "days": pl.Int32()}
     return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))

@@ -101,8 +101,9 @@ def like_of(block: Block, pieces: Pieces, source: tuple[Mask, Sums], days: DayFa
     inside = (slot >= 0) & (slot < block.shape[1])
     slot = np.clip(slot, 0, block.shape[1] - 1)
     day = block.days.of[slot]
-    like = block.days.at[days.day[day], block.days.slot[slot][:, :, None]]
-    good = (like >= 0) & (days.day[day] >= 0) & serving[runs.row[:, None, None], like] & inside[:, :, None]
+    shifted = days.day[day]
+    like = block.days.at[shifted, block.days.slot[slot][:, :, None]]
+    good = (like >= 0) & (shifted >= 0) & serving[runs.row[:, None, None], like] & inside[:, :, None]
     value = np.where(good, block.value[runs.row[:, None, None], like], 0).astype(np.float64)
     own = slice(reach, reach + size)
     if size * block.step_s >= settings.energy_gap_s:
@@ -110,10 +111,10 @@ def like_of(block: Block, pieces: Pieces, source: tuple[Mask, Sums], days: DayFa
     share = weight[:, None, :] * days.factor[day] * good
     total = share.sum(axis=2)
     mean = np.where(total > 0, (share * value).sum(axis=2) / np.where(total > 0, total, 1.0), np.nan)
-    same = block.days.kind[days.day[day[:, own]]] == block.days.kind[day[:, own]][:, :, None]
+    same = block.days.kind[shifted[:, own]] == block.days.kind[day[:, own]][:, :, None]
     enough = (good[:, own] & same).sum(axis=2).min(axis=1) >= settings.like_days
     mean[~enough | np.isnan(mean[:, own]).any(axis=1)] = np.nan
-    return Like(mean, value[:, own], share[:, own], days.day[day[:, own]])
+    return Like(mean, value[:, own], share[:, own], shifted[:, own])
 
 
 def _carry(size: int, reach: int, step_s: int, constants: BlendConstants) -> Reals:

@@ -56,18 +56,23 @@ def exchanges_of(fleet: Fleet, reads: pl.DataFrame) -> Exchanges:
 
 
 def _neighbours(installs: pl.DataFrame) -> tuple[Mask, Mask]:
-    """Whether another meter was installed at the service point later, and earlier."""
-    here = installs.select("meter_id", "service_point_id", "installed_at", "check_of").with_row_index("install")
-    here = here.filter(
-        pl.all_horizontal(pl.col("service_point_id", "installed_at").is_not_null()) & pl.col("check_of").is_null()
+    """Whether another meter was installed at the service point later, and earlier.
+
+    Of a meter that was there before master data began only the removal is known: it came before all others.
+    """
+    dates = pl.col("installed_at", "removed_at").is_not_null()
+    here = (
+        installs.with_row_index("install")
+        .filter(pl.col("service_point_id").is_not_null(), pl.any_horizontal(dates), pl.col("check_of").is_null())
+        .select("install", "meter_id", "service_point_id", since=pl.col("installed_at").to_physical().fill_null(ABSENT))
     )
     several = here.filter(pl.len().over("service_point_id") > 1)
     pairs = several.join(several, on="service_point_id", suffix="_other").filter(
         pl.col("meter_id") != pl.col("meter_id_other")
     )
     follows, precedes = np.zeros((2, installs.height), dtype=np.bool_)
-    follows[pairs.filter(pl.col("installed_at_other") > pl.col("installed_at"))["install"].to_numpy()] = True
-    precedes[pairs.filter(pl.col("installed_at_other") < pl.col("installed_at"))["install"].to_numpy()] = True
+    follows[pairs.filter(pl.col("since_other") > pl.col("since"))["install"].to_numpy()] = True
+    precedes[pairs.filter(pl.col("since_other") < pl.col("since"))["install"].to_numpy()] = True
     return follows, precedes
 
 

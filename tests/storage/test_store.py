@@ -264,3 +264,21 @@ def counters(values: list[int]) -> pl.DataFrame:
     return pl.DataFrame(
         columns | {"offset": list(range(len(values))), "counter": values}, schema_overrides=REPLAY_WINDOWS.schema
     )
+
+
+def test_the_highest_valid_final_counts_in_its_newest_version_only(store: ReadingStore) -> None:
+    row = rows_of(TABLES["finals"]).head(1).with_columns(
+        meter_id=pl.lit("PEAK"), channel=pl.lit("energy_delivered").cast(CHANNEL), interval_s=pl.lit(3600, pl.Int32)
+    )  # fmt: skip
+    hour = timedelta(hours=1)
+    # A spike that was corrected, one that became unknown, an estimate, and a value behind the span.
+    told = [(0, 5, "valid", 1), (1, 90, "valid", 1), (1, 4, "valid", 2), (2, 80, "valid", 1), (2, None, "missing", 2)]
+    told += [(26, 7, "valid", 1), (27, 70, "estimated", 1), (48, 60, "valid", 1)]
+    for number, (at, value, quality, version) in enumerate(told):
+        final = row.with_columns(
+            pl.lit(T0 + at * hour).cast(UTC_US).alias("interval_start"), version=pl.lit(version, pl.Int64),
+            value_milli=pl.lit(value, pl.Int64), quality=pl.lit(quality).cast(row.schema["quality"]),
+        )  # fmt: skip
+        store.append("finals", final, f"peak {number}")
+    peaks = store.load_peaks(Scope(("PEAK", "NONE"), T0, T0 + 48 * hour))
+    assert peaks.rows() == [("PEAK", "energy_delivered", 7, 2)]

@@ -95,6 +95,30 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         "app/test_vee_verb.py::test_estimation_waits_while_half_of_the_fleet_is_silent",
         "app/test_silent_feeder.py::test_a_worker_fed_a_silent_feeder_judges_as_the_judgement_of_everything_at_once",
     ),
+    "Lord Howe": (
+        "validation/test_vee_cases.py::test_an_hourly_grid_on_a_day_of_half_an_hour_more_is_a_finding",
+    ),
+    "clock set across a boundary": (
+        "validation/test_vee_cases.py::test_a_clock_set_across_an_interval_is_flagged_and_the_sum_check_spans_it",
+    ),
+    "main and check meter": (
+        "validation/test_vee_cases.py::test_main_against_check_meter",
+        "validation/test_vee_cases.py::test_a_check_meter_fills_the_gap_of_its_main",
+    ),
+    "time-of-use sums": (
+        "validation/test_vee_cases.py::test_each_period_is_anchored_to_its_own_register",
+        "validation/test_vee_cases.py::test_tou_registers_add_up_to_the_total_within_a_resolution_each",
+    ),
+    "all at once": (
+        "validation/test_meter_exchange.py::test_an_exchange_on_the_day_of_23_hours_with_a_read_that_comes_late_is_exact_to_both_registers",
+    ),
+    "a read that comes late": (
+        "app/test_midnight_read.py::test_the_read_that_ends_a_day_anchors_its_estimates",
+        "app/test_vee_grids.py::test_a_value_corrected_late_clears_the_whole_stretch_that_the_register_doubted",
+    ),
+    "shares of a month": (
+        "app/test_billing_gate.py::test_a_month_of_which_more_than_half_is_estimated_is_held_when_it_is_over",
+    ),
     "day that fills": (
         "app/test_steady_vee.py::test_a_value_that_comes_in_time_is_judged_once_and_at_once",
         "app/test_steady_vee.py::test_a_meter_that_falls_silent_is_estimated_a_day_later_across_midnight",

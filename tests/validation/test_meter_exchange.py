@@ -1,6 +1,6 @@
 """V26: an exchange splits a service point's day between two meters; what two meters claim waits for a person."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, params, reads, unjudged, vee
@@ -129,3 +129,48 @@ def test_a_meter_that_left_for_good_or_is_the_first_owes_no_read() -> None:
             BOUNDS, intervals=pushed(12), meters=meters(lone, new), reads=reads({MONDAY + 3 * HOUR: 300}, meter="OLD")
         )
         assert failed(result, "meter_exchange") == [], other
+
+
+def test_an_exchange_on_the_day_of_23_hours_with_a_read_that_comes_late_is_exact_to_both_registers() -> None:
+    """Berlin, 30 March: the old meter has eleven hours and lost two, the new one 48 quarters and lost two.
+
+    Its final read comes a day late: 9 hours of 100 and 260 for the two; the new register says 46 quarters of 25 and 90.
+    """
+    midnight, noon, end = (datetime(2025, 3, day, hour, tzinfo=UTC) for day, hour in ((29, 23), (30, 10), (30, 22)))
+    rows = pl.concat(
+        [
+            intervals([100] * 11, meter="OLD", start=midnight, skip=[3, 4]),
+            intervals([25] * 48, meter="NEW", start=noon, step_s=900, skip=[10, 11]),
+        ]
+    )
+    both = meters(
+        {"meter_id": "OLD", "service_point_id": "SP", "removed_at": noon, "timezone": "Europe/Berlin"},
+        {
+            "meter_id": "NEW",
+            "service_point_id": "SP",
+            "installed_at": noon,
+            "timezone": "Europe/Berlin",
+            "interval_s": 900,
+        },
+    )
+    first = reads({midnight: 5_000}, meter="OLD")
+    new = reads({noon: 0, end: 46 * 25 + 90}, meter="NEW")
+    bounds = {"grid_from": midnight, "grid_to": end}
+    early = vee(params(**bounds), intervals=rows, reads=pl.concat([first, new]), meters=both)
+    assert early.finals.height == 11 + 48
+    assert failed(early, "day_length") == []
+    old = early.finals.filter(pl.col("meter_id") == "OLD")
+    assert old["value_milli"].to_list()[3:5] == [100, 100]
+    assert old["quality"].to_list() == ["valid"] * 3 + ["estimated"] * 2 + ["valid"] * 5 + ["suspect"], "no final read"
+    late = reads({noon: 5_000 + 900 + 260}, meter="OLD", received_at=end + timedelta(days=1))
+    given = {"intervals": rows, "reads": pl.concat([first, new, late]), "meters": both}
+    second = vee(params(**bounds, run_id="run-2"), finals=early.finals, **given)
+    old, fresh = (second.finals.filter(pl.col("meter_id") == name) for name in ("OLD", "NEW"))
+    assert old["value_milli"].to_list() == [100, 100, 100, 130, 130, 100, 100, 100, 100, 100, 100]
+    assert set(old["quality"]) == {"valid", "estimated"}
+    assert set(old["version"]) == {2}
+    assert fresh["value_milli"].to_list()[10:12] == [45, 45]
+    assert set(fresh["version"]) == {1}, "of the new meter nothing changed"
+    assert second.finals["value_milli"].sum() == 1_160 + 1_240
+    again = vee(params(**bounds, run_id="run-3"), finals=pl.concat([early.finals, second.appended]), **given)
+    assert again.appended.height == 0
