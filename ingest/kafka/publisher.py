@@ -108,6 +108,9 @@ class KafkaPublisher:
         if self._producer is None:
             with opening(self._settings):
                 self._producer = KafkaProducer(**self._options)
+            # What is owed is flushed before; at the end of the process the library would wait once more, and print a
+            # traceback where the brokers are away.
+            self._producer._unregister_cleanup()
         return self._producer
 
     def _begin_anew(self) -> None:
@@ -124,6 +127,7 @@ def _shut(producer: Any, limit_s: float) -> None:
     except errors.KafkaError:
         # `close` flushes first and leaves when that takes too long: its sender would go on trying for ever.
         producer._sender.force_close()
+        producer._closed = True  # else it tries again when it is collected
 
 
 def _or_none(rows: pl.DataFrame, name: str, dtype: Any) -> Iterable[Any]:

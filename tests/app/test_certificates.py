@@ -29,6 +29,6 @@ def test_a_file_without_a_certificate_is_named(tmp_path: Path, content: bytes | 
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)
-    config = parse_config(f'[clickhouse]\nca_file = "{file}"\n', "ami.toml")
+    config = parse_config(f'[clickhouse]\nsecure = true\nca_file = "{file}"\n', "ami.toml")
     with pytest.raises(ContractError, match=rf"clickhouse.ca_file .*{wanted}"):
         earliest_end(config)
