@@ -36,9 +36,9 @@ def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opene
         apdu, header = apdus.message(row), headers.wrapped[row]
         try:
             title = int(headers.title[row]).to_bytes(TITLE_OCTETS, "big")
-            plain, master = _opened(apdu, header, title, keyring)
+            content, master = _opened(apdu, header, title, keyring)
             names[row] = _stream_of(header, master, keyring.candidates(title))
-            contents.append(plain)
+            contents.append(content)
         except ProtocolError as error:
             faults.record_error(row, error)
             continue
