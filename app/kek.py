@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from app.files import read_bytes
+from app.files import output_folder, read_bytes
 from ingest.key_files import parse_wrapped_parts
 from ingest.key_rows import KeyRows
 from schemas.errors import ContractError
@@ -69,6 +69,7 @@ def held_book(file: Path) -> Iterator[None]:
     Raises:
         ContractError: The file beside it cannot be made.
     """
+    output_folder(file.parent)
     try:
         lock = os.open(file.parent / f".{file.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:

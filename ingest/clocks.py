@@ -27,7 +27,6 @@ _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
 _HALF_HOUR_US: Final = 30 * _MINUTE_US
 """How far a meter's clock may be ahead, and its message late, where an hour occurs twice: each has half of it."""
-_NOT_KNOWN: Final = np.iinfo(np.int64).min
 _DAY_US: Final = 86_400 * _SECOND_US
 _TO_HIGH_BIT: Final = np.uint32((0x7F - 23) << 16 | (0x7F - 59) << 8 | (0x7F - 59))
 _HIGH_BITS: Final = np.uint32(0x808080)
@@ -114,21 +113,22 @@ def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool =
 
 
 def by_reception(clocks: Clocks, received: Micros) -> Clocks:
-    """Date-times of an hour that occurs twice, in the one that the time of reception leaves.
+    """Date-times of an hour that occurs twice, in the one around which the message was heard.
 
-    A clock that does not say that DST is active means the second hour, unless that was yet to come when its message was
-    heard. One that says so means the first.
+    A clock that says that DST is active means the first hour whenever it was heard. Reception half an hour before the
+    first instant or after the second one, or not known, settles nothing: then the status alone tells.
 
     Args:
         clocks: By message, or by message and row.
-        received: Of each message; one that is not known settles nothing.
+        received: Of each message.
     """
     if np.may_share_memory(clocks.at, clocks.other):  # no wall clock was placed by a zone
         return clocks
     early, late = np.minimum(clocks.at, clocks.other), np.maximum(clocks.at, clocks.other)
     heard = received.reshape(-1, *(1 for _ in clocks.at.shape[1:]))
-    asked = (heard != _NOT_KNOWN) & (clocks.status & int(Status.DST_ACTIVE) == 0)
-    at = np.where(asked, np.where(late <= heard + _HALF_HOUR_US, late, early), clocks.at)
+    near = (heard >= early - _HALF_HOUR_US) & (heard < late + _HALF_HOUR_US)
+    near &= clocks.status & int(Status.DST_ACTIVE) == 0
+    at = np.where(near, np.where(heard >= late - _HALF_HOUR_US, late, early), clocks.at)
     return clocks._replace(at=at, other=early + late - at)
 
 

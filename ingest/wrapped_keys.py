@@ -1,17 +1,20 @@
 """General-ciphering that brings its own key, wrapped under the meter's master key: opened one by one, it is rare.
 
 The content key is new to us, so its counters are a stream of their own: it is named by a digest of the wrapped octets,
-which everybody on the line could read.
+which everybody on the line could read. Of these alone: what stands around them (a longer form of their length, the
+number of the master key) no tag protects, and with it a recorded message would come as one of another stream.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 from ingest.dlms.security import SecurityHeader, unprotect
 from ingest.faults import Faults
-from ingest.keyring import Keyring
+from ingest.keyring import Keyring, Keys
 from ingest.protection import Opened
 from ingest.security_headers import Headers
 from ingest.spans import Spans
@@ -32,12 +35,14 @@ def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opene
     for row in rows:
         apdu, header = apdus.message(row), headers.wrapped[row]
         try:
-            contents.append(_opened(apdu, header, int(headers.title[row]).to_bytes(TITLE_OCTETS, "big"), keyring))
+            title = int(headers.title[row]).to_bytes(TITLE_OCTETS, "big")
+            content, master = _opened(apdu, header, title, keyring)
+            names[row] = _stream_of(header, master, keyring.candidates(title))
+            contents.append(content)
         except ProtocolError as error:
             faults.record_error(row, error)
             continue
         good.append(row)
-        names[row] = f"wrapped/{hashlib.sha256(header.key_info).hexdigest()[:_NAME_DIGITS]}"
         authenticated[row] = header.authenticated
         if header.authenticated:
             digest[row] = int.from_bytes(apdu[header.content_stop : header.content_stop + 8], "big")
@@ -45,14 +50,29 @@ def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opene
     return opened._replace(apdus=plain, authenticated=authenticated, digest=digest, brought=names)
 
 
-def _opened(apdu: bytes, header: SecurityHeader, title: bytes, keyring: Keyring) -> bytes:
-    """The plaintext under the first master key that unwraps the key, and the first authentication key that fits."""
+def _stream_of(header: SecurityHeader, master: bytes, pairs: Sequence[Keys]) -> str:
+    """The name of the key: one that the meter has anyway keeps its own, and with it its counters.
+
+    Raises:
+        ProtocolError: The meter has it, and it is revoked.
+    """
+    for pair in pairs:
+        if pair.ek == aes_key_unwrap(master, header.wrapped_key):
+            if pair.revoked:
+                raise ProtocolError(RejectReason.KEY_REVOKED, 0, "the key is revoked")
+            return pair.key_id
+    return f"wrapped/{hashlib.sha256(header.wrapped_key).hexdigest()[:_NAME_DIGITS]}"
+
+
+def _opened(apdu: bytes, header: SecurityHeader, title: bytes, keyring: Keyring) -> tuple[bytes, bytes]:
+    """The plaintext under the first master key that unwraps the key, and the first authentication key that fits; and
+    that master key."""
     failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "a wrapped key, and no master key of the meter is held")
     pairs = [pair for pair in keyring.candidates(title) if not pair.revoked]
     for master in keyring.masters(title):
         for ak in [pair.ak for pair in pairs] or [None]:
             try:
-                return unprotect(apdu, header, b"", ak, master)
+                return unprotect(apdu, header, b"", ak, master), master
             except ProtocolError as error:
                 failure = failure if failure.reason is RejectReason.TAG_MISMATCH else error
     raise failure

@@ -38,7 +38,8 @@ def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
 
 
 def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
-    """PDUs of one block transfer together."""
+    """PDUs of one block transfer together. A first block begins one: behind others, or a second time, it may be
+    the next one's."""
     together: list[list[LinkFrame]] = []
     open_: dict[tuple[str, int | None, int | None, bytes], tuple[Assembly, list[LinkFrame]]] = {}
     for unit in units:
@@ -50,7 +51,8 @@ def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
         key = (unit[0].link, unit[0].source, unit[0].destination, transfer_of(apdu))
         octets = apdu[block.data_at : block.data_stop]
         assembly, taken = open_.get(key, (None, []))
-        if assembly is not None and assembly.accept(block, octets):
+        begins = block.number == 1 and assembly is not None and assembly.numbers() != (1,)
+        if assembly is not None and not begins and assembly.accept(block, octets):
             taken += unit
         else:
             assembly, taken = Assembly(), list(unit)

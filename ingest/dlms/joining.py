@@ -84,12 +84,20 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
     return Joined(count, head.link, apdu, tuple(pieces), head.source, head.destination, quirks, None)
 
 
+class _Begun(NamedTuple):
+    """Where a first block stands behind others of its transfer: it may be the next message's, which may begin alike."""
+
+    frames: int
+    octets: int
+    late: bool  # behind the last block
+
+
 def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
     assembly = Assembly()
     blocks: dict[int, tuple[bytes, list[tuple[int, int]]]] = {}
     count = place = 0
     quirks: tuple[str, ...] = ()
-    late: tuple[int, int] | None = None  # frames and octets before a first block that came after the last one
+    begun: _Begun | None = None
     link = f"{head.link}+gbt" if head.apdu[0] == GENERAL_BLOCK_TRANSFER else head.link
     pdu: Joined | None = head
     while pdu is not None:
@@ -100,21 +108,21 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
                 break
             return _broken(pdu.frames, frames[first], ProtocolError(error.reason, _place(pdu, error.at), error.detail))
         octets = pdu.apdu[block.data_at : block.data_stop]
-        if block.number == 1 and assembly.is_headless:
-            late = (count, place)
+        if block.number == 1 and count:
+            begun = _Begun(count, place, assembly.is_headless)
         if not assembly.accept(block, octets):
             break
-        pieces = [(place + at, length) for at, length in pdu.pieces]
-        blocks.setdefault(block.number, (octets, _cut_pieces(pieces, block.data_at, block.data_stop)))
+        pieces = _cut_pieces([(place + at, length) for at, length in pdu.pieces], block.data_at, block.data_stop)
+        blocks.setdefault(block.number, (octets, pieces))
         quirks += tuple(quirk for quirk in pdu.quirks if quirk not in quirks)
         place += sum(len(frame.raw) for frame in frames[first + count : first + count + pdu.frames])
-        count += pdu.frames
-        pdu = _next_pdu(frames, first + count, head)
+        pdu = _next_pdu(frames, first + (count := count + pdu.frames), head)
     count = max(count, head.frames)
-    # What follows a late first block may go on with it: then both are of the next message.
-    taken = late is not None and pdu is not None and assembly.contradicts(block, octets)
-    if taken or not assembly.complete:
-        count, place = late or (count, place)
+    # What follows such a first block may go on with it: then both are of the next message.
+    contradicted = pdu is not None and assembly.contradicts(block, octets)
+    is_next = begun is not None and (contradicted or (begun.late and not assembly.complete))
+    if is_next or not assembly.complete:
+        count, place = begun[:2] if is_next and begun else (count, place)
         missing = ProtocolError(RejectReason.BLOCK_TRANSFER_INCOMPLETE, place, "a block is missing or came twice")
         return _broken(count, frames[first], missing, link)
     together = [blocks[number] for number in assembly.numbers()]

@@ -86,6 +86,11 @@ class SecurityHeader(msgspec.Struct, frozen=True):
         return self.key_info[:1] == _WRAPPED
 
     @property
+    def wrapped_key(self) -> bytes:
+        """The octets of that key, without their length."""
+        return Cursor(self.key_info, 2).octets()
+
+    @property
     def broadcast(self) -> bool:
         """The key is the broadcast one: by the control byte, in general-ciphering by the key's identifier (9.2.7)."""
         return self.key_info == _BROADCAST_KEY_ID if self.tag == GENERAL_CIPHERING else bool(self.control & BROADCAST)
@@ -273,9 +278,8 @@ def _content_key(header: SecurityHeader, ek: bytes, kek: bytes | None) -> bytes:
         return ek
     if kek is None:
         raise ProtocolError(RejectReason.KEY_UNKNOWN, at, "no key-encrypting key for the wrapped one")
-    cursor = Cursor(header.key_info, 2)
     try:
-        return aes_key_unwrap(kek, cursor.octets())
+        return aes_key_unwrap(kek, header.wrapped_key)
     except (InvalidUnwrap, ValueError) as error:
         raise ProtocolError(RejectReason.TAG_MISMATCH, at, "the wrapped key does not unwrap") from error
 

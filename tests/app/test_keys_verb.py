@@ -151,3 +151,11 @@ def test_of_two_that_change_a_book_at_once_none_loses_its_keys(run, tmp_path):
     assert [each.wait(60) for each in started] == [0] * 4
     assert len(before.titles) == 1
     assert sorted(load_book(book, KEK).titles.tolist()) == [*range(4), int(TITLE, 16)]
+
+
+def test_the_folder_of_a_new_book_is_made(run, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    code = main(
+        ["keys", "import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--book", f"{folder}/b", "--kek-env", "AMI_TEST_KEK"]
+    )
+    assert code == 0 and (folder / "b").exists()

@@ -223,9 +223,15 @@ def sent(buffer_clock: int, number: int) -> dict[str, bytes]:
     buffer = b"\x0c" + moment + number.to_bytes(4, "big") + bytes(4) + b"\x12\x05"
     rows = [
         Data(
-            S, (Data(9, encode_date_time(START + timedelta(minutes=buffer_clock), 0)), Data(Tag.UINT8, 0), value, value)
+            S,
+            (
+                Data(9, encode_date_time(START + timedelta(minutes=buffer_clock + row), 0)),
+                Data(Tag.UINT8, 0),
+                value,
+                value,
+            ),
         )
-        for value in (Data(Tag.UINT32, number), Data(Tag.UINT32, number + 1))
+        for row, value in enumerate((Data(Tag.UINT32, number), Data(Tag.UINT32, number + 1)))
     ]
     array = Data(Tag.COMPACT_ARRAY, tuple(rows), bytes.fromhex("0204 09 11 06 06"))
     described = b"\x02\x02\x00\x03" + parse_obis("1-0:1.8.0.255") + b"\x02\x06" + number.to_bytes(4, "big")

@@ -281,6 +281,34 @@ def test_a_key_that_comes_wrapped_is_judged_by_counters_of_its_own() -> None:
     assert reasons(of_record(batch[0], meters(), Keyring.from_csv(KEYS))) == ["key_unknown"]
 
 
+def test_a_recorded_message_does_not_pass_by_another_way_to_write_where_its_key_is() -> None:
+    wrapped = aes_key_wrap(MASTER, OWN)
+    forms = [
+        b"\x01\x01\x00\x18",
+        b"\x01\x01\x00\x81\x18",
+        b"\x01\x01\x00\x82\x00\x18",
+        b"\x01\x01\x07\x18",
+        b"\xff\x01\x00\x18",
+    ]
+    sent = [hand.wrapper(hand.general_ciphering(hand.PUSH, form + wrapped, ek=OWN)) for form in forms]
+    decoded = of_record(b"".join(sent), meters(), ring())
+    assert decoded.counts[:4] == (5, 1, 0, 4) and rows_of(decoded) == ROW
+
+
+def test_a_key_that_the_meter_has_anyway_is_the_same_when_it_comes_wrapped() -> None:
+    """Key information is under no tag: a recorded message could say that its key came with it."""
+    identified, brought = (
+        hand.wrapper(hand.general_ciphering(hand.PUSH, info))
+        for info in (b"\x01\x00\x00", b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, EK))
+    )
+    for sent in ((identified, brought), (brought, identified)):
+        assert of_record(b"".join(sent), meters(), ring()).counts[:4] == (2, 1, 0, 1)
+    newer, master = (parse_clear(f"system_title,ek,ak\n{TITLE.hex()},{ek.hex()},{AK.hex()}\n") for ek in (OWN, MASTER))
+    book = join_rows([parse_clear(KEYS), newer._replace(versions=newer.versions + 1), of_kind(master, "kek")])
+    book = book._replace(revoked=(book.kinds == 0) & (book.versions == 1))
+    assert reasons(of_record(identified + brought, meters(), Keyring(book))) == ["key_revoked"] * 2
+
+
 @pytest.mark.parametrize(("apdu", "reason"), [
     (hand.general_ciphering(hand.PUSH, b"\x01\x02\x01\x01\x00"), "agreed_key_unsupported"),
     (hand.general_ciphering(hand.PUSH, b"\x01\x03\x00"), "apdu_malformed"),

@@ -42,7 +42,7 @@ def test_blocks_of_one_apdu_in_several_wpdus_are_one_message_in_a_file_and_in_a_
         bytes.fromhex("C402C1") + bytes((last,)) + number.to_bytes(4, "big") + b"\x00" + bytes((len(part),)) + part
         for number, last, part in ((1, 0, value[:2]), (2, 0, value[2:4]), (3, 1, value[4:]))
     ]
-    for blocks, joined in ((datablocks, bytes.fromhex("C401C100") + value), (split_blocks(APDU, 3), APDU)):
+    for blocks, joined in ((datablocks, bytes.fromhex("C402C101000000010006") + value), (split_blocks(APDU, 3), APDU)):
         transfer = b"".join(map(wrap_wpdu, blocks))
         data = wrap_wpdu(APDU) + transfer + wrap_wpdu(APDU)
         of_record = frames_of_records(Records("t", 0, [1], [0], [data]))["payload"].to_list()

@@ -87,6 +87,23 @@ def test_one_that_may_still_grow_keeps_no_other_from_being_whole(form: Callable[
     assert (messages[-1].payload, messages[-1].error is None) == (b"".join(last[:-1]), False)
 
 
+def test_what_is_left_of_a_transfer_takes_no_block_of_the_next() -> None:
+    """Both of one sender, with a message between, while others interleave: joined wrongly they would be one push."""
+    old, new = hand.blocks(sent(1, 0), 20), hand.blocks(sent(1, 1), 20)
+    assert len(old) == len(new) == 4
+    other = [hand.wrapper(block, source=2) for block in hand.blocks(sent(2, 0), 20)]
+    alike = [new[0], *old[1:]]  # the same first block as the next one
+    for left in (old[1:], old[1:-1], [old[2]], [alike[0], *alike[2:]], [alike[0], alike[-1]]):
+        mine = [hand.wrapper(block) for block in left]
+        whole = [hand.wrapper(block) for block in new]
+        single = hand.wrapper(sent(3, 0), source=3)
+        between = [single, other[0], whole[0], *other[1:], *whole[1:]]
+        lines = ([*mine, *whole], [*mine, other[0], single, *other[1:], *whole], [*mine, *between])
+        for line in lines:
+            good = {unwrap(each.payload).apdu for each in split_messages(b"".join(line)) if each.error is None}
+            assert sent(1, 1) in good and good <= {sent(1, 1), sent(2, 0), sent(3, 0)}
+
+
 def test_what_may_still_grow_is_not_moved() -> None:
     one, other = segments(sent(1, 0), 1), segments(sent(2, 0), 2)
     messages = split_messages(one[0] + other[0] + b"".join(one[1:]))

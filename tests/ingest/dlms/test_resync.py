@@ -117,12 +117,15 @@ def test_layers_may_be_mixed_and_damaged_anywhere(frames, data):
     assert kept(bytes(octets))
 
 
-def test_a_transfer_broken_by_junk_is_incomplete_and_the_next_message_whole():
+def test_a_transfer_broken_by_junk_is_whole_if_its_blocks_are_and_the_next_message_too():
     blocks = [wrap_wpdu(block) for block in split_blocks(APDUS[0], 8)]
     data = blocks[0] + b"\x99\x98" + blocks[1] + wrap_wpdu(APDUS[1])
-    reasons = [message.error and message.error.reason for message in split_messages(data)]
-    incomplete = RejectReason.BLOCK_TRANSFER_INCOMPLETE
-    assert reasons == [incomplete, RejectReason.NOT_DLMS, incomplete, None]
+    messages = split_messages(data)
+    assert [message.error and message.error.reason for message in messages] == [None, RejectReason.NOT_DLMS, None]
+    assert [message.payload for message in messages] == [b"".join(blocks), b"\x99\x98", wrap_wpdu(APDUS[1])]
+    damaged = data.replace(blocks[1], b"\x97" + blocks[1][1:])
+    reasons = [message.error and message.error.reason for message in split_messages(damaged)]
+    assert reasons == [RejectReason.BLOCK_TRANSFER_INCOMPLETE, RejectReason.NOT_DLMS, None]
 
 
 def test_the_chain_stops_before_the_first_doubt_and_split_messages_goes_on_there():
