@@ -234,7 +234,7 @@ def test_silence_past_the_limit_is_found() -> None:
     lines = bill([1] * 96)
     steps = batch("delivered", lines)
     assert silent(steps, NOON + timedelta(hours=25), timedelta(days=1)).height == 1
-    assert silent(steps, NOON + timedelta(hours=23), timedelta(days=1)).is_empty()
+    assert silent(steps, NOON + timedelta(hours=24), timedelta(days=1)).is_empty()  # not longer than the limit
 
 
 def test_a_receiver_may_refuse_line_by_line_and_says_each_line_once() -> None:
