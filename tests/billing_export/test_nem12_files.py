@@ -12,6 +12,7 @@ from nemreader import NEMFile
 from billing_export.export import export
 from billing_export.formats.nem12_check import check
 from billing_export.formats.nem12_import import import_nem12
+from billing_export.formats.nem12_records import read_records
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
 from schemas.frames import READS
@@ -180,3 +181,21 @@ def _second_reading(file: Path) -> int:
             if not reading.quality_method.startswith("N")
         )
     )
+
+
+@pytest.mark.parametrize("last", ["99999999", "9" * 20, "9" * 5_000])
+def test_a_range_of_any_length_costs_no_more_than_its_day_and_is_refused(last: str) -> None:
+    content = rendered(build_finals(NEM_DAY, [1] * 96, qualities={5: ("estimated", "linear")}))
+    forged = content.replace(b"400,7,96,", f"400,7,{last},".encode())
+    assert forged != content
+    (day,) = read_records(forged).days
+    assert max(event.last for event in day.events) == 96
+    assert "range" in [finding.reason for finding in check(forged)]
+    assert import_nem12(forged, "x").finals.is_empty()
+
+
+def test_an_interval_length_of_any_number_of_digits_is_refused() -> None:
+    content = rendered(build_finals(NEM_DAY, [1] * 96))
+    forged = content.replace(b"KWH,15,", b"KWH," + b"9" * 5_000 + b",")
+    assert "interval_length" in [finding.reason for finding in check(forged)]
+    assert import_nem12(forged, "x").finals.is_empty()
