@@ -199,3 +199,17 @@ def test_an_interval_length_of_any_number_of_digits_is_refused() -> None:
     forged = content.replace(b"KWH,15,", b"KWH," + b"9" * 5_000 + b",")
     assert "interval_length" in [finding.reason for finding in check(forged)]
     assert import_nem12(forged, "x").finals.is_empty()
+
+
+def test_each_day_of_a_stream_is_a_record_with_the_newest_judgement_of_its_own() -> None:
+    early, late = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 8, 3, 2, tzinfo=UTC)
+    first = build_finals(NEM_DAY, [1_000] * 95 + [None], judged_at=early, qualities={95: ("suspect", None)})
+    rows = pl.concat([first.head(50).with_columns(judged_at=pl.lit(late)), first.tail(46)])
+    second = build_finals(NEM_DAY + timedelta(days=1), [2_000] * 96, judged_at=early)
+    lines = [line.split(",") for line in rendered(pl.concat([rows, second]), 2).decode().split("\r\n")]
+    days = [line for line in lines if line[0] == "300"]
+    assert [(line[1], line[2], line[97], line[98], line[101]) for line in days] == [
+        ("20260729", "0.0010", "0.0000", "V", "20260803120000"),
+        ("20260730", "0.0020", "0.0020", "A", "20260801100000"),
+    ]
+    assert [line[1:4] for line in lines if line[0] == "400"] == [["1", "95", "A"], ["96", "96", "N"]]
