@@ -167,7 +167,7 @@ class _Reader:
         self.header = fields
 
     def _take_200(self, number: int, fields: list[str]) -> None:
-        length = int(fields[8]) if fields[8].isdecimal() else 0
+        length = int(fields[8]) if fields[8].isdecimal() and len(fields[8]) <= 4 else 0
         if length not in LENGTHS_MIN:
             self.say(number, "interval_length", f"{fields[8]!r} is not 5, 15 or 30 minutes")
             length = length if length and DAY_MIN % length == 0 else 0
@@ -206,9 +206,11 @@ class _Reader:
         if not self.days or self.kind not in ("300", "400"):
             self.say(number, "record_order", "400 without a 300")
             return
-        first, last = (int(field) if field.isdecimal() else 0 for field in fields[1:3])
-        if not 0 < first <= last <= len(self.days[-1].values):
+        count = len(self.days[-1].values)
+        first, last = (int(field[:9]) if field.isdecimal() else 0 for field in fields[1:3])
+        if not 0 < first <= last <= count:
             self.say(number, "range", f"intervals {fields[1][:6]!r} to {fields[2][:6]!r}")
+            first, last = min(first, count), min(last, count)  # who walks over it walks over the day, not over a number
         if fault := quality_fault(fields[3], in_400=True):
             self.say(number, fault, f"quality {fields[3][:4]!r}")
         self.days[-1].events.append(Event(number, first, last, *fields[3:6]))

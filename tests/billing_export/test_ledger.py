@@ -223,8 +223,12 @@ def test_an_answer_to_another_file_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", "batch_id,file,sha256,line_no,status,reason\n", answer(bill([1] * 96), "1,perhaps,")]
-)
+    "text",
+    [
+        "", "a,b\n1,2\n", "batch_id,file,sha256,line_no,status,reason\n", answer(bill([1] * 96), "1,perhaps,"),
+        answer(bill([1] * 96), ",accepted,") + f"another,determinants.csv,{'ab' * 32},,accepted,\n",
+    ],
+)  # fmt: skip
 def test_an_answer_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ContractError, match="acknowledgement"):
         read_acknowledgement(text)
@@ -234,7 +238,9 @@ def test_silence_past_the_limit_is_found() -> None:
     lines = bill([1] * 96)
     steps = batch("delivered", lines)
     assert silent(steps, NOON + timedelta(hours=25), timedelta(days=1)).height == 1
-    assert silent(steps, NOON + timedelta(hours=23), timedelta(days=1)).is_empty()
+    assert silent(steps, NOON + timedelta(hours=24), timedelta(days=1)).is_empty()  # not longer than the limit
+    answered = pl.concat([steps, batch("acknowledged", lines, 1)])
+    assert silent(answered, NOON + timedelta(hours=25), timedelta(days=1)).is_empty()
 
 
 def test_a_receiver_may_refuse_line_by_line_and_says_each_line_once() -> None:

@@ -1,6 +1,9 @@
 """Meters measured together do not touch one another, however different their tariffs, and in whatever parts."""
 
-from datetime import date, timedelta
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -112,3 +115,85 @@ def test_an_interval_is_cut_by_a_boundary_only_if_its_own_length_reaches_over_it
     lines = dict(made.determinants.select("determinant", "value_milli").rows())
     assert (lines["energy_tou_peak"], lines["energy_tou_off_peak"], lines["energy_total"]) == (57, 39, 96)
     assert made.findings.filter(reason="straddles_period").is_empty()
+
+
+CHANGED = """
+[[tariff]]
+name = "t"
+timezone = "Europe/Berlin"
+demand_window_min = 30
+[[tariff.period]]
+name = "day"
+start = "02:00"
+end = "22:00"
+[[tariff.period]]
+name = "night"
+[[tariff]]
+name = "t"
+timezone = "Europe/Berlin"
+demand_window_min = 60
+valid_from = {day}
+[[tariff.period]]
+name = "peak"
+start = "02:00"
+end = "03:00"
+[[tariff.period]]
+name = "day"
+start = "07:00"
+end = "22:00"
+[[tariff.period]]
+name = "night"
+"""
+
+
+def by_hand(day: date, first: datetime, after: datetime, value: Callable[[int], int]) -> dict[str, int]:
+    """Sums and maxima of a span by wall clock, quarter by quarter, in plain Python."""
+    sums: dict[str, int] = defaultdict(int)
+    windows: dict[datetime, list[tuple[str, int]]] = defaultdict(list)
+    at, number = first, 0
+    while at < after:
+        wall, new = at.astimezone(ZoneInfo("Europe/Berlin")), at.astimezone(ZoneInfo("Europe/Berlin")).date() >= day
+        period = "day" if (7 if new else 2) <= wall.hour < 22 else "peak" if new and wall.hour == 2 else "night"
+        sums["energy_total"] += value(number)
+        sums[f"energy_tou_{period}"] += value(number)
+        # Clocks of Berlin move by whole hours: half hours and hours of the wall are half hours and hours of UTC.
+        start = at - timedelta(minutes=at.minute % (60 if new else 30))
+        windows[start].append((period, value(number)))
+        at, number = at + timedelta(minutes=15), number + 1
+    for start, rows in windows.items():
+        length = 60 if start.astimezone(ZoneInfo("Europe/Berlin")).date() >= day else 30
+        if len(rows) == length // 15:
+            power = sum(row[1] for row in rows) * 60 // length
+            for name in ("demand_max", f"demand_max_tou_{rows[0][0]}"):
+                sums[name] = max(sums[name], power)
+    return sums
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 29), date(2026, 10, 25)])
+def test_a_tariff_change_a_meter_exchange_and_a_change_of_the_clock_on_one_day_are_billed_as_by_hand(day: date) -> None:
+    first, after = (day_bounds(day + timedelta(days=step), "Europe/Berlin")[0] for step in (-1, 2))
+    exchange = day_bounds(day, "Europe/Berlin")[0] + timedelta(hours=2, minutes=15)  # inside the hour that moves
+    parts = {"M1": (first, exchange, lambda n: 700 + 13 * n % 101), "M2": (exchange, after, lambda n: 300 + 7 * n % 89)}
+    rows = [
+        build_finals(start, [value(n) for n in range(int((end - start).total_seconds()) // 900)], meter=name)
+        for name, (start, end, value) in parts.items()
+    ]
+    registry = build_meters(
+        [
+            {"meter_id": "M1", "tariff": "t", "installed_at": None, "removed_at": exchange},
+            {"meter_id": "M2", "tariff": "t", "installed_at": exchange, "removed_at": None},
+        ]
+    )
+    asked = DeterminantParams(day - timedelta(days=1), day + timedelta(days=2))
+    book = parse_tariffs(CHANGED.format(day=day.isoformat()))
+    made = compute_determinants(pl.concat(rows), registry, READS.empty(), book, asked).determinants
+    for name, (start, end, value) in parts.items():
+        lines = made.filter((pl.col("meter_id") == name) & pl.col("value_milli").is_not_null())
+        found = dict(lines.select("determinant", "value_milli").rows())
+        wanted = by_hand(day, start, end, value)
+        assert {key: found[key] for key in wanted} == wanted
+        extra = {key: value for key, value in found.items() if key.startswith(("energy_tou", "demand")) and value}
+        assert extra.keys() <= wanted.keys()
+    assert made.filter(pl.col("determinant") == "energy_total")["value_milli"].sum() == sum(
+        one["value_milli"].sum() for one in rows
+    )

@@ -12,6 +12,7 @@ from nemreader import NEMFile
 from billing_export.export import export
 from billing_export.formats.nem12_check import check
 from billing_export.formats.nem12_import import import_nem12
+from billing_export.formats.nem12_records import read_records
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.tariffs import parse_tariffs
 from schemas.frames import READS
@@ -180,3 +181,35 @@ def _second_reading(file: Path) -> int:
             if not reading.quality_method.startswith("N")
         )
     )
+
+
+@pytest.mark.parametrize("last", ["99999999", "9" * 20, "9" * 5_000])
+def test_a_range_of_any_length_costs_no_more_than_its_day_and_is_refused(last: str) -> None:
+    content = rendered(build_finals(NEM_DAY, [1] * 96, qualities={5: ("estimated", "linear")}))
+    forged = content.replace(b"400,7,96,", f"400,7,{last},".encode())
+    assert forged != content
+    (day,) = read_records(forged).days
+    assert max(event.last for event in day.events) == 96
+    assert "range" in [finding.reason for finding in check(forged)]
+    assert import_nem12(forged, "x").finals.is_empty()
+
+
+def test_an_interval_length_of_any_number_of_digits_is_refused() -> None:
+    content = rendered(build_finals(NEM_DAY, [1] * 96))
+    forged = content.replace(b"KWH,15,", b"KWH," + b"9" * 5_000 + b",")
+    assert "interval_length" in [finding.reason for finding in check(forged)]
+    assert import_nem12(forged, "x").finals.is_empty()
+
+
+def test_each_day_of_a_stream_is_a_record_with_the_newest_judgement_of_its_own() -> None:
+    early, late = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 8, 3, 2, tzinfo=UTC)
+    first = build_finals(NEM_DAY, [1_000] * 95 + [None], judged_at=early, qualities={95: ("suspect", None)})
+    rows = pl.concat([first.head(50).with_columns(judged_at=pl.lit(late)), first.tail(46)])
+    second = build_finals(NEM_DAY + timedelta(days=1), [2_000] * 96, judged_at=early)
+    lines = [line.split(",") for line in rendered(pl.concat([rows, second]), 2).decode().split("\r\n")]
+    days = [line for line in lines if line[0] == "300"]
+    assert [(line[1], line[2], line[97], line[98], line[101]) for line in days] == [
+        ("20260729", "0.0010", "0.0000", "V", "20260803120000"),
+        ("20260730", "0.0020", "0.0020", "A", "20260801100000"),
+    ]
+    assert [line[1:4] for line in lines if line[0] == "400"] == [["1", "95", "A"], ["96", "96", "N"]]

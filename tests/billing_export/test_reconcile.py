@@ -425,5 +425,18 @@ def test_a_meter_put_up_without_a_read_owes_its_initial_one() -> None:
     ]
 
 
+def test_which_read_is_owed_is_told_by_the_end_that_has_none() -> None:
+    early, noon = START + timedelta(hours=1), NOON_OF_IT
+    assert taken_down({early: 0, noon: 44_000}) == [  # removed, and read then: the first read of the period is absent
+        ("register", START, 44_000, 44_000, 0, None),
+        ("unread", START, None, 4_000, None, "register_missing"),
+    ]
+
+
+def test_a_register_that_wrapped_unknown_times_proves_nothing() -> None:
+    reads = {START: 90_000, START + timedelta(hours=5): 10_000, NOON_OF_IT - timedelta(hours=2): 30_000}
+    assert taken_down(reads) == [("register", START, None, 48_000, None, "register_missing")]
+
+
 def test_one_read_alone_proves_nothing() -> None:
     assert taken_down({START: 0}) == [("register", START, None, 48_000, None, "register_missing")]
