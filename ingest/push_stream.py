@@ -10,6 +10,8 @@ from schemas.errors import ProtocolError
 _WPDU_VERSION: Final = b"\x00\x01"
 _GENERAL_BLOCK_TRANSFER: Final = 0xE0
 _LAST_BLOCK: Final = 0x80
+_PORTS: Final = slice(2, 6)
+"""Of a wrapper PDU: source and destination."""
 _HDLC_FLAG: Final = b"\x7e"
 _HDLC_FORMAT: Final = 0xA
 _HDLC_SEGMENTED: Final = 0x08
@@ -22,8 +24,10 @@ _SMALL_OCTETS: Final = 4_096
 class StreamCutter:
     """Bytes of one connection in, whole messages out, in order and none lost.
 
-    Blocks of one APDU (general block transfer) and segments stay together: only so can they be joined later. A sender
-    without any link layer has no lengths: its bytes are one message, whole when the connection ends.
+    Blocks of one APDU (general block transfer) and segments stay together: only so can they be joined later. On a
+    concentrator's line transfers interleave: wrapper ports tell them apart, and nobody waits for another's last block.
+    Whoever sends something else has given its own transfer up. A sender without any link layer has no lengths: its
+    bytes are one message, whole when the connection ends.
 
     What is looked at stays linear in what is sent, in however small pieces: HDLC segments are gone through once, and
     where cutting found nothing it is tried again when half as much has come on top.
@@ -33,7 +37,7 @@ class StreamCutter:
         """`limit`: bytes of one message, its blocks and segments together, that are waited for."""
         self._limit = limit
         self._rest = b""
-        self._blocks: list[bytes] = []
+        self._blocks: dict[bytes, list[bytes]] = {}  # by wrapper ports: the transfers that have begun
         self._block_octets = 0
         self._walked = 0  # where in the rest the first HDLC frame stands that is not known to be a segment
         self._futile = 0  # octets of the rest when it was last cut in vain
@@ -65,8 +69,8 @@ class StreamCutter:
     def finish(self) -> list[bytes]:
         """The connection ended, or is about to: what waits is given out as it is."""
         messages = self._others() if len(self._rest) > self._futile > 0 and not self._blocks else []
-        rest = b"".join((*self._blocks, self._rest))
-        self._rest, self._blocks, self._block_octets = b"", [], 0
+        messages += [self._released(ports) for ports in list(self._blocks)]
+        rest, self._rest = self._rest, b""
         return [*messages, rest] if rest else messages
 
     def _whole_wpdus(self) -> list[bytes]:
@@ -80,16 +84,17 @@ class StreamCutter:
         return messages
 
     def _joined(self, wpdu: bytes) -> list[bytes]:
-        block = wpdu[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + 2]
+        block, ports = wpdu[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + 2], wpdu[_PORTS]
         if len(block) == 2 and block[0] == _GENERAL_BLOCK_TRANSFER:
-            self._blocks.append(wpdu)
+            self._blocks.setdefault(ports, []).append(wpdu)
             self._block_octets += len(wpdu)
-            if not block[1] & _LAST_BLOCK:
-                return []
-            wpdu = b""
-        whole = [b"".join(self._blocks)] if self._blocks else []
-        self._blocks, self._block_octets = [], 0
-        return [*whole, wpdu] if wpdu else whole
+            return [self._released(ports)] if block[1] & _LAST_BLOCK else []
+        return [self._released(ports), wpdu] if ports in self._blocks else [wpdu]
+
+    def _released(self, ports: bytes) -> bytes:
+        message = b"".join(self._blocks.pop(ports))
+        self._block_octets -= len(message)
+        return message
 
     def _may_be_whole(self) -> bool:
         return 2 * len(self._rest) >= 3 * self._futile and (self._rest[:1] != _HDLC_FLAG or self._has_last_segment())

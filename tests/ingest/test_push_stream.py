@@ -103,6 +103,37 @@ def test_blocks_of_one_apdu_stay_together_until_the_last() -> None:
     assert cutter.feed(last + next_one) == [first + last, next_one]
 
 
+BLOCKS, LAST = (b"\xe0\x00ab", b"\xe0\x01cd"), b"\xe0\x80ef"
+
+
+def from_port(port: int, apdu: bytes) -> bytes:
+    wpdu = wrap_wpdu(apdu)
+    return wpdu[:2] + port.to_bytes(2, "big") + wpdu[4:]
+
+
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_transfers_that_interleave_on_a_line_stay_whole_each_and_hold_nobody_up(sizes: list[int]) -> None:
+    first, second = ([from_port(port, each) for each in (*BLOCKS[:2], LAST)] for port in (1, 2))
+    other = from_port(3, PLAIN_PUSH)
+    sent = [first[0], second[0], other, first[1], second[1], second[2], first[2]]
+    messages, cutter = cut(b"".join(sent), sizes)
+    assert messages == [other, b"".join(second), b"".join(first)]
+    assert cutter.waiting == 0
+    # Who sends something else has given its transfer up; the other's goes on.
+    sent = [first[0], second[0], from_port(1, PLAIN_PUSH), second[2]]
+    messages, cutter = cut(b"".join(sent), sizes)
+    assert messages == [first[0], from_port(1, PLAIN_PUSH), second[0] + second[2]]
+    assert cutter.waiting == 0
+
+
+def test_transfers_that_are_not_whole_when_the_connection_ends_are_given_out_each() -> None:
+    first, second = (from_port(port, BLOCKS[0]) for port in (1, 2))
+    messages, cutter = cut(first + second + wrap_wpdu(PLAIN_PUSH)[:9], [])
+    assert (messages, cutter.waiting) == ([], len(first) + len(second) + 9)
+    assert cutter.finish() == [first, second, wrap_wpdu(PLAIN_PUSH)[:9]]
+    assert cutter.waiting == 0
+
+
 def test_bytes_that_fit_nothing_are_one_message_and_the_end_of_the_connection() -> None:
     messages, cutter = cut(wrap_wpdu(b"\x0f") + b"GET / HTTP/1.1\r\n", [])
     assert messages == [wrap_wpdu(b"\x0f"), b"GET / HTTP/1.1\r\n"]
