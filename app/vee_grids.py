@@ -9,18 +9,71 @@ of yesterday took. So the grid of a meter reaches back to
   told anew by every value in it, to its estimates and to the sum check of its measured values;
 
 and forward likewise, where data come late. Each meter by itself: one that was silent for a week costs a week of its
-own, not of its bucket.
+own, not of its bucket. Nor does it begin on a day before the first of which anything is known: a meter's first read at
+midnight, or what another meter of the bucket sends late, is no reason to estimate what nobody has measured yet.
 """
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
+from schemas.timegrid import day_bounds
 from storage.store import Context, Scope
 from validation.reads import UNUSABLE
 from validation.rules.definition import ACCUMULATED
 
 _SERIES = ["meter_id", "channel"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def begun(context: Context, ends: pl.DataFrame, asked: Scope, zones: Sequence[str]) -> tuple[Scope, ...]:
+    """The meters of a bucket with the part of its span in which they have begun; those that have not are left out.
+
+    A meter of which nothing at all is known has the whole span: it is there by METERS, and silent.
+
+    Args:
+        context: What was loaded around the bucket; finals are not looked at.
+        ends: FINAL_ENDS of the meters, as far back as the context reaches.
+        asked: Meters and the span [start, end) of their dirty days.
+        zones: Of the meters.
+    """
+    mine = pl.DataFrame({"meter_id": asked.meters}, schema={"meter_id": pl.String})
+    known = pl.concat(
+        [
+            context.intervals.select("meter_id", at="interval_start"),
+            context.reads.select("meter_id", at="read_at"),
+            ends.select("meter_id", at="ends_at"),
+        ]
+    )
+    first = mine.join(
+        known.group_by("meter_id").agg(pl.col("at").min()), on="meter_id", how="left", maintain_order="left"
+    )
+    midnights = _midnights(asked, zones)
+    at = first["at"].fill_null(asked.start).to_physical().to_numpy()
+    day = np.searchsorted([_micros(each) for each in midnights], at, "right") - 1
+    place = np.where(at >= _micros(asked.end), len(midnights), np.maximum(day, 0))
+    parts = first.with_columns(place=pl.Series(place)).filter(pl.col("place") < len(midnights))
+    return tuple(
+        Scope(tuple(part["meter_id"].to_list()), midnights[int(part["place"][0])], asked.end)
+        for part in parts.partition_by("place", maintain_order=True)
+    )
+
+
+def _midnights(asked: Scope, zones: Sequence[str]) -> list[datetime]:
+    """Where the days of a span begin: with the meter that is farthest to the east."""
+    days = [asked.start.date() + timedelta(days=step) for step in range(-1, (asked.end - asked.start).days + 3)]
+    begin = [_first_midnight(day, zones) for day in days]
+    return [asked.start, *(each for each in begin if asked.start < each < asked.end)]
+
+
+def _first_midnight(day: date, zones: Sequence[str]) -> datetime:
+    return min(day_bounds(day, name)[0] for name in zones)
+
+
+def _micros(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def grids_of(context: Context, ends: pl.DataFrame, bucket: Scope) -> tuple[Scope, ...]:

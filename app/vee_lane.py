@@ -18,7 +18,7 @@ import polars as pl
 from app.messages import from_messages
 from app.silences import Silences
 from app.telemetry import VEE_INTERVALS, VEE_UNJUDGED
-from app.vee_grids import grids_of
+from app.vee_grids import begun, grids_of
 from app.vee_months import LONGEST_MONTH, with_whole_months
 from app.vee_peaks import KnownPeaks
 from app.workers import Registry
@@ -175,20 +175,22 @@ def judge(
         if params.gate_months or params.estimate_after_s is not None:
             further = max(reach, LONGEST_MONTH)
             ends = store.load_ends(Scope(asked.meters, asked.start - reach, asked.end + further))
-        bucket = with_whole_months(asked, ends, zones) if params.gate_months else asked
         source = _Source(store, reach, beside, peaks)
-        context, past = _load_around(source, bucket)
-        grids: Sequence[Scope] = (bucket,)
-        if params.estimate_after_s is not None:
-            grids = grids_of(context, ends, bucket)
-        for grid in grids:
-            mates = () if beside is None else _others(beside, grid.meters)
-            mine = context if len(grids) == 1 else _of(context, (*grid.meters, *mates))
-            yield _judge(store, grid, (mine, past), params)
-            # A grid that reaches back over the end of a month has made it whole.
-            months = with_whole_months(grid, ends, zones) if params.gate_months else grid
-            if months != grid:
-                yield _judge(store, months, _load_around(source, months), params)
+        around = with_whole_months(asked, ends, zones) if params.gate_months else asked
+        context, past = _load_around(source, around)
+        for part in begun(context, ends, asked, zones):
+            bucket = with_whole_months(part, ends, zones) if params.gate_months else part
+            grids: Sequence[Scope] = (bucket,)
+            if params.estimate_after_s is not None:
+                grids = grids_of(context, ends, bucket)
+            for grid in grids:
+                mates = () if beside is None else _others(beside, grid.meters)
+                mine = context if grid.meters == asked.meters else _of(context, (*grid.meters, *mates))
+                yield _judge(store, grid, (mine, past), params)
+                # A grid that reaches back over the end of a month has made it whole.
+                months = with_whole_months(grid, ends, zones) if params.gate_months else grid
+                if months != grid:
+                    yield _judge(store, months, _load_around(source, months), params)
 
 
 class _Source(NamedTuple):

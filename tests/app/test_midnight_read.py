@@ -1,5 +1,6 @@
 """A register read at local midnight, from the frame to the finals: the day that it ends is judged anew as well."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -109,6 +110,21 @@ def test_the_read_that_ends_a_day_anchors_its_estimates(road: Road) -> None:
     assert after["value_milli"].to_list()[10:12] == [170_000, 170_000]
     assert set(before["version"]) == {1}
     assert set(after["version"]) == {2}, "the register stands beside every hour now"
+
+
+def test_the_first_read_of_a_meter_that_was_there_before_has_nothing_estimated_before_it(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """METERS know it for two years, and nobody has heard of it: the day that its first read ends was never measured."""
+    there = MASTER.with_columns(installed_at=pl.col("installed_at") - pl.duration(days=700))
+    monkeypatch.setattr(sys.modules[__name__], "MASTER", there)
+    road.store.engine.execute("TRUNCATE TABLE meters")
+    road.store.append("meters", there, "there before")
+    road = Road(road.store)
+    assert road.bring(24, read(0, 5_000), *(interval(hour) for hour in range(24))) == [1, 2]
+    found = road.store.load_current("finals", Scope((NAME,), MIDNIGHT - 60 * 24 * HOUR, MIDNIGHT + 48 * HOUR))
+    assert found["interval_start"].min() == MIDNIGHT
+    assert found.height == 24
 
 
 def test_the_read_that_ends_a_day_has_its_sum_checked(road: Road) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app import vee_lane
 from app.messages import to_messages
-from app.vee_grids import grids_of
+from app.vee_grids import begun, grids_of
 from ingest.buckets import bucket_of
 from schemas import frames
 from schemas.codes import Rule
@@ -64,11 +64,15 @@ def ends(a: int = 24, judged: int = 24) -> pl.DataFrame:
 
 def grids(mine: pl.DataFrame, reads: pl.DataFrame | None = None, said: pl.DataFrame | None = None) -> tuple[Scope, ...]:
     """Of A with these rows, beside B, which lacks nothing."""
-    context = Context(
-        pl.concat([mine, values("B", HOURS)]), READS.empty() if reads is None else reads, frames.EVENTS.empty(),
-        frames.OUTAGES.empty(), METERS.empty(), frames.EDITS.empty(), frames.FINALS.empty(),
-    )  # fmt: skip
+    context = _context(pl.concat([mine, values("B", HOURS)]), reads)
     return grids_of(context, ends() if said is None else said, TODAY)
+
+
+def _context(intervals: pl.DataFrame, reads: pl.DataFrame | None = None) -> Context:
+    return Context(
+        intervals, READS.empty() if reads is None else reads, frames.EVENTS.empty(), frames.OUTAGES.empty(),
+        METERS.empty(), frames.EDITS.empty(), frames.FINALS.empty(),
+    )  # fmt: skip
 
 
 def wider(since: int, until: int = 24) -> tuple[Scope, ...]:
@@ -107,6 +111,33 @@ def test_a_meter_whose_new_data_reach_into_nothing_is_judged_for_its_dirty_days(
 )
 def test_a_meter_is_judged_as_far_as_its_new_data_reach_and_no_other_with_it(mine, reads, said, since, until) -> None:
     assert grids(mine, reads, said) == wider(since, until)
+
+
+def test_a_meter_is_not_judged_on_days_before_anything_is_known_of_it() -> None:
+    """A has values from this midnight on, and a read of it; B from tomorrow's noon on; C nothing; D has had finals."""
+    asked = Scope(("A", "B", "C", "D"), MIDNIGHT - DAY, MIDNIGHT + 3 * DAY)
+    context = _context(pl.concat([values("A", range(5)), values("B", range(36, 40)), values("D", range(5))]))
+    known = context._replace(reads=registers("A", {0: 7}))
+    said = ends().head(1).with_columns(meter_id=pl.lit("D"), ends_at=pl.lit(MIDNIGHT - 2 * DAY))
+    assert set(begun(known, said, asked, ("UTC",))) == {
+        Scope(("C", "D"), MIDNIGHT - DAY, MIDNIGHT + 3 * DAY),
+        Scope(("A",), MIDNIGHT, MIDNIGHT + 3 * DAY),
+        Scope(("B",), MIDNIGHT + DAY, MIDNIGHT + 3 * DAY),
+    }
+    yesterday = Scope(("A", "B"), MIDNIGHT - DAY, MIDNIGHT)
+    assert begun(known, FINAL_ENDS.empty(), yesterday, ("UTC",)) == ()
+
+
+def test_a_day_begins_where_the_clock_of_the_meters_says() -> None:
+    """29 March in Berlin has 23 hours: its end is the midnight of a read that is the first."""
+    sunday = datetime(2026, 3, 28, 23, tzinfo=UTC)
+    after = sunday + 23 * HOUR
+    hours = int((after - MIDNIGHT) / HOUR)
+    context = _context(values("A", range(hours, hours + 5)))
+    asked = Scope(("A",), sunday, after + DAY)
+    assert begun(context, FINAL_ENDS.empty(), asked, ("Europe/Berlin",)) == (Scope(("A",), after, after + DAY),)
+    # With a meter farther west in the bucket its own midnight comes later: nobody loses a day.
+    assert begun(context, FINAL_ENDS.empty(), asked, ("Europe/Berlin", "UTC")) == (Scope(("A",), after, after + DAY),)
 
 
 def test_a_profile_of_registers_goes_back_to_the_read_before_its_gap() -> None:
