@@ -20,6 +20,8 @@ _KEPT_MONTHS: Final = 2
 """This month and the one before: longer than a topic keeps what a worker could go back to."""
 _PLACES: Final = pl.Schema({"month": pl.Int64, "topic": pl.String, "partition": pl.Int64, "rows": pl.Int64})
 
+_BLOCKS: Final = pl.Schema({"month": pl.Int64, "block": pl.Int64})
+
 
 class Trimmed(NamedTuple):
     """Months (yyyymm) that were dropped, their counters, and how many of those were carried on."""
@@ -48,6 +50,7 @@ def trim_windows(target: Target, now: datetime, *, dry_run: bool = False) -> Tri
     if now.tzinfo is None:
         raise ContractError("trim: an instant without a time zone")
     first_kept = _months_back(now.astimezone(UTC).date(), _KEPT_MONTHS - 1)
+    before = _last_blocks(target, first_kept)
     old = _old(target, first_kept)
     if old.is_empty():
         return Trimmed((), 0, 0)
@@ -55,7 +58,7 @@ def trim_windows(target: Target, now: datetime, *, dry_run: bool = False) -> Tri
     carried = sum(_carry(target, topic, part, first_kept, None if dry_run else now) for topic, part in places)
     months = tuple(old["month"].unique().sort().to_list())
     if not dry_run:
-        if not _old(target, first_kept).equals(old):
+        if not _last_blocks(target, first_kept).equals(before):
             raise TransientError("trim: rows of old months were added meanwhile; nothing was dropped, run it again")
         for month in months:
             target.execute(f"ALTER TABLE {_TABLE} DROP PARTITION {month}")
@@ -75,6 +78,16 @@ def _old(target: Target, first_kept: int) -> pl.DataFrame:
         " ORDER BY month, topic, `partition`"
     )
     return target.select(Query(sql, {"first": first_kept}, _PLACES))
+
+
+def _last_blocks(target: Target, first_kept: int) -> pl.DataFrame:
+    """The number of the last block written to each old month: an insert raises it, a merge of parts does not."""
+    sql = (
+        "SELECT toInt64(toUInt32(`partition`)) AS month, toInt64(max(max_block_number)) AS block FROM system.parts"
+        " WHERE database = currentDatabase() AND table = {table:String} AND active"
+        " AND toUInt32(`partition`) < {first:Int64} GROUP BY month ORDER BY month"
+    )
+    return target.select(Query(sql, {"table": _TABLE, "first": first_kept}, _BLOCKS))
 
 
 def _carry(target: Target, topic: str, part: int, first_kept: int, now: datetime | None) -> int:

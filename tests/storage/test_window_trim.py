@@ -111,6 +111,23 @@ def test_months_that_grow_meanwhile_are_not_dropped(three_months: SqlStore) -> N
     assert [row for row in windows(three_months, 400) if "late" in row]
 
 
+class _Merging(_Broken):
+    """The engine merges its parts while the months are carried on: what was written twice becomes one row."""
+
+    def execute(self, sql: str) -> None:
+        super().execute(sql)
+        if sql.startswith("INSERT"):
+            super().execute("OPTIMIZE TABLE replay_windows PARTITION 202601 FINAL")
+
+
+def test_parts_that_are_merged_meanwhile_are_no_rows_that_were_added(three_months: SqlStore) -> None:
+    three_months.append("replay_windows", seen("silent", [5, 9], JANUARY, 300), "delivered again")
+    before = windows(three_months, 10_000)
+    told = trim_windows(_Merging(three_months.engine, "nothing"), NOW)  # type: ignore[arg-type]
+    assert told.months == (202601,)
+    assert windows(three_months, 10_000) == before
+
+
 def test_the_turn_of_the_year_and_a_time_without_a_zone(store: SqlStore) -> None:
     store.append("replay_windows", seen("busy", [1], datetime(2025, 11, 30, tzinfo=UTC), 0), "1")
     store.append("replay_windows", seen("busy", [2], datetime(2025, 12, 1, tzinfo=UTC), 1), "2")
