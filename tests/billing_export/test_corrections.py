@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 from billing_rows import TARIFFS, build_finals, build_meters, build_reads
@@ -22,7 +23,6 @@ from schemas.frames import BILLING_BATCHES, DETERMINANTS
 from schemas.timegrid import day_bounds
 
 DAY = date(2026, 7, 27)
-START = day_bounds(DAY, "Europe/Berlin")[0]
 NOON = datetime(2026, 8, 2, 12, tzinfo=UTC)
 MELO = "DE000145599290000000000000000000{}"
 CODES = {"sender": "9903000000001", "receiver": "9903000000002"}
@@ -33,11 +33,12 @@ def asked(form: str) -> ExportParams:
     return ExportParams((form,), DAY, DAY + timedelta(days=1), cycle="c", **(CODES if form == "mscons" else {}))
 
 
-def parts(value: int, version: int) -> Parts:
-    """Two meters, one told by its NMI field; judged a second later with each version."""
+def parts(value: int, version: int, params: ExportParams) -> Parts:
+    """Two meters, one told by its NMI field, over the days asked for; judged a second later with each version."""
+    start, count = day_bounds(params.date_from, "Europe/Berlin")[0], 96 * (params.date_to - params.date_from).days
     judged = datetime(2026, 8, 1, 2, 15, version, tzinfo=UTC)
     rows = [
-        build_finals(START, [value * number] * 96, meter=f"M{number}", version=version, judged_at=judged)
+        build_finals(start, [value * number] * count, meter=f"M{number}", version=version, judged_at=judged)
         for number in (1, 2)
     ]
     registry = build_meters(
@@ -60,9 +61,10 @@ class Desk:
         self.held: dict[str, str] = {}
         self.named: set[str] = set()
 
-    def bill(self, value: int, version: int, *, books_it: bool = True) -> str:
-        """The batch; the receiver takes its files in the order of the manifest."""
-        run = bill_parts(self.books, parts(value, version), asked(self.form), NOON, self.out)
+    def bill(self, value: int, version: int, *, books_it: bool = True, **other: object) -> str:
+        """The batch; the receiver takes its files in the order of the manifest. `other`: of the export's parameters."""
+        params = msgspec.structs.replace(asked(self.form), **other)
+        run = bill_parts(self.books, parts(value, version, params), params, NOON, self.out)
         assert run.batch_id is not None
         steps = advance(run.steps, run.batch_id, "delivered", NOON)
         self.books = Books(pl.concat([self.books.lines, run.lines]), pl.concat([self.books.batches, run.steps, steps]))
@@ -165,3 +167,26 @@ def test_what_is_to_be_cancelled_must_be_the_file_that_was_delivered(form: str, 
     (tmp_path / batch / name).unlink()
     with pytest.raises(ContractError, match="to be cancelled before it is sent anew"):
         desk.bill(2_000, 2)
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"receiver": "9903000000003"},
+        {"cycle": "d"},
+        {"date_from": DAY - timedelta(days=1)},
+        {"date_to": DAY + timedelta(days=2)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_another_receiver_cycle_or_period_holds_is_not_cancelled(
+    form: str, other: dict[str, object], tmp_path: Path
+) -> None:
+    desk = Desk(form, tmp_path)
+    desk.bill(1_000, 1)
+    batch = desk.bill(2_000, 2, books_it=False, **other)
+    assert len(desk.market_files(batch)) == 1
+    before, _ = desk.market_files(desk.bill(3_000, 3))
+    assert "_cancel." in before
+    assert sorted(text.split()[1] for text in desk.held.values()) == ["0.003000", "0.006000"]
