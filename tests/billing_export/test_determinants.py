@@ -410,3 +410,14 @@ def test_the_lines_keep_the_contract_and_a_second_run_gives_the_same_batch() -> 
     assert once["line_no"].to_list() == list(range(1, once.height + 1))
     other = bill(rows.with_columns(version=pl.col("version") + 1), MONDAY, date(2026, 7, 28)).determinants
     assert once["batch_id"][0] != other["batch_id"][0]
+
+
+def test_a_meter_without_a_tariff_takes_the_only_one_of_the_book_and_of_several_none() -> None:
+    rows = build_finals(day_bounds(MONDAY, BERLIN)[0], [1] * 96 * 2)
+    other = TARIFFS.replace('"tou"', '"flat"').replace('name = "peak"', 'name = "shoulder"')
+    for toml, zone in ((TARIFFS, BERLIN), (TARIFFS + other, "UTC")):
+        found = bill(rows, MONDAY, date(2026, 7, 28), toml=toml, registry=build_meters(tariff=None))
+        named = set(found.determinants["determinant"])
+        assert {"energy_tou_peak", "energy_tou_off_peak"} <= named if zone == BERLIN else "energy_tou_peak" not in named
+        assert line(found, "energy_total")["period_start"] == day_bounds(MONDAY, zone)[0]
+        assert "energy_tou_shoulder" not in named

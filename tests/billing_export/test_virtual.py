@@ -219,3 +219,15 @@ def test_installations_of_one_meter_that_claim_the_same_time_are_held_and_never_
         assert set(found.findings.filter("held").select("meter_id", "reason").rows()) == {
             ("M1", "installations_overlap")
         }
+
+
+def test_installations_of_one_meter_that_meet_are_each_billed_up_to_the_other() -> None:
+    noon = START + timedelta(hours=12)
+    places = [{"removed_at": noon}, {"installed_at": noon, "service_point_id": "SP2", "account_id": "A2"}]
+    rows = build_finals(START, [1] * 48 + [3] * 48)
+    asked = DeterminantParams(date_from=MONDAY, date_to=date(2026, 7, 28))
+    found = compute_determinants(rows, build_meters(places), build_reads({}), parse_tariffs(TARIFFS), asked)
+    total = found.determinants.filter(pl.col("determinant") == "energy_total")
+    assert total.select("account_id", "value_milli", "n_missing").sort("account_id").rows() == [
+        ("A1", 48, 0), ("A2", 144, 0),
+    ]  # fmt: skip
