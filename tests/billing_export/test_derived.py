@@ -126,3 +126,30 @@ def test_quadrants_stand_in_for_reactive_energy_only_where_it_is_not_metered_and
 def test_without_any_energy_there_is_no_load_factor() -> None:
     found = bill(build_finals(START, [0] * 96)).determinants
     assert "load_factor" not in found["determinant"].to_list()
+
+
+def test_measured_apparent_demand_is_the_highest_of_the_whole_span_not_of_a_period() -> None:
+    # Quarter 8 is 02:00, off peak; the first period of the tariff is the peak.
+    rows = build_finals(START, [90_000 if n in (8, 9) else 9_000 for n in range(96)], channel="apparent_delivered")
+    found = line(bill(pl.concat([build_finals(START, [3_000] * 96), rows])), "apparent_demand_max")
+    assert (found["value_milli"], found["occurred_at"]) == (360_000, START + timedelta(hours=2))
+
+
+def test_windows_that_may_hide_the_peak_are_counted_in_all_periods_together() -> None:
+    guessed = dict.fromkeys((8, 40, 50), ("estimated", "linear"))  # one window off peak, two in the peak
+    found = bill(build_finals(START, [3_000] * 96, qualities=guessed)).findings
+    hidden = found.filter(pl.col("reason") == "peak_may_be_hidden")
+    assert dict(hidden.select("determinant", "n").rows()) == {
+        "demand_max": 3, "demand_max_tou_peak": 2, "demand_max_tou_off_peak": 1,
+    }  # fmt: skip
+
+
+def test_net_energy_of_a_meter_that_no_register_of_places_knows() -> None:
+    rows = [
+        build_finals(START - timedelta(hours=4), [value] * 192, channel=channel, service_point_id=None)
+        for channel, value in (("energy_delivered", 3_000), ("energy_received", 1_000))
+    ]
+    asked = DeterminantParams(date_from=MONDAY, date_to=MONDAY + timedelta(days=1))
+    meters = build_meters(meter_id="another")
+    found = compute_determinants(pl.concat(rows), meters, build_reads({}), parse_tariffs(""), asked)
+    assert line(found, "energy_net")["value_milli"] == 96 * 2_000

@@ -41,6 +41,8 @@ def bill(registers: dict[str, int], registry: pl.DataFrame | None = None, value:
         ({"start": 5_000, "end": 101_001}, {}, -1, "sum_check"),
         ({"start": 5_000, "end": 100_500}, {"register_resolution_milli": 1_000}, 500, "register_resolution"),
         ({"start": 5_000, "end": 100_000}, {"register_resolution_milli": 1_000}, 1_000, "sum_check"),
+        ({"start": 5_000, "end": 100_999}, {"register_resolution_milli": 1_000}, 1, "register_resolution"),
+        ({"start": 5_000, "end": 101_000}, {"service_point_id": None}, 0, None),
         ({"start": 99_990_000, "end": 86_000}, {"register_digits": 5}, 0, None),
         ({"start": 5_000}, {}, None, "register_missing"),
     ],
@@ -440,3 +442,35 @@ def test_a_register_that_wrapped_unknown_times_proves_nothing() -> None:
 
 def test_one_read_alone_proves_nothing() -> None:
     assert taken_down({START: 0}) == [("register", START, None, 48_000, None, "register_missing")]
+
+
+def test_a_reactive_register_is_compared_where_it_is_read_at_both_ends_and_is_owed_by_nobody() -> None:
+    rows = pl.concat([build_finals(START, [9] * 96), build_finals(START, [7] * 96, channel="reactive_delivered")])
+    active = build_reads({START: 5, END: 869})
+    for registers, told in (({START: 3, END: 674}, [1]), ({START: 3}, []), ({}, [])):
+        shown = pl.concat([active, build_reads(registers, channel="reactive_delivered")])
+        lines = compute_determinants(rows, build_meters(), shown, parse_tariffs(TARIFFS), ASKED).determinants
+        found = reconcile_registers(lines, build_meters())
+        reactive = found.filter(pl.col("subject") == "M1 reactive_delivered")
+        assert (found.height, reactive["difference_milli"].to_list()) == (1 + len(told), told)
+
+
+def test_of_a_meter_without_a_service_point_each_register_is_compared_once() -> None:
+    for end, kinds in ((END, ["register"]), (END - timedelta(hours=2), ["register", "unread"])):
+        registry = build_meters(service_point_id=None)
+        rows = build_finals(START, [1_000] * 96, service_point_id=None)
+        hours = (end - START) // timedelta(hours=1)
+        shown = build_reads({START: 0, START + timedelta(hours=5): 20_000, end: 4_000 * hours})
+        lines = compute_determinants(rows, registry, shown, parse_tariffs(TARIFFS), ASKED).determinants
+        found = reconcile_registers(lines, registry, stretches_of(rows, shown, registry).stretches)
+        told = found.filter(pl.col("kind") != "stretch")
+        assert told["kind"].to_list() == kinds
+        assert told["difference_milli"].to_list() == [0, None][: len(kinds)]
+
+
+def test_energy_under_another_channel_than_the_manifest_names_is_told_on_both() -> None:
+    inputs = ExportInputs(build_finals(START - timedelta(hours=8), [1_000] * 96), build_meters(), build_reads({}))
+    made = export(inputs, ExportParams(("nem12",), MONDAY, date(2026, 7, 28)))
+    files = {file.name: file.content.replace(b"E1,", b"B1,") for file in made.files}
+    found = reconcile_files(made.manifest, files).filter(pl.col("reason") == "control_total")
+    assert found.select("expected_milli", "found_milli").rows() == [(96_000, 0), (0, 96_000)]
