@@ -15,10 +15,11 @@ import polars as pl
 
 from app.files import output_folder, parse_instant, read_frame, write_outputs
 from app.inputs import load_meters, load_tariffs, load_types
+from billing_export.ledger import standing
 from billing_export.pieces import ExportInputs
 from billing_export.reentry import Books
 from schemas.errors import TransientError
-from schemas.frames import BILLING_BATCHES, DETERMINANTS, FINALS, READS, Frame
+from schemas.frames import BILLED, BILLING_BATCHES, DETERMINANTS, FINALS, READS, Frame, conform
 
 LINES, BATCHES = "ledger.parquet", "batches.parquet"
 COPY: Final = ".period."
@@ -53,6 +54,17 @@ def alone(folder: Path) -> Iterator[None]:
 def load_books(folder: Path) -> Books:
     """The ledger in that folder; empty where there is none yet."""
     return Books(_held(folder / LINES, DETERMINANTS), _held(folder / BATCHES, BILLING_BATCHES))
+
+
+def load_billed(place: Path) -> pl.DataFrame:
+    """BILLED: spans of the lines that stand in a ledger, which is given as its folder or as the file of its lines.
+
+    Raises:
+        ContractError: There is none, or it is not one.
+    """
+    lines = standing(read_frame(place / LINES if place.is_dir() else place, DETERMINANTS))
+    spans = lines.select("meter_id", "channel", billed_from="period_start", billed_to="period_end")
+    return conform(spans.unique().sort(spans.columns), BILLED)
 
 
 def append_steps(folder: Path, books: Books, steps: pl.DataFrame) -> Books:

@@ -29,6 +29,9 @@ VEE_UNJUDGED: Final = Counter(
     ["rule"],
     registry=REGISTRY,
 )
+VEE_DELTAS: Final = Counter(
+    "ami_vee_billed_deltas", "New versions of finals that were billed, by why they moved", ["reason"], registry=REGISTRY
+)
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
 )

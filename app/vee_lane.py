@@ -17,7 +17,7 @@ import polars as pl
 
 from app.messages import from_messages
 from app.silences import Silences
-from app.telemetry import VEE_INTERVALS, VEE_UNJUDGED
+from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
 from app.vee_grids import begun, grids_of
 from app.vee_months import LONGEST_MONTH, with_whole_months
 from app.vee_peaks import KnownPeaks
@@ -128,6 +128,8 @@ class VeeWork:
                 VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
             for rule, lacking in judged.unjudged.select(pl.col("rule").cast(pl.String), "intervals").rows():
                 VEE_UNJUDGED.labels(rule=rule).inc(lacking)
+            for reason, moved in judged.deltas.group_by("reason").len().rows():
+                VEE_DELTAS.labels(reason=reason).inc(moved)
 
 
 def companions(meters: pl.DataFrame) -> pl.DataFrame:

@@ -334,6 +334,8 @@ class Rule(StrEnum):
     NO_ESTIMATE = "no_estimate"
     EDIT_NOT_APPLIED = "edit_not_applied"
     ESTIMATION_WAITS = "estimation_waits"
+    # Of versions, neither:
+    HELD_CORRECTION = "held_correction"
 
 
 RULES_WITH_BIT: Final = 36

@@ -408,6 +408,35 @@ _FINAL_PEAKS: Final = pl.Schema(
 FINAL_PEAKS: Final = Frame("FINAL_PEAKS", _FINAL_PEAKS, frozenset())
 """The all-time maximum of a series, as far as it lies before the history that a run is given."""
 
+_BILLED: Final = pl.Schema(
+    {
+        "meter_id": pl.String(),
+        "channel": CHANNEL,  # null: a line that rests on several channels: all of the meter's
+        "billed_from": UTC_US,
+        "billed_to": UTC_US,  # half open
+    }
+)
+BILLED: Final = Frame("BILLED", _BILLED, frozenset({"channel"}))
+"""Which days are billed: the spans of the lines that stand in the billing ledger, each once."""
+
+_DELTAS: Final = pl.Schema(
+    {
+        "meter_id": pl.String(),
+        "service_point_id": pl.String(),
+        "channel": CHANNEL,
+        "interval_start": UTC_US,
+        "interval_s": pl.Int32(),
+        "value_milli": pl.Int64(),  # of the new version; null: missing
+        "value_milli_past": pl.Int64(),  # as it stood before: what was billed, or the delta before this one
+        "delta_milli": pl.Int64(),  # new less old; what is missing counts 0
+        "version": pl.Int64(),  # of the new final
+        "version_past": pl.Int64(),
+        "reason": pl.String(),  # "edit": a person; "late_read": a measured value in place of a substitute
+    }
+)
+DELTAS: Final = Frame("DELTAS", _DELTAS, frozenset({"service_point_id", "value_milli", "value_milli_past"}))
+"""New versions of billed intervals: what billing has to post beside the bill that stands."""
+
 FRAMES: Final = (
     RAW_FRAMES, INTERVALS, READS, EVENTS, REJECTS, FINALS, EDITS, EXCEPTIONS, OUTAGES, HEARD, DIRTY_DAYS,
     DETERMINANTS, REPLAY_WINDOWS, BILLING_BATCHES, METERS,

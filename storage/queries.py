@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from schemas.errors import ContractError
-from schemas.frames import CHANNEL, HEARD_PLACES
+from schemas.frames import BILLED, CHANNEL, HEARD_PLACES
 from storage.tables import Table, table_of
 
 Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
@@ -160,6 +160,19 @@ def select_peaks(meters: tuple[str, ...], start: datetime, end: datetime) -> Que
     )
     told = {"meter_id": pl.String(), "channel": CHANNEL, "highest_milli": pl.Int64(), "days": pl.Int32()}
     return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
+
+
+def select_billed(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """Spans that touch [start, end) of the lines that stand in the ledger: not taken back, or replaced by another."""
+    line = "meter_id, channel, period_start, period_end"
+    sql = (
+        "SELECT meter_id, channel, period_start AS billed_from, period_end AS billed_to FROM"
+        f" (SELECT {line} FROM billing_ledger FINAL WHERE meter_id IN {{meters:Array(String)}}"
+        " AND period_start < {end:DateTime64} AND period_end > {start:DateTime64}"
+        f" GROUP BY service_point_id, determinant, {line} HAVING sum(sign) > 0)"
+        f" GROUP BY {line} ORDER BY {line}"
+    )
+    return Query(sql, {"meters": meters, "start": start, "end": end}, BILLED.schema)
 
 
 def select_heard(start: datetime, hours: int, registers: tuple[str, ...]) -> Query:

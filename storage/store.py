@@ -45,6 +45,7 @@ class Context(NamedTuple):
     meters: pl.DataFrame
     edits: pl.DataFrame
     finals: pl.DataFrame
+    billed: pl.DataFrame = frames.BILLED.empty()
 
 
 class Evidence(NamedTuple):
@@ -77,6 +78,11 @@ class ReadingStore(Protocol):
     def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
         """Newest rows of the scope, one query a table. Reads and finals are bounded by the scope as all others are:
         who needs a read before the first interval asks for a wider scope. Without `finals` that frame is empty."""
+        ...
+
+    def load_billed(self, scope: Scope) -> pl.DataFrame:
+        """Which time of the scope's meters is billed, by the lines of the ledger that stand now: BILLED. A line that
+        was taken back without another in its place bills nothing."""
         ...
 
     def load_ends(self, scope: Scope) -> pl.DataFrame:
@@ -183,7 +189,12 @@ class SqlStore:
             meters=self.load_current("meters", scope),
             edits=self._load(table_of("edits"), queries.select_edits(*scope)),
             finals=span["finals"] if finals else frames.FINALS.empty(),
+            billed=self.load_billed(scope),
         )
+
+    def load_billed(self, scope: Scope) -> pl.DataFrame:
+        """See `ReadingStore.load_billed`."""
+        return conform(self.engine.select(queries.select_billed(*scope)), frames.BILLED)
 
     def load_ends(self, scope: Scope) -> pl.DataFrame:
         """See `ReadingStore.load_ends`."""

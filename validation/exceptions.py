@@ -66,7 +66,7 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
     severities = {rule.rule.value: rule.severity.value for rule in RULES}
     frames = [EXCEPTIONS.empty()]
     for frame in placed:
-        severity = pl.col("rule").cast(pl.String).replace_strict(severities, return_dtype=SEVERITY)
+        severity = pl.col("rule").cast(pl.String).replace_strict(severities, default=None, return_dtype=SEVERITY)
         full = pl.concat([EXCEPTIONS.empty(), frame], how="diagonal")
         frames.append(full.with_columns(severity=pl.coalesce("severity", severity), run_id=pl.lit(run_id)))
     if rows:

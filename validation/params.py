@@ -98,15 +98,6 @@ class TouPeriod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: every rate class."""
 
 
-class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A billed period: its finals change only by a person, or where a measured value replaces a substitute."""
-
-    billed_from: datetime
-    billed_to: datetime
-    meter_id: str | None = None
-    """None: every meter."""
-
-
 class SilenceLimits(msgspec.Struct, frozen=True):
     """When a whole area counts as silent (vee.md section 8: one product's published example)."""
 
@@ -163,8 +154,6 @@ class VeeParams(msgspec.Struct, frozen=True):
     intervals keep what was said of their month before. False: the time between the bounds is the period."""
     tou: tuple[TouPeriod, ...] = ()
     """Calendar of the time-of-use registers: with it, each period is anchored to its own register."""
-    locks: tuple[Lock, ...] = ()
-    """Billed periods."""
     silences: tuple[Silence, ...] = ()
     """Areas that are silent: estimation waits for them."""
     final_before: datetime | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from schemas.codes import Quality
-from schemas.frames import FINAL_PEAKS
+from schemas.frames import BILLED, FINAL_PEAKS
 from validation.around import look_around, spans_of
 from validation.block import Block, Ints
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
@@ -15,6 +15,7 @@ from validation.edit import Desk, apply_edits, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.judge import segments_of
+from validation.locks import held_corrections
 from validation.master import facts_of
 from validation.net import place_net
 from validation.params import VeeParams
@@ -42,6 +43,8 @@ class VeeInputs(NamedTuple):
     meters: pl.DataFrame
     edits: pl.DataFrame
     finals: pl.DataFrame
+    billed: pl.DataFrame = BILLED.empty()
+    """Days that are billed: their finals change only by a person, or where a measured value replaces a substitute."""
     peaks: pl.DataFrame = FINAL_PEAKS.empty()
     """FINAL_PEAKS of the time before the intervals that were given: what V9 knows of more than that."""
 
@@ -59,8 +62,7 @@ class Vee(NamedTuple):
     unjudged: pl.DataFrame
     """Rules that lacked an input: `rule`, `needs` (which input), `intervals` (finals that it left unjudged)."""
     deltas: pl.DataFrame
-    """New versions of billed intervals, for billing to post: `meter_id`, `channel`, `interval_start`, `value_milli`,
-    `value_milli_past`, `delta_milli`."""
+    """DELTAS: new versions of billed intervals, for billing to post."""
 
 
 class Blocks(NamedTuple):
@@ -93,9 +95,9 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
-    versions = with_versions(judged, inputs.finals, params.locks)
+    versions = with_versions(judged, inputs.finals, inputs.billed)
     rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
-    rows.append(replacements(versions.replaced, fleet.installs, params.rule_sets))
+    rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 

@@ -1,14 +1,13 @@
 """Versions of finals: an equal judgement is not written again, another one becomes a higher version."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from schemas.codes import Quality
-from schemas.frames import FINALS
-from validation.params import Lock
+from schemas.frames import DELTAS, FINALS
+from validation.locks import deltas_of, locked
 
 IDENTITY: Final = ("meter_id", "channel", "interval_start")
 JUDGEMENT: Final = (
@@ -41,33 +40,35 @@ class Versions(NamedTuple):
     replaced: pl.DataFrame
     """Measured values that replace another measured one (V24): the identity, `value_milli`, `value_milli_past`."""
     deltas: pl.DataFrame
-    """New versions of billed intervals: the identity, `value_milli`, `value_milli_past`, `delta_milli`."""
+    """DELTAS: new versions of billed intervals."""
+    held: pl.DataFrame
+    """Measured values that were billed and stay, though they would be others now: the identity, `interval_s`,
+    `value_milli` (as it would be), `value_milli_past`."""
 
 
 _NO_REPLACED: Final = FINALS.empty().select(*IDENTITY, "value_milli", value_milli_past="value_milli")
-_NO_DELTAS: Final = _NO_REPLACED.with_columns(delta_milli=pl.lit(None, pl.Int64))
+_NO_HELD: Final = FINALS.empty().select(*IDENTITY, "interval_s", "value_milli", value_milli_past="value_milli")
 _MEASURED: Final = (Quality.VALID.value, Quality.SUSPECT.value)
 _SUBSTITUTE: Final = (Quality.ESTIMATED.value, Quality.MISSING.value)
 
 
-def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, locks: Sequence[Lock] = ()) -> Versions:
+def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, billed: pl.DataFrame) -> Versions:
     """The current finals after this run, and those of them that are new.
 
     A judgement equal to the stored one is not written. A stored edit of a person, and a final estimate, yield only to
-    a person. In a billed period only a person, or a measured value in place of a substitute, makes a new version; it
-    is a delta for billing, and the rest stays as billed.
+    a person. On a billed day only a person, or a measured value in place of a substitute, makes a new version; it is a
+    delta for billing, and the rest stays as billed: what corrects a measured value waits for a person.
 
     Args:
         judged: One FINALS row an interval, as this run sees it; their versions are set here.
         previous: Finals of earlier runs, any versions, any intervals.
-        locks: Billed periods.
+        billed: BILLED.
     """
     if not previous.height:
-        return Versions(judged, judged, _NO_REPLACED, _NO_DELTAS)
+        return Versions(judged, judged, _NO_REPLACED, DELTAS.empty(), _NO_HELD)
     past = newest(previous)
-    both = judged.join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left").with_columns(
-        _locked=_locked(locks)
-    )
+    both = judged.join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left")
+    both = both.with_columns(_locked=locked(both, billed))
     equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_past")) for name in JUDGEMENT)
     person = (pl.col("quality") == Quality.EDITED.value) | pl.col("author").is_not_null()
     held = (pl.col("quality_past") == Quality.EDITED.value) | pl.col("is_final_estimate_past")
@@ -80,27 +81,20 @@ def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, locks: Sequence[
         version=pl.when("_kept").then("version_past").otherwise(pl.col("version_past").fill_null(0) + 1),
     ).select(judged.columns)
     changed = both.filter(~pl.col("_kept"), pl.col("version_past").is_not_null())
-    change = changed.select(*IDENTITY, "value_milli", "value_milli_past", "quality", "quality_past", "_locked")
-    replaced = change.filter(
+    replaced = changed.filter(
         pl.col("quality").is_in(_MEASURED),
         pl.col("quality_past").is_in(_MEASURED),
         pl.col("value_milli") != pl.col("value_milli_past"),
     )
-    deltas = change.filter("_locked").with_columns(
-        delta_milli=pl.col("value_milli").fill_null(0) - pl.col("value_milli_past").fill_null(0)
+    waiting = both.filter(
+        pl.col("_kept") & pl.col("_locked"),
+        pl.col("quality_past").is_in(_MEASURED),
+        pl.col("value_milli").ne_missing(pl.col("value_milli_past")),
     )
     return Versions(
         current,
         current.filter(~both["_kept"]),
         replaced.select(_NO_REPLACED.columns),
-        deltas.select(_NO_DELTAS.columns),
+        deltas_of(changed.filter("_locked").with_columns(version=pl.col("version_past") + 1)),
+        waiting.select(_NO_HELD.columns),
     )
-
-
-def _locked(locks: Sequence[Lock]) -> pl.Expr:
-    """Whether an interval starts in a billed period of its meter."""
-    locked = pl.lit(value=False)
-    for lock in locks:
-        inside = (pl.col("interval_start") >= lock.billed_from) & (pl.col("interval_start") < lock.billed_to)
-        locked |= inside if lock.meter_id is None else inside & (pl.col("meter_id") == lock.meter_id)
-    return locked

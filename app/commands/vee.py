@@ -11,10 +11,11 @@ import typer
 from app.calendar import load_calendar
 from app.files import parse_instant, read_frame, read_text, write_outputs
 from app.inputs import load_meters, load_types
+from app.ledger import load_billed
 from app.options import CalendarFile, Json, MetersFile, Out, TypesFile
 from app.summary import counts, progress, say, timed
 from schemas.errors import ContractError
-from schemas.frames import EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
+from schemas.frames import BILLED, EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
 from validation.dry_run import DryRun, dry_run
 from validation.explain import explained, local_day
 from validation.params import Silence, SilenceLimits, VeeParams
@@ -38,6 +39,7 @@ def register(ami: typer.Typer) -> None:
         types: TypesFile = None,
         edits: Annotated[Path | None, typer.Option("--edits", metavar="F", help="EDITS of persons.")] = None,
         finals: Annotated[Path | None, typer.Option("--finals", metavar="F", help="FINALS judged before.")] = None,
+        ledger: Annotated[Path | None, typer.Option("--ledger", metavar="F", help="What is billed: its days.")] = None,
         calendar: CalendarFile = None,
         rules: Annotated[Path | None, typer.Option("--rules", metavar="F", help="Rule sets (TOML).")] = None,
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
@@ -62,6 +64,7 @@ def register(ami: typer.Typer) -> None:
             meters=load_meters(meters, load_types(types)),
             edits=_optional(edits, EDITS),
             finals=_optional(finals, FINALS),
+            billed=_billed(ledger, finals),
         )
         now = datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at")
         params = vee_params(
@@ -79,8 +82,12 @@ def register(ami: typer.Typer) -> None:
             return
         with progress(f"judging {inputs.intervals.height} intervals"):
             judged, seconds = timed(lambda: run_vee(inputs, params))
-        write_outputs(out, {"finals.parquet": judged.finals, "exceptions.parquet": judged.exceptions})
+        outputs = {"finals.parquet": judged.finals, "exceptions.parquet": judged.exceptions}
         summary = judged_summary(inputs, judged, seconds)
+        if ledger is not None:
+            outputs["deltas.parquet"] = judged.deltas
+            summary["deltas"] = counts(judged.deltas, "reason")
+        write_outputs(out, outputs)
         if asked is not None:
             summary |= explained_summary(inputs, judged, params, asked)
         say(summary, as_json=json)
@@ -182,6 +189,12 @@ def _bounds(start: str | None, end: str | None) -> tuple[datetime | None, dateti
     if first is not None and after is not None and first >= after:
         raise ContractError(f"--from {start} is not before --to {end}")
     return first, after
+
+
+def _billed(ledger: Path | None, finals: Path | None) -> pl.DataFrame:
+    if ledger is not None and finals is None:
+        raise ContractError("--ledger needs --finals: what was billed is told by the finals judged before")
+    return BILLED.empty() if ledger is None else load_billed(ledger)
 
 
 def _with_lengths(intervals: pl.DataFrame, file: Path) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from app.cli import main
+from schemas.frames import DETERMINANTS
 
 MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
 
@@ -121,3 +122,40 @@ def test_check_config_takes_a_good_rule_set_and_names_the_place_of_a_bad_one(
     file.write_text('[[rule_set]]\nname = "shops"\n[rule_set.rules.spike]\npercents = 400\n')
     assert main(["check-config", str(file), "--kind", "rules"]) == 2
     assert "rules.spike.percents" in capsys.readouterr().err
+
+
+def test_a_late_change_of_a_billed_day_is_written_as_a_delta(day: Path, capsys: pytest.CaptureFixture[str]):
+    assert vee(day) == 0
+    capsys.readouterr()
+    line = {
+        "batch_id": "b", "line_no": 1, "meter_id": "MTR1", "channel": "energy_delivered", "uom": "kWh",
+        "determinant": "energy_total", "value_milli": 24_000_000, "period_start": MONDAY, "timezone": "UTC",
+        "period_end": MONDAY + timedelta(days=1), "quality_class": "estimated", "determinant_revision": 1, "sign": 1,
+        **{f"n_{name}": 0 for name in ("intervals", "actual", "estimated", "edited", "suspect", "outage", "missing")},
+    }  # fmt: skip
+    ledger = day / "ledger"
+    ledger.mkdir()
+    pl.DataFrame([line], schema=DETERMINANTS.schema).write_parquet(ledger / "ledger.parquet")
+    finals = day / "out" / "finals.parquet"
+    finals.rename(day / "billed.parquet")
+    rows = pl.read_parquet(day / "intervals.parquet")
+    hour = timedelta(hours=1)
+    late = rows.head(1).with_columns(interval_start=pl.lit(MONDAY + 5 * hour), value_milli=pl.lit(1_400_000, pl.Int64))
+    corrected = pl.when(pl.col("interval_start") == MONDAY + 3 * hour).then(1_200_000).otherwise("value_milli")
+    pl.concat([rows.with_columns(value_milli=corrected), late]).write_parquet(day / "intervals.parquet")
+    for place in (ledger, ledger / "ledger.parquet"):
+        assert vee(day, "--finals", str(day / "billed.parquet"), "--ledger", str(place)) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["deltas"] == {"late_read": 1}
+        assert told["exceptions"]["held_correction"] == 1
+        deltas = pl.read_parquet(day / "out" / "deltas.parquet")
+        assert deltas.select("interval_start", "value_milli", "value_milli_past", "version").rows() == [
+            (MONDAY + 5 * hour, 1_400_000, 1_000_005, 2)
+        ]
+        assert pl.read_parquet(finals)["value_milli"][3] == 1_000_003
+    assert vee(day, "--ledger", str(ledger)) == 2
+    assert "--ledger needs --finals" in capsys.readouterr().err
+    assert vee(day, "--finals", str(day / "billed.parquet"), "--ledger", str(day / "nowhere")) == 2
+    capsys.readouterr()
+    assert vee(day, "--finals", str(day / "billed.parquet")) == 0
+    assert pl.read_parquet(finals)["value_milli"][3] == 1_200_000

@@ -84,7 +84,7 @@ def test_the_context_holds_the_scope_and_nothing_beyond_it(store: ReadingStore) 
     store.append("intervals", intervals([1], meter_id="SIM00000002"), "b")
     context = store.load_context(SCOPE)
     assert context.intervals["value_milli"].to_list() == list(range(96))
-    assert [frame.height for frame in context[1:]] == [0] * 6
+    assert [frame.height for frame in context[1:]] == [0] * 7
 
 
 def test_messages_are_found_by_their_place(store: ReadingStore) -> None:
@@ -282,3 +282,33 @@ def test_the_highest_valid_final_counts_in_its_newest_version_only(store: Readin
         store.append("finals", final, f"peak {number}")
     peaks = store.load_peaks(Scope(("PEAK", "NONE"), T0, T0 + 48 * hour))
     assert peaks.rows() == [("PEAK", "energy_delivered", 7, 2)]
+
+
+def test_billed_is_what_stands_in_the_ledger_each_span_once(store: ReadingStore) -> None:
+    row = rows_of(TABLES["billing_ledger"]).head(1).with_columns(meter_id=pl.lit("BILL"))
+    day = timedelta(days=1)
+    # Corrected (taken back, another in its place), a second determinant, taken back for good, derived, of another time.
+    lines = [
+        ("a", 0, "energy_delivered", "energy_total", 1), ("b", 0, "energy_delivered", "energy_total", -1),
+        ("b", 0, "energy_delivered", "energy_total", 1), ("a", 0, "energy_delivered", "demand_max", 1),
+        ("a", 0, "energy_received", "energy_total", 1), ("b", 0, "energy_received", "energy_total", -1),
+        ("a", 1, None, "power_factor", 1), ("a", 9, "energy_delivered", "energy_total", 1),
+    ]  # fmt: skip
+    told = [
+        row.with_columns(
+            batch_id=pl.lit(batch), line_no=pl.lit(number, pl.Int32), channel=pl.lit(channel).cast(CHANNEL),
+            determinant=pl.lit(name), sign=pl.lit(sign, pl.Int8), period_start=pl.lit(T0 + at * day).cast(UTC_US),
+            period_end=pl.lit(T0 + (at + 1) * day).cast(UTC_US),
+        )
+        for number, (batch, at, channel, name, sign) in enumerate(lines)
+    ]  # fmt: skip
+    store.append("billing_ledger", pl.concat(told), "once")
+    store.append("billing_ledger", pl.concat(told), "again")
+    first, second = (T0, T0 + day), (T0 + day, T0 + 2 * day)
+    billed = store.load_billed(Scope(("BILL", "NONE"), T0, T0 + 2 * day))
+    expected = {("BILL", "energy_delivered", *first), ("BILL", None, *second)}
+    assert set(billed.rows()) == expected
+    assert billed.height == len(expected)
+    assert store.load_context(Scope(("BILL",), T0, T0 + 2 * day)).billed.equals(billed)
+    assert store.load_billed(Scope(("BILL",), T0 + 2 * day, T0 + 9 * day)).height == 0
+    assert store.load_billed(Scope(("NONE",), T0, T0 + 2 * day)).height == 0

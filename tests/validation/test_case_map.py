@@ -65,7 +65,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "usage after the invoice": (
         "billing_export/test_ledger.py::test_any_order_of_late_reads_ends_in_the_same_sums",
-        "validation/test_edits.py::test_a_billed_period_changes_only_by_measured_values_or_persons_and_then_as_a_delta",
+        "validation/test_edits.py::test_a_billed_day_changes_only_by_measured_values_or_persons_and_then_as_a_delta",
     ),
     "bill against intervals": (
         "validation/test_anchor.py::test_the_energy_of_every_anchored_stretch_is_conserved_and_no_value_is_negative",
@@ -84,7 +84,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         "validation/test_rule_sets.py::test_the_rules_of_a_day_judge_that_day",
     ),
     "late correction of a locked period": (
-        "validation/test_edits.py::test_a_billed_period_changes_only_by_measured_values_or_persons_and_then_as_a_delta",
+        "validation/test_edits.py::test_a_billed_day_changes_only_by_measured_values_or_persons_and_then_as_a_delta",
         "billing_export/test_ledger.py::test_an_acknowledged_batch_is_locked",
     ),
     "zero and outage": (

@@ -8,7 +8,6 @@ import pytest
 from vee_made import DELIVERED, JUDGED_AT, MONDAY, found, intervals, of, params, reads, vee
 
 from schemas import frames
-from validation.params import Lock
 from validation.versions import as_of
 
 HOUR = timedelta(hours=1)
@@ -107,19 +106,74 @@ def test_any_past_state_can_be_read_as_of_a_version_or_a_time() -> None:
     assert as_of(history).sort("interval_start")["value_milli"][2] == 44
 
 
-def test_a_billed_period_changes_only_by_measured_values_or_persons_and_then_as_a_delta() -> None:
-    lock = Lock(MONDAY, MONDAY + DAY)
-    billed = vee(intervals=intervals([10] * 24, skip=[2, 3])).finals
-    # The late value of hour 2 arrives; hour 9 is corrected in silence.
-    late = intervals([10, 10, 40, 10, 10, 10, 10, 10, 10, 99, *[10] * 14], skip=[3])
-    open_period = vee(intervals=late, finals=billed)
-    assert open_period.appended["interval_start"].to_list() == [MONDAY + k * HOUR for k in (2, 3, 9)]
+def billed_days(*days: int, channel: str | None = DELIVERED, meter: str = "MTR1") -> pl.DataFrame:
+    """BILLED of whole days after MONDAY."""
+    rows = [{"meter_id": meter, "channel": channel, "billed_from": MONDAY + k * DAY} for k in days]
+    told = pl.DataFrame(rows, schema_overrides={"channel": frames.CHANNEL})
+    return frames.conform(told.with_columns(billed_to=pl.col("billed_from") + DAY), frames.BILLED)
+
+
+LATE = intervals([10, 10, 40, 10, 10, 10, 10, 10, 10, 99, 98, *[10] * 13], skip=[3])
+"""The late value of hour 2 arrives; hours 9 and 10 are corrected in silence."""
+
+
+def test_a_billed_day_changes_only_by_measured_values_or_persons_and_then_as_a_delta() -> None:
+    before = vee(intervals=intervals([10] * 24, skip=[2, 3])).finals
+    open_period = vee(intervals=LATE, finals=before)
+    assert open_period.appended["interval_start"].to_list() == [MONDAY + k * HOUR for k in (2, 3, 9, 10)]
     assert open_period.deltas.height == 0
-    locked = vee(params(locks=(lock,)), intervals=late, finals=billed)
-    assert locked.deltas.select("interval_start", "delta_milli").rows() == [(MONDAY + 2 * HOUR, 30)]
-    assert locked.finals["value_milli"][9] == 10
-    person = vee(params(locks=(lock,)), intervals=late, finals=billed, edits=edit("set", 9, 10, 99))
+    assert found(open_period, "held_correction").height == 0
+    locked = vee(intervals=LATE, finals=before, billed=billed_days(0))
+    told = ("interval_start", "value_milli", "value_milli_past", "delta_milli", "version", "version_past", "reason")
+    assert locked.deltas.select(told).rows() == [(MONDAY + 2 * HOUR, 40, 10, 30, 2, 1, "late_read")]
+    assert locked.finals["value_milli"].to_list()[9:11] == [10, 10]
+    person = vee(intervals=LATE, finals=before, billed=billed_days(0), edits=edit("set", 9, 10, 99))
     assert person.deltas["delta_milli"].to_list() == [30, 89]
+    assert person.deltas["reason"].to_list() == ["late_read", "edit"]
+
+
+def test_a_correction_of_a_billed_value_waits_for_a_person_and_is_a_delta_once_he_takes_it() -> None:
+    before = vee(intervals=intervals([10] * 24, skip=[2, 3])).finals
+    given = {"intervals": LATE, "billed": billed_days(0)}
+    locked = vee(finals=before, **given)
+    held = found(locked, "held_correction")
+    told = held.select("first_interval", "intervals", "measured_milli", "limit_milli", "severity")
+    assert told.rows() == [(MONDAY + 9 * HOUR, 2, 197, 20, "blocking")]
+    again = vee(finals=pl.concat([before, locked.appended]), **given)
+    assert again.appended.height == again.deltas.height == 0
+    assert found(again, "held_correction").equals(held), "it waits"
+    history = pl.concat([before, locked.appended])
+    taken = vee(finals=history, edits=edit("accept", 9, 11), **given)
+    assert taken.deltas.select("delta_milli", "reason").rows() == [(89, "edit"), (88, "edit")]
+    assert found(taken, "held_correction").height == 0
+    refused = vee(finals=history, edits=edit("set", 9, 11, 10), **given)
+    assert refused.finals["value_milli"].to_list()[9:11] == [10, 10]
+    assert found(refused, "held_correction").height == 0
+
+
+@pytest.mark.parametrize(
+    ("billed", "held"),
+    [
+        (billed_days(0), True),
+        (billed_days(0, channel=None), True),
+        (pl.concat([billed_days(-40, -1), billed_days(0), billed_days(0, 1)]), True),
+        (billed_days(-1, 1), False),
+        (billed_days(0, channel="energy_received"), False),
+        (billed_days(0, meter="MTR2"), False),
+    ],
+    ids=["its day", "all channels", "several spans", "the days around", "another channel", "another meter"],
+)
+def test_what_is_billed_is_told_by_meter_channel_and_span(billed: pl.DataFrame, held: bool) -> None:
+    before = vee(intervals=intervals([10] * 24, skip=[2, 3])).finals
+    judged = vee(intervals=LATE, finals=before, billed=billed)
+    assert judged.finals["value_milli"][9] == (10 if held else 99)
+
+
+def test_the_instant_at_which_a_billed_span_ends_is_not_billed() -> None:
+    before = vee(intervals=intervals([10] * 24)).finals
+    nine = billed_days(0).with_columns(billed_to=pl.lit(MONDAY + 10 * HOUR))
+    judged = vee(intervals=LATE, finals=before, billed=frames.conform(nine, frames.BILLED))
+    assert judged.finals["value_milli"].to_list()[9:11] == [10, 98]
 
 
 def test_a_final_estimate_yields_to_a_person_only() -> None:

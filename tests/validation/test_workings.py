@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 from test_vee_cases import TOU, tou_reads
-from vee_made import DELIVERED, MONDAY, intervals, meters, params, reads
+from vee_made import DELIVERED, MONDAY, intervals, meters, of, params, reads
 
 from schemas import frames
 from schemas.codes import Channel, Status
 from validation.explain import explain
-from validation.params import ClassProfile, Lock, VeeParams
+from validation.params import ClassProfile, VeeParams
 from validation.vee import VeeInputs, run_vee
 
 HOUR = timedelta(hours=1)
@@ -143,9 +143,9 @@ def test_the_check_meter_is_told() -> None:
 def test_a_stored_version_that_stands_is_told_apart_from_what_would_be_estimated_now() -> None:
     rows = intervals([100] * 24, skip=[5])
     first = run_vee(frames_of(intervals=rows), params()).finals
-    locks = params(locks=(Lock(MONDAY, MONDAY + DAY),))
+    day = {"meter_id": "MTR1", "channel": None, "billed_from": MONDAY, "billed_to": MONDAY + DAY}
     register = reads({MONDAY: 0, MONDAY + DAY: 2_550})
-    why = told(5, locks, intervals=rows, reads=register, finals=first)
+    why = told(5, intervals=rows, reads=register, finals=first, billed=of(frames.BILLED, day))
     assert "moved to 250" in why
     assert "the stored version stands, which differs" in why
     assert "stands" not in told(5, intervals=rows, reads=register, finals=first)
