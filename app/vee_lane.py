@@ -1,6 +1,6 @@
 """VEE as a worker: dirty days, collected for a while, then judged by the bucket of meters.
 
-    ami.dirty-days ──poll─► days by bucket ─load_context─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit
+    ami.dirty-days ──poll─► days by bucket ─load_context─► run_vee ─► EXCEPTIONS, FINALS ─append─► commit
 
 What is on its way is awaited, an area that is silent as a whole is waited for (`app.silences`); what has become due
 without any data the worker says itself (`app.revisits`). Beside the days that are dirty a meter is judged as far as new
@@ -25,12 +25,13 @@ from app.workers import Registry
 from ingest.derived import bucket_of
 from ingest.kafka.source import Position
 from schemas.codes import Rule
-from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINAL_ENDS, FINAL_PEAKS
+from schemas.frames import DIRTY_DAYS, FINAL_ENDS, FINAL_PEAKS
 from schemas.timegrid import day_bounds, zone
 from storage.store import Context, ReadingStore, Scope
 from validation.params import SilenceLimits, VeeParams
 from validation.rules.sets import RuleSet
 from validation.vee import Vee, VeeInputs, run_vee
+from validation.withdrawal import compare
 
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once, at most."""
@@ -41,7 +42,6 @@ NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BI
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
-_FINDING: Final = [name for name in EXCEPTIONS.schema if name != "run_id"]
 
 
 class VeeWork:
@@ -169,7 +169,7 @@ def judge(
 
     Yields:
         Each judgement of meters of one grid, after its rows were acknowledged. Doing a bucket again appends nothing: a
-        finding that is stored is not stored again by another run.
+        finding that is stored is not stored again by another run; one that no longer holds is withdrawn.
     """
     reach = timedelta(days=params.context_days)
     for asked in buckets:
@@ -218,10 +218,13 @@ def _judge(store: ReadingStore, grid: Scope, by: tuple[Context, pl.DataFrame], p
     judged = run_vee(inputs, msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end))
     judged = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
+    reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
+    known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
+    told = compare(known, judged.exceptions, judged.finals, (grid.start, grid.end))
+    withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))
+    # The finals last: a judgement that is cut short between the two is made again, and finds what it found.
+    store.append("exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
     store.append("finals", judged.appended, token)
-    known = store.load_current("exceptions", grid)
-    news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
-    store.append("exceptions", news, token)
     return judged
 
 

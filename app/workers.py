@@ -3,7 +3,7 @@
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
     ami.events, ami.rejects, ami.outages ─► store ─► ami.dirty-days, flushed ─► commit
-    ami.dirty-days ─► load_context ─► run_vee ─► FINALS, EXCEPTIONS ─append─► commit        (`app.vee_lane`)
+    ami.dirty-days ─► load_context ─► run_vee ─► EXCEPTIONS, FINALS ─append─► commit        (`app.vee_lane`)
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
 committed. Each worker says what it does with a batch; `app.lane` carries batches through. A crash at any call leaves

@@ -248,6 +248,12 @@ def select_open_rejects(reasons: tuple[str, ...], limit: int) -> Query:
     return current._replace(sql=sql)
 
 
+def select_open_exceptions(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """Findings of the meters that begin in [start, end) and have not been withdrawn."""
+    current = select_span(table_of("exceptions"), meters, start, end)
+    return current._replace(sql=f"SELECT * FROM ({current.sql}) WHERE resolved_at IS NULL")
+
+
 def select_windows(positions: Sequence[tuple[str, int, int]]) -> Query:
     """The newest 64 counters of each (system title, key) and partition, in messages before the next one to be read.
 

@@ -116,6 +116,13 @@ class ReadingStore(Protocol):
         """
         ...
 
+    def load_open_exceptions(self, scope: Scope) -> pl.DataFrame:
+        """Findings (`EXCEPTIONS`) that begin in the scope and have not been withdrawn.
+
+        One is withdrawn by appending it again, its run too, with the column `resolved_at`.
+        """
+        ...
+
     def load_windows(self, positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
         """Counters (`REPLAY_WINDOWS`) that still lie in their window as of a position in each of these partitions.
 
@@ -245,6 +252,10 @@ class SqlStore:
     def load_open_rejects(self, reasons: tuple[str, ...], limit: int) -> pl.DataFrame:
         """See `ReadingStore.load_open_rejects`."""
         return self._load(table_of("rejects"), queries.select_open_rejects(reasons, limit))
+
+    def load_open_exceptions(self, scope: Scope) -> pl.DataFrame:
+        """See `ReadingStore.load_open_exceptions`."""
+        return self._load(table_of("exceptions"), queries.select_open_exceptions(*scope))
 
     def load_windows(self, positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
         """See `ReadingStore.load_windows`."""

@@ -57,8 +57,9 @@ _ALL: Final = (
     Table("finals", frames.FINALS, ("meter_id", "channel", "interval_start"), ("version",),
           _NO_EXTRAS, "meter_id", "interval_start"),
     Table("edits", frames.EDITS, ("edit_id",), ("made_at", "ifNull(approved_by, '')"), _NO_EXTRAS, "meter_id", "from"),
+    # Nor is a finding: withdrawn, it has a row of the same identity that says when.
     Table("exceptions", frames.EXCEPTIONS, ("meter_id", "ifNull(channel, '')", "rule", "first_interval", "run_id"),
-          ("intervals",), _NO_EXTRAS, "meter_id", "first_interval"),
+          (_RESOLVED, "intervals"), pl.Schema({"resolved_at": UTC_US}), "meter_id", "first_interval"),
     Table("outages", frames.OUTAGES, ("incident_id", "step"), ("updated_at",), _NO_EXTRAS, None, "started_at"),
     Table("replay_windows", frames.REPLAY_WINDOWS,
           ("topic", "`partition`", "system_title", "key_id", "counter", "`offset`"), ("saved_at",),

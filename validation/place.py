@@ -1,5 +1,6 @@
 """Raw rows onto the grid: one cell an interval, the last in raw order where there are several."""
 
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,6 +35,10 @@ class Layout(NamedTuple):
     step: Ints
     """Interval length of a series, in seconds."""
     cells: int
+
+
+Bounds = tuple[datetime | None, datetime | None]
+"""Half open; None: none."""
 
 
 class Placed(NamedTuple):
@@ -101,13 +106,16 @@ def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
     return np.where(at < 0, -1, install[np.maximum(at, 0)]) if len(install) else np.full(rows.height, -1)
 
 
-def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout, ahead_s: int | None = None) -> Placed:
+def place_intervals(
+    intervals: pl.DataFrame, fleet: Fleet, layout: Layout, ahead_s: int | None = None, within: Bounds = (None, None)
+) -> Placed:
     """Put every interval row into its cell.
 
     A row of no series, off the grid, of another length than master data say, or from outside its installation has
     no cell and becomes a finding. Rows around the grid, beyond the history of a run, are left out in silence. A value
     sent as unknowable yields to any other of its interval. With `ahead_s` a value that was received so long before
-    its interval was over has a doubtful clock, or an invalid one, whatever its own status says (V1).
+    its interval was over has a doubtful clock, or an invalid one, whatever its own status says (V1). Findings are of
+    rows within the bounds: of the history around them those were told that judged it.
     """
     install = installation_of(intervals, fleet, "interval_start")
     start = intervals["interval_start"].to_physical().to_numpy()
@@ -131,8 +139,8 @@ def place_intervals(intervals: pl.DataFrame, fleet: Fleet, layout: Layout, ahead
         bits[cell] = status
     copies, disputed = _FINDINGS.clear(), np.empty(0, dtype=np.int64)
     if np.count_nonzero(cells != ABSENT) != np.count_nonzero(value != ABSENT):
-        copies, disputed = _settle(rows, cell, value, cells, bits)
-    return Placed(cells, bits, disputed, _stray(intervals, rule), copies)
+        copies, disputed = _settle(rows, cell, value, cells, (bits, within))
+    return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies)
 
 
 def cells_of_rows(rows: pl.DataFrame, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
@@ -197,8 +205,11 @@ def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
     return rows.select(primary_milli(pl.col("v"), pl.col("m")).fill_null(ABSENT)).to_series().to_numpy()
 
 
-def _settle(rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, bits: Flags | None) -> tuple[pl.DataFrame, Ints]:
+def _settle(
+    rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, also: tuple[Flags | None, Bounds]
+) -> tuple[pl.DataFrame, Ints]:
     """Write the last value in raw order into every cell that several rows name; say how many there were."""
+    bits, within = also
     often = np.bincount(cell, minlength=1)[cell] > 1
     several = (
         rows.filter(pl.Series(often))
@@ -215,7 +226,7 @@ def _settle(rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, bits: Flag
         pl.col("meter_id", "channel", "interval_start").first(), others=pl.col("_value").n_unique(), rows=pl.len()
     )
     disputed = counted.filter(pl.col("others") > 1)["_cell"].to_numpy()
-    copies = counted.group_by("meter_id", "channel").agg(
+    copies = counted.filter(_inside(within)).group_by("meter_id", "channel").agg(
         rule=pl.lit(Rule.DUPLICATE.value),
         first_interval=pl.col("interval_start").min(),
         intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
@@ -223,13 +234,19 @@ def _settle(rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, bits: Flag
     return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
 
 
-def _stray(rows: pl.DataFrame, rule: Ints) -> pl.DataFrame:
+def _inside(within: Bounds) -> pl.Expr:
+    start, end = within
+    begun = pl.lit(value=True) if start is None else pl.col("interval_start") >= start
+    return begun if end is None else begun & (pl.col("interval_start") < end)
+
+
+def _stray(rows: pl.DataFrame, rule: Ints, within: Bounds) -> pl.DataFrame:
     """Rows without a series, by meter, channel and rule."""
     if (rule < 0).all():
         return _FINDINGS.clear()
     return (
         rows.select("meter_id", "channel", "interval_start", _rule=pl.Series(rule))
-        .filter(pl.col("_rule") >= 0)
+        .filter(pl.col("_rule") >= 0, _inside(within))
         .with_columns(
             rule=pl.when(pl.col("_rule") == 0).then(pl.lit(_RULES[0].value)).otherwise(pl.lit(_RULES[1].value))
         )

@@ -107,7 +107,8 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
     facts = facts_of(fleet.installs)
-    placed = place_intervals(inputs.intervals, fleet, layout, params.clock_ahead_s)
+    bounds = params.grid_from, params.grid_to
+    placed = place_intervals(inputs.intervals, fleet, layout, params.clock_ahead_s, bounds)
     registers = read_registers(inputs.reads, fleet, layout, facts)
     fill_cumulative(placed.value, registers, (fleet, layout, facts))
     off = supply_spans(inputs.outages, inputs.events, fleet.installs)

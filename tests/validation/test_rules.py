@@ -294,3 +294,14 @@ def test_a_step_is_unjudged_where_nothing_usable_stands_before_it_and_a_spike_on
     # Hour 2 never came; hour 4 is below zero and replaced.
     assert unjudged(result, "step_change") == [0, 3, 5]
     assert unjudged(result, "spike") == list(range(24))
+
+
+def test_findings_of_raw_rows_are_of_those_between_the_bounds() -> None:
+    """Copies and rows of another length, one hour of each day; the second day is judged."""
+    rows = intervals([100] * 72)
+    odd = [intervals([100], start=MONDAY + at * HOUR, step_s=1800) for at in (5, 29, 53)]
+    again = [intervals([100], start=MONDAY + at * HOUR) for at in (7, 31, 32, 55)]
+    settings = params(grid_from=MONDAY + 24 * HOUR, grid_to=MONDAY + 48 * HOUR)
+    result = vee(settings, intervals=pl.concat([rows, *odd, *again]), meters=meters({}))
+    for rule, at, count in (("identity", 29, 1), ("duplicate", 31, 2)):
+        assert found(result, rule).select("first_interval", "intervals").rows() == [(MONDAY + at * HOUR, count)]

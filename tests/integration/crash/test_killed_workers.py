@@ -26,7 +26,7 @@ LIVES = {
     ),
     "events": ("poll", "prepare", "publish ami.events.v1", "publish ami.rejects.v1", "flush", "commit"),
     "store": ("poll", "prepare", "append events", "append rejects", "commit"),
-    "vee": ("poll", "prepare", "load_context", "append finals", "append exceptions", "commit"),
+    "vee": ("poll", "prepare", "load_context", "append exceptions", "append finals", "commit"),
 }  # fmt: skip
 """The calls of each worker's life, in their order."""
 SOME = {
@@ -34,7 +34,7 @@ SOME = {
                "commit:after"),
     "events": ("publish ami.events.v1:after", "commit:before"),
     "store": ("append events:after",),
-    "vee": ("append finals:after",),
+    "vee": ("append exceptions:after", "append finals:after"),
 }  # fmt: skip
 """Without AMI_FULL=1: the places where order matters most."""
 NTH = {"ingest": 2, "events": 1, "store": 1, "vee": 1}
