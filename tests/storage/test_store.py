@@ -250,6 +250,20 @@ def test_an_unknown_table_and_a_wrong_shape_are_contract_errors(store: ReadingSt
         store.append("intervals", intervals([1]).drop("meter_id"), "a")
 
 
+def test_rows_that_break_a_constraint_are_refused_as_the_fault_of_the_rows_and_none_of_them_is_stored(
+    store: ReadingStore,
+) -> None:
+    """An insert that is told as done is stored: a streamed one of chDB was told so and had been refused."""
+    store.engine.execute("ALTER TABLE intervals ADD CONSTRAINT picky CHECK value_milli != 2")
+    try:
+        with pytest.raises(ContractError, match="picky"):
+            store.append("intervals", intervals([1, 2, 3]), "a")
+        assert store.load_current("intervals").is_empty()
+        assert store.append("intervals", intervals([1, 3]), "b") == 2
+    finally:
+        store.engine.execute("ALTER TABLE intervals DROP CONSTRAINT picky")
+
+
 def finals(version: int) -> pl.DataFrame:
     row = rows_of(TABLES["finals"], 2).head(1)
     return row.with_columns(
