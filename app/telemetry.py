@@ -1,6 +1,7 @@
 """Metrics, logs and health: one catalogue, one line of JSON a batch, two questions that an orchestrator asks.
 
-Labels come from enums only. No payload, key, address or name is ever a label or a field.
+Labels come from enums only. No payload, key, address or name is ever a label or a field; the id of a meter is a field
+where a line is all that is left of a row of it.
 """
 
 import json
@@ -20,6 +21,9 @@ DECODE_ERRORS: Final = Counter("ami_decode_errors", "Messages that could not be 
 REJECTS: Final = Counter("ami_rejects", "Rows of rejects written", ["topic", "reason"], registry=REGISTRY)
 SECURITY_REJECTS: Final = Counter(
     "ami_security_rejects", "Rejects that concern security", ["reason"], registry=REGISTRY
+)
+REFUSED_ROWS: Final = Counter(
+    "ami_refused_rows", "Rows that the store refuses for good, left out of their batch", ["table"], registry=REGISTRY
 )
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)

@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 
 from app.messages import from_messages
+from app.refused import store_all
 from app.silences import Silences
 from app.telemetry import VEE_INTERVALS, VEE_UNJUDGED
 from app.vee_grids import begun, grids_of
@@ -166,8 +167,9 @@ def judge(
         zones: Of the meters: with `gate_months` a bucket that reaches into a month that is over holds all of it.
 
     Yields:
-        Each judgement of meters of one grid, after its rows were acknowledged. Doing a bucket again appends nothing: a
-        finding that is stored is not stored again by another run.
+        Each judgement of meters of one grid, after its rows were acknowledged; one that the store refuses for good is
+        told and left out. Doing a bucket again appends nothing: a finding that is stored is not stored again by another
+        run.
     """
     reach = timedelta(days=params.context_days)
     for asked in buckets:
@@ -216,10 +218,10 @@ def _judge(store: ReadingStore, grid: Scope, by: tuple[Context, pl.DataFrame], p
     judged = run_vee(inputs, msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end))
     judged = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
-    store.append("finals", judged.appended, token)
+    store_all(store, "finals", judged.appended, token)
     known = store.load_current("exceptions", grid)
     news = judged.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
-    store.append("exceptions", news, token)
+    store_all(store, "exceptions", news, token)
     return judged
 
 
