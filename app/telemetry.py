@@ -33,6 +33,9 @@ VEE_UNJUDGED: Final = Counter(
     ["rule"],
     registry=REGISTRY,
 )
+VEE_LEFT_OUT: Final = Counter(
+    "ami_vee_left_out_meters", "Meters at which judging failed, left out of their batch", registry=REGISTRY
+)
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
 )
