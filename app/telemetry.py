@@ -1,6 +1,7 @@
 """Metrics, logs and health: one catalogue, one line of JSON a batch, two questions that an orchestrator asks.
 
-Labels come from enums only. No payload, key, address or name is ever a label or a field.
+Labels come from enums only. No payload, key, address or name is ever a label or a field; the id of a meter is a field
+where a line is all that is left of a row of it.
 """
 
 import json
@@ -21,6 +22,9 @@ REJECTS: Final = Counter("ami_rejects", "Rows of rejects written", ["topic", "re
 SECURITY_REJECTS: Final = Counter(
     "ami_security_rejects", "Rejects that concern security", ["reason"], registry=REGISTRY
 )
+REFUSED_ROWS: Final = Counter(
+    "ami_refused_rows", "Rows that the store refuses for good, left out of their batch", ["table"], registry=REGISTRY
+)
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
 VEE_UNJUDGED: Final = Counter(
@@ -31,6 +35,9 @@ VEE_UNJUDGED: Final = Counter(
 )
 VEE_DELTAS: Final = Counter(
     "ami_vee_billed_deltas", "New versions of finals that were billed, by why they moved", ["reason"], registry=REGISTRY
+)
+VEE_LEFT_OUT: Final = Counter(
+    "ami_vee_left_out_meters", "Meters at which judging failed, left out of their batch", registry=REGISTRY
 )
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY

@@ -16,8 +16,10 @@ import msgspec
 import polars as pl
 
 from app.messages import from_messages
+from app.refused import store_all
 from app.silences import Silences
 from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
+from app.vee_apart import Apart
 from app.vee_grids import begun, grids_of
 from app.vee_months import LONGEST_MONTH, with_whole_months
 from app.vee_peaks import KnownPeaks
@@ -168,16 +170,20 @@ def judge(
         zones: Of the meters: with `gate_months` a bucket that reaches into a month that is over holds all of it.
 
     Yields:
-        Each judgement of meters of one grid, after its rows were acknowledged. Doing a bucket again appends nothing: a
-        finding that is stored is not stored again by another run; one that no longer holds is withdrawn.
+        Each judgement of meters of one grid, after its rows were acknowledged; one that the store refuses for good is
+        told and left out, and so is a meter at which judging fails (`app.vee_apart`). Doing a bucket again appends
+        nothing: a finding that is stored is not stored again by another run; one that no longer holds is withdrawn.
+
+    Raises:
+        TerminalError: After all others, where too many meters cannot be judged.
     """
-    reach = timedelta(days=params.context_days)
+    reach, apart = timedelta(days=params.context_days), Apart()
     for asked in buckets:
         ends = FINAL_ENDS.empty()
         if params.gate_months or params.estimate_after_s is not None:
             further = max(reach, LONGEST_MONTH)
             ends = store.load_ends(Scope(asked.meters, asked.start - reach, asked.end + further))
-        source = _Source(store, reach, beside, peaks)
+        source = _Source(store, reach, beside, peaks, apart)
         around = with_whole_months(asked, ends, zones) if params.gate_months else asked
         context, past = _load_around(source, around)
         for part in begun(context, ends, asked, zones):
@@ -186,13 +192,13 @@ def judge(
             if params.estimate_after_s is not None:
                 grids = grids_of(context, ends, bucket)
             for grid in grids:
-                mates = () if beside is None else _others(beside, grid.meters)
-                mine = context if grid.meters == asked.meters else _of(context, (*grid.meters, *mates))
-                yield _judge(store, grid, (mine, past), params)
+                mine = context if grid.meters == asked.meters else _beside(context, source, grid.meters)
+                yield from _judge(source, grid, (mine, past), params)
                 # A grid that reaches back over the end of a month has made it whole.
                 months = with_whole_months(grid, ends, zones) if params.gate_months else grid
                 if months != grid:
-                    yield _judge(store, months, _load_around(source, months), params)
+                    yield from _judge(source, months, _load_around(source, months), params)
+    apart.check()
 
 
 class _Source(NamedTuple):
@@ -200,6 +206,7 @@ class _Source(NamedTuple):
     reach: timedelta
     beside: pl.DataFrame | None
     peaks: KnownPeaks | None
+    apart: Apart
 
 
 def _load_around(source: _Source, bucket: Scope) -> tuple[Context, pl.DataFrame]:
@@ -212,20 +219,38 @@ def _load_around(source: _Source, bucket: Scope) -> tuple[Context, pl.DataFrame]
     return context, source.peaks.before(source.store, context.meters, around.start)
 
 
-def _judge(store: ReadingStore, grid: Scope, by: tuple[Context, pl.DataFrame], params: VeeParams) -> Vee:
-    context, past = by
-    inputs = VeeInputs(*context._replace(finals=store.load_current("finals", grid)), peaks=past)
-    judged = run_vee(inputs, msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end))
-    judged = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
+def _judge(source: _Source, grid: Scope, by: tuple[Context, pl.DataFrame], params: VeeParams) -> Iterator[Vee]:
+    """The judgements of a grid, stored: one, or more without a meter at which judging fails."""
+    store, (context, past) = source.store, by
+    bounded = msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end)
+    context = context._replace(finals=store.load_current("finals", grid))
+
+    def run(part: Scope) -> Vee:
+        mine = context if part.meters == grid.meters else _beside(context, source, part.meters)
+        return run_vee(VeeInputs(*mine, peaks=past), bounded)
+
+    for part, judged in source.apart.judge(grid, run):
+        yield _store(store, part, judged, bounded)
+
+
+def _store(store: ReadingStore, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
+    """What is new of a judgement is stored; the judgement of these meters alone."""
+    mine = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
     reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
     known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
-    told = compare(known, judged.exceptions, judged.finals, (grid.start, grid.end))
+    told = compare(known, mine.exceptions, mine.finals, (grid.start, grid.end))
     withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))
     # The finals last: a judgement that is cut short between the two is made again, and finds what it found.
-    store.append("exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
-    store.append("finals", judged.appended, token)
-    return judged
+    store_all(store, "exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
+    store_all(store, "finals", mine.appended, token)
+    return mine
+
+
+def _beside(context: Context, source: _Source, meters: tuple[str, ...]) -> Context:
+    """The rows of those meters, and of those that they are judged beside."""
+    mates = () if source.beside is None else _others(source.beside, meters)
+    return _of(context, (*meters, *mates))
 
 
 def _others(beside: pl.DataFrame, meters: tuple[str, ...]) -> tuple[str, ...]:

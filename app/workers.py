@@ -2,7 +2,7 @@
 
     ami.frames ──poll─► RAW_FRAMES ─decode─► INTERVALS, READS, EVENTS, REJECTS ─append─► store ─► flush ─► commit
     ami.lastgasp ──poll─► RAW_FRAMES ─decode─► EVENTS ─► ami.events, flushed ─► commit      (no database in the way)
-    ami.events, ami.rejects, ami.outages ─► store ─► ami.dirty-days, flushed ─► commit
+    ami.events, ami.rejects, ami.outages ─► store ─► ami.dirty-days, flushed ─► commit      (`app.store_lane`)
     ami.dirty-days ─► load_context ─► run_vee ─► EXCEPTIONS, FINALS ─append─► commit        (`app.vee_lane`)
 
 Order within a batch, never otherwise: poll, pure stages, insert acknowledged, rejects and events flushed, offsets
@@ -18,11 +18,8 @@ import polars as pl
 
 from app.beside import beside
 from app.fuse import Fuse
-from app.messages import from_messages, to_messages
-from app.meter_states import METERS_TOPIC, states_of
-from app.retry import part_poison
-from app.supply_days import SupplyDays
-from ingest.assembly import CODE_VERSION
+from app.messages import to_messages
+from app.refused import rejects_of, store_all, store_rejects
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
@@ -31,10 +28,6 @@ from ingest.lanes import LAST_GASP_TOPIC
 from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
-from outage.stream_said import said_steps
-from schemas.codes import RejectReason
-from schemas.errors import ContractError
-from schemas.frames import EVENTS, PROVENANCE, REJECTS, Frame
 from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
@@ -123,15 +116,15 @@ class IngestWork:
     def carry_out(self, decoded: Decoded, token: str) -> pl.DataFrame:
         """See `deliver`; the REJECTS that were stored: those of the decoder, and messages whose rows were refused."""
         poison = self.insert(decoded, token)
-        rejects = pl.concat([decoded.rejects, *(_poison_rejects(rows, decoded.messages) for rows in poison)])
-        self._store.append("rejects", rejects, f"{token} {rejects.height} {CODE_VERSION}")
+        rejects = pl.concat([decoded.rejects, *(rejects_of(rows, decoded.messages) for rows in poison)])
+        store_rejects(self._store, rejects, token)
         # Of the last-gasp lane the events worker publishes, sooner.
         mine, registry = ~pl.col("topic").is_in(self._told_elsewhere), self._registry
         events, refused = decoded.events.filter(mine), rejects.filter(mine)
-        _publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
-        _publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
-        _publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
-        _publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
+        publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
+        publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
+        publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
+        publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
         return rejects
 
@@ -140,11 +133,11 @@ class IngestWork:
         messages = ("frames", decoded.messages)
         tables = (("intervals", decoded.intervals), ("reads", decoded.reads), ("replay_windows", decoded.seen))
         if self._frames_store is None:
-            return [_store_all(self._store, table, rows, token) for table, rows in (messages, *tables)]
+            return [store_all(self._store, table, rows, token) for table, rows in (messages, *tables)]
         other = self._frames_store
-        frames = beside(lambda: _store_all(other, *messages, token), "deliver frames")
+        frames = beside(lambda: store_all(other, *messages, token), "deliver frames")
         try:
-            poison = [_store_all(self._store, table, rows, token) for table, rows in tables]
+            poison = [store_all(self._store, table, rows, token) for table, rows in tables]
         finally:
             wait([frames])  # a batch is not tried again while a connection still carries it
         return [frames.result(), *poison]
@@ -186,54 +179,13 @@ class EventsWork:
 
     def deliver(self, decoded: Decoded, token: str) -> None:  # noqa: ARG002  every work takes a token
         """Events and rejects acknowledged by the broker."""
-        _publish(self._publisher, EVENTS_TOPIC, decoded.events, _feeder(decoded.events, self._registry))
-        _publish(self._publisher, REJECTS_TOPIC, decoded.rejects, _place(decoded.rejects))
+        publish(self._publisher, EVENTS_TOPIC, decoded.events, _feeder(decoded.events, self._registry))
+        publish(self._publisher, REJECTS_TOPIC, decoded.rejects, _place(decoded.rejects))
         self._publisher.flush()
 
     def _decode(self, frames: pl.DataFrame) -> Decoded:
         registry = self._registry
         return decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
-
-
-class StoreWork:
-    """Events, rejects, outages and meters into the database, as a consumer of its own: no lane waits for it.
-
-    Once it is known there that a supply was off, its days are judged again: with true zeros, and with estimates where
-    an outage turned out to be none.
-    """
-
-    _TABLES: Final[dict[str, tuple[str, Frame]]] = {
-        EVENTS_TOPIC: ("events", EVENTS),
-        REJECTS_TOPIC: ("rejects", REJECTS),
-    }
-
-    def __init__(self, store: ReadingStore, publisher: Publisher, meters: pl.DataFrame) -> None:
-        self._store, self._publisher, self._days = store, publisher, SupplyDays(meters)
-
-    def adopt(self, positions: tuple[Position, ...]) -> None:
-        """Nothing is carried from batch to batch."""
-
-    def enrol(self, registry: Registry) -> None:
-        """From the next batch on its meters are those whose days can become dirty."""
-        self._days = SupplyDays(registry.meters)
-
-    def prepare(self, messages: pl.DataFrame) -> dict[str, pl.DataFrame]:
-        """Rows by table. `messages`: `topic`, `value`, `at`. With outages and meters VEE knows what it judges."""
-        values = {
-            topic: rows["value"].to_list() for (topic,), rows in messages.partition_by("topic", as_dict=True).items()
-        }
-        rows = {table: from_messages(values.get(topic, []), frame) for topic, (table, frame) in self._TABLES.items()}
-        rows["outages"] = said_steps(values.get(OUTAGES_TOPIC, []))
-        meters = messages.filter(pl.col("topic") == METERS_TOPIC)
-        return rows | ({"meters": states_of(meters)} if meters.height else {})
-
-    def deliver(self, rows: dict[str, pl.DataFrame], token: str) -> None:
-        """Inserted and acknowledged; then, never before, the days that follow are flushed."""
-        for table, part in rows.items():
-            self._store.append(table, part, token)
-        dirty = self._days.of(rows["outages"], rows["events"])
-        _publish(self._publisher, DIRTY_DAYS_TOPIC, dirty, dirty["bucket"])
-        self._publisher.flush()
 
 
 def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None]:
@@ -245,7 +197,8 @@ def _feeder(rows: pl.DataFrame, registry: Registry) -> pl.Series:
     return registry.enrolment.keys_of(rows["meter_id"])
 
 
-def _publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Series) -> None:
+def publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Series) -> None:
+    """The rows as messages, handed over; those of one key together."""
     messages = to_messages(rows, keys)
     if messages.height:
         publisher.publish(topic, messages)
@@ -253,33 +206,3 @@ def _publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Seri
 
 def _place(rows: pl.DataFrame) -> pl.Series:
     return rows.select(pl.format("{}-{}", "topic", "partition")).to_series()
-
-
-def _store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -> pl.DataFrame:
-    """Rows that the store refuses for good; all others are stored.
-
-    The token says which decoder made the rows: the store skips a token that it knows, whatever the rows.
-    """
-    token = f"{token} {rows.height} {CODE_VERSION}"
-    try:
-        store.append(table, rows, token)
-    except ContractError:
-        parts = iter(range(2 * rows.height + 1))
-        return part_poison(rows, lambda part: store.append(table, part, f"{token} part {next(parts)}"))
-    return rows.clear()
-
-
-def _poison_rejects(poison: pl.DataFrame, messages: pl.DataFrame) -> pl.DataFrame:
-    """REJECTS of the messages whose rows the store refused."""
-    if poison.is_empty():
-        return REJECTS.empty()
-    places = list(PROVENANCE)
-    hit = messages.join(poison.select(places).unique(), on=places, how="semi", nulls_equal=True)
-    filled = hit.with_columns(
-        reason=pl.lit(RejectReason.POISON.value).cast(REJECTS.schema["reason"]),
-        detail=pl.lit("the store refuses a row of this message"),
-        at=pl.lit(0, dtype=pl.Int32),
-        key_id=pl.lit(None, dtype=pl.String),
-        code_version=pl.lit(CODE_VERSION),
-    )
-    return filled.select(REJECTS.schema.names())

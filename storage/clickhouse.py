@@ -23,6 +23,7 @@ from schemas.errors import AmiError, ContractError, TerminalError, TransientErro
 from schemas.frames import UTC_US
 from storage.native_columns import encode_column
 from storage.queries import Query
+from storage.refusals import OF_ROWS
 
 _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
@@ -43,11 +44,6 @@ _TRANSIENT: Final = frozenset({
 """Codes of a server that is away, busy, full, starting or read-only: UNEXPECTED_END_OF_FILE, TIMEOUT_EXCEEDED,
 TOO_MANY_SIMULTANEOUS_QUERIES, NETWORK_ERROR, MEMORY_LIMIT_EXCEEDED, TABLE_IS_READ_ONLY, NOT_ENOUGH_SPACE,
 TOO_MANY_PARTS, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, KEEPER_EXCEPTION and their kin."""
-
-_OF_ROWS: Final = frozenset({
-    6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 349, 407, 469, 691,
-})  # fmt: skip
-"""Codes that rows give, not the server: they cannot be parsed, converted or break a constraint."""
 
 
 class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +180,7 @@ def typed_error(error: Exception) -> AmiError:
         text = f"clickhouse code {error.code}: {str(error.message).splitlines()[0][:200]}"
         if error.code in _TRANSIENT:
             return TransientError(text)
-        return ContractError(text) if error.code in _OF_ROWS else TerminalError(text)
+        return ContractError(text) if error.code in OF_ROWS else TerminalError(text)
     if isinstance(error, (EOFError, OSError, errors.NetworkError, errors.SocketTimeoutError)):
         text = " ".join(str(error).split())
         if "certificate verify failed" in text:

@@ -5,14 +5,17 @@ chDB keeps one engine in a process: all open stores share its path.
 
 import importlib
 import io
+import re
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
 import polars as pl
 
-from schemas.errors import ContractError, TerminalError, TransientError
+from schemas.errors import AmiError, ContractError, TerminalError, TransientError
 from storage.migrations import apply_migrations
 from storage.queries import Query, literal
+from storage.refusals import OF_ROWS
 from storage.store import SqlStore
 
 _SETTINGS: Final = (
@@ -27,6 +30,7 @@ _SETTINGS: Final = (
     "output_format_arrow_string_as_string = 0",
 )
 _BUSY: Final = ("MEMORY_LIMIT_EXCEEDED", "TOO_MANY_PARTS", "TIMEOUT_EXCEEDED", "NOT_ENOUGH_SPACE")
+_CODE: Final = re.compile(r"Code: (\d+)")
 
 
 def open_embedded(path: Path | None = None) -> SqlStore:
@@ -69,18 +73,22 @@ class EmbeddedEngine:
         return rows.with_columns(_as_told(rows.schema, query.schema))
 
     def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
-        """See `Engine.insert`."""
-        stream = io.BytesIO()
+        """See `Engine.insert`.
+
+        The rows are read from a file by a statement: a streamed insert of chDB 26 that the engine refuses at its end
+        is told as done, and nothing of it is stored.
+        """
         rows = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in _text_for_enum(rows.schema).items())
-        rows.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
         names = ", ".join(f"`{name}`" for name in rows.columns)
         self.execute(f"SET insert_deduplication_token = {literal(token, 'String')}")
         try:
-            with self._session.send_insert(f"INSERT INTO {table} ({names})", "ArrowStream") as inserter:
-                inserter.append(stream.getvalue())
-                inserter.finish()
-        except RuntimeError as error:
-            raise _typed(error) from error
+            with NamedTemporaryFile(suffix=".arrows") as file:
+                rows.write_ipc_stream(file, compat_level=pl.CompatLevel.oldest())
+                file.flush()
+                source = f"file({literal(file.name, 'String')}, 'ArrowStream')"
+                self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}")
+        except OSError as error:
+            raise TransientError(f"a file for rows on their way to the engine: {error.strerror}") from error
         finally:  # the session keeps it, and a statement that inserts by itself would pass for a copy of these rows
             self.execute("SET insert_deduplication_token = ''")
 
@@ -102,9 +110,12 @@ class EmbeddedEngine:
         return answer
 
 
-def _typed(error: RuntimeError) -> TransientError | TerminalError:
+def _typed(error: RuntimeError) -> AmiError:
     text = str(error)
-    return TransientError(text) if any(code in text for code in _BUSY) else TerminalError(text)
+    if any(code in text for code in _BUSY):
+        return TransientError(text)
+    code = _CODE.search(text)
+    return ContractError(text) if code is not None and int(code[1]) in OF_ROWS else TerminalError(text)
 
 
 def _as_told(have: pl.Schema, want: pl.Schema) -> list[pl.Expr]:

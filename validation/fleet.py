@@ -89,7 +89,8 @@ def _on_grid(group: Group, span: _Span, params: VeeParams) -> Group:
     wanted_from = -((epoch - span.grid_from) // step)
     wanted_to = (span.grid_to - epoch) // step
     first = min(wanted_from, (max(span.data_from, span.grid_from - context) - epoch) // step)
-    after = max(wanted_to, wanted_from, -((epoch - min(span.data_to, span.grid_to + context)) // step))
+    # Of a read alone nothing is wanted, and still its block has a day: it is one interval long.
+    after = max(wanted_to, wanted_from, first + 1, -((epoch - min(span.data_to, span.grid_to + context)) // step))
     return group._replace(
         first_slot=first, slots=after - first, wanted=(wanted_from - first, max(wanted_to, wanted_from) - first)
     )

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     """Where each series' cells lie in the one vector of all cells: by group, channel, installation."""
 
     of: Ints
-    """(installations, channels): series, -1 where the installation has no such channel."""
+    """(installations, channels): series, -1 where there is no such channel; a row of -1 where no installation is."""
     base: Ints
     """Cell of a series' interval 0."""
     group: Ints
@@ -58,7 +58,8 @@ class Placed(NamedTuple):
 
 def lay_out(fleet: Fleet) -> Layout:
     """Cells for every series of the fleet."""
-    of = np.full((fleet.installs.height, len(CHANNEL.categories)), -1, dtype=np.int64)
+    # At least one row: rows of no installation (-1) look there too, and find no series.
+    of = np.full((max(1, fleet.installs.height), len(CHANNEL.categories)), -1, dtype=np.int64)
     base: list[Ints] = []
     group_of: list[Ints] = []
     install: list[Ints] = []

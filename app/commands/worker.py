@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import doors, stores, vee_lane, workers
+from app import doors, store_lane, stores, vee_lane, workers
 from app.calendar import load_calendar
 from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
@@ -142,7 +142,7 @@ def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     topics = (workers.EVENTS_TOPIC, workers.REJECTS_TOPIC, workers.OUTAGES_TOPIC, METERS_TOPIC)
     source = doors.open_source(settings, "store", topics)
     registry = _keyless(settings)
-    work = workers.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
+    work = store_lane.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
     timed = Timed(work, "store", lambda rows: {table: part.height for table, part in rows.items()})
     return doors.ValueSource(source), _following(settings, registry, timed), _params(settings)
 

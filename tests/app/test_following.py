@@ -10,9 +10,10 @@ from app.commands.meters import changed_states
 from app.embedded import MemoryPublisher
 from app.following import Following, RegistryFeed
 from app.messages import to_messages
-from app.meter_states import states_of
+from app.meter_states import METERS_TOPIC, states_of
 from app.registry import parse_meters
-from app.workers import METERS_TOPIC, Registry, StoreWork
+from app.store_lane import StoreWork
+from app.workers import Registry
 from ingest import meter_types
 from ingest.kafka.compacted import Newest
 from ingest.keyring import Keyring

@@ -9,7 +9,8 @@ from app.inputs import load_keyring, load_types
 from app.messages import to_messages
 from app.outage_lane import Doors, OutageParams, OutageWork
 from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Registry, StoreWork
+from app.store_lane import StoreWork
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Registry
 from ingest.kafka.source import Position
 from outage.params import DetectParams
 from outage.stream_fleet import read_fleet

@@ -7,7 +7,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from app import vee_lane, workers
+from app import store_lane, vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.supply_days import SupplyDays
@@ -15,7 +15,7 @@ from ingest import meter_types
 from ingest.derived import bucket_of
 from ingest.keyring import Keyring
 from outage.messages.cim_json import render_cim_json
-from schemas.frames import DIRTY_DAYS, EVENTS, METERS, OUTAGES, conform
+from schemas.frames import DIRTY_DAYS, EVENTS, METERS, OUTAGES, REJECTS, conform
 from simulator.fleet import simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
@@ -90,8 +90,8 @@ def test_a_meter_that_the_registry_names_later_has_its_days_made_dirty_too() -> 
             return rows.height
 
     publisher = MemoryPublisher()
-    work = workers.StoreWork(Store(), publisher, METERS.empty())
-    gone = {"outages": step("T1", NOON, NOON + HOUR), "events": EVENTS.empty()}
+    work = store_lane.StoreWork(Store(), publisher, METERS.empty())
+    gone = {"outages": step("T1", NOON, NOON + HOUR), "events": EVENTS.empty(), "rejects": REJECTS.empty()}
     work.deliver(gone, "before")
     assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
     work.enrol(workers.Registry.of(Keyring.empty(), FLEET, meter_types.BUILT_IN))
@@ -124,7 +124,7 @@ def test_vee_judges_again_with_true_zeros_and_again_when_the_outage_was_none(sto
     store.append("meters", simulated.meters, "meters")
     store.append("intervals", sent.filter(~silent), "sent")
     publisher = MemoryPublisher()
-    storing = workers.StoreWork(store, publisher, simulated.meters)
+    storing = store_lane.StoreWork(store, publisher, simulated.meters)
     judged_at = [NOON + timedelta(days=n) for n in range(1, 4)]
 
     def judge(dirty: pl.DataFrame, now: datetime) -> dict[tuple[str, int | None], int]:
@@ -139,7 +139,8 @@ def test_vee_judges_again_with_true_zeros_and_again_when_the_outage_was_none(sto
 
     def say(outages: pl.DataFrame) -> pl.DataFrame:
         values = list(render_cim_json(outages))
-        storing.deliver(storing.prepare(pl.DataFrame({"topic": workers.OUTAGES_TOPIC, "value": values})), "")
+        messages = pl.DataFrame({"topic": workers.OUTAGES_TOPIC, "value": values})
+        storing.deliver(storing.prepare(messages), str(outages["state"].to_list()))
         return publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
 
     first = pl.DataFrame({"bucket": bucket_of(below), "day": DAY}, schema=DIRTY_DAYS.schema).unique()

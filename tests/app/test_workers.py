@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from app import vee_lane, workers
+from app import refused, store_lane, vee_lane, workers
 from app.config import parse_config
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
@@ -115,7 +115,7 @@ def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simu
     store, publisher, _ = filled
     events = publisher.rows(workers.EVENTS_TOPIC, EVENTS)
     values = to_messages(events, events["meter_id"]).with_columns(topic=pl.lit(workers.EVENTS_TOPIC))
-    work = workers.StoreWork(store, MemoryPublisher(), simulated.meters)
+    work = store_lane.StoreWork(store, MemoryPublisher(), simulated.meters)
     rows = work.prepare(values)
     assert rows["events"].height == events.height
     assert rows["rejects"].equals(REJECTS.empty())
@@ -195,14 +195,14 @@ def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_st
 
     work = workers.IngestWork(Picky(), MemoryPublisher(), registry, lambda *_: None)
     decoded = work.prepare(usual)
-    refused = decoded.intervals.filter(pl.col("meter_id") == poison)
-    assert refused.height > 0
+    poisoned = decoded.intervals.filter(pl.col("meter_id") == poison)
+    assert poisoned.height > 0
     work.deliver(decoded, "batch")
     stored = pl.concat(appended["intervals"])
-    assert stored.height == decoded.intervals.height - refused.height
+    assert stored.height == decoded.intervals.height - poisoned.height
     rejects = pl.concat(appended["rejects"]).filter(pl.col("reason").cast(pl.String) == "poison")
     place = ["topic", "partition", "offset", "frame"]
-    assert set(rejects.select(place).rows()) == set(refused.select(place).rows())
+    assert set(rejects.select(place).rows()) == set(poisoned.select(place).rows())
     assert all(rejects["payload"].bin.size() > 0)
 
 
@@ -220,7 +220,7 @@ def test_parts_of_other_rows_of_the_same_batch_are_no_copies_to_the_store(simula
 
     usual = simulated.frames.filter(pl.col("topic") == "ami.frames.v1").head(300)
     for release in ("1", "2"):
-        monkeypatch.setattr(workers, "CODE_VERSION", release)
+        monkeypatch.setattr(refused, "CODE_VERSION", release)
         tokens.append(set())
         work = workers.IngestWork(Refusing(), MemoryPublisher(), registry, lambda *_: None)
         work.deliver(work.prepare(usual), "batch")

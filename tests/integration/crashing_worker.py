@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "local"))
 
 from clickhouse_driver.errors import ServerException
 
-from app import cli, stores, vee_lane, workers
+from app import cli, store_lane, stores, vee_lane, workers
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.source import KafkaSource
 from storage.clickhouse import ClickHouseEngine, typed_error
@@ -74,7 +74,7 @@ def doom_all(fate: Fate) -> None:
     doom(fate, SqlStore, "load_context", lambda *_, **__: "load_context")
     doom(fate, workers.IngestWork, "prepare", lambda *_: "prepare")
     doom(fate, workers.EventsWork, "prepare", lambda *_: "prepare")
-    doom(fate, workers.StoreWork, "prepare", lambda *_: "prepare")
+    doom(fate, store_lane.StoreWork, "prepare", lambda *_: "prepare")
     doom(fate, vee_lane.VeeWork, "prepare", lambda *_: "prepare")
 
 

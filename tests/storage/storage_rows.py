@@ -1,6 +1,7 @@
 """Invented rows of every table, valid by contract, with every nullable column null in one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -57,3 +58,14 @@ def intervals(values: list[int | None], **over: Any) -> pl.DataFrame:
     columns |= over
     full = {k: v if isinstance(v, list) else [v] * len(values) for k, v in columns.items()}
     return pl.DataFrame(full, schema=INTERVALS.schema)
+
+
+@contextmanager
+def refusing(store: Any, table: str, condition: str) -> Iterator[None]:
+    """The engine refuses rows of the table for which that holds, on every version: of before constraints too."""
+    column = f"UInt8 MATERIALIZED toUInt8(if({condition}, 'refused', '0'))"
+    store.engine.execute(f"ALTER TABLE {table} ADD COLUMN picky {column}")
+    try:
+        yield
+    finally:
+        store.engine.execute(f"ALTER TABLE {table} DROP COLUMN picky")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from storage_rows import T0, intervals, rows_of
+from storage_rows import T0, intervals, refusing, rows_of
 
 from schemas.errors import ContractError
 from schemas.frames import CHANNEL, FINALS, METERS, REJECTS, REPLAY_WINDOWS, UTC_US
@@ -248,6 +248,18 @@ def test_an_unknown_table_and_a_wrong_shape_are_contract_errors(store: ReadingSt
         store.append("readings", intervals([1]), "a")
     with pytest.raises(ContractError, match="meter_id"):
         store.append("intervals", intervals([1]).drop("meter_id"), "a")
+
+
+def test_rows_that_the_engine_refuses_are_the_fault_of_the_rows_and_none_of_them_is_stored(
+    store: ReadingStore,
+) -> None:
+    """An insert that is told as done is stored: a streamed one of chDB was told so and had been refused."""
+    with refusing(store, "intervals", "value_milli = 2"):
+        with pytest.raises(ContractError):
+            store.append("intervals", intervals([1, 2, 3]), "a")
+        assert store.load_current("intervals").is_empty()
+        assert store.append("intervals", intervals([1, 3]), "b") == 2
+        assert store.load_current("intervals")["value_milli"].to_list() == [1, 3]
 
 
 def finals(version: int) -> pl.DataFrame:
