@@ -149,6 +149,7 @@ _PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "fuse_a": _count,
     "voltage_v": _count,
     "has_der": _truth,
+    "inverter_w": _count,
     "installed_at": _instant,
     "removed_at": _instant,
 }

@@ -368,6 +368,7 @@ _METERS: Final = pl.Schema(
         "check_of": pl.String(),  # the meter that this one checks
         "installed_at": UTC_US,
         "removed_at": UTC_US,
+        "inverter_w": pl.Int32(),  # power of the generator's inverter
     }
 )
 

@@ -132,7 +132,10 @@ def frames_received(frames: pl.DataFrame) -> pl.DataFrame:
 
 
 def render_meters(meters: pl.DataFrame) -> str:
-    """METERS.csv: the contract's columns in its order; factors as decimal numbers, times in UTC, null as nothing."""
+    """METERS.csv: the contract's columns in its order; factors as decimal numbers, times in UTC, null as nothing.
+
+    Sizes of inverters are left out: nobody here knows them.
+    """
     factor = pl.col("multiplier")
     decimal = pl.format("{}.{}", factor // 1000, (factor % 1000).cast(pl.String).str.zfill(3))
     return (
@@ -143,7 +146,7 @@ def render_meters(meters: pl.DataFrame) -> str:
             installed_at=pl.col("installed_at").dt.strftime(_INSTANT),
             removed_at=pl.col("removed_at").dt.strftime(_INSTANT),
         )
-        .select(name for name in METERS.schema if name != "profile")
+        .select(name for name in METERS.schema if name not in ("profile", "inverter_w"))
         .write_csv()
     )
 

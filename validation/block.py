@@ -78,6 +78,8 @@ class Master(NamedTuple):
     """Energy that supply and fuse let through in an interval (V9), in thousandths; ABSENT where unknown."""
     has_der: npt.NDArray[np.int8]
     """1 has a generator, 0 has none, -1 unknown."""
+    export: Ints
+    """Energy that the generator's inverter can give in an interval (V14), in thousandths; ABSENT where unknown."""
 
 
 class Supply(NamedTuple):

@@ -26,6 +26,8 @@ class Facts(NamedTuple):
     power_mw: Ints
     """Power that supply and fuse are rated for, in mW; ABSENT where one of them is unknown."""
     has_der: npt.NDArray[np.int8]
+    inverter_mw: Ints
+    """Power of the generator's inverter, in mW; ABSENT where it is unknown."""
     cumulative: Mask
 
 
@@ -45,6 +47,8 @@ def facts_of(installs: pl.DataFrame) -> Facts:
         wrap=pl.lit(10, pl.Int64).pow(pl.col("register_digits")) * unity,
         power_mw=pl.col("voltage_v").cast(pl.Int64) * pl.col("fuse_a") * factor + 0 * phases,
         has_der=pl.col("has_der").cast(pl.Int8).fill_null(-1),
+        # A size of 0 is the word of some registries for none.
+        inverter_mw=pl.when(pl.col("inverter_w") > 0).then(pl.col("inverter_w").cast(pl.Int64) * 1000),
         cumulative=pl.col("profile").eq_missing("cumulative"),
     )
     return Facts(
@@ -54,14 +58,17 @@ def facts_of(installs: pl.DataFrame) -> Facts:
         wrap=columns["wrap"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
         power_mw=columns["power_mw"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
         has_der=columns["has_der"].to_numpy(),
+        inverter_mw=columns["inverter_mw"].fill_null(ABSENT).to_numpy(),
         cumulative=columns["cumulative"].to_numpy(),
     )
 
 
 def master_of(facts: Facts, install: Ints, step_s: int) -> Master:
     """The same for the rows of a block, limits as energy of one interval."""
-    power = facts.power_mw[install]
-    limit = np.where(power == ABSENT, ABSENT, power * step_s // 3600)
+    limit, export = (
+        np.where(power == ABSENT, ABSENT, power * step_s // 3600)
+        for power in (facts.power_mw[install], facts.inverter_mw[install])
+    )
     return Master(
         install=install,
         multiplier=facts.multiplier[install],
@@ -70,4 +77,5 @@ def master_of(facts: Facts, install: Ints, step_s: int) -> Master:
         wrap=facts.wrap[install],
         limit=limit,
         has_der=facts.has_der[install],
+        export=export,
     )

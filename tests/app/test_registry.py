@@ -29,11 +29,11 @@ def test_fields_come_back_in_their_types():
     assert other["channels"] is None
 
 
-def test_the_columns_are_those_of_the_contract_in_its_order():
+def test_the_columns_are_those_of_the_contract_in_its_order_and_the_size_of_an_inverter_behind_them():
     assert ",".join(COLUMNS) == (
         "meter_id,meter_type,system_title,security_min,service_point_id,account_id,nmi,transformer_id,lateral_id,"
         "feeder_id,substation_id,phase,rate_class,tariff,timezone,interval_s,channels,multiplier,register_digits,"
-        "register_resolution_milli,fuse_a,voltage_v,has_der,check_of,installed_at,removed_at"
+        "register_resolution_milli,fuse_a,voltage_v,has_der,check_of,installed_at,removed_at,inverter_w"
     )
 
 

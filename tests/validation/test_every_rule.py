@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
+from test_limits_of_the_reference import exported
 from test_rules import KWH, day_with, pair
 from test_vee_cases import TOU, check_pair, switched, tou_reads
 from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, of, params, reads, unjudged, vee
@@ -198,7 +199,8 @@ CASES: dict[Rule, Case] = {
         lambda: registers(0, DAY_LIMIT + 1, DAY_LIMIT + 24_000, **FUSED), [23], lambda: registers(0, 24_000),
     ),
     Rule.NEGATIVE: Case(
-        lambda: vee(intervals=intervals([9, 0, 9])), lambda: vee(intervals=intervals([9, -1, 9])), [1], None,
+        lambda: vee(intervals=intervals([9, 0, 9])), lambda: vee(intervals=intervals([9, -1, 9])), [1],
+        lambda: exported(100_000, net=-1, size=None),
     ),
     Rule.ZERO_ON_ACTIVE: Case(lambda: zeros(71), lambda: zeros(72), list(range(1, 73)), plain),
     Rule.USAGE_ON_INACTIVE: Case(lambda: on_disconnected(500_000), lambda: on_disconnected(500_001), ALL, plain),

@@ -102,6 +102,74 @@ def test_of_two_net_values_of_an_interval_the_last_counts() -> None:
         assert received(vee(intervals=pl.concat([*rows, order[0]]), meters=one), "failed") == [0]
 
 
+# V14. An inverter of 3 kW gives 3 000 Wh an hour, 750 Wh a quarter.
+NEGATIVE = 1 << 13
+
+
+def exported(
+    value: int, *, net: int | None = None, size: int | None = 3_000, step_s: int = 3600, multiplier: int = 1000,
+    text: str = "",
+) -> Vee:  # fmt: skip
+    """Three values received from noon on, the second as given, perhaps with net energy counted beside it."""
+    noon = {"start": MONDAY + 12 * HOUR, "step_s": step_s}
+    around = 500_000 // (multiplier // 1000)
+    rows = [intervals([0] * 3, **noon), intervals([around, value, around], channel=RECEIVED, **noon)]
+    if net is not None:
+        counted = intervals([0, net, 0], channel="other", **noon).with_columns(obis=pl.lit("1-0:16.29.0.255"))
+        rows.append(counted)
+    one = {
+        "channels": [DELIVERED, RECEIVED, "other"], "has_der": True, "inverter_w": size, "interval_s": step_s,
+        "multiplier": multiplier,
+    }  # fmt: skip
+    settings = params(**rules(f"negative]\n{text}")) if text else params()
+    return vee(settings, intervals=pl.concat(rows), meters=meters(one))
+
+
+def beyond(result: Vee, column: str = "failed") -> list[int]:
+    mine = result.finals.filter(pl.col("channel") == RECEIVED)
+    return [at for at, bits in enumerate(mine[column]) if bits & NEGATIVE]
+
+
+@pytest.mark.parametrize(
+    ("result", "where"),
+    [
+        (exported(3_000_000), []),
+        (exported(3_000_001), [1]),
+        (exported(750_000, step_s=900), []),
+        (exported(750_001, step_s=900), [1]),
+        (exported(100_000, net=-3_000_000), []),
+        (exported(100_000, net=-3_000_001), [1]),
+        (exported(3_000_001, net=-100), [1]),
+        (exported(100_000, net=3_000_001), []),
+        (exported(75_000, multiplier=40_000), []),
+        (exported(75_001, multiplier=40_000), [1]),
+        (exported(3_300_000, text="inverter_percent = 110\n"), []),
+        (exported(3_300_001, text="inverter_percent = 110\n"), [1]),
+        (exported(9_000_000, size=None), []),
+        (exported(9_000_000, size=0), []),
+        (exported(-1, size=None), [1]),
+    ],
+)
+def test_nobody_exports_more_than_his_inverter_gives(result: Vee, where: list[int]) -> None:
+    assert beyond(result) == where
+    assert beyond(result, "unjudged") == []
+
+
+def test_export_beyond_the_inverter_is_told_with_both_numbers_and_replaced() -> None:
+    result = exported(4_000_000)
+    told = found(result, "negative").select("channel", "first_interval", "severity", "measured_milli", "limit_milli")
+    assert told.rows() == [(RECEIVED, MONDAY + 13 * HOUR, "error", 4_000_000, 3_000_000)]
+    mine = result.finals.filter(pl.col("channel") == RECEIVED)
+    assert mine.select("value_milli", "quality").row(1) == (500_000, "estimated")
+    both = found(exported(-5, net=-3_000_001), "negative")
+    assert sorted(both.select("measured_milli", "limit_milli").rows()) == [(-5, 0), (3_000_001, 3_000_000)]
+
+
+def test_net_energy_of_an_inverter_of_unknown_size_is_unjudged() -> None:
+    assert beyond(exported(100_000, net=-1, size=None), "unjudged") == [0, 1, 2]
+    assert beyond(exported(100_000, size=None), "unjudged") == []
+
+
 # V32. 100 hourly means of 230 V on five days, some of them at 206 V.
 def volts(low: int, text: str = "", *, value: int = 206_000, hours: int = 100, as_reads: bool = False) -> Vee:
     values = [value] * low + [230_000] * (hours - low)

@@ -62,6 +62,7 @@ class Need(StrEnum):
     FUSE = "fuse_a, voltage_v, phase (or a year of history)"
     HISTORY = "history"
     INSTALLATION = "installed_at"
+    INVERTER = "inverter_w (beside net energy)"
     LIKE_DAYS = "like_days"
     METERS = "meters"
     MULTIPLIER = "multiplier"

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.codes import Rule, Severity
+from schemas.codes import Channel, Rule, Severity
 from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
 from validation.rules.definition import (
     ACCUMULATED,
@@ -22,12 +22,27 @@ SECONDS_A_HOUR: Final = 3600
 
 
 def negative(block: Block, settings: Settings) -> Findings:
-    """V14: energy below zero: every accumulated channel counts one direction."""
-    low = block.present & (block.value < -settings["allowance_milli"])
-    if not low.any():
-        return nothing()
-    runs = find_runs(low)
-    return found(runs, extreme_of(block, runs, np.minimum), -settings["allowance_milli"])
+    """V14: energy below zero, for every accumulated channel counts one way; and export beyond the size of the inverter,
+    by net energy, where the meter counts it, or received energy alone, which is no less. Unjudged where it counts net
+    energy and the size is unknown.
+    """
+    low = find_runs(block.present & (block.value < -settings["allowance_milli"]))
+    below = found(low, extreme_of(block, low, np.minimum), -settings["allowance_milli"])
+    if block.channel is not Channel.ENERGY_RECEIVED:
+        return below if len(low.row) else nothing()
+    size = _scaled_limit(block.master.export, settings["inverter_percent"])[:, None]
+    netted = block.around.net != ABSENT
+    net = np.where(netted, block.around.net, 0)
+    export = np.where(block.present, np.maximum(block.value, -net), 0)
+    high = find_runs(block.present & (size != ABSENT) & (export > size))
+    most = extreme_of(block._replace(value=export), high, np.maximum)
+    limit = np.broadcast_to(size, block.shape)[high.row, high.start]
+    both = Runs(*(np.concatenate(parts) for parts in zip(low, high, strict=True)))
+    unjudged = block.present & netted & (size == ABSENT)
+    return Findings(
+        both, np.concatenate([below.measured, most]), np.concatenate([below.limit, limit]),
+        unjudged if unjudged.any() else below.unjudged,
+    )  # fmt: skip
 
 
 def absolute_limit(block: Block, settings: Settings) -> Findings:
@@ -211,10 +226,15 @@ VALUE_RULES: Final = (
         Rule.NEGATIVE,
         Severity.ERROR,
         "V14 negative",
-        "x < 0 on a channel that counts one direction",
+        "x < 0 on a channel that counts one direction; received energy, or net energy below zero, beyond the size of "
+        "the inverter (METERS: inverter_w) x length",
         ACCUMULATED,
         negative,
-        parameters=(Parameter("allowance_milli", 0, "mWh", "what may lie below zero"),),
+        (Need.INVERTER,),
+        (
+            Parameter("allowance_milli", 0, "mWh", "what may lie below zero"),
+            Parameter("inverter_percent", 100, "%", "of what the inverter gives at most"),
+        ),
         repeats=True,
     ),
     Definition(
