@@ -36,8 +36,8 @@ def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opene
         apdu, header = apdus.message(row), headers.wrapped[row]
         try:
             title = int(headers.title[row]).to_bytes(TITLE_OCTETS, "big")
-            content, master = _opened(apdu, header, title, keyring)
-            names[row] = _stream_of(header, master, keyring.candidates(title))
+            content, used = _opened(apdu, header, title, keyring)
+            names[row] = _stream_of(used, _pairs_of(title, keyring))
             contents.append(content)
         except ProtocolError as error:
             faults.record_error(row, error)
@@ -50,29 +50,40 @@ def open_wrapped(apdus: Spans, headers: Headers, keyring: Keyring, opened: Opene
     return opened._replace(apdus=plain, authenticated=authenticated, digest=digest, brought=names)
 
 
-def _stream_of(header: SecurityHeader, master: bytes, pairs: Sequence[Keys]) -> str:
+def _pairs_of(title: bytes, keyring: Keyring) -> list[Keys]:
+    """Every pair that may have protected a message of the meter, of both kinds."""
+    return [*keyring.candidates(title), *keyring.candidates(title, broadcast=True)]
+
+
+def _stream_of(used: Keys, pairs: Sequence[Keys]) -> str:
     """The name of the key: one that the meter has anyway keeps its own, and with it its counters.
+
+    Of several that share the encryption key it is the one whose authentication key made the tag.
 
     Raises:
         ProtocolError: The meter has it, and it is revoked.
     """
-    for pair in pairs:
-        if pair.ek == aes_key_unwrap(master, header.wrapped_key):
-            if pair.revoked:
-                raise ProtocolError(RejectReason.KEY_REVOKED, 0, "the key is revoked")
-            return pair.key_id
-    return f"wrapped/{hashlib.sha256(header.wrapped_key).hexdigest()[:_NAME_DIGITS]}"
+    known = [pair for pair in pairs if pair.ek == used.ek]
+    if not known:
+        return used.key_id
+    same = next((pair for pair in known if pair.ak == used.ak), known[0])
+    if same.revoked:
+        raise ProtocolError(RejectReason.KEY_REVOKED, 0, "the key is revoked")
+    return same.key_id
 
 
-def _opened(apdu: bytes, header: SecurityHeader, title: bytes, keyring: Keyring) -> tuple[bytes, bytes]:
+def _opened(apdu: bytes, header: SecurityHeader, title: bytes, keyring: Keyring) -> tuple[bytes, Keys]:
     """The plaintext under the first master key that unwraps the key, and the first authentication key that fits; and
-    that master key."""
+    the pair that opened it."""
     failure = ProtocolError(RejectReason.KEY_UNKNOWN, 0, "a wrapped key, and no master key of the meter is held")
     pairs = [pair for pair in keyring.candidates(title) if not pair.revoked]
     for master in keyring.masters(title):
         for ak in [pair.ak for pair in pairs] or [None]:
             try:
-                return unprotect(apdu, header, b"", ak, master), master
+                content = unprotect(apdu, header, b"", ak, master)
             except ProtocolError as error:
                 failure = failure if failure.reason is RejectReason.TAG_MISMATCH else error
+            else:
+                name = f"wrapped/{hashlib.sha256(header.wrapped_key).hexdigest()[:_NAME_DIGITS]}"
+                return content, Keys(aes_key_unwrap(master, header.wrapped_key), ak, name)
     raise failure

@@ -309,6 +309,22 @@ def test_a_key_that_the_meter_has_anyway_is_the_same_when_it_comes_wrapped() -> 
     assert reasons(of_record(identified + brought, meters(), Keyring(book))) == ["key_revoked"] * 2
 
 
+def test_a_key_that_comes_wrapped_is_known_by_its_pair_whatever_kind_and_version_has_it() -> None:
+    """Broadcast keys too; and of two versions that share the encryption key the one whose tag it is."""
+    recorded = b"\x01\x00\x01", b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, BROADCAST_EK)
+    sent = [hand.wrapper(hand.general_ciphering(hand.PUSH, info, ek=BROADCAST_EK)) for info in recorded]
+    assert of_record(b"".join(sent), meters(), ring()).counts[:4] == (2, 1, 0, 1)
+    renewed, master = (
+        parse_clear(f"system_title,ek,ak\n{TITLE.hex()},{ek.hex()},{OWN.hex()}\n") for ek in (EK, MASTER)
+    )
+    book = join_rows([parse_clear(KEYS), renewed._replace(versions=renewed.versions + 1), of_kind(master, "kek")])
+    infos = b"\x01\x00\x00", b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, EK)
+    for ak, key_id in ((AK, "guek/1"), (OWN, "guek/2")):
+        sent = [hand.wrapper(hand.general_ciphering(hand.PUSH, info, ak=ak)) for info in infos]
+        decoded = of_record(b"".join(sent), meters(), Keyring(book))
+        assert decoded.counts[:4] == (2, 1, 0, 1) and decoded.seen["key_id"].to_list() == [key_id]
+
+
 @pytest.mark.parametrize(("apdu", "reason"), [
     (hand.general_ciphering(hand.PUSH, b"\x01\x02\x01\x01\x00"), "agreed_key_unsupported"),
     (hand.general_ciphering(hand.PUSH, b"\x01\x03\x00"), "apdu_malformed"),
