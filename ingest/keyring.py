@@ -155,10 +155,14 @@ class Keyring:
 
     def masters(self, system_title: bytes) -> tuple[bytes, ...]:
         """The meter's master keys that are not revoked, newest first."""
+        return tuple(keys.ek for keys in self.master_keys(system_title))
+
+    def master_keys(self, system_title: bytes) -> tuple[Keys, ...]:
+        """The same with their names."""
         found = self._spans.by_title.find(_as_number(system_title))
         at = int(found[0])
         rows = range(int(self._spans.stop[at]), int(self._spans.end[at])) if at >= 0 else range(0)
-        return tuple(self.keys_at(row).ek for row in rows if not self._revoked[row])
+        return tuple(self.keys_at(row) for row in rows if not self._revoked[row])
 
     def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
         """The newest key of the meter that is not revoked, else its newest, else None."""
