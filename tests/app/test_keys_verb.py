@@ -13,6 +13,7 @@ from ingest.keyring import Keyring
 
 TITLE, OTHER = "4d4d4d0000bc614e", "4d4d4d0000bc614f"
 EK, AK = bytes(range(16)).hex(), bytes(range(0xD0, 0xE0)).hex()
+NEW = bytes(range(0x70, 0x80)).hex()
 KEK = bytes(range(32))
 
 
@@ -119,6 +120,19 @@ def test_a_rotation_to_keys_that_the_meter_had_before_is_refused(run, tmp_path):
     assert (
         run("rotate", clear(tmp_path, f"{TITLE},{EK},{EK}", f"{OTHER},{EK * 2},"))[0] == 0
     )  # a new authentication key
+
+
+def test_a_key_that_a_meter_has_or_had_as_the_other_kind_is_refused_and_the_book_stays(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{AK},{AK}"))[0] == 0
+    before = (tmp_path / "book.csv").read_text()
+    for title in (TITLE, "00" * 8):
+        code, _, said = run("import", clear(tmp_path, f"{title},{EK},{EK}"), "--kind", "gbek")
+        assert code == 2 and TITLE in said and "guek/1" in said and "gbek/1" in said and "rotate" in said
+    assert (tmp_path / "book.csv").read_text() == before
+    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{AK}"), "--revoke-old")[0] == 0
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--kind", "gbek")[0] == 2  # recorded under guek/1
+    assert run("import", clear(tmp_path, f"{TITLE},{AK},{AK}"), "--kind", "gbek")[0] == 0
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))[0] == 2
 
 
 def test_a_book_that_was_cut_short_is_refused_wherever_it_ends(run, tmp_path):
