@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.files import output_folder, read_bytes
-from ingest.key_files import parse_wrapped_parts
+from ingest.key_files import parse_wrapped_parts, render_wrapped
 from ingest.key_rows import KeyRows
 from schemas.errors import ContractError
 
@@ -47,17 +47,49 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
     return _parse(_run(list(command or ())), "the command")
 
 
-def load_book(file: Path, kek: bytes) -> KeyRows:
+def load_book(file: Path, kek: bytes, *, sealed: bool = True) -> KeyRows:
     """The rows of a wrapped key file, read in parts.
 
     Raises:
-        ContractError: It cannot be read, ends within a line, or is no such file under this key.
+        ContractError: It cannot be read, ends within a line, is no such file under this key, or is not as it was
+            sealed (`ingest.key_seal`); one that is not `sealed` yet may be read all the same.
     """
     try:
         with file.open("rb") as opened:
-            return parse_wrapped_parts(_parts(opened, file), kek)
+            return parse_wrapped_parts(_parts(opened, file), kek, sealed=sealed)
     except OSError as error:
         raise ContractError(f"{file}: {error.strerror or error}") from error
+
+
+def write_book(file: Path, rows: KeyRows, kek: bytes) -> None:
+    """The book stands under its name, sealed, readable by its owner alone; whoever loses power has the one before.
+
+    Raises:
+        ContractError: It cannot be written; the book before stays.
+    """
+    folder = output_folder(file.parent)
+    part = folder / f".{file.name}.{os.getpid()}.part"
+    try:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as opened:
+            opened.write(render_wrapped(rows, kek))
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(file)
+        _sync_folder(folder)
+    except OSError as error:
+        raise ContractError(f"{file}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The name of a file is in its folder, which is written to disk by itself."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

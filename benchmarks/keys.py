@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from app.kek import load_book
-from ingest.key_files import render_wrapped
+from ingest.key_files import render_lines
 from ingest.key_rows import KeyRows
+from ingest.key_seal import BookSeal
 from ingest.keyring import Keyring
 
 KEK = bytes(range(32))
@@ -39,10 +40,14 @@ def part_of(first: int, count: int) -> KeyRows:
 
 
 def write_book(file: Path, keys: int) -> None:
-    with file.open("w") as opened:
+    seal = BookSeal(KEK)
+    with file.open("wb") as opened:
         for first in range(0, keys, PART):
-            text = render_wrapped(part_of(first, min(PART, keys - first)), KEK)
-            opened.write(text if not first else text.split("\n", 1)[1])
+            lines = render_lines(part_of(first, min(PART, keys - first)), KEK)
+            part = (lines if not first else lines.split("\n", 1)[1]).encode()
+            seal.add(part)
+            opened.write(part)
+        opened.write(seal.line())
 
 
 def most_held() -> int:

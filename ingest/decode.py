@@ -48,8 +48,9 @@ from schemas.codes import RejectReason
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 
 _OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
-_ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED)
-"""What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about."""
+_ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED, RejectReason.KEYS_EXHAUSTED)
+"""What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about, and a
+message under one wrapped key too many."""
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -59,7 +60,8 @@ class Counts(NamedTuple):
 
     `fusible`: those of the rejected that may blow the fuse, because no outsider can send them: rejected after a tag
     had verified, or from a meter enrolled without keys; also `key_unknown` and `layout_unknown` of enrolled meters.
-    Never those whose counter refused them (`replay`, `quarantined`): a verified tag can be recorded and sent again.
+    Never those whose counter refused them (`replay`, `quarantined`,
+    `keys_exhausted`): a verified tag can be recorded and sent again.
     """
 
     frames: int

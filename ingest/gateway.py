@@ -17,9 +17,10 @@ import polars as pl
 
 from ingest.datagrams import Given, HeldBlocks
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
-from ingest.lanes import LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
+from ingest.lanes import LAST_GASP_TOPIC, key_of_stream, lane_of_stream, with_sender
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
+from ingest.stream_names import name_of, single_messages
 from schemas.errors import TransientError
 
 DLMS_PORT: Final = 4059
@@ -181,20 +182,30 @@ class Gateway:
         port = self._transport.get_extra_info("sockname")[1]
         return _kernel_drops(port)
 
-    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> None:
+    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> bytes:
         """Take a message over: from here on it is held until Kafka has it.
 
         `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
+
+        Returns:
+            The title that the connection knows after it: of the latest message that carries one.
         """
-        topic = lane_of(message, over_udp=over_udp)
-        message = with_sender(message, title)
+        for each in single_messages(message):
+            named = with_sender(each, title)
+            name = name_of(named)
+            topic = lane_of_stream(name, len(named), over_udp=over_udp)
+            self._hold(topic, named, key_of_stream(name, peer))
+            title = name.title or title
+        return title
+
+    def _hold(self, topic: str, message: bytes, key: bytes) -> None:
         self.counts.messages[topic] += 1
         self.counts.octets += len(message)
         self._held += len(message)
         self._held_messages += 1
         if not self.has_room():
             self._room.clear()
-        self._lanes[topic].add(message, key_of(message, peer))
+        self._lanes[topic].add(message, key)
 
     def has_room(self, *, over_udp: bool = False) -> bool:
         """Whether more may be taken: of streams until three quarters of the room are taken, of datagrams until all."""
@@ -260,8 +271,7 @@ class Gateway:
                     if messages:
                         begun = loop.time()
                     for message in messages:
-                        title = title_of(message) or title
-                        self.take(message, peer, over_udp=False, title=title)
+                        title = self.take(message, peer, over_udp=False, title=title)
                     self._begun += cutter.waiting - begun_octets
                     begun_octets = cutter.waiting
         finally:

@@ -59,6 +59,8 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     faults.record(rows[verdicts == verdict.REPLAY], RejectReason.REPLAY, 0, "the counter lies below the window")
     held = rows[verdicts == verdict.QUARANTINED]
     faults.record(held, RejectReason.QUARANTINED, 0, "a counter of this key was used twice: the key proves nothing")
+    beyond = rows[verdicts == verdict.BEYOND]
+    faults.record(beyond, RejectReason.KEYS_EXHAUSTED, 0, "more wrapped keys than are kept: renew its master key")
     is_copy[rows[verdicts == verdict.COPY]] = True
     is_late[rows[verdicts == verdict.LATE]] = True
     moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows, Titles, join_rows
+from ingest.key_kinds import refuse_shared_keys
+from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, NO_KEYS, UNICAST, KeyRows, Titles, join_rows
 from ingest.titles import titles_to_hex
 from schemas.errors import ContractError
 
@@ -21,12 +22,15 @@ def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
     """The book with keys of meters that it did not know, as version 1.
 
     Raises:
-        ContractError: A system title has a key already: that is a rotation. Names the first.
+        ContractError: A system title has a key already: that is a rotation; or a key is one that the meter has or had
+            as the other kind. Names the first.
     """
     again = _newest(book, new) > 0
     if again.any():
         raise ContractError(f"keys: system title {_first(new, again):016x} has a key already; rotate it")
-    return join_rows([book, new._replace(versions=np.ones(len(new.titles), np.uint16))])
+    new = new._replace(versions=np.ones(len(new.titles), np.uint16))
+    _refuse_other_kind(book, new)
+    return join_rows([book, new])
 
 
 def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> KeyRows:
@@ -34,8 +38,8 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
 
     Raises:
         ContractError: A system title has no key yet: that is an import; the keys are ones that it had before, whose
-            counters would start again and let pass all that was recorded under them; or no version is left. Names the
-            first.
+            counters would start again and let pass all that was recorded under them, of the other kind too; or no
+            version is left. Names the first.
     """
     newest = _newest(book, new)
     if (newest == 0).any():
@@ -46,7 +50,9 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     known = _had(book, new)
     if known.any():
         raise ContractError(f"keys: system title {_first(new, known):016x} has this key already; rotate to a new one")
-    renewed = join_rows([book, new._replace(versions=(newest + 1).astype(np.uint16))])
+    new = new._replace(versions=(newest + 1).astype(np.uint16))
+    _refuse_other_kind(book, new)
+    renewed = join_rows([book, new])
     if revoking_old:
         for kind in KIND_NAMES:
             renewed = revoke_keys(renewed, new.titles[new.kinds == _code(kind)], kind)
@@ -96,6 +102,20 @@ def _had(book: KeyRows, new: KeyRows) -> npt.NDArray[np.bool_]:
     named = [np.c_[each.titles, each.kinds, each.has_ak, each.material.view(np.uint64)] for each in both]
     pairs = [np.ascontiguousarray(each).view(f"V{8 * each.shape[1]}").reshape(-1) for each in named]
     return np.isin(pairs[1], pairs[0])
+
+
+def _refuse_other_kind(book: KeyRows, new: KeyRows) -> None:
+    """No new key is, or was, a key of the other kind of the same meter or the group: of revoked ones too messages are
+    recorded."""
+    near = np.ones(len(book.titles), np.bool_)
+    if not (new.titles == GROUP_TITLE).any():
+        near = np.isin(book.titles, new.titles) | (book.titles == GROUP_TITLE)
+    for kind, other in ((UNICAST, BROADCAST), (BROADCAST, UNICAST)):
+        ours, theirs = _rows_at(book, near & (book.kinds == other)), _rows_at(new, new.kinds == kind)
+        if len(ours.titles) and len(theirs.titles):
+            both = join_rows([ours._replace(revoked=np.zeros(len(ours.titles), np.bool_)), theirs])
+            order = np.lexsort((both.kinds, both.titles))
+            refuse_shared_keys(KeyRows._make(column[order] for column in both))
 
 
 def _rows_at(book: KeyRows, chosen: npt.NDArray[np.bool_]) -> KeyRows:

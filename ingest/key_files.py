@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
+from ingest.key_seal import BookSeal, count_of, without_seal
 from ingest.key_wrap import unwrap_keys, wrap_keys
 from ingest.signers import PUBLIC_KEY
 from ingest.spans import Spans
@@ -27,6 +28,7 @@ _TITLE_OCTETS: Final = 8
 _KEY_OCTETS: Final = (16, 32)
 _KEY_WANTED: Final = "16 or 32 octets in hex"
 _HEX_ALONE: Final = "^[0-9a-fA-F]*$"
+_SEALED_AT_ONCE: Final = 1 << 24
 _VERSIONS: Final = tuple(map(str, range(1, 10_000)))
 
 
@@ -52,42 +54,53 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
 
     Args:
         text: `system_title,kind,version,status,ek_wrapped,ak_wrapped`; kind `guek`, `gbek` or `kek`, status `active` or
-            `revoked`; wrapped keys in hex, 8 octets longer than the keys.
+            `revoked`; wrapped keys in hex, 8 octets longer than the keys; the last line its seal (`key_seal`).
         kek: Key-encrypting key.
 
     Raises:
-        ContractError: A bad field, or a key that was not wrapped under this KEK.
+        ContractError: A bad field, a key that was not wrapped under this KEK, or a book that is not as it was sealed.
     """
     return parse_wrapped_parts((text.encode(),), kek)
 
 
-def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes) -> KeyRows:
+def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes, *, sealed: bool = True) -> KeyRows:
     """The rows of a wrapped key file that comes in parts, each of whole lines, the header in the first.
 
-    Ten million keys are then never in memory as text, nor twice as numbers but once.
+    Ten million keys are then never in memory as text, nor twice as numbers but once. What is not `sealed` yet has no
+    last line.
 
     Raises:
         ContractError: As `parse_wrapped`; lines are counted in the file.
     """
-    return join_rows(_parts(parts, kek))
+    return join_rows(_parts(parts, kek, sealed=sealed))
 
 
-def _parts(parts: Iterable[bytes], kek: bytes) -> Iterator[KeyRows]:
+def _parts(parts: Iterable[bytes], kek: bytes, *, sealed: bool) -> Iterator[KeyRows]:
     header = ",".join(WRAPPED_COLUMNS).encode() + b"\n"
-    lines = 0
-    for number, part in enumerate(parts):
-        rows = _read(header + part if number else part, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
-        yield _columns(rows, "ek_wrapped", "ak_wrapped", kek, lines)
-        lines += rows.height
+    lines, begun, seal, last = 0, False, BookSeal(kek), b""
+    for part in parts:
+        if last:
+            raise ContractError("keys: the book goes on behind its seal")
+        body, last = without_seal(part)
+        seal.add(body)
+        if body or not begun:
+            rows = _read(header + body if begun else body, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+            yield _columns(rows, "ek_wrapped", "ak_wrapped", kek, lines)
+            lines, begun = lines + rows.height, True
+    if sealed or last:
+        seal.check(last)
 
 
 def parse_statuses(text: str) -> pl.DataFrame:
-    """`system_title`, `kind`, `version` and `status` of a wrapped key file, which needs no KEK.
+    """`system_title`, `kind`, `version` and `status` of a wrapped key file, which needs no KEK; sealed or not.
 
     Raises:
-        ContractError: Not such a file.
+        ContractError: Not such a file, or it does not hold as many keys as its seal says.
     """
-    rows = _read(text.encode(), WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+    lines, seal = without_seal(text.encode())
+    rows = _read(lines, WRAPPED_COLUMNS, required=WRAPPED_COLUMNS)
+    if seal and count_of(seal) != rows.height:
+        raise ContractError(f"keys: the book holds {rows.height} keys, and its seal speaks of {count_of(seal)}")
     _check_names(rows, 0)
     _titles(rows, 0)
     return rows.select("system_title", "kind", pl.col("version").cast(pl.Int64), "status")
@@ -107,7 +120,15 @@ def parse_titles(text: str) -> npt.NDArray[np.uint64]:
 
 
 def render_wrapped(rows: KeyRows, kek: bytes) -> str:
-    """The wrapped key file of these rows, ascending by title and kind, the newest version first."""
+    """The wrapped key file of these rows, sealed, ascending by title and kind, the newest version first."""
+    lines, seal = render_lines(rows, kek), BookSeal(kek)
+    for at in range(0, len(lines), _SEALED_AT_ONCE):
+        seal.add(lines[at : at + _SEALED_AT_ONCE].encode())
+    return lines + seal.line().decode()
+
+
+def render_lines(rows: KeyRows, kek: bytes) -> str:
+    """The same without its seal."""
     half = rows.material.shape[1] // 2
     fields = pl.DataFrame(
         {

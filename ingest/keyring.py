@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ingest.ciphers import Cipher, Ciphers
 from ingest.key_files import parse_clear
+from ingest.key_kinds import refuse_shared_keys
 from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, MASTER, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
 from ingest.signers import NO_SIGNERS, parse_signers
@@ -77,6 +78,9 @@ class Keyring:
 
     A 16-byte pair takes 84 bytes, its index included; loading ten million meters takes 1.2 GB at most, the
     interpreter included (`benchmarks/keys.py`).
+
+    Rows that would let a recorded message pass are refused with a `ContractError`: two keys of one kind and version,
+    and one key of both kinds.
     """
 
     __slots__ = (
@@ -102,6 +106,7 @@ class Keyring:
         if not _is_sorted(rows):
             order = np.lexsort((np.uint16(0xFFFF) - rows.versions, rows.kinds, rows.titles))
             rows = KeyRows._make(column[order] for column in rows)
+        refuse_shared_keys(rows)
         self._titles, self._kinds, self._versions = rows.titles, rows.kinds, rows.versions
         self._revoked, self._has_ak = rows.revoked, rows.has_ak
         wide = rows.sizes == 32
@@ -155,10 +160,14 @@ class Keyring:
 
     def masters(self, system_title: bytes) -> tuple[bytes, ...]:
         """The meter's master keys that are not revoked, newest first."""
+        return tuple(keys.ek for keys in self.master_keys(system_title))
+
+    def master_keys(self, system_title: bytes) -> tuple[Keys, ...]:
+        """The same with their names."""
         found = self._spans.by_title.find(_as_number(system_title))
         at = int(found[0])
         rows = range(int(self._spans.stop[at]), int(self._spans.end[at])) if at >= 0 else range(0)
-        return tuple(self.keys_at(row).ek for row in rows if not self._revoked[row])
+        return tuple(self.keys_at(row) for row in rows if not self._revoked[row])
 
     def find(self, system_title: bytes, *, broadcast: bool = False) -> Keys | None:
         """The newest key of the meter that is not revoked, else its newest, else None."""

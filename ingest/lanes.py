@@ -2,15 +2,18 @@
 
 from typing import Final
 
-from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
-from ingest.dlms.security import CIPHERED, SERVICE_CIPHERED, read_header, with_title
-from schemas.errors import ProtocolError
+from ingest.dlms.framing import WPDU_HEAD_OCTETS
+from ingest.dlms.security import SERVICE_CIPHERED, with_title
+from ingest.stream_names import StreamName, name_of
 
 FRAMES_TOPIC: Final = "ami.frames.v1"
 LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
 
 EVENT_OCTETS: Final = 128
 """A frame of at most so many bytes may be an event, whatever it is ciphered into (CONTRACTS section 3)."""
+_PROTECTED_OCTETS: Final = EVENT_OCTETS - 2
+"""Protected octets that fit into such a frame: without a link layer, ciphered by service, they have a tag and a length
+before them."""
 
 _EVENT_TAGS: Final = frozenset((0xC2, 0xCA, 0xD2))
 """EventNotification: plain, and ciphered by service with the global or a dedicated key."""
@@ -18,14 +21,24 @@ _DATA_NOTIFICATION: Final = 0x0F
 _STRUCTURE: Final = 0x02
 _OCTET_STRING: Final = 0x09
 _MAX_APDU_OCTETS: Final = 0xFFFF
-_TITLE_AT: Final = slice(2, 10)
 
 
 def lane_of(message: bytes, *, over_udp: bool) -> str:
     """The topic of a message: the lane of last gasps for all that may be an event, else that of frames."""
-    if over_udp or len(message) <= EVENT_OCTETS:
+    return lane_of_stream(name_of(message), len(message), over_udp=over_udp)
+
+
+def lane_of_stream(name: StreamName, octets: int, *, over_udp: bool) -> str:
+    """The lane of a message by its name and length.
+
+    A ciphered one whose sender is known goes by its protected octets alone: the link, the form of its envelope and the
+    tag of its service can be changed by whoever records it, and in the other lane its window would not know it.
+    """
+    if over_udp:
         return LAST_GASP_TOPIC
-    return LAST_GASP_TOPIC if apdu_of(message)[:1] in _EVENT_TAG_OCTETS else FRAMES_TOPIC
+    if name.title and name.protected_octets:
+        return LAST_GASP_TOPIC if name.protected_octets <= _PROTECTED_OCTETS else FRAMES_TOPIC
+    return LAST_GASP_TOPIC if octets <= EVENT_OCTETS or name.apdu[:1] in _EVENT_TAG_OCTETS else FRAMES_TOPIC
 
 
 def key_of(message: bytes, peer: str) -> bytes:
@@ -33,13 +46,12 @@ def key_of(message: bytes, peer: str) -> bytes:
 
     Nothing here is verified: a wrong name only sends a message to another partition.
     """
-    apdu = apdu_of(message)
-    return _system_title(apdu) or _device_name(apdu) or peer.encode()
+    return key_of_stream(name_of(message), peer)
 
 
-def title_of(message: bytes) -> bytes:
-    """The system title that a ciphered message carries, as it stands there; nothing where it carries none."""
-    return bytes.fromhex(_system_title(apdu_of(message)).decode("ascii"))
+def key_of_stream(name: StreamName, peer: str) -> bytes:
+    """The key of a message by its name."""
+    return name.title.hex().encode() or _device_name(name.apdu) or peer.encode()
 
 
 def with_sender(message: bytes, title: bytes) -> bytes:
@@ -54,29 +66,6 @@ def with_sender(message: bytes, title: bytes) -> bytes:
     if len(named) > _MAX_APDU_OCTETS or int.from_bytes(message[6:8], "big") != len(apdu):
         return message
     return message[:6] + len(named).to_bytes(2, "big") + named
-
-
-def apdu_of(message: bytes) -> bytes:
-    """The APDU of a message, or nothing where it cannot be unwrapped: whoever decodes it will say why."""
-    if message.startswith(b"\x00\x01"):
-        return message[WPDU_HEAD_OCTETS:]
-    try:
-        return unwrap(message).apdu
-    except ProtocolError:
-        # A gateway judges no message: this one goes on as it is and becomes a reject where frames are decoded.
-        return b""
-
-
-def _system_title(apdu: bytes) -> bytes:
-    if not apdu or apdu[0] not in CIPHERED:
-        return b""
-    if apdu[1:2] == b"\x08":
-        return apdu[_TITLE_AT].hex().encode()
-    try:
-        title = read_header(apdu).system_title
-    except ProtocolError:
-        return b""
-    return title.hex().encode() if title else b""
 
 
 def _device_name(apdu: bytes) -> bytes:

@@ -12,6 +12,10 @@ Two verified messages with one counter and two tags mean that a nonce was used t
 laid open, and the key that authenticates be computed from it. From then on the key proves nothing: the stream is in
 quarantine, all it brings but copies is refused, and its window stands still. Only a new key ends that (a stream of its
 own), or whoever revokes this one.
+
+A meter may bring a new key, wrapped, with each message: each is a stream. As many are kept as `MAX_WRAPPED`, and none
+leaves: whoever recorded a message under a key that left could send it as news. What comes under one key more is
+refused (BEYOND) until the meter has a new master key, under which it begins anew.
 """
 
 from typing import Final, NamedTuple
@@ -20,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.key_names import NO_PART, join_names, split_names
 from ingest.replay_table import (
+    BEYOND,
     NOT_REUSED,
     WINDOW,
     Numbers,
@@ -45,6 +51,9 @@ SCHEMA: Final = pl.Schema(
 """`Windows.to_frame`: one row a counter that was seen and still lies in its window, and one a reused counter, negative
 as `marked_reused` writes it; columns of REPLAY_WINDOWS."""
 
+MAX_WRAPPED: Final = 10_000
+"""Keys that came wrapped of one meter under one master key in one lane: at one a day 27 years, at 96 a day 104 days; 6
+MB of memory."""
 _COMPACT_SHARE: Final = 4
 _COMPACT_FLOOR: Final = 4096
 
@@ -93,15 +102,23 @@ class Windows:
             streams: Messages whose tags have verified, in order of arrival.
 
         Returns:
-            FRESH, LATE, COPY, REUSE, REPLAY or QUARANTINED a message; FRESH and LATE ones are recorded, and that there
-            was a REUSE.
+            FRESH, LATE, COPY, REUSE, REPLAY, QUARANTINED or BEYOND a message; FRESH and LATE ones are recorded, and
+            that there was a REUSE.
         """
         if not len(streams.title):
             return np.zeros(0, np.int8), self
         contexts = dict(self._contexts)
         keys, member = _stream_keys(streams, contexts).sorted_unique()
-        table = self._lookup(keys)
-        verdicts = judge_counters(table, member, streams.counter, streams.digest)
+        table, known = self._lookup(keys)
+        verdicts = np.full(len(member), BEYOND, np.int8)
+        kept = ~self._beyond(keys, known, member)
+        if kept.all():
+            verdicts = judge_counters(table, member, streams.counter, streams.digest)
+        else:
+            rows, table = np.flatnonzero(kept[member]), table.take(np.flatnonzero(kept))
+            place = (np.cumsum(kept) - 1)[member[rows]]
+            if len(rows):
+                verdicts[rows] = judge_counters(table, place, streams.counter[rows], streams.digest[rows])
         after = Windows()
         after._contexts = contexts
         after._base, after._recent = self._base, self._recent.merged(table)
@@ -121,10 +138,11 @@ class Windows:
         digest = np.concatenate([table.digest[rows, slots], table.second[reused]])
         rows = np.concatenate([rows, reused])
         contexts = table.keys.context[rows].tolist()
+        families = pl.Series([names[context][0] for context in contexts], dtype=pl.String)
         columns = {
             "topic": pl.Series([names[context][1] for context in contexts], dtype=pl.String),
             "system_title": titles_to_hex(table.keys.title[rows]),
-            "key_id": pl.Series([names[context][0] for context in contexts], dtype=pl.String),
+            "key_id": join_names(families, table.keys.part[rows]),
             "counter": counter,
             "digest": digest,
         }
@@ -147,32 +165,78 @@ class Windows:
         windows = cls()
         if asked.is_empty():
             return windows
-        contexts = asked.select("key_id", "topic").unique().sort("key_id", "topic").rows()
+        names = asked["key_id"].unique().sort()
+        split = split_names(names.to_list())
+        numbers = pl.DataFrame({"key_id": names, "family": split.family, "part": split.part})
+        asked = asked.join(numbers, on="key_id", maintain_order="left")
+        used = asked.select("family", "topic").unique().sort("family", "topic")
+        contexts = [(split.families[family], topic) for family, topic in used.rows()]
         windows._contexts = {context: number for number, context in enumerate(contexts)}
-        numbers = pl.DataFrame(contexts, schema=["key_id", "topic"], orient="row").with_row_index("context")
-        context = asked.join(numbers, on=["key_id", "topic"], maintain_order="left")["context"].to_numpy()
-        title, counter = titles_from_hex(asked["system_title"]), asked["counter"].to_numpy()
+        asked = asked.join(used.with_row_index("context"), on=["family", "topic"], maintain_order="left")
+        keys = StreamKeys(
+            titles_from_hex(asked["system_title"]),
+            asked["context"].to_numpy().astype(np.int64),
+            asked["part"].to_numpy(),
+        )
+        counter = asked["counter"].to_numpy()
         # A store gives them almost in this order, which makes the sort cheap.
-        order = np.lexsort((counter, context, title))
-        keys, counter = StreamKeys(title[order], context[order].astype(np.int64)), counter[order]
-        windows._base = table_of_counters(keys, counter, asked["digest"].to_numpy()[order])
+        order = np.lexsort((counter, keys.part, keys.context, keys.title))
+        windows._base = table_of_counters(keys.take(order), counter[order], asked["digest"].to_numpy()[order])
         return windows
 
-    def _lookup(self, keys: StreamKeys) -> WindowTable:
-        """A table of its own for these streams, filled from what is known."""
+    def _lookup(self, keys: StreamKeys) -> tuple[WindowTable, npt.NDArray[np.bool_]]:
+        """A table of its own for these streams, filled from what is known; and which of them are."""
         table = WindowTable.new(keys)
+        is_known = np.zeros(len(keys.title), np.bool_)
         for known in (self._base, self._recent):
             at = known.keys.places(keys)
             found = np.flatnonzero(at >= 0)
             table.adopt(found, known, at[found])
-        return table
+            is_known[found] = True
+        return table, is_known
+
+    def _beyond(
+        self, keys: StreamKeys, known: npt.NDArray[np.bool_], member: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Streams of wrapped keys for which there is no more room; who came first is kept."""
+        beyond = np.zeros(len(known), np.bool_)
+        new = np.flatnonzero(~known & (keys.part != NO_PART))
+        if not len(new):
+            return beyond
+        arrival = np.full(len(known), len(member), np.int64)
+        np.minimum.at(arrival, member, np.arange(len(member)))
+        fresh = keys.take(new)
+        new = new[np.lexsort((arrival[new], fresh.context, fresh.title))]
+        fresh = keys.take(new)
+        first = fresh._replace(part=np.zeros(len(new), np.uint64)).begins()
+        begins = np.flatnonzero(first)
+        rank = np.arange(len(new)) - np.repeat(begins, np.diff(np.append(begins, len(new))))
+        room = MAX_WRAPPED - self._wrapped_of(fresh.take(begins))
+        beyond[new] = rank >= room[np.cumsum(first) - 1]
+        return beyond
+
+    def _wrapped_of(self, families: StreamKeys) -> npt.NDArray[np.int64]:
+        """How many wrapped keys of each of these (title, context) are known."""
+        low = families._replace(part=np.full(len(families.title), NO_PART + 1, np.uint64))
+        high = families._replace(context=families.context + 1, part=np.zeros(len(families.title), np.uint64))
+        counts = np.zeros(len(families.title), np.int64)
+        for known, before in ((self._base, None), (self._recent, self._base)):
+            first, after = known.keys.first_not_below(low), known.keys.first_not_below(high)
+            counts += after - first
+            if before is not None:  # what lies in both tables is counted once
+                of = np.repeat(np.arange(len(counts)), after - first)
+                rows = np.arange(len(of)) - np.repeat(np.cumsum(after - first) - after, after - first)
+                both = before.keys.places(known.keys.take(rows)) >= 0
+                counts -= np.bincount(of[both], minlength=len(counts))
+        return counts
 
 
 def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> StreamKeys:
-    pair = streams.key_id * len(streams.lane_names) + streams.lane
+    split = split_names(streams.key_names)
+    pair = split.family[streams.key_id] * len(streams.lane_names) + streams.lane
     used, where = np.unique(pair, return_inverse=True)
     numbers = []
     for code in used.tolist():
-        key_at, lane_at = divmod(code, len(streams.lane_names))
-        numbers.append(contexts.setdefault((streams.key_names[key_at], streams.lane_names[lane_at]), len(contexts)))
-    return StreamKeys(streams.title, np.array(numbers, np.int64)[where.reshape(-1)])
+        family_at, lane_at = divmod(code, len(streams.lane_names))
+        numbers.append(contexts.setdefault((split.families[family_at], streams.lane_names[lane_at]), len(contexts)))
+    return StreamKeys(streams.title, np.array(numbers, np.int64)[where.reshape(-1)], split.part[streams.key_id])

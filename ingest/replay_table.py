@@ -16,25 +16,42 @@ COPY: Final = 2
 REUSE: Final = 3
 REPLAY: Final = 4
 QUARANTINED: Final = 5
+BEYOND: Final = 6
 """What a counter is: newer than all; below the highest, within the window and unseen; seen with the same digest; seen
-with another; below the window; anything but a copy once a counter of the stream was seen with two digests."""
+with another; below the window; anything but a copy once a counter of the stream was seen with two digests; under one
+more wrapped key than are kept."""
 NOT_REUSED: Final = -1
 
 
 class StreamKeys(NamedTuple):
-    """Streams as two columns: system title, and the number that the windows gave to (key, lane)."""
+    """Streams as three columns: system title, the number that the windows gave to (key or family of keys, lane), and
+    the number of a key within its family (`key_names`), 0 of one that the meter holds."""
 
     title: Numbers
     context: npt.NDArray[np.int64]
+    part: Numbers
 
     def take(self, rows: npt.NDArray[np.int64]) -> "StreamKeys":
-        return StreamKeys(self.title[rows], self.context[rows])
+        return StreamKeys(self.title[rows], self.context[rows], self.part[rows])
+
+    def order(self) -> npt.NDArray[np.int64]:
+        """Rows ascending; equal ones as they stand."""
+        columns = (self.part, self.context, self.title) if self.part.any() else (self.context, self.title)
+        return np.lexsort(columns)
+
+    def begins(self) -> npt.NDArray[np.bool_]:
+        """Of ascending rows those that are another stream than the one before."""
+        differs = np.ones(len(self.title), np.bool_)
+        differs[1:] = self.title[1:] != self.title[:-1]
+        differs[1:] |= self.context[1:] != self.context[:-1]
+        differs[1:] |= self.part[1:] != self.part[:-1]
+        return differs
 
     def sorted_unique(self) -> tuple["StreamKeys", npt.NDArray[np.int64]]:
         """Each stream once, ascending, and where each of ours is among them."""
-        order = np.lexsort((self.context, self.title))
+        order = self.order()
         ordered = self.take(order)
-        first = np.r_[True, (ordered.title[1:] != ordered.title[:-1]) | (ordered.context[1:] != ordered.context[:-1])]
+        first = ordered.begins()
         member = np.empty(len(order), np.int64)
         member[order] = np.cumsum(first) - 1
         return ordered.take(np.flatnonzero(first)), member
@@ -43,15 +60,37 @@ class StreamKeys(NamedTuple):
         """Row of each wanted stream in these ascending ones, -1 where it is not among them."""
         if not len(self.title):
             return np.full(len(wanted.title), -1, np.int64)
+        at = self.first_not_below(wanted)
+        inside = np.minimum(at, len(self.title) - 1)
+        found = (self.title[inside] == wanted.title) & (self.context[inside] == wanted.context)
+        found &= (self.part[inside] == wanted.part) & (at < len(self.title))
+        return np.where(found, inside, -1)
+
+    def first_not_below(self, wanted: "StreamKeys") -> npt.NDArray[np.int64]:
+        """The first row of these ascending ones that is no less than each wanted stream; their number where all are."""
         at = np.searchsorted(self.title, wanted.title, "left").astype(np.int64)
-        last = len(self.title) - 1
-        while True:  # a title has as many streams as keys and lanes: a few steps at most
-            inside = np.minimum(at, last)
-            same_title = (at <= last) & (self.title[inside] == wanted.title)
-            short = same_title & (self.context[inside] < wanted.context)
-            if not short.any():
-                return np.where(same_title & (self.context[inside] == wanted.context), inside, -1)
-            at = at + short
+        searched = np.flatnonzero(self._is_below(at, wanted))
+        if not len(searched):
+            return at
+        # A title may have thousands of keys that came wrapped: its rows are halved, not walked along.
+        sought = wanted.take(searched)
+        low, high = at[searched], np.searchsorted(self.title, sought.title, "right").astype(np.int64)
+        while (low < high).any():
+            middle = (low + high) // 2
+            below = (low < high) & self._is_below(middle, sought)
+            low, high = np.where(below, middle + 1, low), np.where(below, high, np.minimum(high, middle))
+        at[searched] = low
+        return at
+
+    def _is_below(self, at: npt.NDArray[np.int64], wanted: "StreamKeys") -> npt.NDArray[np.bool_]:
+        """Whether the row at each place is of the wanted title and less than the wanted stream."""
+        if not len(self.title):
+            return np.zeros(len(at), np.bool_)
+        inside = np.minimum(at, len(self.title) - 1)
+        context = self.context[inside]
+        less = (context < wanted.context) | ((context == wanted.context) & (self.part[inside] < wanted.part))
+        flags: npt.NDArray[np.bool_] = (at < len(self.title)) & (self.title[inside] == wanted.title) & less
+        return flags
 
 
 class WindowTable(NamedTuple):
@@ -82,7 +121,8 @@ class WindowTable(NamedTuple):
 
     @classmethod
     def empty(cls) -> Self:
-        return cls.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
+        none = np.zeros(0, np.uint64)
+        return cls.new(StreamKeys(none, np.zeros(0, np.int64), none))
 
     def take(self, rows: npt.NDArray[np.int64]) -> "WindowTable":
         return WindowTable(
@@ -102,11 +142,10 @@ class WindowTable(NamedTuple):
     def merged(self, newer: "WindowTable") -> "WindowTable":
         """Both, the newer one's windows in place of ours."""
         ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
-        title = np.concatenate([ours.keys.title, newer.keys.title])
-        context = np.concatenate([ours.keys.context, newer.keys.context])
+        keys = StreamKeys._make(np.concatenate(pair) for pair in zip(ours.keys, newer.keys, strict=True))
         columns = (np.concatenate(pair) for pair in zip(ours[1:], newer[1:], strict=True))
-        joined = WindowTable(StreamKeys(title, context), *columns)
-        return joined.take(np.lexsort((context, title)))
+        joined = WindowTable(keys, *columns)
+        return joined.take(keys.order())
 
 
 def marked_reused(counter: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -122,7 +161,7 @@ def table_of_counters(keys: StreamKeys, counter: npt.NDArray[np.int64], digest: 
         counter: Ascending in each stream; negative ones as `marked_reused` writes them. Of equal ones the first counts.
         digest: Digest of each; of a mark the second one of the counter that was used twice.
     """
-    first = np.r_[True, (keys.title[1:] != keys.title[:-1]) | (keys.context[1:] != keys.context[:-1])]
+    first = keys.begins()
     once = np.r_[True, counter[1:] != counter[:-1]] | first
     begins = np.flatnonzero(first)
     table = WindowTable.new(keys.take(begins))

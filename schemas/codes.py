@@ -276,6 +276,7 @@ class RejectReason(StrEnum):
     REPLAY = "replay"
     NONCE_REUSE = "nonce_reuse"
     QUARANTINED = "quarantined"
+    KEYS_EXHAUSTED = "keys_exhausted"
     LAYOUT_UNKNOWN = "layout_unknown"
     POISON = "poison"
 

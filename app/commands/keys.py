@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from app.files import read_text, write_outputs
-from app.kek import held_book, load_book, load_kek
+from app.files import read_text
+from app.kek import held_book, load_book, load_kek, write_book
 from app.options import Json
 from app.summary import counts, say
 from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
-from ingest.key_files import parse_clear, parse_statuses, parse_titles, render_wrapped
+from ingest.key_files import parse_clear, parse_statuses, parse_titles
 from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
@@ -101,6 +101,32 @@ def register(ami: typer.Typer) -> None:
         rows = load_book(book, _kek(kek_file, kek_env, kek_command))
         say(_summary(rows), as_json=json)
 
+    _register_seal(keys)
+
+
+def _register_seal(keys: typer.Typer) -> None:
+    @keys.command("seal")
+    def seal(
+        book: Book,
+        count: Annotated[
+            int | None, typer.Option("--keys", metavar="N", help="Keys it should hold; without it nothing is sealed.")
+        ] = None,
+        kek_file: KekFile = None,
+        kek_env: KekEnv = None,
+        kek_command: KekCommand = None,
+        json: Json = False,
+    ) -> None:
+        """Seal a book that was made without: says how many keys it holds, and seals it when told that number."""
+        kek = _kek(kek_file, kek_env, kek_command)
+        with held_book(book):
+            rows = load_book(book, kek, sealed=False)
+            if count is None:
+                say(_summary(rows) | {"sealed": False}, as_json=json)
+                return
+            if count != len(rows.titles):
+                raise ContractError(f"--keys {count}: the book holds {len(rows.titles)}")
+            _write(book, rows, kek, as_json=json)
+
 
 def _kek(file: Path | None, variable: str | None, command: str | None) -> bytes:
     try:
@@ -129,7 +155,7 @@ def _change(book: Path, kek: bytes, change: Callable[[KeyRows], KeyRows], *, as_
 
 def _write(book: Path, rows: KeyRows, kek: bytes, *, as_json: bool) -> None:
     summary = _summary(rows)  # refuses a book that no worker could load, before it is on disk
-    write_outputs(book.parent, {book.name: render_wrapped(rows, kek)})
+    write_book(book, rows, kek)
     say(summary, as_json=as_json)
 
 

@@ -1,18 +1,23 @@
 """`ami keys`: a book of keys that is wrapped from its first byte on, and verbs that show none."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from app.cli import main
-from app.kek import held_book, load_book
-from ingest.key_files import parse_wrapped
+from app.kek import held_book, load_book, write_book
+from ingest.key_files import parse_clear, parse_wrapped
 from ingest.keyring import Keyring
+from schemas.errors import ContractError
 
 TITLE, OTHER = "4d4d4d0000bc614e", "4d4d4d0000bc614f"
 EK, AK = bytes(range(16)).hex(), bytes(range(0xD0, 0xE0)).hex()
+NEW = bytes(range(0x70, 0x80)).hex()
 KEK = bytes(range(32))
 
 
@@ -121,6 +126,19 @@ def test_a_rotation_to_keys_that_the_meter_had_before_is_refused(run, tmp_path):
     )  # a new authentication key
 
 
+def test_a_key_that_a_meter_has_or_had_as_the_other_kind_is_refused_and_the_book_stays(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{AK},{AK}"))[0] == 0
+    before = (tmp_path / "book.csv").read_text()
+    for title in (TITLE, "00" * 8):
+        code, _, said = run("import", clear(tmp_path, f"{title},{EK},{EK}"), "--kind", "gbek")
+        assert code == 2 and TITLE in said and "guek/1" in said and "gbek/1" in said and "rotate" in said
+    assert (tmp_path / "book.csv").read_text() == before
+    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{AK}"), "--revoke-old")[0] == 0
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--kind", "gbek")[0] == 2  # recorded under guek/1
+    assert run("import", clear(tmp_path, f"{TITLE},{AK},{AK}"), "--kind", "gbek")[0] == 0
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))[0] == 2
+
+
 def test_a_book_that_was_cut_short_is_refused_wherever_it_ends(run, tmp_path):
     run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))
     book = tmp_path / "book.csv"
@@ -133,6 +151,105 @@ def test_a_book_that_was_cut_short_is_refused_wherever_it_ends(run, tmp_path):
             assert (
                 run("import", clear(tmp_path, f"{AK[:16]},{EK},{AK}"))[0] == 2 and book.read_bytes() == whole[:length]
             )
+
+
+def altered_books(lines):
+    """The lines of a book, the seal last, as somebody without the key-encrypting key can make them another's."""
+    header, first, second, third, seal = lines
+    count = seal.split(",")[1]
+    return {
+        "the last line lost, the seal kept": [header, first, second, seal],
+        "the last line lost, the count made to fit": [header, first, second, seal.replace(f",{count},", ",2,")],
+        "the first line lost": [header, second, third, seal],
+        "a line twice": [header, first, first, second, third, seal],
+        "two lines changed places": [header, second, first, third, seal],
+        "a key given to another meter": [header, first.replace(first[:16], "00000000000000ff"), second, third, seal],
+        "a revoked key brought back": [header, first, second, third.replace("revoked", "active"), seal],
+        "a key as another kind": [header, first.replace("guek", "gbek"), second, third, seal],
+        "an older version made the newest": [header, first, second.replace(",2,", ",3,"), third, seal],
+        "a line behind the seal": [header, first, second, seal, third],
+        "two seals": [header, first, second, third, seal, seal],
+        "the seal of nothing": [header, seal],
+        "a mac of zeros": [header, first, second, third, f"end,{count},{'0' * 64}\n"],
+        "a mac cut short": [header, first, second, third, seal[:-10] + "\n"],
+        "no number": [header, first, second, third, seal.replace(f",{count},", ",,")],
+    }
+
+
+def test_a_book_that_lost_whole_lines_or_was_altered_is_refused_and_no_verb_changes_it(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))[0] == 0
+    assert run("rotate", clear(tmp_path, f"{OTHER},{AK},{AK}"), "--revoke-old")[0] == 0
+    book = tmp_path / "book.csv"
+    lines = book.read_text().splitlines(keepends=True)
+    assert lines[-1].startswith("end,3,") and len(lines) == 5
+    for name, altered in altered_books(lines).items():
+        assert altered != lines, name
+        book.write_text("".join(altered))
+        for verb in (
+            ("verify",),
+            ("seal", "--keys", "3"),
+            ("seal",),
+            ("import", clear(tmp_path, f"{AK[:16]},{EK},{AK}")),
+        ):
+            code, _, said = run(*verb)
+            assert code == 2 and "keys: " in said and "Traceback" not in said, (name, verb)
+        assert book.read_text() == "".join(altered)
+    book.write_text("".join([*lines[:2], lines[-1]]))
+    assert "(sealed with 3 keys, holds 1)" in run("verify")[2]
+    assert run("list")[0] == 2
+
+
+def test_a_book_without_a_seal_is_refused_until_its_keys_are_counted_and_it_is_sealed(run, tmp_path):
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))[0] == 0
+    book = tmp_path / "book.csv"
+    sealed = book.read_text()
+    unsealed = sealed[: sealed.rindex("end,")]
+    book.write_text(unsealed)
+    for verb in (("verify",), ("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))):
+        code, _, said = run(*verb)
+        assert code == 2 and "ami keys seal" in said
+    assert len(json.loads(run("list", "--json")[1])["keys"]) == 2
+    told = json.loads(run("seal", "--json")[1])
+    assert told["keys"] == 2 and told["sealed"] is False
+    code, _, said = run("seal", "--keys", "3")
+    assert code == 2 and "holds 2" in said and book.read_text() == unsealed
+    assert run("seal", "--keys", "2")[0] == 0
+    assert book.read_text() == sealed and run("verify")[0] == 0
+    assert run("seal", "--keys", "2")[0] == 0 and book.read_text() == sealed
+
+
+def test_a_seal_under_another_key_encrypting_key_is_none(tmp_path):
+    book = tmp_path / "book.csv"
+    write_book(book, parse_clear("system_title,ek,ak\n"), KEK)
+    assert len(load_book(book, KEK).titles) == 0
+    with pytest.raises(ContractError, match="KEK"):
+        load_book(book, bytes(32))
+
+
+def test_a_book_is_its_owner_s_alone_and_is_on_disk_before_it_takes_the_place_of_the_one_before(
+    run, tmp_path, monkeypatch
+):
+    book = tmp_path / "book.csv"
+    steps = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(opened):
+        steps.append("folder" if stat.S_ISDIR(os.fstat(opened).st_mode) else "file")
+        sync(opened)
+
+    def replaced(part, target):
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600 and part.parent == target.parent
+        steps.append("replace")
+        return replace(part, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    assert run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))[0] == 0
+    assert steps == ["file", "replace", "folder"] and stat.S_IMODE(book.stat().st_mode) == 0o600
+    book.chmod(0o644)
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))[0] == 0
+    assert stat.S_IMODE(book.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
 
 
 def test_of_two_that_change_a_book_at_once_none_loses_its_keys(run, tmp_path):

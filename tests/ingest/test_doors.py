@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,10 +20,10 @@ from ingest.key_files import parse_clear
 from ingest.key_rows import KIND_NAMES, NO_KEYS, join_rows
 from ingest.keyring import Keyring
 from ingest.meter_types import BUILT_IN, MeterTypes, parse_types
-from ingest.replay import Windows
+from ingest.replay import MAX_WRAPPED, Streams, Windows
 from ingest.sources import cut_bin
 from tests.ingest import by_hand as hand
-from tests.ingest.fleet import AK, EK, KEYS, NAME, TITLE, decode, enrolled, meters, reasons
+from tests.ingest.fleet import AK, EK, KEYS, NAME, TITLE, decode, enrolled, frames, meters, reasons
 from tests.ingest.test_make_switches import CURVES, signed
 
 AT = datetime(2026, 3, 2, 1, tzinfo=UTC)
@@ -307,6 +308,35 @@ def test_a_key_that_the_meter_has_anyway_is_the_same_when_it_comes_wrapped() -> 
     book = join_rows([parse_clear(KEYS), newer._replace(versions=newer.versions + 1), of_kind(master, "kek")])
     book = book._replace(revoked=(book.kinds == 0) & (book.versions == 1))
     assert reasons(of_record(identified + brought, meters(), Keyring(book))) == ["key_revoked"] * 2
+
+
+def test_a_meter_that_has_brought_its_fill_of_keys_is_told_to_get_a_new_master_key() -> None:
+    names = tuple(f"wrapped/1/{key + 1:016x}" for key in range(MAX_WRAPPED))
+    many = np.arange(MAX_WRAPPED)
+    title, lane = np.full(MAX_WRAPPED, int.from_bytes(TITLE, "big"), np.uint64), np.zeros(MAX_WRAPPED, np.int64)
+    brought = Streams(title, many, lane, lane, many.astype(np.uint64), names, ("ami.frames.v1",))
+    _, windows = Windows.empty().judge(brought)
+    one_more = hand.wrapper(hand.general_ciphering(hand.PUSH, b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, OWN), ek=OWN))
+    held = hand.wrapper(hand.general_ciphering(hand.PUSH, b"\x00", counter=2))
+    decoded = decode_frames(frames(one_more, held), ring(), windows, meters())
+    assert reasons(decoded) == ["keys_exhausted"] and decoded.counts == (2, 1, 1, 0, 0)
+    assert decoded.seen["key_id"].to_list() == ["guek/1"] and len(decoded.windows) == MAX_WRAPPED + 1
+
+
+def test_a_key_that_comes_wrapped_is_known_by_its_pair_whatever_kind_and_version_has_it() -> None:
+    """Broadcast keys too; and of two versions that share the encryption key the one whose tag it is."""
+    recorded = b"\x01\x00\x01", b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, BROADCAST_EK)
+    sent = [hand.wrapper(hand.general_ciphering(hand.PUSH, info, ek=BROADCAST_EK)) for info in recorded]
+    assert of_record(b"".join(sent), meters(), ring()).counts[:4] == (2, 1, 0, 1)
+    renewed, master = (
+        parse_clear(f"system_title,ek,ak\n{TITLE.hex()},{ek.hex()},{OWN.hex()}\n") for ek in (EK, MASTER)
+    )
+    book = join_rows([parse_clear(KEYS), renewed._replace(versions=renewed.versions + 1), of_kind(master, "kek")])
+    infos = b"\x01\x00\x00", b"\x01\x01\x00\x18" + aes_key_wrap(MASTER, EK)
+    for ak, key_id in ((AK, "guek/1"), (OWN, "guek/2")):
+        sent = [hand.wrapper(hand.general_ciphering(hand.PUSH, info, ak=ak)) for info in infos]
+        decoded = of_record(b"".join(sent), meters(), Keyring(book))
+        assert decoded.counts[:4] == (2, 1, 0, 1) and decoded.seen["key_id"].to_list() == [key_id]
 
 
 @pytest.mark.parametrize(("apdu", "reason"), [

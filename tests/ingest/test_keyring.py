@@ -159,3 +159,30 @@ def test_no_object_shows_a_key():
             assert str(list(EK))[1:-1] not in shown
     with pytest.raises(ContractError):
         pickle.dumps(ring)
+
+
+SHARED = bytes(range(0x30, 0x40))
+
+
+@pytest.mark.parametrize("ak", [AK, None, bytes(range(0x80, 0x90))])
+@pytest.mark.parametrize("broadcast_title", [TITLE, bytes(8)])
+def test_one_encryption_key_as_unicast_and_as_broadcast_key_of_a_meter_is_refused(broadcast_title, ak):
+    other = bytes.fromhex("4D4D4D0000BC6150")
+    held = [(other, 0, 1, False, AK, AK), (TITLE, 0, 1, False, EK, AK), (TITLE, 0, 2, False, SHARED, AK)]
+    with pytest.raises(ContractError) as caught:
+        Keyring(rows(*held, (broadcast_title, 1, 3, False, SHARED, ak)))
+    told = str(caught.value)
+    assert TITLE.hex() in told and "guek/2" in told and "gbek/3" in told and "--revoke-old" in told
+    assert SHARED.hex() not in told
+    assert ("the group's" in told) == (broadcast_title != TITLE)
+
+
+def test_a_key_that_another_meter_has_as_its_own_or_that_is_revoked_may_be_a_broadcast_key():
+    other = bytes.fromhex("4D4D4D0000BC6150")
+    for held in (
+        [(other, 0, 1, False, SHARED, AK), (TITLE, 0, 1, False, EK, AK), (TITLE, 1, 1, False, SHARED, AK)],
+        [(TITLE, 0, 1, True, SHARED, AK), (TITLE, 0, 2, False, EK, AK), (TITLE, 1, 1, False, SHARED, AK)],
+        [(TITLE, 0, 1, False, SHARED, AK), (TITLE, 1, 1, True, SHARED, AK), (TITLE, 1, 2, False, EK, AK)],
+        [(TITLE, 0, 1, False, SHARED, AK), (bytes(8), 1, 1, True, SHARED, AK), (TITLE, 2, 1, False, SHARED, None)],
+    ):
+        assert len(Keyring(rows(*held))) == len(held)

@@ -1,13 +1,15 @@
 """Replay windows against a plain restatement of the rule."""
 
+import time
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.replay import Streams, Windows
-from ingest.replay_table import COPY, FRESH, LATE, QUARANTINED, REPLAY, REUSE, WINDOW
+from ingest.replay import MAX_WRAPPED, Streams, Windows
+from ingest.replay_table import BEYOND, COPY, FRESH, LATE, QUARANTINED, REPLAY, REUSE, WINDOW
 from schemas.errors import ContractError
 
 TITLES = (0x4D4D4D0000BC614E, 0x4D4D4D0000BC614F)
@@ -122,3 +124,60 @@ def test_lanes_and_keys_have_windows_of_their_own():
 def test_a_frame_without_a_needed_column_is_named():
     with pytest.raises(ContractError, match="digest"):
         Windows.from_frame(pl.DataFrame({"system_title": ["00"], "key_id": ["a"], "topic": ["b"], "counter": [1]}))
+
+
+def wrapped(messages, master=1):
+    """Streams of (title, number of a wrapped key, counter) under that master key, each with a tag of its own."""
+    title, key, counter = (np.array(column) for column in zip(*messages, strict=True))
+    number, place = np.unique(key, return_inverse=True)
+    names = tuple(f"wrapped/{master}/{each + 1:016x}" for each in number.tolist())
+    digest = (key * 1_000 + counter).astype(np.uint64)
+    lane = np.zeros(len(key), np.int64)
+    return Streams(title.astype(np.uint64), place, lane, counter, digest, names, ("ami.frames.v1",))
+
+
+@given(st.lists(message, max_size=60), st.integers(0, 60))
+def test_wrapped_keys_are_streams_like_others_however_the_log_is_cut_into_batches(messages, cut):
+    def each(part):
+        return streams(part)._replace(key_names=("wrapped/1/00000000000000aa", "wrapped/1/00000000000000ab"))
+
+    first, windows = Windows().judge(each(messages[:cut]))
+    second, windows = Windows.from_frame(windows.to_frame()).judge(each(messages[cut:]))
+    assert [*first.tolist(), *second.tolist()] == judged_one_by_one(messages)
+    assert Windows.from_frame(windows.to_frame()) == windows
+    assert set(windows.to_frame()["key_id"]) <= set(each([]).key_names)
+
+
+@pytest.mark.parametrize("cuts", [(), (3_000, 6_000, 9_000), (9_999, 10_000, 10_001)])
+def test_of_wrapped_keys_as_many_are_kept_as_the_bound_says_and_one_more_is_refused(cuts):
+    sent = [(TITLES[0], (7 * key) % 12_007, 0) for key in range(12_000)]
+    windows, verdicts = Windows(), []
+    for first, after in zip((0, *cuts), (*cuts, len(sent)), strict=True):
+        told, windows = windows.judge(wrapped(sent[first:after]))
+        verdicts += told.tolist()
+    assert verdicts == [FRESH] * MAX_WRAPPED + [BEYOND] * (len(sent) - MAX_WRAPPED)
+    again = Windows.from_frame(windows.to_frame())
+    assert again == windows and len(windows) == MAX_WRAPPED
+    for each in (windows, again):  # none has left: what was recorded is known, and what was refused stays so
+        assert each.judge(wrapped(sent))[0].tolist() == [COPY] * MAX_WRAPPED + [BEYOND] * (len(sent) - MAX_WRAPPED)
+        known_and_new = [(TITLES[0], sent[5][1], 100), (TITLES[0], 13_000, 0), (TITLES[0], sent[5][1], 1)]
+        assert each.judge(wrapped(known_and_new))[0].tolist() == [FRESH, BEYOND, REPLAY]
+
+
+def test_another_meter_lane_or_master_key_has_room_of_its_own_and_so_have_keys_that_the_meter_holds():
+    _, windows = Windows().judge(wrapped([(TITLES[0], key, 0) for key in range(MAX_WRAPPED)]))
+    one_more = [(TITLES[0], MAX_WRAPPED, 0)]
+    assert windows.judge(wrapped(one_more))[0].tolist() == [BEYOND]
+    others = (
+        wrapped([(TITLES[1], MAX_WRAPPED, 0)]), wrapped(one_more, master=2), streams([(TITLES[0], 0, 0, 0, 1)]),
+        wrapped(one_more)._replace(lane_names=("ami.lastgasp.v1",)),
+    )  # fmt: skip
+    assert [windows.judge(each)[0].tolist() for each in others] == [[FRESH]] * 4
+
+
+def test_tens_of_thousands_of_wrapped_keys_of_one_meter_are_judged_in_linear_time():
+    sent = wrapped([(TITLES[0], key, 0) for key in range(40_000)])
+    _, windows = Windows().judge(sent)
+    begun = time.perf_counter()
+    windows.judge(sent)
+    assert time.perf_counter() - begun < 5.0

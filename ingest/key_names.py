@@ -1,0 +1,60 @@
+"""Names of keys as streams have them: `guek/1`, and of a key that came wrapped `wrapped/1/<digest>`.
+
+A meter may bring a new key with each message, so names of such keys are no small vocabulary: they are taken apart into
+what they share (the version of the master key they came under) and a number of their own.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest.titles import titles_from_hex, titles_to_hex
+
+Numbers = npt.NDArray[np.uint64]
+
+_WRAPPED: Final = "wrapped/"
+_FORM: Final = r"^(wrapped/\d+)/([0-9a-f]{16})$"
+NO_PART: Final = 0
+"""The number of a key that the meter holds: its name is whole by itself."""
+
+
+class SplitNames(NamedTuple):
+    """For each name the place of its family in `families`, and its own number within it."""
+
+    families: tuple[str, ...]
+    family: npt.NDArray[np.int64]
+    part: Numbers
+
+
+def wrapped_name(master: str, digest: bytes) -> str:
+    """The name of a key that came wrapped under the master key of that name (`kek/2`), by a digest of what came."""
+    return f"{_WRAPPED}{master.rpartition('/')[2]}/{digest.hex()}"
+
+
+def split_names(names: Sequence[str]) -> SplitNames:
+    """The names taken apart; `join_names` of it are the same names."""
+    part = np.zeros(len(names), np.uint64)
+    wrapped = [place for place, name in enumerate(names) if name.startswith(_WRAPPED)]
+    if not wrapped:
+        return SplitNames(tuple(names), np.arange(len(names)), part)
+    texts = pl.Series(names, dtype=pl.String)
+    cut = texts.gather(wrapped).str.extract_groups(_FORM).struct
+    whole = cut.field("2").is_not_null()
+    at = np.array(wrapped, np.int64)[whole.to_numpy()]
+    part[at] = titles_from_hex(cut.field("2").filter(whole))
+    family = texts.scatter(at, cut.field("1").filter(whole)) if len(at) else texts
+    families = family.unique(maintain_order=True)
+    places = {name: place for place, name in enumerate(families.to_list())}
+    return SplitNames(tuple(places), family.replace_strict(places, return_dtype=pl.Int64).to_numpy(), part)
+
+
+def join_names(families: pl.Series, part: Numbers) -> pl.Series:
+    """The names of families and numbers, one a row."""
+    own = part != NO_PART
+    if not own.any():
+        return families
+    at = np.flatnonzero(own)
+    return families.scatter(at, families.gather(at) + "/" + titles_to_hex(part[at]))
