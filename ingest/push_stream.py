@@ -116,7 +116,7 @@ class StreamCutter:
             self._walked = after - 1
 
     def _others(self) -> list[bytes]:
-        found = split_messages(self._rest)
+        found = split_messages(self._rest, growing=True)
         if not found:
             return []
         self._walked = self._futile = 0

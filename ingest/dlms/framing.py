@@ -70,13 +70,15 @@ class LinkMessage(NamedTuple):
         return place + octets
 
 
-def split_messages(data: bytes) -> list[RawMessage]:
+def split_messages(data: bytes, *, growing: bool = False) -> list[RawMessage]:
     """The messages of a byte string that holds frames end to end, none lost: bytes that fit nothing come back too.
+
+    `growing`: more may come behind these bytes. Then a last message that is not whole holds all from its beginning on.
 
     Where cutting fails (junk between frames, a damaged length) the bytes up to the next frame that is surely one are a
     message with an error of their own, and cutting goes on there (`resync`).
     """
-    return _join(list(_cut(data, 0, resync=True)))
+    return _join(list(_cut(data, 0, resync=True)), growing=growing)
 
 
 def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
@@ -139,21 +141,28 @@ def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
     return b"".join((WPDU_VERSION, ports, len(apdu).to_bytes(2, "big"), apdu))
 
 
-def _join(frames: list[LinkFrame]) -> list[RawMessage]:
+def _join(frames: list[LinkFrame], *, growing: bool = False) -> list[RawMessage]:
     """The messages in their order; transfers that are torn by others that run between them are brought together.
 
-    That more are whole then is the proof. A last one that is not may grow: where it does not hold all that stands from
-    its beginning on, everything stays as it came.
+    That no fewer are whole then is the proof: one torn may be the sign that another was joined to what it is not of.
+    Where more may come, a last one that is torn may grow: where it does not hold all that stands from its beginning on,
+    everything stays as it came.
     """
     messages = _in_a_row(frames)
-    torn = sum(each.error is not None and each.error.reason in _TORN for each in messages)
-    if torn < 2:
+    torn = sum(_is_torn(each) for each in messages)
+    if torn == 0 or (growing and torn == 1 and _is_torn(messages[-1])):
         return messages
-    again = _in_a_row(gathered(frames))
-    left = sum(each.error is not None and each.error.reason in _TORN for each in again)
+    together = gathered(frames)
+    if together == frames:
+        return messages
+    again = _in_a_row(together)
     last = again[-1]
-    ends_alone = last.error is None or last.frames == sum(frame.start >= last.start for frame in frames)
-    return again if left < torn and ends_alone else messages
+    alone = last.error is None or last.frames == sum(frame.start >= last.start for frame in frames)
+    return again if sum(map(_is_torn, again)) <= torn and (alone or not growing) else messages
+
+
+def _is_torn(message: RawMessage) -> bool:
+    return message.error is not None and message.error.reason in _TORN
 
 
 def _in_a_row(frames: list[LinkFrame]) -> list[RawMessage]:

@@ -39,16 +39,19 @@ def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
 
 def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
     """PDUs of one block transfer together. A first block begins one: behind others, or a second time, it may be
-    the next one's."""
+    the next one's. Who sends a whole APDU between has given its own transfers up: what comes then would fill gaps."""
     together: list[list[LinkFrame]] = []
-    open_: dict[tuple[str, int | None, int | None, bytes], tuple[Assembly, list[LinkFrame]]] = {}
+    senders: dict[tuple[str, int | None, int | None], dict[bytes, tuple[Assembly, list[LinkFrame]]]] = {}
     for unit in units:
         apdu = _apdu(unit)
         block = _block(apdu)
+        sender = (unit[0].link, unit[0].source, unit[0].destination)
         if block is None:
             together.append(unit)
+            if apdu:
+                senders.pop(sender, None)
             continue
-        key = (unit[0].link, unit[0].source, unit[0].destination, transfer_of(apdu))
+        open_, key = senders.setdefault(sender, {}), transfer_of(apdu)
         octets = apdu[block.data_at : block.data_stop]
         assembly, taken = open_.get(key, (None, []))
         begins = block.number == 1 and assembly is not None and assembly.numbers() != (1,)

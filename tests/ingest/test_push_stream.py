@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import push_stream
-from ingest.dlms.framing import split_messages, wrap_wpdu
+from ingest.dlms.framing import RawMessage, split_messages, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
 from ingest.packing import Waiting, packed_rows
@@ -81,7 +81,12 @@ def test_a_sender_of_small_pieces_does_not_make_us_look_at_the_same_bytes_again_
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at = []
-    monkeypatch.setattr(push_stream, "split_messages", lambda rest: looked_at.append(len(rest)) or split_messages(rest))
+
+    def counted(rest: bytes, *, growing: bool) -> list[RawMessage]:
+        looked_at.append(len(rest))
+        return split_messages(rest, growing=growing)
+
+    monkeypatch.setattr(push_stream, "split_messages", counted)
     messages, cutter = cut(data, [7] * len(data), limit=10**6)
     came = b"".join([*messages, *cutter.finish()]).replace(b"\x7e", b"")
     assert data.replace(b"\x7e", b"").startswith(came)
