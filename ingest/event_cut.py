@@ -60,17 +60,21 @@ def _kinds(events: EventPlan, code: npt.NDArray[np.int64]) -> npt.NDArray[np.uin
 
 
 def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
+    """An event for each kind of which a bit is set: its code is the register, which names all bits that are.
+
+    Bits of one kind would be events of one identity, of which a store keeps one. Bits that no table knows are one too.
+    """
     register = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
-    events = []
-    rest = register.copy()
+    masks: dict[EventKind, int] = {}
     for bit, kind in slot.bits.items():
-        raised = np.flatnonzero(register >> bit & 1)
-        rest &= ~(1 << bit)
+        masks[kind] = masks.get(kind, 0) | 1 << bit
+    known = sum(mask for kind, mask in masks.items() if kind is not EventKind.OTHER)
+    masks[EventKind.OTHER] = ~known
+    events = []
+    for kind, mask in masks.items():
+        raised = np.flatnonzero(register & mask)
         kinds = np.full(len(raised), KIND_CODE[kind], np.uint8)
         events.append(_events(group.message[raised], kinds, register[raised], Origin.METER, at[raised]))
-    unknown = np.flatnonzero(rest)
-    kinds = np.full(len(unknown), KIND_CODE[EventKind.OTHER], np.uint8)
-    events.append(_events(group.message[unknown], kinds, register[unknown], Origin.METER, at[unknown]))
     return events
 
 

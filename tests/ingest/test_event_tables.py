@@ -199,6 +199,19 @@ def test_several_bits_are_several_events_and_what_no_table_knows_is_one_other() 
     ]  # fmt: skip
 
 
+def test_bits_of_one_kind_are_one_event_whose_code_names_them_all() -> None:
+    """Two would be of one identity: meter, event, time, code and place are all that a store tells events by."""
+    memory, fraud = 1 << 8 | 1 << 9 | 1 << 10, 1 << 13
+    push = event("0.0.97.98.0.255", Data(Tag.UINT32, memory | fraud | 1 << 5 | 1 << 6))
+    raised = memory | fraud | 1 << 5 | 1 << 6
+    assert {bit: STANDARDS["dsmr"].alarms[1][bit] for bit in (8, 9, 10)} == dict.fromkeys((8, 9, 10), "memory_fault")
+    found = told("dsmr", push)
+    assert len(found) == len(set(found))
+    assert sorted(found) == sorted(
+        [("memory_fault", raised), (STANDARDS["dsmr"].alarms[1][13], raised), ("other", raised)]
+    )
+
+
 def test_bits_of_the_indian_status_word_are_events() -> None:
     """A cover bit that stays set for good must not turn each later gasp into tampering: states are no events."""
     bits = {84: "disconnected", 85: "last_gasp", 86: "first_breath"}
