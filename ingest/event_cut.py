@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
+from ingest.blocks import CODE_BITS, KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
 from ingest.dlms.nodes import Node
-from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
+from ingest.event_plans import AlarmSlot, CodeSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
 from ingest.plans import Plan
 from ingest.slots import Group, cut_bits, cut_numbers, slots_of
@@ -39,6 +39,13 @@ def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
     """Messages in which no bit of an alarm register is set: it is a read of zero then, so that no number vanishes."""
     quiet: Flags = cut_numbers(group.octets, slots_of([alarm.node]))[0][:, 0] == 0
     return quiet
+
+
+def wide_numbers(slot: CodeSlot | AlarmSlot, group: Group) -> Flags:
+    """Messages whose number has more bits than an event's code: it is a read too then, so that no number vanishes."""
+    numbers, beyond = cut_numbers(group.octets, slots_of([slot.node]))
+    wide: Flags = numbers[:, 0] >> CODE_BITS != 0
+    return wide if beyond is None else wide | beyond[:, 0]
 
 
 def untimed(messages: Places) -> Refused:
