@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import NO_NUMBER, Events, Quantities, Refused
+from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.columns import constant, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
@@ -233,7 +233,7 @@ def _unknown(block: Quantities) -> Flags:
 
 def _codes_sent(code: npt.NDArray[np.integer]) -> pl.Series:
     """Codes as sent: the 32 bits of a register as they are, so bit 31 is the sign; null beyond them."""
-    fits = (code != NO_NUMBER) & (code >= 0) & (code < 1 << 32)
+    fits = (code != NO_NUMBER) & (code >= 0) & (code < 1 << CODE_BITS)
     words = np.where(fits, code, 0).astype(np.uint32).view(np.int32)
     return pl.Series(words).set(pl.Series(~fits), None)
 

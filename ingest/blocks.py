@@ -13,6 +13,8 @@ NO_TIME: Final = np.iinfo(np.int64).min
 """In a column of microseconds: not known."""
 NO_NUMBER: Final = np.iinfo(np.int64).min
 """In a column of event codes: none was sent."""
+CODE_BITS: Final = 32
+"""Of an event's code in EVENTS."""
 CHANNEL_CODE: Final[dict[Channel, int]] = {channel: code for code, channel in enumerate(Channel)}
 KIND_CODE: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerate(EventKind)}
 ORIGIN_CODE: Final[dict[Origin, int]] = {origin: code for code, origin in enumerate(Origin)}

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.dlms.cosem import DEVIATION_UNSPECIFIED, MAX_DEVIATION_MIN
 from ingest.spans import Flags
 from schemas.codes import Status
 
 Micros: TypeAlias = npt.NDArray[np.int64]
 
-DEVIATION_UNSPECIFIED: Final = -0x8000
-DEVIATION_LIMIT_MIN: Final = 720
 STATUS_UNSPECIFIED: Final = 0xFF
 _INVALID_BITS: Final = 0x09
 """Clock status: bit 0 invalid value, bit 3 invalid clock status set-up (Blue Book)."""
@@ -32,7 +31,7 @@ _TO_HIGH_BIT: Final = np.uint32((0x7F - 23) << 16 | (0x7F - 59) << 8 | (0x7F - 5
 _HIGH_BITS: Final = np.uint32(0x808080)
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998
-"""Years that microseconds since 1970 hold, a deviation of twelve hours included."""
+"""Years that microseconds since 1970 hold, a deviation of fourteen hours included."""
 
 
 def _calendar() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
@@ -103,7 +102,7 @@ def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool =
     deviation = (last >> np.uint32(8)).astype(np.uint16).view(np.int16).astype(np.int64)
     status = last.astype(np.uint8)
     at = local + deviation * (-_MINUTE_US if inverted else _MINUTE_US)
-    placed = complete & (np.abs(deviation) <= DEVIATION_LIMIT_MIN)
+    placed = complete & (np.abs(deviation) <= MAX_DEVIATION_MIN)
     unspecified = deviation == DEVIATION_UNSPECIFIED
     other = at
     if unspecified.any():

@@ -23,14 +23,16 @@ class _Transfer(NamedTuple):
     datagrams: list[bytes]
     assembly: Assembly
     since: float
-    late: int | None = None  # datagrams before a first block that came after the last one: it may begin the next
+    begins: int | None = None  # datagrams before a first block that may begin the next
+    doubtful: bool = False  # for what came before it is no reason to take it for this one's
 
 
 class HeldBlocks:
     """Datagrams in; out come those that are no blocks at once, and blocks of one APDU together, none lost.
 
     Order and copies do not matter: whoever decodes puts blocks in order. Where the first block comes after the last
-    one, the transfer waits its time out: what follows may show that the block was the next one's. What is not whole
+    one, or a second time, the transfer waits its time out: what follows may show that the block was the next one's
+    (pushes of a meter begin alike). What is not whole
     after `held_s`, has grown beyond `message_octets`, or gets a block that does not belong, is given out as far as it
     came: it becomes a reject that says so.
     """
@@ -50,10 +52,11 @@ class HeldBlocks:
         key = (peer, datagram[2:6] + transfer_of(apdu))
         octets = apdu[block.data_at : block.data_stop]
         known = self._transfers.get(key)
-        if known is not None and block.number == 1 and known.assembly.is_headless:
-            known = self._transfers[key] = known._replace(late=len(known.datagrams))
+        if known is not None and block.number == 1 and known.assembly.numbers() != (1,):
+            doubtful = known.assembly.may_begin_next
+            known = self._transfers[key] = known._replace(begins=len(known.datagrams), doubtful=doubtful)
         while known is not None and not known.assembly.accept(block, octets):
-            given.append(self._take(key, known.late if block.number > 1 else None))
+            given.append(self._take(key, known.begins if block.number > 1 else None, now))
             known = self._transfers.get(key)
         if known is None:
             known = _Transfer([], Assembly(), now)
@@ -62,7 +65,7 @@ class HeldBlocks:
             self._transfers[key] = known
         known.datagrams.append(datagram)
         self._octets += len(datagram)
-        whole = known.assembly.complete and known.late is None
+        whole = known.assembly.complete and not known.doubtful
         if whole or sum(map(len, known.datagrams)) > self._message_octets:
             given.append(self._take(key))
         while self._octets > _HELD_OCTETS:
@@ -79,12 +82,17 @@ class HeldBlocks:
             given.append(self._take(key))
         return given
 
+    @property
+    def due(self) -> float | None:
+        """When the oldest transfer has waited long enough; None while none is held."""
+        return next(iter(self._transfers.values())).since + self._held_s if self._transfers else None
+
     def finish(self) -> list[Given]:
         """Everything that is held, as it is."""
         return [self._take(key) for key in list(self._transfers)]
 
-    def _take(self, key: tuple[str, bytes], first: int | None = None) -> Given:
-        """A transfer as it is, or its first datagrams: the others begin one of their own."""
+    def _take(self, key: tuple[str, bytes], first: int | None = None, now: float = 0.0) -> Given:
+        """A transfer as it is, or its first datagrams: the others begin one of their own, now."""
         known = self._transfers.pop(key)
         taken, left = known.datagrams[:first], [] if first is None else known.datagrams[first:]
         self._octets -= sum(map(len, taken))
@@ -94,7 +102,7 @@ class HeldBlocks:
                 apdu = datagram[WPDU_HEAD_OCTETS:]
                 block = read_block(apdu)
                 assembly.accept(block, apdu[block.data_at : block.data_stop])
-            self._transfers[key] = _Transfer(left, assembly, known.since)
+            self._transfers[key] = _Transfer(left, assembly, now)
         return Given(b"".join(taken), key[0])
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
+from ingest.blocks import CODE_BITS, KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
 from ingest.dlms.nodes import Node
-from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
+from ingest.event_plans import AlarmSlot, CodeSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
 from ingest.plans import Plan
 from ingest.slots import Group, cut_bits, cut_numbers, slots_of
@@ -41,6 +41,13 @@ def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
     return quiet
 
 
+def wide_numbers(slot: CodeSlot | AlarmSlot, group: Group) -> Flags:
+    """Messages whose number has more bits than an event's code: it is a read too then, so that no number vanishes."""
+    numbers, beyond = cut_numbers(group.octets, slots_of([slot.node]))
+    wide: Flags = numbers[:, 0] >> CODE_BITS != 0
+    return wide if beyond is None else wide | beyond[:, 0]
+
+
 def untimed(messages: Places) -> Refused:
     """The refusal of values of which nothing says when they were."""
     unique, counts = np.unique(messages, return_counts=True)
@@ -60,17 +67,21 @@ def _kinds(events: EventPlan, code: npt.NDArray[np.int64]) -> npt.NDArray[np.uin
 
 
 def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
+    """An event for each kind of which a bit is set: its code is the register, which names all bits that are.
+
+    Bits of one kind would be events of one identity, of which a store keeps one. Bits that no table knows are one too.
+    """
     register = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
-    events = []
-    rest = register.copy()
+    masks: dict[EventKind, int] = {}
     for bit, kind in slot.bits.items():
-        raised = np.flatnonzero(register >> bit & 1)
-        rest &= ~(1 << bit)
+        masks[kind] = masks.get(kind, 0) | 1 << bit
+    known = sum(mask for kind, mask in masks.items() if kind is not EventKind.OTHER)
+    masks[EventKind.OTHER] = ~known
+    events = []
+    for kind, mask in masks.items():
+        raised = np.flatnonzero(register & mask)
         kinds = np.full(len(raised), KIND_CODE[kind], np.uint8)
         events.append(_events(group.message[raised], kinds, register[raised], Origin.METER, at[raised]))
-    unknown = np.flatnonzero(rest)
-    kinds = np.full(len(unknown), KIND_CODE[EventKind.OTHER], np.uint8)
-    events.append(_events(group.message[unknown], kinds, register[unknown], Origin.METER, at[unknown]))
     return events
 
 

@@ -7,7 +7,7 @@ from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import STRINGS, UNSIGNED, Node
 from ingest.event_tables import STANDARDS, EventTable
-from ingest.meaning import Meaning, is_event_code, is_event_log
+from ingest.meaning import Meaning, Value, is_event_code, is_event_log
 from ingest.meter_types import MeterType
 from schemas.codes import EventKind, Origin
 
@@ -24,10 +24,11 @@ _STATUS_WORD_BITS: Final = 128
 
 
 class CodeSlot(NamedTuple):
-    """A number that is an event code, and the clock sent with it."""
+    """A number that is an event code, and the clock sent with it; `obis` where it was sent under a name."""
 
     node: Node
     clock: Node | None
+    obis: str | None
 
 
 class AlarmSlot(NamedTuple):
@@ -70,6 +71,12 @@ class EventPlan(NamedTuple):
         """The push tells events."""
         return bool(self.codes or self.alarms or self.words or self.fixed)
 
+    @property
+    def may_be_wide(self) -> tuple[CodeSlot | AlarmSlot, ...]:
+        """Codes and registers of more bits than an event's code has: what does not fit there is a read as well."""
+        slots: list[CodeSlot | AlarmSlot] = [*self.codes, *self.alarms]
+        return tuple(slot for slot in slots if slot.node.tag == Tag.UINT64)
+
 
 def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
     """The events among the values of a push, by the companion standard of the meter's type."""
@@ -80,13 +87,16 @@ def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
     for at, value in enumerate(meaning.values):
         register = unnamed.get(at, _alarm_register(value.obis))
         if register is not None and value.node.tag in UNSIGNED:
-            name = None if value.obis is None else obis_text(value.obis)
-            alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), name)
+            alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _name_of(value))
     fixed, words = tuple(_fixed(meaning, meter_type)), tuple(_status_words(meaning, table))
     clocks = [value.node for value in meaning.values if value.node.is_clock]
     sole = clocks[0] if len(clocks) == 1 else None
     taken = frozenset((*codes, *alarms))
     return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
+
+
+def _name_of(value: Value) -> str | None:
+    return None if value.obis is None else obis_text(value.obis)
 
 
 def _codes(meaning: Meaning) -> Iterator[tuple[int, CodeSlot]]:
@@ -103,10 +113,10 @@ def _codes(meaning: Meaning) -> Iterator[tuple[int, CodeSlot]]:
         if value.node.tag not in UNSIGNED:
             continue
         if is_event_code(value.obis):
-            yield at, CodeSlot(value.node, value.clock or first.get(value.place))
+            yield at, CodeSlot(value.node, value.clock or first.get(value.place), _name_of(value))
         elif is_event_log(value.obis) and value.clock is not None and value.clock.at not in logged:
             logged.add(value.clock.at)
-            yield at, CodeSlot(value.node, value.clock)
+            yield at, CodeSlot(value.node, value.clock, _name_of(value))
 
 
 def _alarm_register(name: bytes | None) -> int | None:

@@ -235,7 +235,7 @@ class Gateway:
         self.counts.connections += 1
         self._handlers.add(task)
         peer = str(writer.get_extra_info("peername")[0])
-        cutter = StreamCutter(self.limits.message_octets)
+        cutter = StreamCutter(self.limits.message_octets, self.limits.message_s)
         try:
             await self._read(reader, cutter, peer)
         except OSError:  # time, or whatever a network says when it loses a sender
@@ -251,14 +251,15 @@ class Gateway:
 
     async def _read(self, reader: asyncio.StreamReader, cutter: StreamCutter, peer: str) -> None:
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = heard = loop.time()
+        no_room_s, begun_octets = 0.0, 0  # nobody is late for want of room
         title = b""  # of the connection's latest message that carries one
-        begun_octets = 0
         try:
             while not cutter.lost_step and not (cutter.waiting and self._begun > self.limits.begun_octets):
-                limit = begun + self.limits.message_s - loop.time() if cutter.waiting else self.limits.idle_s
-                data = await asyncio.wait_for(reader.read(_READ_OCTETS), max(limit, 0.0))
-                if not data:
+                last = begun + self.limits.message_s if cutter.partial else heard + self.limits.idle_s
+                until = last if cutter.due is None else min(last, cutter.due)
+                data = await self._next(reader, until + no_room_s, is_last=until == last)
+                if data == b"":
                     return
                 came = loop.time()
                 try:
@@ -266,10 +267,12 @@ class Gateway:
                     while not self.has_room():
                         await self._room.wait()
                 finally:  # told to stop too: what was read is taken
-                    begun = loop.time() if not cutter.waiting else begun + loop.time() - came
-                    messages = cutter.feed(data)
-                    if messages:
-                        begun = loop.time()
+                    no_room_s += loop.time() - came
+                    now = loop.time() - no_room_s
+                    messages = cutter.feed(data, now) if data else []
+                    messages += cutter.expire(now)
+                    heard = now if data else heard
+                    begun = now if data and cutter.partial <= len(data) else begun
                     for message in messages:
                         title = self.take(message, peer, over_udp=False, title=title)
                     self._begun += cutter.waiting - begun_octets
@@ -277,6 +280,16 @@ class Gateway:
         finally:
             self._begun -= begun_octets
         self.counts.cut_short += 1
+
+    async def _next(self, reader: asyncio.StreamReader, until: float, *, is_last: bool) -> bytes | None:
+        """What comes next, nothing at the end; None where nothing came by then and it is not the last moment."""
+        wait_s = until - asyncio.get_running_loop().time()
+        try:
+            return await asyncio.wait_for(reader.read(_READ_OCTETS), max(wait_s, 0.0))
+        except TimeoutError:
+            if is_last:
+                raise
+            return None
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -294,8 +307,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._gateway.counts.udp_lost += 1
             return
         self._give(self._blocks.feed(data, str(addr[0]), self._loop.time()))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._gateway.limits.message_s, self._expire)
+        self._set_timer()
 
     def finish(self) -> None:
         """What is held goes on as it is."""
@@ -306,6 +318,12 @@ class _Datagrams(asyncio.DatagramProtocol):
     def _expire(self) -> None:
         self._timer = None
         self._give(self._blocks.expire(self._loop.time()))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self._blocks.due
+        if self._timer is None and due is not None:
+            self._timer = self._loop.call_at(due, self._expire)
 
     def _give(self, given: list[Given]) -> None:
         for message, peer in given:

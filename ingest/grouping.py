@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.dlms.axdr import MAX_GROUP_A
-from ingest.dlms.cosem import DATE_TIME_OCTETS
+from ingest.dlms.cosem import DATE_TIME_OCTETS, DEVIATION_UNSPECIFIED, MAX_DEVIATION_MIN
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import WORD_OCTETS, Layout, learn
 from ingest.dlms.nodes import Buffers, Lookalikes, locate
@@ -153,7 +153,7 @@ def is_readable(octets: Octets) -> Flags:
     readable &= ((day >= 1) & (day <= 31)) | (day >= 0xFD)
     for field, limit in ((hour, 23), (minute, 59), (second, 59), (hundredths, 99)):
         readable &= (field <= limit) | (field == 0xFF)
-    readable &= (np.abs(deviation) <= 720) | (deviation == -0x8000)
+    readable &= (np.abs(deviation) <= MAX_DEVIATION_MIN) | (deviation == DEVIATION_UNSPECIFIED)
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     last = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[np.where(month <= 12, month, 0)]
     last = last + ((month == 2) & leap)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
 from ingest.dlms.framing import WPDU_HEAD_OCTETS
 
 
@@ -56,5 +57,5 @@ def _packed(run: list[Waiting]) -> tuple[bytes | None, bytes]:
 def _carries_its_length(message: bytes) -> bool:
     """Whether the message is one wrapper PDU and no block of a larger APDU: others could not be told apart again."""
     length = int.from_bytes(message[6:8], "big") + WPDU_HEAD_OCTETS
-    block = message[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + 1] == b"\xe0"
+    block = is_block(message[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + BLOCK_TOLD_BY_OCTETS])
     return message.startswith(b"\x00\x01") and length == len(message) and not block

@@ -1,10 +1,12 @@
 """Everything that a plan finds in its messages: reads here, rows of profiles and events beside."""
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts
-from ingest.event_cut import cut_events, quiet_alarms, untimed
+from ingest.event_cut import cut_events, quiet_alarms, untimed, wide_numbers
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
@@ -13,6 +15,9 @@ from ingest.slots import Group, cut_lone, cut_numbers
 from ingest.spans import Flags
 from ingest.times import Times, believed_times
 from schemas.codes import Channel, RejectReason
+
+_MILLI_POWER: Final = 3
+"""A number without a scaler, in thousandths."""
 
 
 def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
@@ -35,6 +40,13 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         quiet = quiet_alarms(alarm, group)
         zero = Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0)
         reads.append(cut_reads(Cells.of([zero]), group, times, texts)[0].take(quiet))
+    for slot in plan.events.may_be_wide:
+        wide = wide_numbers(slot, group)
+        block, inexact = cut_reads(
+            Cells.of([Cell(slot.node, Channel.OTHER, slot.obis, _MILLI_POWER)]), group, times, texts
+        )
+        reads.append(block.take(wide))
+        refused += inexact
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
     return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own)

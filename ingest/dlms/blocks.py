@@ -19,6 +19,8 @@ TRANSFER_BLOCK: Final = bytes((GENERAL_BLOCK_TRANSFER,))
 DATABLOCK: Final = bytes((GET_RESPONSE, 0x02))
 """How the APDUs begin that may have to be joined across link-layer messages."""
 _DATABLOCK_CHOICE_AT: Final = 8
+BLOCK_TOLD_BY_OCTETS: Final = _DATABLOCK_CHOICE_AT + 1
+"""So many octets of an APDU say whether it is a block."""
 _LAST: Final = 0x80
 _STREAMING: Final = 0x40
 
@@ -114,6 +116,11 @@ class Assembly:
     def is_headless(self) -> bool:
         """The last block is here and the first is not: one that comes now is late, or begins the next message."""
         return self._last is not None and 1 not in self._held
+
+    @property
+    def may_begin_next(self) -> bool:
+        """A first block that comes now is late, a copy, or begins the next message, which may begin alike."""
+        return self.is_headless or (1 in self._held and len(self._held) > 1)
 
     def contradicts(self, block: Block, octets: bytes) -> bool:
         """Whether the block shows that another message has begun: it is neither a first one nor a copy of one here."""

@@ -12,7 +12,8 @@ from schemas.errors import ContractError, ProtocolError
 
 DATE_TIME_OCTETS: Final = 12
 DEVIATION_UNSPECIFIED: Final = -0x8000
-MAX_DEVIATION_MIN: Final = 720
+MAX_DEVIATION_MIN: Final = 840
+"""Zones reach fourteen hours east of Greenwich (Kiribati; thirteen in New Zealand): beyond the 720 of the Blue Book."""
 STATUS_UNSPECIFIED: Final = 0xFF
 STATUS_INVALID: Final = 0x01
 STATUS_DOUBTFUL: Final = 0x02

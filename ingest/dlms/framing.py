@@ -76,7 +76,15 @@ def split_messages(data: bytes) -> list[RawMessage]:
     Where cutting fails (junk between frames, a damaged length) the bytes up to the next frame that is surely one are a
     message with an error of their own, and cutting goes on there (`resync`).
     """
-    return _join(list(_cut(data, 0, resync=True)))
+    return _join(cut_frames(data))
+
+
+def cut_frames(data: bytes, *, growing: bool = False) -> list[LinkFrame]:
+    """The frames that `split_messages` joins; only the last one may be cut short.
+
+    `growing`: more may come. Then a frame that is cut short is waited for, and no other is looked for inside it.
+    """
+    return list(_cut(data, 0, resync=True, growing=growing))
 
 
 def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
@@ -142,18 +150,21 @@ def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
 def _join(frames: list[LinkFrame]) -> list[RawMessage]:
     """The messages in their order; transfers that are torn by others that run between them are brought together.
 
-    That more are whole then is the proof. A last one that is not may grow: where it does not hold all that stands from
-    its beginning on, everything stays as it came.
+    That no fewer are whole then is the proof: one torn may be the sign that another was joined to what it is not of.
     """
     messages = _in_a_row(frames)
-    torn = sum(each.error is not None and each.error.reason in _TORN for each in messages)
-    if torn < 2:
+    torn = sum(map(_is_torn, messages))
+    if torn == 0:
         return messages
-    again = _in_a_row(gathered(frames))
-    left = sum(each.error is not None and each.error.reason in _TORN for each in again)
-    last = again[-1]
-    ends_alone = last.error is None or last.frames == sum(frame.start >= last.start for frame in frames)
-    return again if left < torn and ends_alone else messages
+    together = gathered(frames)
+    if together == frames:
+        return messages
+    again = _in_a_row(together)
+    return again if sum(map(_is_torn, again)) <= torn else messages
+
+
+def _is_torn(message: RawMessage) -> bool:
+    return message.error is not None and message.error.reason in _TORN
 
 
 def _in_a_row(frames: list[LinkFrame]) -> list[RawMessage]:
@@ -173,32 +184,33 @@ def _in_a_row(frames: list[LinkFrame]) -> list[RawMessage]:
     return messages
 
 
-def _cut(data: bytes, place: int, *, resync: bool) -> Iterator[LinkFrame]:
+def _cut(data: bytes, place: int, *, resync: bool, growing: bool = False) -> Iterator[LinkFrame]:
     at = 0
     while at < len(data):
-        stop, bounded = _extent(data, at)
-        if resync and not bounded:
+        stop, bounded, cut_short = _extent(data, at)
+        if resync and not bounded and not (growing and cut_short):
             stop = next_start(data, at + 1, stop) or stop
-        frame = _read_frame(data[at:stop], place + at)
+        frame = read_frame(data[at:stop], place + at)
         if resync and bounded and _is_doubtful(frame, data, stop):
             # Its length may be the damaged part: then another frame begins inside, though none with a closing flag.
             found = next_start(data, at + 1, stop - 1 if frame.link == "hdlc" else stop)
             if found is not None:
                 stop = found
-                frame = _read_frame(data[at:stop], place + at)
+                frame = read_frame(data[at:stop], place + at)
         yield frame
         at = _skip_fill(data, stop) if data[at] == hdlc.FLAG else stop
 
 
-def _extent(data: bytes, at: int) -> tuple[int, bool]:
-    # The end of the frame, and whether a length field puts it there; else the end of the data.
+def _extent(data: bytes, at: int) -> tuple[int, bool, bool]:
+    # The end of the frame, whether a length field puts it there (else it is that of the data), and if not, whether the
+    # data end before it.
     layer = _layer(data, at)
     if layer in _WITHOUT_LENGTH:
-        return len(data), False
+        return len(data), False, False
     try:
-        return _frame_stop(layer, data, at), True
-    except ProtocolError:
-        return len(data), False
+        return _frame_stop(layer, data, at), True, False
+    except ProtocolError as error:
+        return len(data), False, error.reason is RejectReason.LINK_INCOMPLETE
 
 
 def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
@@ -245,7 +257,8 @@ def _frame_stop(layer: str, data: bytes, at: int) -> int:
     return len(data)
 
 
-def _read_frame(raw: bytes, start: int) -> LinkFrame:
+def read_frame(raw: bytes, start: int) -> LinkFrame:
+    """The frame that these bytes are, which stand at `start` of the input; what is wrong with it is in `error`."""
     layer = _layer(raw, 0)
     stop = start + len(raw)
     try:

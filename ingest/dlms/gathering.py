@@ -39,16 +39,19 @@ def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
 
 def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
     """PDUs of one block transfer together. A first block begins one: behind others, or a second time, it may be
-    the next one's."""
+    the next one's. Who sends a whole APDU between has given its own transfers up: what comes then would fill gaps."""
     together: list[list[LinkFrame]] = []
-    open_: dict[tuple[str, int | None, int | None, bytes], tuple[Assembly, list[LinkFrame]]] = {}
+    senders: dict[tuple[str, int | None, int | None], dict[bytes, tuple[Assembly, list[LinkFrame]]]] = {}
     for unit in units:
-        apdu = _apdu(unit)
-        block = _block(apdu)
+        apdu = apdu_of_frames(unit)
+        block = block_of(apdu)
+        sender = (unit[0].link, unit[0].source, unit[0].destination)
         if block is None:
             together.append(unit)
+            if apdu:
+                senders.pop(sender, None)
             continue
-        key = (unit[0].link, unit[0].source, unit[0].destination, transfer_of(apdu))
+        open_, key = senders.setdefault(sender, {}), transfer_of(apdu)
         octets = apdu[block.data_at : block.data_stop]
         assembly, taken = open_.get(key, (None, []))
         begins = block.number == 1 and assembly is not None and assembly.numbers() != (1,)
@@ -62,17 +65,19 @@ def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
     return together
 
 
-def _apdu(unit: list[LinkFrame]) -> bytes:
+def apdu_of_frames(unit: Sequence[LinkFrame]) -> bytes:
+    """The APDU in the frames of one PDU; nothing where a frame is damaged or one is missing at the end."""
     if unit[0].error is not None or unit[-1].more:
         return b""
     apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in unit)
     return apdu[3:] if unit[0].link in ("hdlc", "llc") and apdu[:3] in _LLC else apdu
 
 
-def _block(apdu: bytes) -> Block | None:
+def block_of(apdu: bytes) -> Block | None:
+    """The block that an APDU is; None for a whole APDU, and for a block that is damaged: whoever joins it says why."""
     if not is_block(apdu):
         return None
     try:
         return read_block(apdu)
-    except ProtocolError:  # damaged: whoever joins it says why
+    except ProtocolError:
         return None

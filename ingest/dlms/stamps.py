@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Final
 
-from ingest.dlms.cosem import DATE_TIME_OCTETS, DateTime, decode_date_time, encode_date_time
+from ingest.dlms.cosem import DATE_TIME_OCTETS, MAX_DEVIATION_MIN, DateTime, decode_date_time, encode_date_time
 from ingest.dlms.cursor import Cursor
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
@@ -57,6 +57,6 @@ def read_text_time(cursor: Cursor) -> DateTime | None:
         local = datetime.strptime(digits.decode("ascii"), "%Y%m%d%H%M%S")
     except ValueError as error:
         raise ProtocolError(RejectReason.DATE_TIME, at, "no such day") from error
-    if deviation is not None and abs(deviation) > 720:
-        raise ProtocolError(RejectReason.DATE_TIME, at, "an offset beyond twelve hours")
+    if deviation is not None and abs(deviation) > MAX_DEVIATION_MIN:
+        raise ProtocolError(RejectReason.DATE_TIME, at, "an offset beyond fourteen hours")
     return decode_date_time(encode_date_time(local, deviation, 0xFF), at)

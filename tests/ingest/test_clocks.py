@@ -1,17 +1,22 @@
 """Columns of date-times against the scalar decoder, one by one."""
 
 import struct
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.clocks import Zones, read_clocks
 from ingest.dlms.cosem import decode_date_time
+from ingest.dlms.cursor import Cursor
+from ingest.dlms.framing import wrap_wpdu
+from ingest.dlms.stamps import read_text_time
 from ingest.grouping import is_readable
 from schemas.errors import ProtocolError
+from tests.ingest.fleet import NAME, decode, enrolled, meters
 
 OSLO = "Europe/Oslo"
 edge = st.sampled_from([0, 1, 2, 12, 13, 28, 29, 30, 31, 32, 59, 60, 99, 100, 0xFD, 0xFE, 0xFF])
@@ -21,7 +26,7 @@ edge = st.sampled_from([0, 1, 2, 12, 13, 28, 29, 30, 31, 32, 59, 60, 99, 100, 0x
 def octets(draw):
     year = draw(st.sampled_from([0, 1, 1969, 1970, 2000, 2024, 2025, 2100, 9998, 0xFFFF]))
     fields = [draw(edge | st.integers(1, 12)) for _ in range(7)]
-    deviation = draw(st.sampled_from([-0x8000, -721, -720, -60, 0, 120, 720, 721]))
+    deviation = draw(st.sampled_from([-0x8000, -841, -840, -780, -60, 0, 120, 840, 841]))
     return struct.pack(">H7BhB", year, *fields, deviation, draw(st.sampled_from([0, 1, 2, 8, 0x80, 0xFF])))
 
 
@@ -64,6 +69,36 @@ def test_a_column_of_clocks_says_what_each_says_alone(clocks, has_zone, inverted
         if expected is not None:
             assert int(read.at[row]) == (expected.replace(tzinfo=None) - EPOCH) // timedelta(microseconds=1)
         assert bool(read.invalid[row]) == (not alone.is_reliable)
+
+
+@pytest.mark.parametrize(
+    ("wall", "deviation", "utc"),
+    [
+        ("07EA010F FF 0D000000", "FCF4", datetime(2026, 1, 15, 0, 0, tzinfo=UTC)),  # New Zealand, summer
+        ("07EA0710 FF 02000000", "FCB8", datetime(2026, 7, 15, 12, 0, tzinfo=UTC)),  # Kiribati
+        ("07EA070E FF 16000000", "0348", datetime(2026, 7, 15, 12, 0, tzinfo=UTC)),  # as far to the other side
+    ],
+)
+def test_clocks_of_the_zones_farthest_east_are_read_in_the_header_and_in_the_body(wall, deviation, utc):
+    clock = bytes.fromhex(wall + deviation + "00")
+    assert decode_date_time(clock).utc == utc
+    row = bytes.fromhex("0203 090C") + clock + bytes.fromhex("1100 06 00000064")
+    body = bytes.fromhex("0203 0910") + NAME.encode() + bytes.fromhex("0906 0100630100FF 0101") + row
+    push = wrap_wpdu(b"\x0f\x00\x00\x00\x01\x0c" + clock + body)
+    registry = meters(enrolled(system_title=None, security_min=0, channels=["energy_delivered"]))
+    decoded = decode(push, push, registry=registry)
+    assert decoded.rejects.is_empty()
+    assert decoded.intervals["interval_start"].to_list() == [utc - timedelta(minutes=15)] * 2
+
+
+@pytest.mark.parametrize("deviation", ["FCB7", "0349"])
+def test_a_deviation_beyond_every_zone_is_none(deviation):
+    assert not _reads(bytes.fromhex("07EA010F FF 0D000000" + deviation + "00"))
+
+
+def test_a_time_in_text_thirteen_hours_ahead_is_read():
+    text = b"20260115130000+1300"
+    assert read_text_time(Cursor(bytes((len(text),)) + text, 0)).utc == datetime(2026, 1, 15, tzinfo=UTC)
 
 
 EPOCH = decode_date_time(struct.pack(">H7BhB", 1970, 1, 1, 0xFF, 0, 0, 0, 0, 0, 0)).local

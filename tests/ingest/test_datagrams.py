@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.datagrams import Given, HeldBlocks
-from ingest.dlms.framing import unwrap
+from ingest.dlms.framing import split_messages, unwrap
 from tests.ingest import by_hand as hand
+from tests.ingest import lossy
 from tests.ingest.fleet import decode, enrolled, meters, reasons
 
 BLOCKS = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
@@ -58,6 +59,39 @@ def test_a_transfer_that_lost_its_head_takes_nothing_of_the_next_one() -> None:
     late = HeldBlocks(10, 100_000)
     assert fed(late, *BLOCKS[1:], BLOCKS[0]) == []
     assert late.expire(11) == [Given(b"".join([*BLOCKS[1:], BLOCKS[0]]), "a")]
+
+
+def test_a_transfer_that_lost_a_block_within_takes_none_of_the_next_one_that_begins_alike() -> None:
+    old, new = (lossy.wpdu_blocks(lossy.sent(1, number, alike=True), 1) for number in (1, 2))
+    assert old[0] == new[0]
+    for lost in range(1, len(old)):
+        left = old[:lost] + old[lost + 1 :]
+        held = HeldBlocks(10, 100_000)
+        given_out = fed(held, *left, *new)
+        if lost == 1 or lost < len(old) - 1:
+            assert given_out == [Given(b"".join(left), "a"), Given(b"".join(new), "a")] and held.due is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(lossy.lines([lossy.wpdu_blocks, lossy.datablocks], singles=False))
+def test_what_one_lost_in_datagrams_costs_no_other_a_transfer(
+    sent_on: tuple[list[lossy.Transfer], list[bytes]],
+) -> None:
+    all_sent, line = sent_on
+    held = HeldBlocks(10, 100_000)
+    given_out = [*fed(held, *line), *held.finish()]
+    lossy.check([each.payload for one in given_out for each in split_messages(one.message)], all_sent, line)
+
+
+def test_each_transfer_has_its_own_time() -> None:
+    held = HeldBlocks(10, 100_000)
+    assert fed(held, BLOCKS[0], now=0) == fed(held, OTHER[0], now=6) == [] and held.due == 10
+    assert held.expire(10) == [Given(BLOCKS[0], "a")] and held.due == 16
+    # What is left of a transfer that was two has come late: it is waited for from then on.
+    assert fed(held, BLOCKS[2], BLOCKS[-1], BLOCKS[0], now=12) == []
+    changed = BLOCKS[2][:-1] + bytes((BLOCKS[2][-1] ^ 1,))
+    assert fed(held, changed, now=14) == [Given(BLOCKS[2] + BLOCKS[-1], "a")] and held.due == 16
+    assert held.expire(16) == [Given(OTHER[0], "a")] and held.due == 24
 
 
 def test_a_block_with_other_bytes_ends_the_transfer_before_it() -> None:

@@ -199,6 +199,37 @@ def test_several_bits_are_several_events_and_what_no_table_knows_is_one_other() 
     ]  # fmt: skip
 
 
+def test_bits_of_one_kind_are_one_event_whose_code_names_them_all() -> None:
+    """Two would be of one identity: meter, event, time, code and place are all that a store tells events by."""
+    memory, fraud = 1 << 8 | 1 << 9 | 1 << 10, 1 << 13
+    push = event("0.0.97.98.0.255", Data(Tag.UINT32, memory | fraud | 1 << 5 | 1 << 6))
+    raised = memory | fraud | 1 << 5 | 1 << 6
+    assert {bit: STANDARDS["dsmr"].alarms[1][bit] for bit in (8, 9, 10)} == dict.fromkeys((8, 9, 10), "memory_fault")
+    found = told("dsmr", push)
+    assert len(found) == len(set(found))
+    assert sorted(found) == sorted(
+        [("memory_fault", raised), (STANDARDS["dsmr"].alarms[1][13], raised), ("other", raised)]
+    )
+
+
+@pytest.mark.parametrize("name", ["0.0.97.98.0.255", "0.0.97.98.21.255", "0.0.96.11.0.255"])
+@pytest.mark.parametrize("number", [2**32, 2**32 + 2, 2**40 | 1 << 13, 9_223_372_036_854_775])
+def test_a_number_too_wide_for_a_code_is_a_read_too(name: str, number: int) -> None:
+    registry = meters(enrolled(meter_type=MARK_OF["dsmr"]))
+    pushes = [event(name, Data(Tag.UINT64, each)) for each in (number, 1, number)]
+    decoded = decode(*(sealed(push, counter) for counter, push in enumerate(pushes, 1)), registry=registry)
+    assert reasons(decoded) == []
+    kept = ("other", f"0-0:{name.removeprefix('0.0.')}", number * 1000)
+    assert decoded.reads.select("channel", "obis", "value_milli").rows() == [kept, kept]
+    assert decoded.events["code"].null_count() >= 2 and 1 in decoded.events["code"].to_list()
+
+
+def test_a_number_too_wide_for_a_read_is_a_reject() -> None:
+    registry = meters(enrolled(meter_type=MARK_OF["dsmr"]))
+    decoded = decode(sealed(event("0.0.97.98.0.255", Data(Tag.UINT64, 2**64 - 1)), 1), registry=registry)
+    assert reasons(decoded) == ["scaling"] and decoded.reads.is_empty() and decoded.events.height > 1
+
+
 def test_bits_of_the_indian_status_word_are_events() -> None:
     """A cover bit that stays set for good must not turn each later gasp into tampering: states are no events."""
     bits = {84: "disconnected", 85: "last_gasp", 86: "first_breath"}

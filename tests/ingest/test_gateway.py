@@ -169,6 +169,41 @@ def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_ca
     assert [value for _, value, _ in publisher.sent] == [b"".join(mixed), blocks[1]]
 
 
+def test_datagrams_that_wait_for_others_go_on_in_their_own_time_though_nobody_sends_any_more() -> None:
+    publisher = FakePublisher()
+    one, other = ([hand.wrapper(block, port) for block in hand.blocks(hand.PUSH, 20)] for port in (1, 2))
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
+        )
+        transport.sendto(one[0])
+        await asyncio.sleep(0.3)
+        transport.sendto(other[1])  # held when the time of the first one is over
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)
+        transport.close()
+
+    run(scenario, publisher, message_s=0.6)
+    assert [value for _, value, _ in publisher.sent] == [one[0], other[1]]
+
+
+def test_a_transfer_that_lost_its_end_goes_on_in_its_time_and_its_line_stays() -> None:
+    publisher = FakePublisher()
+    one, other = ([hand.wrapper(block, port) for block in hand.blocks(hand.PUSH, 20)] for port in (1, 2))
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(one[0] + other[0] + one[1] + b"".join(other[1:]))
+        await until(lambda: sum(gateway.counts.messages.values()) == 2)
+        writer.write(LARGE[0])
+        await until(lambda: sum(gateway.counts.messages.values()) == 3)
+        writer.close()
+
+    gateway = run(scenario, publisher, message_s=0.3)
+    assert gateway.counts.cut_short == 0
+    assert sorted(value for _, value, _ in publisher.sent) == sorted([b"".join(other), one[0] + one[1], LARGE[0]])
+
+
 def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
     publisher = FakePublisher()
     publisher.away.set()
@@ -347,7 +382,7 @@ def test_an_idle_connection_and_one_too_many_are_closed() -> None:
 
 def test_an_oversized_message_ends_the_connection_and_others_go_on() -> None:
     publisher = FakePublisher()
-    oversized = wrap_wpdu(b"\xe0\x00" + bytes(60_000)) * 6
+    oversized = wrap_wpdu(b"\xe0\x00\x00\x01\x00\x00" + hand.sized(bytes(60_000))) * 6
 
     async def scenario(gateway: Gateway, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,15 +1,19 @@
 """Cutting what a connection sends, whatever the network made of it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import push_stream
-from ingest.dlms.framing import split_messages, wrap_wpdu
+from ingest.dlms.blocks import split_blocks
+from ingest.dlms.framing import cut_frames, split_messages, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
+from ingest.dlms.joining import LinkFrame
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
+from tests.ingest import by_hand as hand
+from tests.ingest import lossy
 
 NAME = b"SIM0000000000001"
 PLAIN_PUSH = b"\x0f\x00\x00\x00\x01\x00\x02\x02\x09\x10" + NAME + b"\x06\x00\x00\x00\x07"
@@ -81,11 +85,17 @@ def test_a_sender_of_small_pieces_does_not_make_us_look_at_the_same_bytes_again_
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at = []
-    monkeypatch.setattr(push_stream, "split_messages", lambda rest: looked_at.append(len(rest)) or split_messages(rest))
+
+    def counted(rest: bytes, *, growing: bool) -> list[LinkFrame]:
+        looked_at.append(len(rest))
+        return cut_frames(rest, growing=growing)
+
+    monkeypatch.setattr(push_stream, "cut_frames", counted)
     messages, cutter = cut(data, [7] * len(data), limit=10**6)
     came = b"".join([*messages, *cutter.finish()]).replace(b"\x7e", b"")
-    assert data.replace(b"\x7e", b"").startswith(came)
-    assert cutter.lost_step or len(came) == len(data.replace(b"\x7e", b""))
+    sent = data.replace(b"\x7e", b"")
+    assert sorted(came) == sorted(sent[: len(came)])  # what is damaged goes on before what waits
+    assert cutter.lost_step or len(came) == len(sent)
     assert sum(looked_at) < 8 * len(data)
 
 
@@ -97,13 +107,13 @@ def test_what_has_no_link_layer_is_cut_when_the_connection_ends_where_something_
 
 
 def test_blocks_of_one_apdu_stay_together_until_the_last() -> None:
-    first, last, next_one = wrap_wpdu(b"\xe0\x00ab"), wrap_wpdu(b"\xe0\x80cd"), wrap_wpdu(PLAIN_PUSH)
+    first, last, next_one = *map(wrap_wpdu, split_blocks(b"abcd", 2)), wrap_wpdu(PLAIN_PUSH)
     cutter = StreamCutter(10_000)
     assert cutter.feed(first) == []
     assert cutter.feed(last + next_one) == [first + last, next_one]
 
 
-BLOCKS, LAST = (b"\xe0\x00ab", b"\xe0\x01cd"), b"\xe0\x80ef"
+*BLOCKS, LAST = split_blocks(b"abcdef", 2)
 
 
 def from_port(port: int, apdu: bytes) -> bytes:
@@ -113,7 +123,7 @@ def from_port(port: int, apdu: bytes) -> bytes:
 
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_transfers_that_interleave_on_a_line_stay_whole_each_and_hold_nobody_up(sizes: list[int]) -> None:
-    first, second = ([from_port(port, each) for each in (*BLOCKS[:2], LAST)] for port in (1, 2))
+    first, second = ([from_port(port, each) for each in (*BLOCKS, LAST)] for port in (1, 2))
     other = from_port(3, PLAIN_PUSH)
     sent = [first[0], second[0], other, first[1], second[1], second[2], first[2]]
     messages, cutter = cut(b"".join(sent), sizes)
@@ -132,6 +142,40 @@ def test_transfers_that_are_not_whole_when_the_connection_ends_are_given_out_eac
     assert (messages, cutter.waiting) == ([], len(first) + len(second) + 9)
     assert cutter.finish() == [first, second, wrap_wpdu(PLAIN_PUSH)[:9]]
     assert cutter.waiting == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(lossy.lines(), st.lists(st.integers(1, 60), max_size=30))
+def test_what_one_lost_on_a_connection_costs_no_other_a_transfer(
+    sent_on: tuple[list[lossy.Transfer], list[bytes]], sizes: list[int]
+) -> None:
+    all_sent, line = sent_on
+    messages, cutter = cut(b"".join(line), sizes)
+    messages += cutter.finish()
+    lossy.check([each.payload for message in messages for each in split_messages(message)], all_sent, line)
+
+
+@given(st.lists(st.integers(1, 60), max_size=30))
+def test_datablocks_of_one_response_stay_together_until_the_last(sizes: list[int]) -> None:
+    one, other = (lossy.datablocks(lossy.sent(port, 0), port) for port in (1, 2))
+    sent = [part for pair in zip(one, other, strict=True) for part in pair]
+    messages, cutter = cut(b"".join(sent), sizes)
+    assert (messages, cutter.waiting) == ([b"".join(one), b"".join(other)], 0)
+
+
+def test_a_transfer_has_its_own_time_on_a_connection() -> None:
+    one, other = (lossy.wpdu_blocks(lossy.sent(port, 0), port) for port in (1, 2))
+    cutter = StreamCutter(10_000, held_s=10)
+    assert cutter.due is None and cutter.feed(one[0], 0) == cutter.feed(other[0] + one[1], 6) == []
+    assert cutter.due == 10 and cutter.expire(9) == []
+    assert cutter.expire(10) == [one[0] + one[1]] and cutter.due == 16
+    assert cutter.feed(b"".join(other[1:]), 15) == [b"".join(other)] and cutter.due is None
+
+
+def test_a_telegram_that_is_cut_short_is_waited_for_whatever_it_holds() -> None:
+    """Octets inside it look like a wrapper PDU that ends with what has come."""
+    telegram = hand.mbus(b"\x0f" + hand.wrapper(b"\x0f\x00\x00\x00"))[0]
+    assert cut(telegram * 2, [26, 3, 30])[0] == [telegram] * 2
 
 
 def test_bytes_that_fit_nothing_are_one_message_and_the_end_of_the_connection() -> None:
@@ -197,3 +241,5 @@ def test_rubbish_is_never_packed_with_what_follows_or_goes_before() -> None:
     blocks = wrap_wpdu(b"\xe0\x00ab") + wrap_wpdu(b"\xe0\x80cd")
     items = [Waiting(message, b"k", 0) for message in (good, good[:-1], good, blocks, good, b"", good)]
     assert packed_rows({0: items}, 1_000)["value"].to_list() == [item.message for item in items]
+    torn = [Waiting(part, b"k", 0) for part in lossy.datablocks(lossy.sent(1, 0), 1)[:2]]
+    assert packed_rows({0: torn}, 1_000)["value"].to_list() == [item.message for item in torn]

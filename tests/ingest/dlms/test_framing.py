@@ -99,7 +99,7 @@ def test_a_missing_segment_breaks_the_message_and_not_the_next():
         assert reason_of(broken) is RejectReason.LINK_INCOMPLETE
         assert after.payload == good
     stranger = wrap_hdlc(APDU, client=b"\x43", max_information=10)
-    reasons = [reason_of(message) for message in split_messages(first + stranger[22:44] + third)]
+    reasons = [reason_of(message) for message in split_messages(first + second + stranger[44:])]
     assert set(reasons) == {RejectReason.LINK_INCOMPLETE}
 
 

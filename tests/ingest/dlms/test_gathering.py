@@ -102,10 +102,3 @@ def test_what_is_left_of_a_transfer_takes_no_block_of_the_next() -> None:
         for line in lines:
             good = {unwrap(each.payload).apdu for each in split_messages(b"".join(line)) if each.error is None}
             assert sent(1, 1) in good and good <= {sent(1, 1), sent(2, 0), sent(3, 0)}
-
-
-def test_what_may_still_grow_is_not_moved() -> None:
-    one, other = segments(sent(1, 0), 1), segments(sent(2, 0), 2)
-    messages = split_messages(one[0] + other[0] + b"".join(one[1:]))
-    assert b"".join(message.payload for message in messages) == one[0] + other[0] + b"".join(one[1:])
-    assert [message.start for message in messages] == sorted(message.start for message in messages)

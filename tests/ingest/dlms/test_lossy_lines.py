@@ -1,0 +1,31 @@
+"""Lines on which parts of some transfers are lost while others interleave: whole ones decode, torn ones say so."""
+
+from hypothesis import given, settings
+
+from ingest.dlms.framing import split_lines, split_messages
+from tests.ingest import lossy
+
+
+@settings(max_examples=400, deadline=None)
+@given(lossy.lines())
+def test_what_one_lost_costs_no_other_a_transfer(sent_on: tuple[list[lossy.Transfer], list[bytes]]) -> None:
+    all_sent, line = sent_on
+    lossy.check([each.payload for each in split_messages(b"".join(line))], all_sent, line)
+    lossy.check([each.payload for each in split_lines(line)], all_sent, line)
+
+
+def test_a_tail_is_not_believed_of_a_first_block_that_goes_on_behind_another_message() -> None:
+    """In a row the first block stands behind the tail and completes it; its own blocks come behind the message."""
+    old, new, other = (lossy.wpdu_blocks(lossy.sent(1, 0), 1), lossy.wpdu_blocks(lossy.sent(1, 1), 1),
+                       lossy.wpdu_blocks(lossy.sent(2, 0, 1), 2))  # fmt: skip
+    line = [*old[1:], new[0], *other, *new[1:]]
+    apdus = [lossy.joined(each.payload) for each in split_messages(b"".join(line))]
+    assert apdus == [None, lossy.sent(1, 1), lossy.sent(2, 0, 1)]
+
+
+def test_what_comes_behind_a_whole_message_of_a_sender_fills_no_gap_of_its_transfer_before() -> None:
+    old, new = lossy.wpdu_blocks(lossy.sent(1, 0), 1), lossy.wpdu_blocks(lossy.sent(1, 1), 1)
+    single = lossy.hand.wrapper(lossy.sent(1, 2), source=1)
+    line = [*old[:2], *old[3:], single, *new[2:]]
+    apdus = [lossy.joined(each.payload) for each in split_messages(b"".join(line))]
+    assert apdus == [None, lossy.sent(1, 2), None]
