@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from app.messages import from_messages
+from schemas import timegrid
 from schemas.errors import ContractError
 from schemas.frames import METERS, UTC_US
 
@@ -18,9 +19,17 @@ def meters_of(values: Sequence[bytes]) -> pl.DataFrame:
     """METERS of these messages, in their order.
 
     Raises:
-        ContractError: One of them is not rows of METERS.
+        ContractError: One of them is not rows of METERS, or says what METERS.csv may not: a zone or a capture period
+            that there is not, a multiplier of nothing.
     """
-    return from_messages(values, METERS)
+    meters = from_messages(values, METERS)
+    for name in meters["timezone"].drop_nulls().unique():
+        timegrid.zone(name)
+    if not set(meters["interval_s"].drop_nulls()) <= set(timegrid.INTERVAL_LENGTHS_S):
+        raise ContractError("METERS.interval_s: not a capture period")
+    if (meters["multiplier"] <= 0).any():
+        raise ContractError("METERS.multiplier: not a positive number")
+    return meters
 
 
 def states_of(messages: pl.DataFrame) -> pl.DataFrame:

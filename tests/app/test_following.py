@@ -1,5 +1,6 @@
 """Registry changes reach workers by the meter, whole states, and a bad one stops nobody."""
 
+import json
 import logging
 from datetime import UTC, datetime
 
@@ -107,6 +108,25 @@ def test_a_change_that_cannot_be_taken_is_told_by_its_place_and_holds_up_no_othe
     told = caplog.records[-1].fields
     assert told["refused"] == 4
     assert "ami.meters.v1/3@17" in told["places"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timezone": "Nowhere/Land"}, {"interval_s": 7}, {"interval_s": 0}, {"multiplier": 0}, {"channels": ["heat"]}],
+    ids=str,
+)
+def test_a_change_that_no_file_could_make_is_refused_and_neither_followed_nor_stored(wrong: dict[str, object]):
+    """An unknown zone stopped VEE and the store worker of every meter."""
+    topic = Topic()
+    feed = feed_on(topic)
+    good, state = values("A,generic,,,\n"), json.loads(values("B,generic,,,\n")[b"B"].value)
+    value = json.dumps(state | wrong).encode()
+    topic.write(good | {b"B": Newest(value, 0, "ami.meters.v1/0@9")})
+    feed.look()
+    assert ids(feed) == ["A"]
+    message = {"topic": METERS_TOPIC, "partition": 0, "offset": [9], "at": [AT], "value": [value]}
+    kinds = {"value": pl.Binary(), "at": pl.Datetime("us", "UTC")}
+    assert states_of(pl.DataFrame(message, schema_overrides=kinds)).is_empty()
 
 
 def test_what_was_refused_is_tried_again_with_the_next_change():
