@@ -18,7 +18,7 @@ from app.workers import Registry
 from ingest import meter_types
 from ingest.kafka.compacted import Newest
 from ingest.keyring import Keyring
-from schemas.errors import TransientError
+from schemas.errors import ContractError, TransientError
 from schemas.frames import METERS
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -126,7 +126,8 @@ def test_a_change_that_no_file_could_make_is_refused_and_neither_followed_nor_st
     assert ids(feed) == ["A"]
     message = {"topic": METERS_TOPIC, "partition": 0, "offset": [9], "at": [AT], "value": [value]}
     kinds = {"value": pl.Binary(), "at": pl.Datetime("us", "UTC")}
-    assert states_of(pl.DataFrame(message, schema_overrides=kinds)).is_empty()
+    with pytest.raises(ContractError):
+        states_of(pl.DataFrame(message, schema_overrides=kinds))
 
 
 def test_what_was_refused_is_tried_again_with_the_next_change():
@@ -197,16 +198,16 @@ def test_states_are_stored_with_the_time_of_their_message_and_a_bad_message_hold
          "value": [messages[0], b"rubbish", messages[1]]},
         schema_overrides={"value": pl.Binary(), "at": pl.Datetime("us", "UTC")},
     )  # fmt: skip
-    states = states_of(table)
-    assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
-    appended: dict[str, int] = {}
+    appended: dict[str, pl.DataFrame] = {}
 
     class Store:
         def append(self, name: str, part: pl.DataFrame, token: str) -> int:
-            appended[name] = part.height
+            appended[name] = part
             return part.height
 
     work = StoreWork(Store(), MemoryPublisher(), METERS.empty())
     work.deliver(work.prepare(table), "t")
-    assert appended["meters"] == 3
+    states = appended["meters"]
+    assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
+    assert appended["rejects"].select("topic", "offset", "payload").rows() == [(METERS_TOPIC, 1, b"rubbish")]
     assert states_of(table.clear()).height == 0
