@@ -1,7 +1,7 @@
 """The outage lane's messages: what those of its input topics tell, and what incidents become on those of its output."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import Memory
 from outage.stream_state import Evidence
+from schemas.errors import ContractError
 from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 
 PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
@@ -70,16 +71,26 @@ def evidence_of(messages: pl.DataFrame, params: DetectParams) -> Evidence:
     told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
     # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
     believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
-    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), PING_RESULTS)
-    answers = pings.select(
-        "meter_id", "answered_at", answer=pl.col("result").replace_strict(ANSWERS, return_dtype=PINGS["answer"])
-    )
+    pings = ping_results(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list())
+    answers = pings.select("meter_id", "answered_at", pl.col("answer").cast(PINGS["answer"]))
     return Evidence(
         from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
         reads.filter(pl.Series(believed, dtype=pl.Boolean)),
         answers,
         from_messages(_of_topic(messages, NOTES_TOPIC)["value"].to_list(), NOTES),
     )
+
+
+def ping_results(values: Iterable[bytes]) -> pl.DataFrame:
+    """PING_RESULTS with `answer`, the result in the words of `PingAnswer`.
+
+    Raises:
+        ContractError: A value is not rows of the topic, or its result is none of those that there are.
+    """
+    results = from_messages(values, PING_RESULTS)
+    if not results["result"].is_in(list(ANSWERS)).all():
+        raise ContractError("PING_RESULTS.result: none of those that there are")
+    return results.with_columns(answer=pl.col("result").replace_strict(ANSWERS, return_dtype=pl.String))
 
 
 def _of_topic(messages: pl.DataFrame, topic: str) -> pl.DataFrame:

@@ -19,8 +19,15 @@ from schemas.frames import RAW_FRAMES, REJECTS
 from storage.store import ReadingStore
 
 PLACE: Final = ("topic", "partition", "offset", "frame")
-NEVER: Final = (RejectReason.REPLAY, RejectReason.NONCE_REUSE, RejectReason.QUARANTINED, RejectReason.KEYS_EXHAUSTED)
-"""Rejected for what was seen before them: read again without it they would pass, which is what an attacker wants."""
+NEVER: Final = (
+    RejectReason.REPLAY,
+    RejectReason.NONCE_REUSE,
+    RejectReason.QUARANTINED,
+    RejectReason.KEYS_EXHAUSTED,
+    RejectReason.NO_ROWS,
+)
+"""Rejected for what was seen before them: read again without it they would pass, which is what an attacker wants; and
+what is no frame."""
 REPLAYABLE: Final = tuple(reason.value for reason in RejectReason if reason not in NEVER)
 
 

@@ -16,9 +16,10 @@ import msgspec
 import polars as pl
 
 from app.messages import from_messages
-from app.refused import store_all
+from app.refused import store_all, store_rejects
 from app.silences import Silences
 from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
+from app.unreadable import read, rejects_of_messages
 from app.vee_apart import Apart
 from app.vee_grids import begun, grids_of
 from app.vee_months import LONGEST_MONTH, with_whole_months
@@ -44,6 +45,14 @@ NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BI
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
+
+
+class Due(NamedTuple):
+    """What a batch makes due."""
+
+    scopes: list[Scope]
+    rejects: pl.DataFrame
+    """REJECTS of messages that are no dirty days."""
 
 
 class VeeWork:
@@ -98,9 +107,13 @@ class VeeWork:
         days = pl.date_range(min(first), max(last), eager=True).alias("day")
         return self._buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
 
-    def prepare(self, messages: pl.DataFrame) -> list[Scope]:
+    def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
-        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique().sort("bucket", "day")
+        days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
+        return Due(self._scopes(days), rejects_of_messages(unreadable, pl.col("at")))
+
+    def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
+        dirty = dirty.unique().sort("bucket", "day")
         # Days further apart than the history reaches have no context in common: what lies between stays as it is.
         apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
         days = dirty.group_by("bucket", run=apart.fill_null(value=False).cum_sum().over("bucket")).agg(
@@ -119,8 +132,10 @@ class VeeWork:
             for part in together.iter_slices(_meters_at_once((after - first).days + history))
         ]
 
-    def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
+    def deliver(self, due: Due, token: str) -> None:
         """Judged and stored; no estimates where an area is silent. Judging a day again appends only what differs."""
+        store_rejects(self._store, due.rejects, token)
+        scopes = due.scopes
         now, run_id = self._now(), str(uuid.uuid4())
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)

@@ -279,6 +279,8 @@ class RejectReason(StrEnum):
     KEYS_EXHAUSTED = "keys_exhausted"
     LAYOUT_UNKNOWN = "layout_unknown"
     POISON = "poison"
+    NO_ROWS = "no_rows"
+    """A message of one of our own topics that is no rows of it: no frame."""
 
 
 class Severity(StrEnum):

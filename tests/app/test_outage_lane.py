@@ -8,9 +8,9 @@ import pytest
 from app.inputs import load_keyring, load_types
 from app.messages import to_messages
 from app.outage_lane import Doors, OutageParams, OutageWork
-from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
 from app.store_lane import StoreWork
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Registry
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, REJECTS_TOPIC, Registry
 from ingest.kafka.source import Position
 from outage.params import DetectParams
 from outage.stream_fleet import read_fleet
@@ -233,6 +233,23 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)
     assert stored["events"].is_empty()
+
+
+def test_messages_that_are_no_rows_are_rejected_before_the_journal_and_others_are_judged() -> None:
+    world = World()
+    work = world.worker()
+    rubbish = [
+        STREET.with_columns(topic=pl.lit(topic), offset=pl.lit(at, pl.Int64), value=pl.lit(b"{"))
+        for at, topic in enumerate((EVENTS_TOPIC, HEARD_TOPIC, PING_RESULTS_TOPIC, NOTES_TOPIC), 50)
+    ]
+    prepared = work.prepare(pl.concat([*rubbish[:2], STREET, *rubbish[2:]]))
+    assert prepared is not None
+    assert prepared.rejects["offset"].to_list() == [50, 51, 52, 53]
+    assert prepared.rejects["received_at"].unique().to_list() == [T0]
+    work.deliver(prepared, "")
+    assert world.story[:5] == [REJECTS_TOPIC, "flush", Kind.STEP, OUTAGES_TOPIC, "flush"]
+    assert said_steps(world.publisher.said)["node_id"].unique().to_list() == ["F0"]
+    assert world.journal.records[-1].positions[HEARD_TOPIC] == {3: 52}
 
 
 def test_another_registry_keeps_the_incidents_and_a_snapshot_hands_it_on() -> None:
