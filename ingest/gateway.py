@@ -192,7 +192,8 @@ class Gateway:
         """
         for each in single_messages(message):
             named = with_sender(each, title)
-            name = name_of(named)
+            name = name_of(each)
+            name = name if named is each else name._replace(title=title)
             topic = lane_of_stream(name, len(named), over_udp=over_udp)
             self._hold(topic, named, key_of_stream(name, peer))
             title = name.title or title

@@ -31,14 +31,15 @@ def lane_of(message: bytes, *, over_udp: bool) -> str:
 def lane_of_stream(name: StreamName, octets: int, *, over_udp: bool) -> str:
     """The lane of a message by its name and length.
 
-    A ciphered one whose sender is known goes by its protected octets alone: the link, the form of its envelope and the
-    tag of its service can be changed by whoever records it, and in the other lane its window would not know it.
+    A ciphered one whose sender is known goes by its protected octets alone: the link and the form of its envelope can
+    be changed by whoever records it, and in the other lane its window would not know it. Anything over UDP, and an
+    event notification of any length, takes the lane of last gasps all the same (CONTRACTS section 3).
     """
-    if over_udp:
+    if over_udp or name.apdu[:1] in _EVENT_TAG_OCTETS:
         return LAST_GASP_TOPIC
-    if name.title and name.protected_octets:
-        return LAST_GASP_TOPIC if name.protected_octets <= _PROTECTED_OCTETS else FRAMES_TOPIC
-    return LAST_GASP_TOPIC if octets <= EVENT_OCTETS or name.apdu[:1] in _EVENT_TAG_OCTETS else FRAMES_TOPIC
+    of_one_lane = name.title and name.protected_octets
+    may_be_event = name.protected_octets <= _PROTECTED_OCTETS if of_one_lane else octets <= EVENT_OCTETS
+    return LAST_GASP_TOPIC if may_be_event else FRAMES_TOPIC
 
 
 def key_of(message: bytes, peer: str) -> bytes:

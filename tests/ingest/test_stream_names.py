@@ -64,14 +64,13 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
         hand.hdlc((b"" if number else b"\xe6\xe7\x00") + block) for number, block in enumerate(hand.blocks(apdu, 30))
     ),
     "signed": lambda apdu: hand.wrapper(signed(apdu)),
-    "signed, ciphered by service": lambda apdu: hand.wrapper(signed(service(apdu))),
+    "signed, ciphered by service": lambda apdu: hand.wrapper(signed(service(apdu, 0x38))),
     "behind junk": lambda apdu: b"junk" + hand.wrapper(apdu),
     "behind a message of another": lambda apdu: STRANGER + hand.wrapper(apdu),
     "in hdlc behind junk": lambda apdu: bytes(9) + hand.hdlc(b"\xe6\xe7\x00" + apdu),
     "behind a wrapper that was cut short": lambda apdu: STRANGER[:40] + hand.wrapper(apdu),
 }
 LINKED: dict[str, Callable[[bytes], bytes]] = {
-    "event by service, its title known to the link": lambda apdu: hand.wrapper(service(apdu)),
     "report by service, its title known to the link": lambda apdu: hand.wrapper(service(apdu, 0x38)),
 }
 
@@ -144,3 +143,10 @@ def test_every_wrapping_has_the_meter_s_key_and_one_lane(octets: int, over_udp: 
     }
     lane = LAST_GASP_TOPIC if over_udp or octets <= 126 else FRAMES_TOPIC
     assert found == dict.fromkeys(found, (lane, TITLE.hex().encode()))
+
+
+def test_an_event_notification_of_any_length_takes_the_lane_of_last_gasps() -> None:
+    """CONTRACTS section 3. As over UDP, what was recorded on the other lane passes there once."""
+    event = hand.wrapper(service(push(5, 200)))
+    assert taken(event, "10.0.0.1", title=TITLE)[-1][:2] == (LAST_GASP_TOPIC, TITLE.hex().encode())
+    assert taken(hand.wrapper(signed(service(push(5, 200)))), "10.0.0.1")[-1][0] == LAST_GASP_TOPIC
