@@ -1,6 +1,7 @@
 """The key that wraps meter keys: from a file, an environment variable or a command such as a vault's client.
 
-It is read when it is needed, kept in memory only, and appears in no message.
+It is read when it is needed, kept in memory only, hidden (`ingest.hidden`), and appears in no message. No function
+that may raise holds what a source gave in the open.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.files import output_folder, read_bytes
+from ingest.hidden import Hidden, Kek
 from ingest.key_files import parse_wrapped_parts, render_wrapped
 from ingest.key_rows import KeyRows
 from schemas.errors import ContractError
@@ -23,7 +25,7 @@ _COMMAND_SECONDS: Final = 30
 """A vault that does not answer in half a minute is away."""
 
 
-def load_kek(file: Path | None = None, variable: str | None = None, command: Sequence[str] | None = None) -> bytes:
+def load_kek(file: Path | None = None, variable: str | None = None, command: Sequence[str] | None = None) -> Hidden:
     """The key-encrypting key of the one source that is given.
 
     Args:
@@ -38,16 +40,14 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
     if len(sources) != 1:
         raise ContractError("the key-encrypting key: exactly one of a file, a variable and a command")
     if file is not None:
-        content = read_bytes(file)
-        # The text of a key of 16 octets is as long as a raw one of 32: what is all digits is text.
-        is_text = re.fullmatch(rb"\s*[0-9A-Fa-f]+\s*", content) is not None
-        return _parse(content, f"{file}") if is_text or len(content) not in _OCTETS else content
+        return _checked(_of_file(Hidden(read_bytes(file))), f"{file}")
     if variable is not None:
-        return _parse(os.environ.get(variable, "").encode(), f"environment variable {variable}")
-    return _parse(_run(list(command or ())), "the command")
+        text = Hidden(os.environ.get(variable, "").encode())
+        return _checked(_of_text(text), f"environment variable {variable}")
+    return _checked(_of_text(_run(list(command or ()))), "the command")
 
 
-def load_book(file: Path, kek: bytes, *, sealed: bool = True) -> KeyRows:
+def load_book(file: Path, kek: Kek, *, sealed: bool = True) -> KeyRows:
     """The rows of a wrapped key file, read in parts.
 
     Raises:
@@ -61,7 +61,7 @@ def load_book(file: Path, kek: bytes, *, sealed: bool = True) -> KeyRows:
         raise ContractError(f"{file}: {error.strerror or error}") from error
 
 
-def write_book(file: Path, rows: KeyRows, kek: bytes) -> None:
+def write_book(file: Path, rows: KeyRows, kek: Kek) -> None:
     """The book stands under its name, sealed, readable by its owner alone; whoever loses power has the one before.
 
     Raises:
@@ -123,23 +123,43 @@ def _parts(opened: BinaryIO, file: Path) -> Iterator[bytes]:
         raise ContractError(f"{file}: cut short, its last line has no end")
 
 
-def _run(command: list[str]) -> bytes:
+def _run(command: list[str]) -> Hidden:
     name = command[0] if command else ""
+    ended, said = _output(command)
+    if isinstance(ended, str):
+        raise ContractError(f"the key-encrypting key: command {name!r} failed: {ended}")
+    if ended:
+        raise ContractError(f"the key-encrypting key: command {name!r} ended with {ended}")
+    return said
+
+
+def _output(command: list[str]) -> tuple[int | str, Hidden]:
+    """How a command ended (its code, or the name of the error) and what it said: one that fails may have said the
+    key."""
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_COMMAND_SECONDS)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise ContractError(f"the key-encrypting key: command {name!r} failed: {type(error).__name__}") from None
-    if done.returncode:
-        raise ContractError(f"the key-encrypting key: command {name!r} ended with {done.returncode}")
-    return done.stdout
+        return type(error).__name__, Hidden(b"")
+    return done.returncode, Hidden(done.stdout)
 
 
-def _parse(text: bytes, source: str) -> bytes:
+def _of_file(content: Hidden) -> Hidden:
+    """The key in a file, raw or as text. The text of a key of 16 octets is as long as a raw one of 32: what is all
+    digits is text."""
+    is_text = re.fullmatch(rb"\s*[0-9A-Fa-f]+\s*", content.reveal()) is not None
+    return _of_text(content) if is_text or len(content) not in _OCTETS else content
+
+
+def _of_text(text: Hidden) -> Hidden:
+    """The key that hexadecimal text holds; nothing where it is none."""
     try:
-        kek = bytes.fromhex(text.decode("ascii").strip())
+        return Hidden(bytes.fromhex(text.reveal().decode("ascii").strip()))
     except (UnicodeDecodeError, ValueError):
-        kek = b""
+        return Hidden(b"")
+
+
+def _checked(kek: Hidden, source: str) -> Hidden:
     if len(kek) not in _OCTETS:
-        # from None and without the text: what stands there may be a key with a typing error
+        # without the text: what stands there may be a key with a typing error
         raise ContractError(f"the key-encrypting key: {source} does not hold 16, 24 or 32 octets in hexadecimal")
     return kek

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.hidden import Kek, hidden
 from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
 from ingest.key_seal import BookSeal, count_of, without_seal
 from ingest.key_wrap import unwrap_keys, wrap_keys
@@ -49,7 +50,7 @@ def parse_clear(text: str) -> KeyRows:
     return _columns(rows, "ek", "ak", None)
 
 
-def parse_wrapped(text: str, kek: bytes) -> KeyRows:
+def parse_wrapped(text: str, kek: Kek) -> KeyRows:
     """The rows of a wrapped key file, unwrapped under the KEK.
 
     Args:
@@ -60,10 +61,10 @@ def parse_wrapped(text: str, kek: bytes) -> KeyRows:
     Raises:
         ContractError: A bad field, a key that was not wrapped under this KEK, or a book that is not as it was sealed.
     """
-    return parse_wrapped_parts((text.encode(),), kek)
+    return parse_wrapped_parts((text.encode(),), hidden(kek))
 
 
-def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes, *, sealed: bool = True) -> KeyRows:
+def parse_wrapped_parts(parts: Iterable[bytes], kek: Kek, *, sealed: bool = True) -> KeyRows:
     """The rows of a wrapped key file that comes in parts, each of whole lines, the header in the first.
 
     Ten million keys are then never in memory as text, nor twice as numbers but once. What is not `sealed` yet has no
@@ -75,7 +76,7 @@ def parse_wrapped_parts(parts: Iterable[bytes], kek: bytes, *, sealed: bool = Tr
     return join_rows(_parts(parts, kek, sealed=sealed))
 
 
-def _parts(parts: Iterable[bytes], kek: bytes, *, sealed: bool) -> Iterator[KeyRows]:
+def _parts(parts: Iterable[bytes], kek: Kek, *, sealed: bool) -> Iterator[KeyRows]:
     header = ",".join(WRAPPED_COLUMNS).encode() + b"\n"
     lines, begun, seal, last = 0, False, BookSeal(kek), b""
     for part in parts:
@@ -119,7 +120,7 @@ def parse_titles(text: str) -> npt.NDArray[np.uint64]:
     return _titles(rows, 0)
 
 
-def render_wrapped(rows: KeyRows, kek: bytes) -> str:
+def render_wrapped(rows: KeyRows, kek: Kek) -> str:
     """The wrapped key file of these rows, sealed, ascending by title and kind, the newest version first."""
     lines, seal = render_lines(rows, kek), BookSeal(kek)
     for at in range(0, len(lines), _SEALED_AT_ONCE):
@@ -127,7 +128,7 @@ def render_wrapped(rows: KeyRows, kek: bytes) -> str:
     return lines + seal.line().decode()
 
 
-def render_lines(rows: KeyRows, kek: bytes) -> str:
+def render_lines(rows: KeyRows, kek: Kek) -> str:
     """The same without its seal."""
     half = rows.material.shape[1] // 2
     fields = pl.DataFrame(
@@ -143,7 +144,7 @@ def render_lines(rows: KeyRows, kek: bytes) -> str:
     return fields.sort("system_title", KIND_ORDER, "version", descending=[False, False, True]).write_csv()
 
 
-def _wrapped(keys: Octets, sizes: Octets | npt.NDArray[np.int64], kek: bytes) -> pl.Series:
+def _wrapped(keys: Octets, sizes: Octets | npt.NDArray[np.int64], kek: Kek) -> pl.Series:
     texts = pl.repeat(None, len(keys), dtype=pl.String, eager=True)
     for size in _KEY_OCTETS:
         rows = np.flatnonzero(sizes == size)
@@ -168,7 +169,7 @@ def _read(text: bytes, columns: tuple[str, ...], required: tuple[str, ...]) -> p
     return rows
 
 
-def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: bytes | None, before: int = 0) -> KeyRows:
+def _columns(rows: pl.DataFrame, ek: str, ak: str, kek: Kek | None, before: int = 0) -> KeyRows:
     """The rows as columns; `before`: rows of the file that stand above these."""
     longer = 0 if kek is None else 8
     _check_names(rows, before)
@@ -225,7 +226,7 @@ def _sizes(rows: pl.DataFrame, name: str, longer: int, before: int) -> npt.NDArr
     return octets // 2
 
 
-def _fill(target: Octets, texts: pl.Series, kek: bytes | None, before: int) -> None:
+def _fill(target: Octets, texts: pl.Series, kek: Kek | None, before: int) -> None:
     lengths = texts.str.len_bytes().fill_null(0).to_numpy() // 2
     longer = 0 if kek is None else 8
     for size in _KEY_OCTETS:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from ingest.hidden import Kek, hidden
 from schemas.errors import ContractError
 
 _FIRST_FIELD: Final = b"end,"
@@ -47,9 +48,9 @@ class BookSeal:
 
     __slots__ = ("_lines", "_mac")
 
-    def __init__(self, kek: bytes) -> None:
-        key = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE).derive(kek)
-        self._mac = hmac.new(key, digestmod=sha256)
+    def __init__(self, kek: Kek) -> None:
+        derivation = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE)
+        self._mac = hmac.new(derivation.derive(hidden(kek).reveal()), digestmod=sha256)
         self._lines = 0
 
     def __repr__(self) -> str:

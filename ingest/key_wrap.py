@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from ingest.hidden import Kek, hidden
 from ingest.key_rows import Octets
 from schemas.errors import ContractError
 
@@ -24,7 +25,7 @@ _CHUNK: Final = 8192
 Words = npt.NDArray[np.uint64]
 
 
-def wrap_keys(keys: Octets, kek: bytes) -> Octets:
+def wrap_keys(keys: Octets, kek: Kek) -> Octets:
     """Every row wrapped under the KEK.
 
     Args:
@@ -38,13 +39,13 @@ def wrap_keys(keys: Octets, kek: bytes) -> Octets:
     words = np.empty((rows, blocks + 1), np.uint64)
     words[:, 0] = INITIAL_VALUE.view(np.uint64)[0]
     words[:, 1:] = np.ascontiguousarray(keys).view(np.uint64)
-    cipher = Cipher(AES(kek), modes.ECB()).encryptor()  # the mode RFC 3394 is defined on
+    cipher = Cipher(AES(hidden(kek).reveal()), modes.ECB()).encryptor()  # the mode RFC 3394 is defined on
     for first in range(0, rows, _CHUNK):
         _wrap_steps(words[first : first + _CHUNK], cipher)
     return words.view(np.uint8).reshape(rows, 8 * (blocks + 1))
 
 
-def unwrap_keys(wrapped: Octets, kek: bytes, lines: npt.NDArray[np.int64] | None = None) -> Octets:
+def unwrap_keys(wrapped: Octets, kek: Kek, lines: npt.NDArray[np.int64] | None = None) -> Octets:
     """Every row unwrapped under the KEK.
 
     Args:
@@ -57,7 +58,7 @@ def unwrap_keys(wrapped: Octets, kek: bytes, lines: npt.NDArray[np.int64] | None
     """
     rows, blocks = len(wrapped), wrapped.shape[1] // 8 - 1
     words = np.array(wrapped, order="C").view(np.uint64)
-    cipher = Cipher(AES(kek), modes.ECB()).decryptor()
+    cipher = Cipher(AES(hidden(kek).reveal()), modes.ECB()).decryptor()
     for first in range(0, rows, _CHUNK):
         _unwrap_steps(words[first : first + _CHUNK], cipher)
     wrong = words[:, 0] != INITIAL_VALUE.view(np.uint64)[0]

@@ -7,6 +7,7 @@ import polars as pl
 
 from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
 from ingest.dlms.framing import WPDU_HEAD_OCTETS
+from ingest.dlms.tags import APDU_NAMES
 
 
 class Waiting(NamedTuple):
@@ -55,7 +56,13 @@ def _packed(run: list[Waiting]) -> tuple[bytes | None, bytes]:
 
 
 def _carries_its_length(message: bytes) -> bool:
-    """Whether the message is one wrapper PDU and no block of a larger APDU: others could not be told apart again."""
+    """Whether the message is one wrapper PDU of an APDU that has a name, and no block of a larger one: whoever cuts the
+    value believes the length of such a one, and of those beside it.
+
+    Behind one that it doubts it looks for a frame within, and what stands there is another sender's: a recorded message
+    would be found on a partition where its window is empty.
+    """
     length = int.from_bytes(message[6:8], "big") + WPDU_HEAD_OCTETS
-    block = is_block(message[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + BLOCK_TOLD_BY_OCTETS])
-    return message.startswith(b"\x00\x01") and length == len(message) and not block
+    apdu = message[WPDU_HEAD_OCTETS : WPDU_HEAD_OCTETS + BLOCK_TOLD_BY_OCTETS]
+    named = apdu[:1] != b"" and apdu[0] in APDU_NAMES and not is_block(apdu)
+    return message.startswith(b"\x00\x01") and length == len(message) and named

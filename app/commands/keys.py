@@ -11,6 +11,7 @@ from app.files import read_text
 from app.kek import held_book, load_book, load_kek, write_book
 from app.options import Json
 from app.summary import counts, say
+from ingest.hidden import Hidden
 from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
 from ingest.key_files import parse_clear, parse_statuses, parse_titles
 from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
@@ -128,7 +129,7 @@ def _register_seal(keys: typer.Typer) -> None:
             _write(book, rows, kek, as_json=json)
 
 
-def _kek(file: Path | None, variable: str | None, command: str | None) -> bytes:
+def _kek(file: Path | None, variable: str | None, command: str | None) -> Hidden:
     try:
         words = None if command is None else shlex.split(command)
     except ValueError as error:
@@ -146,14 +147,14 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
-def _change(book: Path, kek: bytes, change: Callable[[KeyRows], KeyRows], *, as_json: bool, new: bool = False) -> None:
+def _change(book: Path, kek: Hidden, change: Callable[[KeyRows], KeyRows], *, as_json: bool, new: bool = False) -> None:
     """The book as `change` has it, from what it holds now; where it is `new` it need not be there."""
     with held_book(book):
         before = NO_KEYS if new and not book.exists() else load_book(book, kek)
         _write(book, change(before), kek, as_json=as_json)
 
 
-def _write(book: Path, rows: KeyRows, kek: bytes, *, as_json: bool) -> None:
+def _write(book: Path, rows: KeyRows, kek: Hidden, *, as_json: bool) -> None:
     summary = _summary(rows)  # refuses a book that no worker could load, before it is on disk
     write_book(book, rows, kek)
     say(summary, as_json=as_json)

@@ -1,9 +1,11 @@
 """No key in anything that a run leaves behind: output, logs, tracebacks, metrics, rejects, files, cores, `repr`."""
 
 import base64
+import copy
 import io
 import logging
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -16,12 +18,16 @@ from prometheus_client import generate_latest
 
 from app import telemetry
 from app.cli import main
-from app.inputs import load_keyring
+from app.config import Keys
+from app.inputs import configured_keyring, load_keyring
+from app.kek import load_book, load_kek, write_book
 from app.observe import Observed
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
+from ingest.hidden import Hidden
 from ingest.kafka.source import Position
 from ingest.key_files import parse_clear, parse_wrapped, render_wrapped
+from ingest.key_seal import BookSeal
 from ingest.keyring import Keyring
 from ingest.replay import Windows
 from schemas.errors import AmiError, ContractError
@@ -36,11 +42,11 @@ BAD = ("twice", "long", "quoted")
 SECRETS = (EK, AK, NEW_EK, NEW_AK, KEK)
 
 
-def shows_a_key(left: bytes) -> list[str]:
+def shows_a_key(left: bytes, keys: tuple[bytes, ...] = SECRETS) -> list[str]:
     """The forms in which a key stands there: raw, hexadecimal, base64, as Python writes bytes or lists them."""
     folded = left.lower()
     found = []
-    for key in SECRETS:
+    for key in keys:
         forms = {
             "raw": key, "base64": base64.b64encode(key)[:20], "repr": repr(key)[2:-1].encode(),
             "list": str(list(key))[1:-1].encode(), "escaped": repr(repr(key))[3:-2].encode(),
@@ -174,6 +180,53 @@ def test_tracebacks_and_the_text_of_objects_hold_no_key(tmp_path: Path) -> None:
             failing()
         shown += "".join(traceback.format_exception(caught.value))
     assert shows_a_key(shown.encode()) == []
+
+
+def shown_with_locals(error: BaseException) -> bytes:
+    """The traceback with every local variable of every frame but the test's, and of whatever led to the error."""
+    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
+    told = str(error) + "".join(frame.name + repr(frame.locals) for frame in whole.stack if frame.filename != __file__)
+    for led in (error.__context__, error.__cause__):
+        told += "" if led is None else shown_with_locals(led).decode() + repr(vars(led))
+    return told.encode()
+
+
+def test_the_key_that_wraps_keys_is_among_no_locals_in_no_text_and_in_no_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typo, text = KEK.hex()[:-1] + "x", render_wrapped(parse_clear(clear_text()), Hidden(KEK))
+    for name, content in {
+        "kek": KEK.hex(), "raw": KEK, "typo": typo, "long": KEK + b"\n", "clear.csv": clear_text(), "unsealed.csv":
+        text[: text.rindex("end,")], "altered.csv": text.replace("active", "revoked", 1),
+        "broken.csv": text.replace("guek", "gubk", 1), "says": f"#!/bin/sh\necho {KEK.hex()}\nexit 3\n",
+        "hangs": f"#!/bin/sh\necho {KEK.hex()}\nexec sleep 60\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for name in ("says", "hangs"):
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("AMI_TYPO_KEK", typo)
+    monkeypatch.setattr("app.kek._COMMAND_SECONDS", 1)
+    kek = load_kek(tmp_path / "kek")
+    assert kek.reveal() == load_kek(tmp_path / "raw").reveal() == KEK
+    shown = f"{kek} {kek!r} {[kek]} {vars(Hidden)}".encode()
+    shown += f"{BookSeal(kek)!r}{copy.deepcopy(kek)!r}".encode()
+    rows = parse_wrapped(text, kek)
+    for failing in (
+        lambda: load_kek(tmp_path / "typo"), lambda: load_kek(tmp_path / "long"),
+        lambda: load_kek(variable="AMI_TYPO_KEK"), lambda: load_kek(command=["cat", str(tmp_path / "typo")]),
+        lambda: load_kek(command=[str(tmp_path / "says")]), lambda: load_kek(command=[str(tmp_path / "hangs")]),
+        *(lambda name=name: load_book(tmp_path / name, kek)
+          for name in ("unsealed.csv", "altered.csv", "broken.csv", "clear.csv", "none.csv")),
+        lambda: load_book(tmp_path / "unsealed.csv", Hidden(bytes(32)), sealed=False),
+        lambda: write_book(tmp_path / "kek" / "book.csv", rows, kek),
+        lambda: pickle.dumps(kek), lambda: pickle.dumps({"kek": kek}), lambda: pickle.dumps(BookSeal(kek)),
+        lambda: configured_keyring(Keys(file=str(tmp_path / "altered.csv"), kek_file=str(tmp_path / "kek"))),
+    ):  # fmt: skip
+        with pytest.raises((ContractError, TypeError)) as caught:
+            failing()
+        shown += shown_with_locals(caught.value)
+    assert b"'kek': 'Hidden(32 octets)'" in shown
+    assert shows_a_key(shown.replace(typo.encode(), KEK.hex().encode()), (KEK,)) == []
 
 
 def test_a_process_that_dies_leaves_no_core(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ingest.kafka.records import Records, frames_of_records
 from ingest.keyring import Keyring
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
 from ingest.meter_types import parse_types
+from ingest.packing import Waiting, packed_rows
 from ingest.replay import Windows
 from tests.ingest import by_hand as hand
 from tests.ingest.fleet import AK, EK, OTHER_TITLE, TITLE, enrolled, meters
@@ -150,3 +151,30 @@ def test_an_event_notification_of_any_length_takes_the_lane_of_last_gasps() -> N
     event = hand.wrapper(service(push(5, 200)))
     assert taken(event, "10.0.0.1", title=TITLE)[-1][:2] == (LAST_GASP_TOPIC, TITLE.hex().encode())
     assert taken(hand.wrapper(signed(service(push(5, 200)))), "10.0.0.1")[-1][0] == LAST_GASP_TOPIC
+
+
+def packed(messages: list[bytes], peer: str = "10.9.9.9", *, over_udp: bool = False) -> list[tuple[str, bytes, bytes]]:
+    """Values as they stand in Kafka where each lane and key has a partition of its own: lane, key, value."""
+    waiting: dict[tuple[str, bytes], list[Waiting]] = {}
+    for message in messages:
+        for lane, key, each in taken(message, peer, over_udp=over_udp):
+            waiting.setdefault((lane, key), []).append(Waiting(each, key, 1))
+    values = {place: packed_rows({0: items}, 1 << 16)["value"].to_list() for place, items in waiting.items()}
+    return [(lane, key, value) for (lane, key), several in values.items() for value in several]
+
+
+@pytest.mark.parametrize("tag", [0x77, 0x0F, 0xDB, 0xC2, 0xDF])
+@pytest.mark.parametrize("behind", [
+    hand.wrapper(b""), hand.wrapper(b"\x77"), hand.wrapper(b"\x77" * 9), hand.wrapper(b"\x0f"), b"\x00", b"\x7e",
+    hand.wrapper(b"\x0f" * 9), hand.wrapper(hand.blocks(bytes(30), 20)[0]), hand.wrapper(bytes.fromhex("C402C1") * 4),
+])  # fmt: skip
+@pytest.mark.parametrize("octets", [118, 200])
+def test_what_is_packed_behind_a_message_does_not_open_it(tag: int, behind: bytes, octets: int) -> None:
+    """Inside a message that is nobody's stands a recorded one: whoever cuts the packed value must not find it there."""
+    recorded = hand.wrapper(push(5, octets))
+    around = hand.wrapper(bytes((tag,)) + b"junk" + recorded)
+    for messages in ([around, behind], [behind, around, behind], [around, behind, around, behind]):
+        for lane, key, value in packed(messages):
+            frames = frames_of_records(Records(lane, 0, [1], [1_772_400_000_000], [value]))
+            titles = decode_frames(frames, RING, Windows.empty(), meters()).seen["system_title"].to_list()
+            assert titles == [] or key == TITLE.hex().encode(), messages
