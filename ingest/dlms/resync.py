@@ -20,6 +20,7 @@ _CANDIDATE_OCTETS: Final = 4
 _TAGS: Final = frozenset(APDU_NAMES)
 _GENERAL_PROTECTION: Final = frozenset({0xDB, 0xDC})
 _TITLE_OCTETS: Final = 8
+_TITLE_LENGTH: Final = bytes((_TITLE_OCTETS,))
 _DATA_NOTIFICATION: Final = 0x0F
 _DATE_TIME_OCTETS: Final = 12
 _STAMP_AFTER: Final = 5
@@ -99,7 +100,7 @@ def _fills(data: bytes, tag_at: int, length: int) -> bool:
     12 octets or none, then a tag of A-XDR. So a frame is known even with junk right behind it.
     """
     tag = data[tag_at]
-    if tag in _GENERAL_PROTECTION and data[tag_at + 1] == _TITLE_OCTETS:
+    if tag in _GENERAL_PROTECTION and data[tag_at + 1 : tag_at + 2] == _TITLE_LENGTH:
         octets, after = _length_at(data, tag_at + 2 + _TITLE_OCTETS)
         return after + octets == tag_at + length
     stamp = data[tag_at + _STAMP_AFTER : tag_at + _STAMP_AFTER + 14]

@@ -14,6 +14,7 @@ from ingest.dlms.hdlc import wrap_hdlc
 from ingest.dlms.mbus import wrap_mbus
 from ingest.dlms.resync import wpdu_chain
 from ingest.dlms.security import protect
+from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
 
 APDUS = [bytes.fromhex("0F40000000000202") + bytes((6, 0, 0, 0, n, 0x12, 0, 1)) for n in range(4)]
@@ -184,3 +185,13 @@ def test_a_megabyte_of_beginnings_costs_linear_time(name):
     small, large = (min(cost(size) for _ in range(2)) for size in (octets // 8, octets))  # others use the machine too
     assert large < 8 * 4 * small + 0.2
     assert large < 20
+
+
+@pytest.mark.parametrize("tag", sorted(APDU_NAMES))
+def test_behind_junk_a_wrapper_of_any_apdu_that_ends_anywhere_is_cut_and_nothing_lost(tag):
+    """Ten bytes, a wrapper of the first octet of a ciphered APDU behind junk, stopped whoever cut them."""
+    apdu = bytes((tag,)) + bytes.fromhex("08 4D4D4D0000BC614E 82 0003 30 00 00")
+    for length in range(len(apdu) + 1):
+        data = b"\x77" + wrap_wpdu(apdu[:length])
+        assert b"".join(message.payload for message in split_messages(data)) == data
+        assert b"".join(message.payload for message in split_messages(data + b"\x77")) == data + b"\x77"
