@@ -122,11 +122,13 @@ def _register_seal(keys: typer.Typer) -> None:
         with held_book(book):
             rows = load_book(book, kek, sealed=False)
             if count is None:
-                say(_summary(rows) | {"sealed": False}, as_json=json)
+                say(_counted(rows) | {"sealed": False}, as_json=json)
                 return
             if count != len(rows.titles):
                 raise ContractError(f"--keys {count}: the book holds {len(rows.titles)}")
-            _write(book, rows, kek, as_json=json)
+            # Whether a worker may load it is for `verify` to say, and for `rotate` to mend: both want it sealed.
+            write_book(book, rows, kek)
+            say(_counted(rows), as_json=json)
 
 
 def _kek(file: Path | None, variable: str | None, command: str | None) -> Hidden:
@@ -161,10 +163,13 @@ def _write(book: Path, rows: KeyRows, kek: Hidden, *, as_json: bool) -> None:
 
 
 def _summary(rows: KeyRows) -> dict[str, object]:
+    return _counted(rows) | {"megabytes": round(Keyring(rows).nbytes / 1e6, 3)}
+
+
+def _counted(rows: KeyRows) -> dict[str, object]:
     listed = list_keys(rows)
     return {
         "keys": listed.height,
         "system_titles": listed["system_title"].n_unique(),
         "by_status": counts(listed, "status"),
-        "megabytes": round(Keyring(rows).nbytes / 1e6, 3),
     }

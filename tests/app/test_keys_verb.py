@@ -11,7 +11,9 @@ import pytest
 
 from app.cli import main
 from app.kek import held_book, load_book, write_book
-from ingest.key_files import parse_clear, parse_wrapped
+from ingest.key_book import of_kind
+from ingest.key_files import parse_clear, parse_wrapped, render_lines
+from ingest.key_rows import join_rows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
 
@@ -216,6 +218,19 @@ def test_a_book_without_a_seal_is_refused_until_its_keys_are_counted_and_it_is_s
     assert run("seal", "--keys", "2")[0] == 0
     assert book.read_text() == sealed and run("verify")[0] == 0
     assert run("seal", "--keys", "2")[0] == 0 and book.read_text() == sealed
+
+
+def test_an_old_book_with_one_key_of_both_kinds_can_be_sealed_and_then_mended(run, tmp_path):
+    book = tmp_path / "book.csv"
+    unicast = parse_clear(f"system_title,ek,ak\n{TITLE},{EK},{AK}\n")
+    text = render_lines(join_rows([unicast, of_kind(unicast, "gbek")]), KEK)
+    book.write_text(text)
+    assert run("seal", "--keys", "2")[0] == 0 and book.read_text().startswith(text)
+    code, _, said = run("verify")
+    assert code == 2 and "ami keys rotate --revoke-old" in said
+    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{AK}"), "--revoke-old")[0] == 0
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{AK}"), "--revoke-old", "--kind", "gbek")[0] == 0
+    assert json.loads(run("verify", "--json")[1])["by_status"] == {"active": 2, "revoked": 2}
 
 
 def test_a_seal_under_another_key_encrypting_key_is_none(tmp_path):
