@@ -18,6 +18,7 @@ import polars as pl
 from ingest.datagrams import Given, HeldBlocks
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
 from ingest.lanes import LAST_GASP_TOPIC, key_of, lane_of, title_of, with_sender
+from ingest.line_titles import LineTitles
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from schemas.errors import TransientError
@@ -184,7 +185,7 @@ class Gateway:
     def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> None:
         """Take a message over: from here on it is held until Kafka has it.
 
-        `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
+        `title`: of the sender, as its line knows it; a message ciphered by service goes on with it in it.
         """
         topic = lane_of(message, over_udp=over_udp)
         message = with_sender(message, title)
@@ -242,7 +243,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         begun = heard = loop.time()
         no_room_s, begun_octets = 0.0, 0  # nobody is late for want of room
-        title = b""  # of the connection's latest message that carries one
+        titles = LineTitles()
         try:
             while not cutter.lost_step and not (cutter.waiting and self._begun > self.limits.begun_octets):
                 last = begun + self.limits.message_s if cutter.partial else heard + self.limits.idle_s
@@ -263,8 +264,8 @@ class Gateway:
                     heard = now if data else heard
                     begun = now if data and cutter.partial <= len(data) else begun
                     for message in messages:
-                        title = title_of(message) or title
-                        self.take(message, peer, over_udp=False, title=title)
+                        titles.note(message, title_of(message))
+                        self.take(message, peer, over_udp=False, title=titles.of(message))
                     self._begun += cutter.waiting - begun_octets
                     begun_octets = cutter.waiting
         finally:
