@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ingest.dlms.blocks import is_block
+from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, read_frame, wpdu_starts
 from ingest.dlms.hdlc import frame_stop
 from ingest.dlms.joining import LinkFrame
@@ -11,6 +11,8 @@ from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 _WPDU_VERSION: Final = b"\x00\x01"
+_TOLD_BY: Final = slice(WPDU_HEAD_OCTETS, WPDU_HEAD_OCTETS + BLOCK_TOLD_BY_OCTETS)
+"""Of a wrapper PDU: what says whether it holds a block."""
 _HDLC_FLAG: Final = b"\x7e"
 _HDLC_FORMAT: Final = 0xA
 _OUT_OF_STEP: Final = (RejectReason.NOT_DLMS, RejectReason.LINK_LENGTH)
@@ -91,7 +93,7 @@ class StreamCutter:
         messages: list[bytes] = []
         for at, after in zip(starts, [*starts[1:], stop], strict=True):
             wpdu = self._rest[at:after]
-            if self._transfers or is_block(wpdu[WPDU_HEAD_OCTETS:]):
+            if self._transfers or is_block(wpdu[_TOLD_BY]):
                 messages += self._transfers.feed(read_frame(wpdu, 0), now)
             else:
                 messages.append(wpdu)
