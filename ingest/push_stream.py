@@ -3,9 +3,8 @@
 from typing import Final
 
 from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
-from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, read_frame, wpdu_starts
+from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, may_grow, read_frame, wpdu_starts
 from ingest.dlms.hdlc import frame_stop
-from ingest.dlms.joining import LinkFrame
 from ingest.open_transfers import OpenTransfers
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
@@ -118,7 +117,7 @@ class StreamCutter:
         self._futile = 0
         *whole, last = frames
         messages = [message for frame in whole for message in self._transfers.feed(frame, now)]
-        if _may_grow(last):
+        if may_grow(last):
             self._rest = self._rest[last.start :]
             if last.link in _WITHOUT_LENGTH or len(self._rest) > _SMALL_OCTETS:
                 self._futile = len(self._rest)
@@ -131,9 +130,3 @@ class StreamCutter:
 
 def _begins_wpdu(rest: bytes) -> bool:
     return rest.startswith(_WPDU_VERSION[: len(rest)])
-
-
-def _may_grow(last: LinkFrame) -> bool:
-    if last.error is None:
-        return last.link in _WITHOUT_LENGTH
-    return last.error.reason is RejectReason.LINK_INCOMPLETE

@@ -87,6 +87,13 @@ def cut_frames(data: bytes, *, growing: bool = False) -> list[LinkFrame]:
     return list(_cut(data, 0, resync=True, growing=growing))
 
 
+def may_grow(last: LinkFrame) -> bool:
+    """Whether bytes that come behind the last frame may belong to it: it is cut short, or has no length."""
+    if last.error is None:
+        return last.link in _WITHOUT_LENGTH
+    return _is_cut_short(last.link, last.raw, 0, last.error)
+
+
 def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
     """The messages of lines that hold a link-layer frame each; what is damaged ends with its line.
 
@@ -210,7 +217,11 @@ def _extent(data: bytes, at: int) -> tuple[int, bool, bool]:
     try:
         return _frame_stop(layer, data, at), True, False
     except ProtocolError as error:
-        return len(data), False, error.reason is RejectReason.LINK_INCOMPLETE
+        return len(data), False, _is_cut_short(layer, data, at, error)
+
+
+def _is_cut_short(layer: str, data: bytes, at: int, error: ProtocolError) -> bool:
+    return error.reason is RejectReason.LINK_INCOMPLETE or (layer == "mbus" and mbus.may_wrap(data, at))
 
 
 def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
