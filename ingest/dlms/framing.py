@@ -12,7 +12,7 @@ from ingest.dlms.blocks import is_block
 from ingest.dlms.gathering import gathered
 from ingest.dlms.joining import Joined, LinkFrame, join_next
 from ingest.dlms.resync import WPDU_HEAD_OCTETS as WPDU_HEAD_OCTETS
-from ingest.dlms.resync import WPDU_VERSION, is_sound_end, next_start
+from ingest.dlms.resync import WPDU_VERSION, is_sound_end, is_sure_end, next_start
 from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
@@ -200,7 +200,9 @@ def _cut(data: bytes, place: int, *, resync: bool, growing: bool = False) -> Ite
         frame = read_frame(data[at:stop], place + at)
         if resync and bounded and _is_doubtful(frame, data, stop):
             # Its length may be the damaged part: then another frame begins inside, though none with a closing flag.
-            found = next_start(data, at + 1, stop - 1 if frame.link == "hdlc" else stop)
+            found = next_start(
+                data, at + 1, stop - 1 if frame.link == "hdlc" else stop, checked=_has_sure_length(frame, data, stop)
+            )
             if found is not None:
                 stop = found
                 frame = read_frame(data[at:stop], place + at)
@@ -226,6 +228,13 @@ def _is_cut_short(layer: str, data: bytes, at: int, error: ProtocolError) -> boo
 
 def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
     return frame.error is not None or (frame.link == "wrapper" and not is_sound_end(data, stop))
+
+
+def _has_sure_length(frame: LinkFrame, data: bytes, stop: int) -> bool:
+    # Its head verifies, or the next one begins just behind it: then only what has a checksum is believed inside.
+    if frame.link not in ("hdlc", "mbus"):
+        return False
+    return (frame.link == "hdlc" and hdlc.has_sound_head(frame.raw)) or is_sure_end(data, stop)
 
 
 def _skip_fill(data: bytes, stop: int) -> int:
