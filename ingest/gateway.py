@@ -18,6 +18,7 @@ import polars as pl
 from ingest.datagrams import Given, HeldBlocks
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
 from ingest.lanes import LAST_GASP_TOPIC, key_of_stream, lane_of_stream, with_sender
+from ingest.line_titles import LineTitles
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from ingest.stream_names import name_of, single_messages
@@ -182,22 +183,20 @@ class Gateway:
         port = self._transport.get_extra_info("sockname")[1]
         return _kernel_drops(port)
 
-    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> bytes:
+    def take(self, message: bytes, peer: str, *, over_udp: bool, titles: LineTitles | None = None) -> None:
         """Take a message over: from here on it is held until Kafka has it.
 
-        `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
-
-        Returns:
-            The title that the connection knows after it: of the latest message that carries one.
+        `titles`: of the senders of its line; a message ciphered by service goes on with the one of its own port in it.
         """
+        known = titles or LineTitles()
         for each in single_messages(message):
-            named = with_sender(each, title)
             name = name_of(each)
-            name = name if named is each else name._replace(title=title)
+            known.note(each, name.title)
+            named = with_sender(each, known.of(each))
+            if named is not each:
+                name = name._replace(title=known.of(each))
             topic = lane_of_stream(name, len(named), over_udp=over_udp)
             self._hold(topic, named, key_of_stream(name, peer))
-            title = name.title or title
-        return title
 
     def _hold(self, topic: str, message: bytes, key: bytes) -> None:
         self.counts.messages[topic] += 1
@@ -254,7 +253,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         begun = heard = loop.time()
         no_room_s, begun_octets = 0.0, 0  # nobody is late for want of room
-        title = b""  # of the connection's latest message that carries one
+        titles = LineTitles()
         try:
             while not cutter.lost_step and not (cutter.waiting and self._begun > self.limits.begun_octets):
                 last = begun + self.limits.message_s if cutter.partial else heard + self.limits.idle_s
@@ -275,7 +274,7 @@ class Gateway:
                     heard = now if data else heard
                     begun = now if data and cutter.partial <= len(data) else begun
                     for message in messages:
-                        title = self.take(message, peer, over_udp=False, title=title)
+                        self.take(message, peer, over_udp=False, titles=titles)
                     self._begun += cutter.waiting - begun_octets
                     begun_octets = cutter.waiting
         finally:

@@ -2,15 +2,16 @@
 
 from typing import Final
 
-from ingest.dlms.blocks import is_block
-from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, read_frame, wpdu_starts
+from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
+from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, may_grow, read_frame, wpdu_starts
 from ingest.dlms.hdlc import frame_stop
-from ingest.dlms.joining import LinkFrame
 from ingest.open_transfers import OpenTransfers
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 _WPDU_VERSION: Final = b"\x00\x01"
+_TOLD_BY: Final = slice(WPDU_HEAD_OCTETS, WPDU_HEAD_OCTETS + BLOCK_TOLD_BY_OCTETS)
+"""Of a wrapper PDU: what says whether it holds a block."""
 _HDLC_FLAG: Final = b"\x7e"
 _HDLC_FORMAT: Final = 0xA
 _OUT_OF_STEP: Final = (RejectReason.NOT_DLMS, RejectReason.LINK_LENGTH)
@@ -91,7 +92,7 @@ class StreamCutter:
         messages: list[bytes] = []
         for at, after in zip(starts, [*starts[1:], stop], strict=True):
             wpdu = self._rest[at:after]
-            if self._transfers or is_block(wpdu[WPDU_HEAD_OCTETS:]):
+            if self._transfers or is_block(wpdu[_TOLD_BY]):
                 messages += self._transfers.feed(read_frame(wpdu, 0), now)
             else:
                 messages.append(wpdu)
@@ -116,7 +117,7 @@ class StreamCutter:
         self._futile = 0
         *whole, last = frames
         messages = [message for frame in whole for message in self._transfers.feed(frame, now)]
-        if _may_grow(last):
+        if may_grow(last):
             self._rest = self._rest[last.start :]
             if last.link in _WITHOUT_LENGTH or len(self._rest) > _SMALL_OCTETS:
                 self._futile = len(self._rest)
@@ -129,9 +130,3 @@ class StreamCutter:
 
 def _begins_wpdu(rest: bytes) -> bool:
     return rest.startswith(_WPDU_VERSION[: len(rest)])
-
-
-def _may_grow(last: LinkFrame) -> bool:
-    if last.error is None:
-        return last.link in _WITHOUT_LENGTH
-    return last.error.reason is RejectReason.LINK_INCOMPLETE

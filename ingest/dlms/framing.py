@@ -12,7 +12,7 @@ from ingest.dlms.blocks import is_block
 from ingest.dlms.gathering import gathered
 from ingest.dlms.joining import Joined, LinkFrame, join_next
 from ingest.dlms.resync import WPDU_HEAD_OCTETS as WPDU_HEAD_OCTETS
-from ingest.dlms.resync import WPDU_VERSION, is_sound_end, next_start
+from ingest.dlms.resync import WPDU_VERSION, is_sound_end, is_sure_end, next_start
 from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
@@ -85,6 +85,13 @@ def cut_frames(data: bytes, *, growing: bool = False) -> list[LinkFrame]:
     `growing`: more may come. Then a frame that is cut short is waited for, and no other is looked for inside it.
     """
     return list(_cut(data, 0, resync=True, growing=growing))
+
+
+def may_grow(last: LinkFrame) -> bool:
+    """Whether bytes that come behind the last frame may belong to it: it is cut short, or has no length."""
+    if last.error is None:
+        return last.link in _WITHOUT_LENGTH
+    return _is_cut_short(last.link, last.raw, 0, last.error)
 
 
 def split_lines(lines: Iterable[bytes], place: int = 0) -> list[RawMessage]:
@@ -193,7 +200,9 @@ def _cut(data: bytes, place: int, *, resync: bool, growing: bool = False) -> Ite
         frame = read_frame(data[at:stop], place + at)
         if resync and bounded and _is_doubtful(frame, data, stop):
             # Its length may be the damaged part: then another frame begins inside, though none with a closing flag.
-            found = next_start(data, at + 1, stop - 1 if frame.link == "hdlc" else stop)
+            found = next_start(
+                data, at + 1, stop - 1 if frame.link == "hdlc" else stop, checked=_has_sure_length(frame, data, stop)
+            )
             if found is not None:
                 stop = found
                 frame = read_frame(data[at:stop], place + at)
@@ -210,11 +219,22 @@ def _extent(data: bytes, at: int) -> tuple[int, bool, bool]:
     try:
         return _frame_stop(layer, data, at), True, False
     except ProtocolError as error:
-        return len(data), False, error.reason is RejectReason.LINK_INCOMPLETE
+        return len(data), False, _is_cut_short(layer, data, at, error)
+
+
+def _is_cut_short(layer: str, data: bytes, at: int, error: ProtocolError) -> bool:
+    return error.reason is RejectReason.LINK_INCOMPLETE or (layer == "mbus" and mbus.may_wrap(data, at))
 
 
 def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
     return frame.error is not None or (frame.link == "wrapper" and not is_sound_end(data, stop))
+
+
+def _has_sure_length(frame: LinkFrame, data: bytes, stop: int) -> bool:
+    # Its head verifies, or the next one begins just behind it: then only what has a checksum is believed inside.
+    if frame.link not in ("hdlc", "mbus"):
+        return False
+    return (frame.link == "hdlc" and hdlc.has_sound_head(frame.raw)) or is_sure_end(data, stop)
 
 
 def _skip_fill(data: bytes, stop: int) -> int:

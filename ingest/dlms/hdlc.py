@@ -75,6 +75,15 @@ def is_frame(data: bytes, at: int) -> bool:
     return True
 
 
+def has_sound_head(frame: bytes) -> bool:
+    """The header check sequence of a frame verifies: its length and addresses are right, whatever else is damaged."""
+    try:
+        _read_head(frame, 0, len(frame) - 3)
+    except ProtocolError:
+        return False
+    return True
+
+
 def fcs(octets: bytes) -> bytes:
     """CRC-16/X.25 of the octets, low byte first; of the text 123456789 it is 906E, sent as 6E 90.
 

@@ -54,6 +54,12 @@ def telegram_stop(data: bytes, at: int) -> int:
     return stop
 
 
+def may_wrap(data: bytes, at: int) -> bool:
+    """`68 01 01 68` at `at`, and the data end before it can be told whether it stands for 257 counted bytes."""
+    wrapped = bytes((START, WRAPPED_LENGTH & 0xFF, WRAPPED_LENGTH & 0xFF, START))
+    return data[at : at + _HEAD_OCTETS] == wrapped and at + _HEAD_OCTETS + WRAPPED_LENGTH + 2 > len(data)
+
+
 def read_telegram(data: bytes, at: int, stop: int) -> Telegram:
     """The telegram from `at` to behind its stop byte at `stop`, its checksum verified.
 

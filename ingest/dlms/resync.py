@@ -29,13 +29,15 @@ _LISTS: Final = (b"\x01", b"\x02")
 """Array and structure: what the body of a push is."""
 
 
-def next_start(data: bytes, at: int, stop: int) -> int | None:
+def next_start(data: bytes, at: int, stop: int, *, checked: bool = False) -> int | None:
     """The first place from `at` on, before `stop`, where a frame surely begins; None where there is none.
+
+    `checked`: only frames with a checksum are looked for.
 
     Linear in the bytes looked at: a candidate costs no more than the longest HDLC frame or telegram.
     """
     while (found := _CANDIDATE.search(data, at, stop + _CANDIDATE_OCTETS - 1)) is not None and found.start() < stop:
-        if _begins_frame(data, found.start()):
+        if _begins_frame(data, found.start()) and not (checked and data[found.start()] == WPDU_VERSION[0]):
             return found.start()
         at = found.start() + 1
     return None
@@ -57,6 +59,14 @@ def is_sound_end(data: bytes, at: int) -> bool:
     """A frame may end at `at`: there the data end, or another begins by more bytes than chance writes."""
     left = len(data) - at
     return left == 0 or (left > WPDU_HEAD_OCTETS and may_begin_frame(data, at))
+
+
+def is_sure_end(data: bytes, at: int) -> bool:
+    """At `at` the data end, or a frame with good checksums begins: there, or with the flag before it."""
+    if at >= len(data):
+        return True
+    starts = [place for place in (at - 1, at) if _CANDIDATE.match(data, place) and data[place] != WPDU_VERSION[0]]
+    return any(_begins_frame(data, place) for place in starts)
 
 
 def wpdu_chain(data: bytes) -> tuple[list[int], int]:

@@ -46,6 +46,8 @@ def telegrams(apdu: bytes, sender: int) -> list[bytes]:
     return found
 
 
+CHECKED: list[Form] = [hdlc_blocks, segments, telegrams]
+"""Those of which a damaged part is known by its checksum."""
 FORMS: list[Form] = [wpdu_blocks, hdlc_blocks, segments, datablocks, telegrams]
 
 
@@ -53,6 +55,10 @@ def sent(sender: int, number: int, octets: int = 30, *, alike: bool = False) -> 
     """An APDU no part of which is a part of another; `alike`: but the first, as pushes of one meter begin."""
     head = b"\x0f" + bytes((sender, 0xEE)) * 3 if alike else b""
     return head + b"\x0f" + bytes((sender, number)) * octets
+
+
+def _damaged(part: bytes) -> bytes:
+    return part[:-4] + bytes((part[-4] ^ 1,)) + part[-3:]
 
 
 class Transfer(NamedTuple):
@@ -75,7 +81,12 @@ def transfers(draw: st.DrawFn, form: Form, sender: int, *, singles: bool) -> lis
             lost = draw(st.sets(st.integers(0, len(parts) - 1), max_size=len(parts) - 1))
             if form is segments:  # not numbered: one within is missed by nothing but what they hold
                 lost = {place for place in lost if all(each in lost for each in range(place))}
-        left = [part for place, part in enumerate(parts) if place not in lost]
+        damaged = form in CHECKED and draw(st.booleans())
+        left = [
+            _damaged(part) if place in lost else part
+            for place, part in enumerate(parts)
+            if damaged or place not in lost
+        ]
         found.append(Transfer(apdu, left, not lost))
     return found
 

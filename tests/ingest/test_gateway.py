@@ -123,6 +123,19 @@ def test_a_message_ciphered_by_service_goes_on_with_the_title_that_its_connectio
     assert with_sender(b"\x00\x01junk", TITLE) == b"\x00\x01junk" and with_sender(push, TITLE) == push
 
 
+def test_a_message_ciphered_by_service_never_goes_on_with_the_title_of_another_meter_of_its_line() -> None:
+    publisher = FakePublisher()
+    titled = hand.wrapper(hand.general(hand.PUSH, counter=1), source=1)
+    gasps = [hand.wrapper(hand.by_service(0xCA, hand.PUSH, counter=2), source=port) for port in (2, 1)]
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        await send(port, titled + b"".join(gasps))
+
+    run(scenario, publisher)
+    named = hand.wrapper(hand.general(hand.PUSH, counter=2), source=1)
+    assert sorted(publisher.messages(LAST_GASP_TOPIC)) == sorted([titled, gasps[0], named])
+
+
 def test_frames_of_a_partition_are_packed_into_few_messages() -> None:
     publisher = FakePublisher()
 

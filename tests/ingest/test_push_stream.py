@@ -178,6 +178,13 @@ def test_a_telegram_that_is_cut_short_is_waited_for_whatever_it_holds() -> None:
     assert cut(telegram * 2, [26, 3, 30])[0] == [telegram] * 2
 
 
+@given(st.lists(st.integers(1, 300), max_size=30))
+def test_a_telegram_whose_length_wraps_is_waited_for_as_any_other(sizes: list[int]) -> None:
+    one, other = hand.mbus(b"\x0f" + bytes(range(1, 250)) * 2, 252)
+    assert one.startswith(b"\x68\x01\x01\x68")
+    assert cut((one + other) * 2, sizes)[0] == [one + other] * 2
+
+
 def test_bytes_that_fit_nothing_are_one_message_and_the_end_of_the_connection() -> None:
     messages, cutter = cut(wrap_wpdu(b"\x0f") + b"GET / HTTP/1.1\r\n", [])
     assert messages == [wrap_wpdu(b"\x0f"), b"GET / HTTP/1.1\r\n"]

@@ -13,6 +13,7 @@ from ingest.gateway import Gateway
 from ingest.kafka.records import Records, frames_of_records
 from ingest.keyring import Keyring
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
+from ingest.line_titles import LineTitles
 from ingest.meter_types import parse_types
 from ingest.packing import Waiting, packed_rows
 from ingest.replay import Windows
@@ -82,7 +83,9 @@ def taken(message: bytes, peer: str, *, over_udp: bool = False, title: bytes = b
     gateway = Gateway({topic: FakePublisher() for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC)})
     for topic, lane in gateway._lanes.items():
         lane.add = lambda each, key, topic=topic: waiting.append((topic, key, each))  # type: ignore[method-assign]
-    gateway.take(message, peer, over_udp=over_udp, title=title)
+    titles = LineTitles()
+    titles.note(message, title)
+    gateway.take(message, peer, over_udp=over_udp, titles=titles)
     return waiting
 
 

@@ -29,3 +29,18 @@ def test_what_comes_behind_a_whole_message_of_a_sender_fills_no_gap_of_its_trans
     line = [*old[:2], *old[3:], single, *new[2:]]
     apdus = [lossy.joined(each.payload) for each in split_messages(b"".join(line))]
     assert apdus == [None, lossy.sent(1, 2), None]
+
+
+def test_a_block_in_a_damaged_frame_is_no_wrapper_pdu_that_takes_the_next_frames_along() -> None:
+    """Its head holds 00 01, the block's number, and its octets what such a PDU could begin with, to the next frame."""
+    others = b"".join(lossy.hdlc_blocks(lossy.sent(2, 0), 2))
+    length = 600
+    inside = b"\x0f" + length.to_bytes(2, "big") + b"\x0f"
+    first = bytearray(lossy.hdlc_blocks(inside + bytes(30), 1)[0])
+    at = first.index(b"\x00\x01\x00\x00\x07" + inside) + 8
+    filler = lossy.hand.hdlc(b"\xe6\xe7\x00\x0f" + bytes(length - (len(first) - at) - 15))
+    assert len(first) - at + len(filler) == length
+    first[-2] ^= 1
+    messages = split_messages(bytes(first) + filler + others)
+    assert [each.payload for each in messages] == [bytes(first), filler, others]
+    assert lossy.joined(messages[2].payload) == lossy.sent(2, 0)
