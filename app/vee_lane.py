@@ -188,7 +188,7 @@ def judge(
         nothing: a finding that is stored is not stored again by another run.
 
     Raises:
-        TerminalError: After all others, where too many meters cannot be judged.
+        TerminalError: After all others, where too many meters cannot be judged, or their finals not stored.
     """
     reach, apart = timedelta(days=params.context_days), Apart()
     for asked in buckets:
@@ -243,14 +243,16 @@ def _judge(source: _Source, grid: Scope, by: tuple[Context, pl.DataFrame], param
         return run_vee(VeeInputs(*mine, peaks=past), bounded)
 
     for part, judged in source.apart.judge(grid, run):
-        yield _store(store, part, judged, bounded)
+        yield _store(source, part, judged, bounded)
 
 
-def _store(store: ReadingStore, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
+def _store(source: _Source, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
     """What is new of a judgement is stored; the judgement of these meters alone."""
     mine = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
-    store_all(store, "finals", mine.appended, token)
+    store = source.store
+    refused = store_all(store, "finals", mine.appended, token)
+    source.apart.refuse(refused["meter_id"])
     known = store.load_current("exceptions", grid)
     news = mine.exceptions.join(known, on=_FINDING, how="anti", nulls_equal=True)
     store_all(store, "exceptions", news, token)
