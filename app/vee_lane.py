@@ -7,9 +7,10 @@ without any data the worker says itself (`app.revisits`). Beside the days that a
 data reach into what was judged before (`app.vee_grids`): so that a batch costs what its meters brought.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -35,11 +36,16 @@ from validation.params import SilenceLimits, VeeParams
 from validation.rules.sets import RuleSet
 from validation.vee import Vee, VeeInputs, run_vee
 
+LOG = logging.getLogger("ami.vee")
+
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once, at most."""
 METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
+FIRST_DAY: Final = date(1905, 1, 1)
+LAST_DAY: Final = date(2294, 12, 31)
+"""DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
@@ -110,7 +116,7 @@ class VeeWork:
     def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
         days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
-        return Due(self._scopes(days), rejects_of_messages(unreadable, pl.col("at")))
+        return Due(self._scopes(_within_tables(days)), rejects_of_messages(unreadable, pl.col("at")))
 
     def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
         dirty = dirty.unique().sort("bucket", "day")
@@ -157,6 +163,15 @@ def companions(meters: pl.DataFrame) -> pl.DataFrame:
     at_point = at_point.filter(pl.len().over("service_point_id") > 1)
     mates = at_point.join(at_point.rename({"meter_id": "other"}), on="service_point_id").select("meter_id", "other")
     return pl.concat([checks, mates]).filter(pl.col("meter_id") != pl.col("other")).unique().sort("meter_id", "other")
+
+
+def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:
+    """The days that a table's instants reach, with their context. Others are told: a clock named them, nobody lives."""
+    within = dirty.filter(pl.col("day").is_between(FIRST_DAY, LAST_DAY))
+    if within.height < dirty.height:
+        left_out = {"days": dirty.height - within.height}
+        LOG.warning("days are not judged that no table reaches", extra={"fields": left_out})
+    return within
 
 
 def _meters_at_once(days: int) -> int:
