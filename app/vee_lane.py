@@ -7,9 +7,10 @@ without any data the worker says itself (`app.revisits`). Beside the days that a
 data reach into what was judged before (`app.vee_grids`): so that a batch costs what its meters brought.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -36,11 +37,16 @@ from validation.rules.sets import RuleSet
 from validation.vee import Vee, VeeInputs, run_vee
 from validation.withdrawal import compare
 
+LOG = logging.getLogger("ami.vee")
+
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once, at most."""
 METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
+FIRST_DAY: Final = date(1905, 1, 1)
+LAST_DAY: Final = date(2294, 12, 31)
+"""DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
@@ -110,7 +116,7 @@ class VeeWork:
     def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
         days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
-        return Due(self._scopes(days), rejects_of_messages(unreadable, pl.col("at")))
+        return Due(self._scopes(_within_tables(days)), rejects_of_messages(unreadable, pl.col("at")))
 
     def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
         dirty = dirty.unique().sort("bucket", "day")
@@ -161,6 +167,15 @@ def companions(meters: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([checks, mates]).filter(pl.col("meter_id") != pl.col("other")).unique().sort("meter_id", "other")
 
 
+def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:
+    """The days that a table's instants reach, with their context. Others are told: a clock named them, nobody lives."""
+    within = dirty.filter(pl.col("day").is_between(FIRST_DAY, LAST_DAY))
+    if within.height < dirty.height:
+        left_out = {"days": dirty.height - within.height}
+        LOG.warning("days are not judged that no table reaches", extra={"fields": left_out})
+    return within
+
+
 def _meters_at_once(days: int) -> int:
     return max(1, min(METERS_A_QUERY, METER_DAYS_A_QUERY // days))
 
@@ -190,7 +205,7 @@ def judge(
         nothing: a finding that is stored is not stored again by another run; one that no longer holds is withdrawn.
 
     Raises:
-        TerminalError: After all others, where too many meters cannot be judged.
+        TerminalError: After all others, where too many meters cannot be judged, or their finals not stored.
     """
     reach, apart = timedelta(days=params.context_days), Apart()
     for asked in buckets:
@@ -245,20 +260,22 @@ def _judge(source: _Source, grid: Scope, by: tuple[Context, pl.DataFrame], param
         return run_vee(VeeInputs(*mine, peaks=past), bounded)
 
     for part, judged in source.apart.judge(grid, run):
-        yield _store(store, part, judged, bounded)
+        yield _store(source, part, judged, bounded)
 
 
-def _store(store: ReadingStore, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
+def _store(source: _Source, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
     """What is new of a judgement is stored; the judgement of these meters alone."""
     mine = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
+    store = source.store
     reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
     known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
     told = compare(known, mine.exceptions, mine.finals, (grid.start, grid.end))
     withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))
     # The finals last: a judgement that is cut short between the two is made again, and finds what it found.
     store_all(store, "exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
-    store_all(store, "finals", mine.appended, token)
+    refused = store_all(store, "finals", mine.appended, token)
+    source.apart.refuse(refused["meter_id"])
     return mine
 
 

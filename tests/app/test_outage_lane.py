@@ -203,14 +203,39 @@ def test_a_read_of_the_future_moves_nothing() -> None:
     assert later.step.as_of < (T0 + timedelta(days=1)).timestamp() * 1e6
 
 
+def answered(meters: list[str], at: datetime) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"request_id": "r", "meter_id": meters, "result": "no_power", "answered_at": at, "authenticated": None},
+        schema_overrides={"answered_at": UTC_US, "authenticated": pl.Boolean},
+    )
+
+
+def test_an_answer_of_the_future_moves_nothing() -> None:
+    """One of them would have ended detection: whatever came later was too old, and the journal kept that."""
+    world = World()
+    work = world.worker()
+    work.prepare(on(PING_RESULTS_TOPIC, answered(NAMES[:1], T0 + timedelta(days=400))))
+    prepared = work.prepare(STREET)
+    assert prepared is not None
+    assert prepared.step.as_of < (T0 + timedelta(days=1)).timestamp() * 1e6
+    assert prepared.step.memory.outages["state"].to_list() == ["reported"]
+
+
+def test_a_message_with_lines_between_its_rows_is_no_rows() -> None:
+    world = World()
+    work = world.worker()
+    heard = conform(pl.DataFrame({"meter_id": NAMES[9:], "read_at": T0}), HEARD)
+    gaping = on(HEARD_TOPIC, heard).with_columns(value=pl.col("value").bin.encode("hex").str.replace("7d0a", "7d0a0a"))
+    prepared = work.prepare(pl.concat([gaping.with_columns(pl.col("value").str.decode("hex")), STREET]))
+    assert prepared is not None
+    assert prepared.rejects["topic"].to_list() == [HEARD_TOPIC]
+    assert prepared.step.memory.outages["node_id"].unique().to_list() == ["F0"]
+
+
 def test_an_answered_ping_confirms() -> None:
     world = World()
     work = world.worker()
-    answers = pl.DataFrame(
-        {"request_id": "r", "meter_id": NAMES[7:9], "result": "no_power", "answered_at": T0 + timedelta(minutes=1),
-         "authenticated": None},
-        schema_overrides={"answered_at": UTC_US, "authenticated": pl.Boolean},
-    )  # fmt: skip
+    answers = answered(NAMES[7:9], T0 + timedelta(minutes=1))
     prepared = work.prepare(pl.concat([on(EVENTS_TOPIC, gasps(NAMES[6:7])), on(PING_RESULTS_TOPIC, answers)]))
     assert prepared.step.memory.outages["node_id"].unique().to_list() == ["T1"]
 

@@ -1,7 +1,7 @@
 """A message of our own topics that is no rows of it holds up no worker: others are read, and it becomes a reject."""
 
 import logging
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -120,6 +120,18 @@ def test_vee_judges_the_days_that_can_be_read_and_rejects_the_rest() -> None:
     assert [scope.meters for scope in due.scopes] == [("A",)]
     work.deliver(due._replace(scopes=[]), "batch")
     assert tables.rows["rejects"]["payload"].to_list() == list(RUBBISH[:2])
+
+
+def test_a_day_at_the_end_of_all_clocks_stops_no_judging_of_others() -> None:
+    """Any meter may name it: its clock is a field of twelve octets."""
+    meters = pl.DataFrame([{"meter_id": "A", "timezone": "Australia/Sydney"}], schema=METERS.schema)
+    work = vee_lane.VeeWork(Tables(), meters, VeeParams(judged_at=NOW, run_id="", context_days=400), lambda: NOW)
+    far = [date(1, 1, 1), date(1904, 12, 31), date(2295, 1, 1), date(9999, 12, 30), date(9999, 12, 31)]
+    lived = [vee_lane.FIRST_DAY, date(2026, 3, 2), vee_lane.LAST_DAY]
+    days = pl.DataFrame({"bucket": work._buckets["bucket"], "day": [[*far, *lived]]}).explode("day")
+    messages = to_messages(days.cast(dict(DIRTY_DAYS.schema)), days["bucket"])["value"].to_list()
+    scopes = work.prepare(on(workers.DIRTY_DAYS_TOPIC, messages)).scopes
+    assert [(scope.start + timedelta(hours=14)).date() for scope in scopes] == lived
 
 
 class Seeking:
