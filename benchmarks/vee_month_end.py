@@ -1,10 +1,11 @@
 """How many values the VEE worker judges on the days around a month's end, against the days before it.
 
-    python benchmarks/vee_month_end.py [--meters 60] [--off]
+    python benchmarks/vee_month_end.py [--meters 30] [--off]
 
 Meters push each hour; one value in a hundred comes a day or two late, one meter falls silent, one is removed. Every six
 hours what was pushed is judged, and what has become due is looked at again, by the worker's own `VeeWork` over an
-embedded store. The month is February 2026, judged day by day from the 22nd on; `--off` leaves V36 out.
+embedded store. The month is February 2026, judged day by day from the 23rd on; `--off` leaves V36 out. All have been
+there for longer than the history that a judgement loads.
 """
 
 import argparse
@@ -25,19 +26,18 @@ from storage.embedded import open_embedded
 from validation.params import VeeParams
 from validation.vee import Vee, VeeInputs, run_vee
 
-FIRST = datetime(2026, 2, 1, tzinfo=UTC)
+FIRST = datetime(2025, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-LIVE, END = 21 * 24, 35 * 24
-"""Hours of the month from which on every turn is judged, and at which the run ends."""
+LIVE, END = 114 * 24, 126 * 24
+"""Hours from which on every turn is judged, and at which the run ends: 23 February, 7 March."""
 TURN = 6
-MONTH_END = 28 * 24
 
 
 def fleet(meters: int) -> pl.DataFrame:
     names = [f"AMI{number:013d}" for number in range(meters)]
     rows = [
         {"meter_id": name, "interval_s": 3600, "channels": ["energy_delivered"], "timezone": "UTC", "tariff": "home",
-         "installed_at": FIRST, "removed_at": FIRST + 300 * HOUR if number == 1 else None}
+         "installed_at": FIRST, "removed_at": FIRST + (LIVE - 300) * HOUR if number == 1 else None}
         for number, name in enumerate(names)
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=METERS.schema)
@@ -48,7 +48,9 @@ def pushes(meters: int) -> pl.DataFrame:
     grid = pl.DataFrame({"meter": range(meters)}).join(pl.DataFrame({"hour": range(END)}), how="cross")
     lottery = (pl.col("meter") * 7919 + pl.col("hour") * 104_729) % 1000
     late = pl.when(lottery < 10).then(24 + lottery * 2).otherwise(0)
-    gone = ((pl.col("meter") == 0) & (pl.col("hour") > LIVE + 40)) | ((pl.col("meter") == 1) & (pl.col("hour") >= 300))
+    gone = ((pl.col("meter") == 0) & (pl.col("hour") > LIVE + 40)) | (
+        (pl.col("meter") == 1) & (pl.col("hour") >= LIVE - 300)
+    )
     rows = grid.filter(~gone).with_columns(came=pl.col("hour") + 1 + late)
     told = rows.select(
         "came", topic=pl.lit("t"), partition=0, offset="came", frame="meter",
@@ -74,7 +76,7 @@ def judged_by_day(meters: int, *, gate: bool) -> dict[date, int]:
     vee_lane.run_vee = counting
     store, master, sent = open_embedded(), fleet(meters), pushes(meters)
     store.append("meters", master, "meters")
-    params = VeeParams(judged_at=now, run_id="", context_days=28, estimate_after_s=86_400, gate_months=gate)
+    params = VeeParams(judged_at=now, run_id="", estimate_after_s=86_400, gate_months=gate)
     work = vee_lane.VeeWork(store, master, params, lambda: now)
     done = 0
     for hour in range(LIVE, END + 1, TURN):
@@ -91,13 +93,13 @@ def judged_by_day(meters: int, *, gate: bool) -> dict[date, int]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--meters", type=int, default=60)
+    options.add_argument("--meters", type=int, default=30)
     options.add_argument("--off", action="store_true")
     chosen = options.parse_args()
     counted = judged_by_day(chosen.meters, gate=not chosen.off)
-    # The first day judged everything before it; those behind it up to the month's last are days like any other.
+    # The first day is begun with nothing judged; those behind it up to the month's last are days like any other.
     days = sorted(counted)
-    quiet = [counted[day] for day in days if 22 < day.day < 28 and day.month == 2]
+    quiet = [counted[day] for day in days if 23 < day.day < 28 and day.month == 2]
     usual = sum(quiet) / len(quiet)
     for day in days:
         print(f"{day:%F}  {counted[day]:9,} values judged  {counted[day] / usual:5.1f} times as many as on other days")

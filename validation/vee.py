@@ -124,6 +124,7 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
         spans_of(off),
         supply_known=bool(inputs.outages.height or inputs.events.height),
         clock_known=params.clock_ahead_s is not None,
+        history_days=params.context_days,
         waiting=waiting_spans(params.silences, fleet.installs),
     )
     awaits = params.estimate_after_s is not None
