@@ -179,6 +179,8 @@ def judge(
         TerminalError: After all others, where too many meters cannot be judged.
     """
     reach, apart = timedelta(days=params.context_days), Apart()
+    service = store.has_rows("events")
+    params = msgspec.structs.replace(params, service_known=service, supply_known=service or store.has_rows("outages"))
     for asked in buckets:
         ends = FINAL_ENDS.empty()
         if params.gate_months or params.estimate_after_s is not None:
