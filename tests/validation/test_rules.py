@@ -341,3 +341,17 @@ def test_weeks_begin_on_monday_by_the_clock_of_the_meter() -> None:
     assert failed(result, "high_low_usage") == list(range(168, 336))
     # A day later neither week is whole, of the wall or of UTC.
     assert failed(vee(intervals=intervals(level, start=MONDAY + DAY)), "high_low_usage") == []
+
+
+def test_a_day_misses_a_read_in_one_way_whatever_days_are_judged_with_it() -> None:
+    """Reads on four days, none on the next five, then one more: what lies two days and more behind a read is told."""
+    rows = intervals([100] * 24 * 12)
+    register = reads({MONDAY + k * DAY: 2_400 * k for k in (0, 1, 2, 3, 9)})
+    for at in range(12):
+        told = set()
+        for first, after in ((0, 1), (-1, 1), (-2, 3), (0, 12)):
+            bounds = params(grid_from=MONDAY + max(at + first, 0) * DAY, grid_to=MONDAY + min(at + after, 12) * DAY)
+            finals = vee(bounds, intervals=rows, reads=register).finals
+            day = pl.col("interval_start").is_between(MONDAY + at * DAY, MONDAY + (at + 1) * DAY, closed="left")
+            told.add(tuple(finals.filter(day)["failed"] & bit("missing_read")))
+        assert told == {(bit("missing_read") if at in (5, 6, 7, 8, 11) else 0,) * 24}, at
