@@ -23,7 +23,7 @@ from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
 from app.unreadable import read, rejects_of_messages
 from app.vee_apart import Apart
 from app.vee_grids import begun, grids_of
-from app.vee_months import LONGEST_MONTH, with_whole_months
+from app.vee_months import LONGEST_MONTH, months_to_judge
 from app.vee_peaks import KnownPeaks
 from app.workers import Registry
 from ingest.derived import bucket_of
@@ -194,10 +194,11 @@ def judge(
         store: Where raw data are and finals go.
         buckets: Meters and the span [start, end) whose finals are wanted.
         params: `context_days` of history are loaded beside each bucket, whose bounds are those of its grid. With
-            `estimate_after_s` single meters are judged further, as `app.vee_grids` says.
+            `estimate_after_s` single meters are judged further, as `app.vee_grids` says; with `gate_months` those that
+            have news in months that are over for all of these (`app.vee_months`).
         beside: `companions` of the meters, where not all of those stand in the same bucket.
         peaks: What is known of the time before the history; None: nothing.
-        zones: Of the meters: with `gate_months` a bucket that reaches into a month that is over holds all of it.
+        zones: Of the meters.
 
     Yields:
         Each judgement of meters of one grid, after its rows were acknowledged; one that the store refuses for good is
@@ -208,26 +209,26 @@ def judge(
         TerminalError: After all others, where too many meters cannot be judged, or their finals not stored.
     """
     reach, apart = timedelta(days=params.context_days), Apart()
+    service = store.has_rows("events")
+    params = msgspec.structs.replace(params, service_known=service, supply_known=service or store.has_rows("outages"))
     for asked in buckets:
         ends = FINAL_ENDS.empty()
         if params.gate_months or params.estimate_after_s is not None:
             further = max(reach, LONGEST_MONTH)
             ends = store.load_ends(Scope(asked.meters, asked.start - reach, asked.end + further))
         source = _Source(store, reach, beside, peaks, apart)
-        around = with_whole_months(asked, ends, zones) if params.gate_months else asked
-        context, past = _load_around(source, around)
+        context, past = _load_around(source, asked)
         for part in begun(context, ends, asked, zones):
-            bucket = with_whole_months(part, ends, zones) if params.gate_months else part
-            grids: Sequence[Scope] = (bucket,)
+            grids: Sequence[Scope] = (part,)
             if params.estimate_after_s is not None:
-                grids = grids_of(context, ends, bucket)
+                grids = grids_of(context, ends, part)
             for grid in grids:
                 mine = context if grid.meters == asked.meters else _beside(context, source, grid.meters)
-                yield from _judge(source, grid, (mine, past), params)
-                # A grid that reaches back over the end of a month has made it whole.
-                months = with_whole_months(grid, ends, zones) if params.gate_months else grid
-                if months != grid:
-                    yield from _judge(source, months, _load_around(source, months), params)
+                for some, judged in _judged(source, grid, (mine, past), params):
+                    months = None
+                    if params.gate_months:
+                        months = months_to_judge(judged.appended, ends, mine.meters, some, params.timezone)
+                    yield from _stored(source, (some, judged), months, params)
     apart.check()
 
 
@@ -249,34 +250,51 @@ def _load_around(source: _Source, bucket: Scope) -> tuple[Context, pl.DataFrame]
     return context, source.peaks.before(source.store, context.meters, around.start)
 
 
-def _judge(source: _Source, grid: Scope, by: tuple[Context, pl.DataFrame], params: VeeParams) -> Iterator[Vee]:
-    """The judgements of a grid, stored: one, or more without a meter at which judging fails."""
-    store, (context, past) = source.store, by
+def _judged(
+    source: _Source, grid: Scope, by: tuple[Context, pl.DataFrame], params: VeeParams
+) -> Iterator[tuple[Scope, Vee]]:
+    """The judgements of a grid: one, or more without a meter at which judging fails; of those meters alone."""
+    context, past = by
     bounded = msgspec.structs.replace(params, grid_from=grid.start, grid_to=grid.end)
-    context = context._replace(finals=store.load_current("finals", grid))
+    context = context._replace(finals=source.store.load_current("finals", grid))
 
     def run(part: Scope) -> Vee:
         mine = context if part.meters == grid.meters else _beside(context, source, part.meters)
         return run_vee(VeeInputs(*mine, peaks=past), bounded)
 
     for part, judged in source.apart.judge(grid, run):
-        yield _store(source, part, judged, bounded)
+        yield part, _only_of(judged, part.meters)
+
+
+def _stored(source: _Source, judgement: tuple[Scope, Vee], months: Scope | None, params: VeeParams) -> Iterator[Vee]:
+    """A judgement, and in place of it whole months of the meters that have news in them, after all was stored.
+
+    Not both: a crash between the two would leave finals without the gate of their month (V36), and nothing new in it.
+    """
+    grid, judged = judgement
+    if months is None:
+        yield _store(source, grid, judged, params)
+        return
+    rest = grid._replace(meters=tuple(name for name in grid.meters if name not in set(months.meters)))
+    if rest.meters:
+        yield _store(source, rest, _only_of(judged, rest.meters), params)
+    for part, whole in _judged(source, months, _load_around(source, months), params):
+        yield _store(source, part, whole, params)
 
 
 def _store(source: _Source, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
-    """What is new of a judgement is stored; the judgement of these meters alone."""
-    mine = Vee(*(frame if "meter_id" not in frame.columns else _only(frame, grid.meters) for frame in judged))
+    """What is new of a judgement is stored."""
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
     store = source.store
     reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
     known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
-    told = compare(known, mine.exceptions, mine.finals, (grid.start, grid.end))
+    told = compare(known, judged.exceptions, judged.finals, (grid.start, grid.end))
     withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))
     # The finals last: a judgement that is cut short between the two is made again, and finds what it found.
     store_all(store, "exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
-    refused = store_all(store, "finals", mine.appended, token)
+    refused = store_all(store, "finals", judged.appended, token)
     source.apart.refuse(refused["meter_id"])
-    return mine
+    return judged
 
 
 def _beside(context: Context, source: _Source, meters: tuple[str, ...]) -> Context:
@@ -295,6 +313,10 @@ def _others(beside: pl.DataFrame, meters: tuple[str, ...]) -> tuple[str, ...]:
 def _of(context: Context, meters: tuple[str, ...]) -> Context:
     """The rows of those meters; outages are of places."""
     return Context(*(rows if name == "outages" else _only(rows, meters) for name, rows in context._asdict().items()))
+
+
+def _only_of(judged: Vee, meters: tuple[str, ...]) -> Vee:
+    return Vee(*(frame if "meter_id" not in frame.columns else _only(frame, meters) for frame in judged))
 
 
 def _only(rows: pl.DataFrame, meters: tuple[str, ...]) -> pl.DataFrame:

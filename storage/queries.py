@@ -131,6 +131,12 @@ def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judge
     return select_current(table_of("finals"), where, params)
 
 
+def select_whether(table: Table) -> Query:
+    """Whether a table has rows: `rows` is 1, else 0."""
+    sql = f"SELECT toInt64(count()) AS rows FROM (SELECT 1 FROM {table.name} LIMIT 1)"
+    return Query(sql, {}, pl.Schema({"rows": pl.Int64()}))
+
+
 def select_ends(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
     """By meter and channel the end of the last final that begins in [start, end), and when one was judged last.
 

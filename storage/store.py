@@ -85,6 +85,10 @@ class ReadingStore(Protocol):
         was taken back without another in its place bills nothing."""
         ...
 
+    def has_rows(self, table: str) -> bool:
+        """Whether anything was ever stored in a table."""
+        ...
+
     def load_ends(self, scope: Scope) -> pl.DataFrame:
         """Where the finals of each series of the scope end, and when it was judged last: FINAL_ENDS, in any order."""
         ...
@@ -210,6 +214,10 @@ class SqlStore:
     def load_billed(self, scope: Scope) -> pl.DataFrame:
         """See `ReadingStore.load_billed`."""
         return conform(self.engine.select(queries.select_billed(*scope)), frames.BILLED)
+
+    def has_rows(self, table: str) -> bool:
+        """See `ReadingStore.has_rows`."""
+        return bool(self.engine.select(queries.select_whether(table_of(table)))["rows"].item())
 
     def load_ends(self, scope: Scope) -> pl.DataFrame:
         """See `ReadingStore.load_ends`."""

@@ -56,15 +56,20 @@ class Surroundings(NamedTuple):
     volts: Volts
 
 
-def look_around(fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame) -> Surroundings:
-    """Everything that the rules of siblings, service and installations ask for."""
+def look_around(
+    fleet: Fleet, reads: pl.DataFrame, events: pl.DataFrame, *, service_known: bool = False
+) -> Surroundings:
+    """Everything that the rules of siblings, service and installations ask for.
+
+    Without any event nothing is known of disconnections, unless `service_known` says that there are none.
+    """
     installs = fleet.installs.with_row_index("install").with_columns(pl.col("install").cast(pl.Int64))
     nominal = _nominal(installs)
     pairs = pairs_of(events, installs, (_DOWN, _UP), keep_open=True)
     return Surroundings(
         check=_checks(installs),
         inactive=spans_of(pairs),
-        service_known=bool(events.height),
+        service_known=service_known or bool(events.height),
         overlap=spans_of(_overlaps(installs)),
         exchanges=exchanges_of(fleet, reads),
         dated=installs.select(

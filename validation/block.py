@@ -153,6 +153,8 @@ class Block(NamedTuple):
     """The interval lies between the bounds asked for: it gets a final."""
     past: tuple[Ints, Ints]
     """(series,): the highest value of the time before the block, ABSENT where unknown, and of how many days."""
+    history_days: int
+    """Days that a run holds before each wanted interval, as far as there are data."""
     awaited: Mask
     """(series,): what was asked for goes on after the wanted intervals, and is on its way yet."""
     supply: Supply

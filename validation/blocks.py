@@ -39,6 +39,7 @@ class Inputs(NamedTuple):
     """Spans without supply: installation, from, to, sorted by installation."""
     supply_known: bool
     clock_known: bool
+    history_days: int
     waiting: dict[str, tuple[Ints, Ints, Ints]]
     """By service, spans in which the head end is silent: installation, from, to, sorted by installation."""
 
@@ -150,6 +151,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         status=np.zeros((1, 1), dtype=np.uint32) if bits is None else bits[cells].reshape(shape),
         expected=expected,
         wanted=wanted,
+        history_days=inputs.history_days,
         awaited=series.awaited[numbers],
         past=Peaks(*(one[numbers] for one in inputs.peaks)),
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),

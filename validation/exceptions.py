@@ -82,6 +82,8 @@ def as_frame(rows: list[pl.DataFrame], placed: list[pl.DataFrame], installs: pl.
         )
         frames.append(whole.select(names))
     # What holds of an estimate as of the value that it replaced is found twice and said once.
-    return pl.concat(frames).unique().sort(
-        "meter_id", "channel", "first_interval", "rule", "intervals", "measured_milli", "limit_milli", "severity"
+    return (
+        pl.concat(frames)
+        .unique()
+        .sort("meter_id", "channel", "first_interval", "rule", "intervals", "measured_milli", "limit_milli", "severity")
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from schemas.codes import Method, Quality
+from schemas.codes import Method, Quality, Rule
 from schemas.timegrid import day_bounds
 from validation.params import VeeParams
 from validation.rules.catalogue import RULES
@@ -34,6 +34,7 @@ _QUALITY = {
 }
 
 
+_HELD = "measured, and as it was billed: what was sent since waits for a person"
 _MADE = (Quality.ESTIMATED.value, Quality.MISSING.value)
 
 
@@ -83,9 +84,8 @@ def explained(
     behind = workings(_of_meter(inputs, meter_id), bounded(params, judged.finals), meter_id, (start, end))
     both = ["channel", "interval_start"]
     lines = mine.join(sent, on=both, how="left", maintain_order="left")
-    lines = lines.join(behind, on=both, how="left", maintain_order="left").with_columns(
-        why=_why(), unjudged=_names("unjudged", ", ")
-    )
+    lines = lines.join(behind, on=both, how="left", maintain_order="left")
+    lines = lines.with_columns(held=_held(lines, findings)).with_columns(why=_why(), unjudged=_names("unjudged", ", "))
     names = (
         "channel",
         "interval_start",
@@ -98,6 +98,16 @@ def explained(
         "unjudged",
     )
     return Explained(lines.select(names), findings)
+
+
+def _held(lines: pl.DataFrame, findings: pl.DataFrame) -> pl.Series:
+    """Whether a correction of the interval's billed value waits for a person."""
+    held = findings.filter(pl.col("rule") == Rule.HELD_CORRECTION.value)
+    held = held.select("channel", "first_interval", "intervals")
+    start, length = pl.col("interval_start"), pl.duration(seconds=pl.col("interval_s") * pl.col("intervals"))
+    inside = lines.with_row_index("row").join(held, on="channel")
+    inside = inside.filter(start >= pl.col("first_interval"), start < pl.col("first_interval") + length)
+    return pl.int_range(lines.height, dtype=pl.UInt32, eager=True).is_in(inside["row"].implode())
 
 
 def _step(finals: pl.DataFrame) -> int:
@@ -118,6 +128,7 @@ def _of_meter(inputs: VeeInputs, meter_id: str) -> VeeInputs:
 def _why() -> pl.Expr:
     """A sentence: what the value is, by which method, and what the rules found."""
     quality = pl.col("quality").cast(pl.String).replace_strict({one.value: text for one, text in _QUALITY.items()})
+    quality = pl.when("held").then(pl.lit(_HELD)).otherwise(quality)
     method = (
         pl.col("method")
         .cast(pl.String)

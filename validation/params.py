@@ -145,6 +145,10 @@ class VeeParams(msgspec.Struct, frozen=True):
     timezone: str = "UTC"
     """Of meters whose master data name none."""
     holidays: tuple[date, ...] = ()
+    supply_known: bool = False
+    """Outages, and that there are none where none is given, are known: they come from a store that holds some."""
+    service_known: bool = False
+    """The same of events, which tell who is disconnected."""
     context_days: int = 92
     """Days of data before and after the bounds that serve as history, like days and ends of stretches."""
     rule_sets: tuple[RuleSet, ...] = ()

@@ -227,10 +227,14 @@ def _settle(
         pl.col("meter_id", "channel", "interval_start").first(), others=pl.col("_value").n_unique(), rows=pl.len()
     )
     disputed = counted.filter(pl.col("others") > 1)["_cell"].to_numpy()
-    copies = counted.filter(_inside(within)).group_by("meter_id", "channel").agg(
-        rule=pl.lit(Rule.DUPLICATE.value),
-        first_interval=pl.col("interval_start").min(),
-        intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
+    copies = (
+        counted.filter(_inside(within))
+        .group_by("meter_id", "channel")
+        .agg(
+            rule=pl.lit(Rule.DUPLICATE.value),
+            first_interval=pl.col("interval_start").min(),
+            intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
+        )
     )
     return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
 

@@ -118,12 +118,13 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
         facts,
         placed,
         registers,
-        look_around(fleet, inputs.reads, inputs.events),
+        look_around(fleet, inputs.reads, inputs.events, service_known=params.service_known),
         place_net(inputs.intervals, fleet, layout),
         peaks_of(inputs.peaks, fleet, layout),
         spans_of(off),
-        supply_known=bool(inputs.outages.height or inputs.events.height),
+        supply_known=params.supply_known or bool(inputs.outages.height or inputs.events.height),
         clock_known=params.clock_ahead_s is not None,
+        history_days=params.context_days,
         waiting=waiting_spans(params.silences, fleet.installs),
     )
     awaits = params.estimate_after_s is not None

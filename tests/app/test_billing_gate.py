@@ -9,14 +9,16 @@ import pytest
 from app import vee_lane
 from app.messages import to_messages
 from app.telemetry import VEE_UNJUDGED
-from app.vee_months import with_whole_months
+from app.vee_months import months_to_judge
 from ingest.buckets import bucket_of
 from schemas.codes import Rule
-from schemas.frames import DIRTY_DAYS, FINAL_ENDS, INTERVALS, METERS, conform
+from schemas.errors import TransientError
+from schemas.frames import DIRTY_DAYS, FINAL_ENDS, FINALS, INTERVALS, METERS, UTC_US, conform
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
 from validation.rules.catalogue import DEFINITION
+from validation.vee import Vee
 
 FIRST = datetime(2026, 2, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -44,8 +46,8 @@ class Month:
         params = VeeParams(judged_at=FIRST, run_id="", context_days=28, estimate_after_s=86_400, gate_months=gate)
         self.work = vee_lane.VeeWork(store, MASTER, params, lambda: self.now)
 
-    def bring(self, name: str, hours: range, at: int, *, kwh: int = 1) -> None:
-        """These hours of February came at an hour, and their days are judged."""
+    def bring_only(self, name: str, hours: range, at: int, *, kwh: int = 1) -> None:
+        """These hours of February came at an hour."""
         self.now = FIRST + at * HOUR + timedelta(minutes=1)
         rows = {
             "topic": "ami.frames.v1", "partition": 0, "offset": [at * 10_000 + hour for hour in hours], "frame": 0,
@@ -54,6 +56,10 @@ class Month:
             "value_milli": [kwh * 1_000_000 + hour % 3 for hour in hours], "status": 0,
         }  # fmt: skip
         self.store.append("intervals", pl.DataFrame(rows, schema=INTERVALS.schema), f"{name} {at} {hours}")
+
+    def bring(self, name: str, hours: range, at: int, *, kwh: int = 1) -> None:
+        """The same, and their days are judged."""
+        self.bring_only(name, hours, at, kwh=kwh)
         self.judge(name, *{(FIRST + hour * HOUR).date() for hour in hours})
 
     def judge(self, name: str, *days: date) -> None:
@@ -143,32 +149,152 @@ def test_the_gate_may_be_off(store: SqlStore) -> None:
     assert month.held() == month.findings() == []
 
 
-@pytest.mark.parametrize(
-    ("first", "days", "ends", "start", "end"),
-    [
-        (date(2026, 2, 10), 1, date(2026, 2, 11), date(2026, 2, 10), date(2026, 2, 11)),
-        (date(2026, 2, 10), 1, date(2026, 3, 1), date(2026, 2, 1), date(2026, 3, 1)),
-        (date(2026, 2, 28), 1, date(2026, 2, 1), date(2026, 2, 1), date(2026, 3, 1)),
-        (date(2026, 2, 28), 2, date(2026, 3, 2), date(2026, 2, 1), date(2026, 3, 2)),
-        (date(2026, 3, 1), 1, date(2026, 3, 2), date(2026, 3, 1), date(2026, 3, 2)),
-        (date(2025, 12, 31), 1, date(2026, 3, 2), date(2025, 12, 1), date(2026, 1, 1)),
-    ],
-    ids=["goes on", "is over", "ends", "ends and begins", "has begun", "of a year"],
-)
-def test_a_bucket_holds_the_months_that_are_over(first: date, days: int, ends: date, start: date, end: date) -> None:
-    def midnight(day: date) -> datetime:
-        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
-    told = {"meter_id": ["A"], "channel": ["energy_delivered"], "ends_at": [midnight(ends)], "judged_at": [FIRST]}
-    bucket = Scope(("A",), midnight(first), midnight(first) + days * DAY)
-    wide = with_whole_months(bucket, pl.DataFrame(told, schema=FINAL_ENDS.schema), ["UTC"])
-    assert wide == Scope(("A",), midnight(start), midnight(end))
+
+def asked(
+    news: dict[str, tuple[str, str]], *, before: str = "2026-02-10", zone: str | None = None, removed: str | None = None
+) -> Scope | None:
+    """Meters A, B and G of a grid of a day of news: who has new finals, each an hour, at the first and the last."""
+    rows = [
+        {"meter_id": name, "channel": "energy_delivered", "interval_start": instant(at), "interval_s": 3600}
+        for name, both in news.items()
+        for at in both
+    ]
+    finals = pl.DataFrame(
+        rows, schema={name: FINALS.schema[name] for name in ("meter_id", "channel", "interval_start", "interval_s")}
+    )
+    told = {"meter_id": ["A", "B"], "channel": ["energy_delivered"] * 2, "ends_at": [instant(before)] * 2}
+    ends = pl.DataFrame(told | {"judged_at": [FIRST] * 2}, schema=FINAL_ENDS.schema)
+    left = None if removed is None else instant(removed)
+    master = {"meter_id": ["A", "B", "G"], "timezone": [zone] * 3, "removed_at": [None, None, left]}
+    meters = conform(pl.DataFrame(master, schema_overrides={"timezone": pl.String, "removed_at": UTC_US}), METERS)
+    grid = Scope(("A", "B", "G"), instant("2026-02-28"), instant("2026-03-02"))
+    return months_to_judge(finals, ends, meters, grid, "UTC")
+
+
+LAST, NEXT = "2026-02-28T23:00", "2026-03-01T05:00"
+
+
+@pytest.mark.parametrize(
+    ("news", "before", "meters", "start", "end"),
+    [
+        ({}, "2026-03-01", None, "", ""),
+        ({"A": ("2026-02-10", "2026-02-28T22:00")}, "2026-02-10", None, "", ""),
+        ({"A": (NEXT, NEXT)}, "2026-03-01", None, "", ""),
+        ({"A": (LAST, LAST)}, "2026-02-10", ("A",), "2026-02-01", "2026-03-02"),
+        ({"A": (LAST, NEXT), "B": (NEXT, NEXT)}, "2026-03-01", ("A",), "2026-02-01", "2026-03-02"),
+        ({"A": ("2026-02-10", "2026-02-10"), "B": (NEXT, NEXT)}, "2026-03-01", ("A",), "2026-02-01", "2026-03-02"),
+        ({"A": ("2026-02-10", "2026-02-10")}, "2026-03-01", ("A",), "2026-02-01", "2026-03-02"),
+        ({"A": ("2026-01-31T23:00", "2026-02-10")}, "2026-03-01", ("A",), "2026-01-01", "2026-03-02"),
+        ({"A": ("2025-12-31T23:00", "2025-12-31T23:00")}, "2026-02-10", ("A",), "2025-12-01", "2026-03-02"),
+    ],
+    ids=["nobody", "goes on", "has begun", "ends", "one of two", "is over", "late", "two months", "of a year"],
+)
+def test_months_that_are_over_are_judged_of_those_who_have_news_in_them(news, before, meters, start, end) -> None:
+    wanted = None if meters is None else Scope(meters, instant(start), instant(end))
+    assert asked(news, before=before) == wanted
 
 
 def test_a_month_is_one_of_the_meters_own_zone() -> None:
-    """In Berlin March begins an hour before it does in UTC, and has an hour less."""
-    zone = ["Europe/Berlin"]
-    bucket = Scope(("A",), datetime(2026, 3, 30, 22, tzinfo=UTC), datetime(2026, 3, 31, 22, tzinfo=UTC))
-    wide = with_whole_months(bucket, FINAL_ENDS.empty(), zone)
-    assert wide == Scope(("A",), datetime(2026, 2, 28, 23, tzinfo=UTC), datetime(2026, 3, 31, 22, tzinfo=UTC))
-    assert wide.end - wide.start == 31 * DAY - HOUR
+    """In Berlin March begins an hour before it does in UTC."""
+    last = {"A": ("2026-02-28T22:00", "2026-02-28T22:00")}
+    assert asked(last) is None
+    berlin = asked(last, zone="Europe/Berlin")
+    assert berlin == Scope(("A",), instant("2026-01-31T23:00"), instant("2026-03-02"))
+    sydney = asked({"A": (LAST, LAST)}, zone="Australia/Sydney")
+    assert sydney is None, "what is new lies in a month that goes on"
+
+
+@pytest.mark.parametrize(
+    ("removed", "before", "meters"),
+    [
+        ("2026-02-20", "2026-02-10", ("A", "G")),
+        ("2026-01-20", "2026-02-10", ("A",)),
+        ("2026-03-01T06:00", "2026-02-10", ("A",)),
+        ("2026-02-20", "2026-03-01", ("A",)),
+    ],
+    ids=["in it", "before", "behind", "told already"],
+)
+def test_a_meter_that_was_removed_is_told_of_its_last_month_when_another_ends_it(removed, before, meters) -> None:
+    told = asked({"A": (LAST, LAST)}, before=before, removed=removed)
+    assert told is not None
+    assert told.meters == meters
+
+
+def test_only_meters_with_news_have_their_month_judged(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both meters are whole when February ends; of one an hour is corrected later."""
+    month = Month(store)
+    other = MASTER.with_columns(tariff=pl.lit("home"))
+    month.work = vee_lane.VeeWork(store, other, month.work._params, lambda: month.now)
+    store.append("meters", other.with_columns(recorded_at=pl.lit(FIRST + HOUR)), "a tariff for both")
+    for name in (BILLED, FREE):
+        month.bring(name, range(FEBRUARY), FEBRUARY + 1)
+    judged: list[tuple[tuple[str, ...], int]] = []
+    store_ = vee_lane._store
+
+    def counting(to: SqlStore, grid: Scope, done: Vee, params: VeeParams) -> Vee:
+        judged.append((grid.meters, (grid.end - grid.start).days))
+        return store_(to, grid, done, params)
+
+    monkeypatch.setattr(vee_lane, "_store", counting)
+    days = (date(2026, 2, 27), date(2026, 2, 28))
+    bucket = pl.DataFrame(
+        {"bucket": [bucket_of(pl.Series([n]))[0] for n in (BILLED, FREE) for _ in days], "day": days * 2}
+    )
+    dirty = bucket.cast(dict(DIRTY_DAYS.schema)).unique().sort("bucket", "day")
+    both = to_messages(dirty, dirty["bucket"])
+    month.work.deliver(month.work.prepare(both), "")
+    assert {days for _, days in judged} == {2}, "nothing is new"
+    judged.clear()
+    month.bring(BILLED, range(650, 651), FEBRUARY + 30, kwh=2)
+    month.work.deliver(month.work.prepare(both), "")
+    wide = [names for names, days in judged if days >= 28]
+    assert wide == [(BILLED,)]
+
+
+def test_a_crash_within_the_end_of_a_month_leaves_no_final_without_its_gate(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    month = Month(store)
+    month.bring(BILLED, range(335), 340)
+    append = SqlStore.append
+    left = iter(range(3))
+
+    def failing(self: SqlStore, table: str, rows: pl.DataFrame, token: str) -> int:
+        if table in ("finals", "exceptions") and next(left, None) is not None:
+            raise TransientError("away")
+        return append(self, table, rows, token)
+
+    monkeypatch.setattr(SqlStore, "append", failing)
+    month.bring_only(BILLED, range(FEBRUARY, FEBRUARY + 24), FEBRUARY + 25)
+    for _ in range(4):
+        try:
+            month.judge(BILLED, date(2026, 3, 1), date(2026, 2, 28))
+        except TransientError:
+            continue
+    assert month.held() == ALL
+
+
+def test_a_removed_meter_is_held_when_its_month_is_over(store: SqlStore) -> None:
+    """Gone after 300 hours, of which it sent 100."""
+    gone = MASTER.with_columns(
+        tariff=pl.lit("home"), removed_at=pl.when(pl.col("meter_id") == FREE).then(FIRST + 300 * HOUR)
+    )
+    gone = conform(gone.cast({"removed_at": UTC_US}), METERS)
+    store.append("meters", gone.with_columns(recorded_at=pl.lit(FIRST + HOUR)), "removed")
+    month = Month(store)
+    month.work = vee_lane.VeeWork(store, gone, month.work._params, lambda: month.now)
+    month.bring_only(FREE, range(100), 100)
+    month.bring(BILLED, range(FEBRUARY - 24), FEBRUARY - 23)
+    together = [
+        Scope((BILLED, FREE), FIRST, FIRST + 27 * DAY),
+        Scope((BILLED, FREE), FIRST + 27 * DAY, FIRST + 28 * DAY),
+    ]
+    month.work.deliver(together[:1], "")
+    assert month.held(FREE) == [], "the month goes on"
+    month.bring_only(BILLED, range(FEBRUARY - 24, FEBRUARY), FEBRUARY + 1)
+    month.work.deliver(together[1:], "")
+    assert month.held(FREE) == [FIRST + hour * HOUR for hour in range(300)]
+    assert month.held(BILLED) == []

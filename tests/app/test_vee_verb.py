@@ -48,6 +48,29 @@ def test_a_value_is_explained_in_words_and_numbers(day: Path, capsys: pytest.Cap
     assert any(line.startswith("missing_interval (error)") for line in told["findings"])
 
 
+def test_ends_and_advance_behind_an_estimate_are_told_from_outside(day: Path, capsys: pytest.CaptureFixture[str]):
+    """The first day's 23 hours sum to 23 000 271, the register moved by 25 000 271: 2 000 000 are left."""
+    register = pl.DataFrame(
+        {
+            "meter_id": ["MTR1"] * 2, "channel": ["energy_delivered"] * 2, "value_milli": [7_000_000, 32_000_271],
+            "read_at": [MONDAY, MONDAY + timedelta(days=1)], "topic": ["t"] * 2, "received_at": [MONDAY] * 2,
+        }
+    ).with_columns(
+        partition=pl.lit(0, pl.Int32), offset=pl.lit(0, pl.Int64), frame=pl.lit(0, pl.Int32),
+        status=pl.lit(0, pl.UInt32),
+    )  # fmt: skip
+    register.write_parquet(day / "reads.parquet")
+    assert vee(day, "--reads", str(day / "reads.parquet"), "--explain", "MTR1", "2025-03-03") == 0
+    line = json.loads(capsys.readouterr().out)["explain"]["lines"][5]
+    for part in (
+        "2000000 (sent nothing): estimated: on the straight line",
+        "between 1000004 at 2025-03-03T04:00Z before and 1000006 at 2025-03-03T06:00Z behind, which gives 1000005",
+        "register 7000000 at 2025-03-03T00:00Z and 32000271 at 2025-03-04T00:00Z, advance 25000271, known 23000271",
+        "2000000 for 1 estimates, moved to 2000000",
+    ):
+        assert part in line, line
+
+
 def test_the_numbers_of_a_finding_are_told(day: Path, capsys: pytest.CaptureFixture[str]):
     assert vee(day, "--explain", "MTR1", "2025-03-04") == 0
     told = json.loads(capsys.readouterr().out)["explain"]

@@ -340,3 +340,10 @@ def test_billed_is_what_stands_in_the_ledger_each_span_once(store: ReadingStore)
     assert store.load_context(Scope(("BILL",), T0, T0 + 2 * day)).billed.equals(billed)
     assert store.load_billed(Scope(("BILL",), T0 + 2 * day, T0 + 9 * day)).height == 0
     assert store.load_billed(Scope(("NONE",), T0, T0 + 2 * day)).height == 0
+
+
+def test_whether_anything_was_stored_is_told_of_each_table(store: ReadingStore) -> None:
+    assert not store.has_rows("events")
+    store.append("events", rows_of(TABLES["events"]), "some")
+    assert store.has_rows("events")
+    assert not store.has_rows("outages")

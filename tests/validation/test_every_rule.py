@@ -169,7 +169,7 @@ CASES: dict[Rule, Case] = {
         [], plain,
     ),
     Rule.MISSING_INTERVAL: Case(plain, lambda: vee(intervals=intervals([5] * 6, skip=[3])), [3], None),
-    Rule.MISSING_READ: Case(lambda: between_reads(3), lambda: between_reads(4), list(range(24, 96)), plain),
+    Rule.MISSING_READ: Case(lambda: between_reads(3), lambda: between_reads(4), list(range(72, 96)), plain),
     Rule.DUPLICATE: Case(
         lambda: vee(intervals=pl.concat([intervals([5] * 3), intervals([5] * 3, received_at=LATE)])),
         lambda: vee(intervals=pl.concat([intervals([5] * 3), intervals([5, 6, 5], received_at=LATE)])), [1], None,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from vee_made import MONDAY, failed, found, intervals, meters, of, params, reads, unjudged, vee
+from vee_made import MONDAY, bit, failed, found, intervals, meters, of, params, reads, unjudged, vee
 
 from schemas import frames
 from schemas.codes import Status
@@ -305,3 +305,53 @@ def test_findings_of_raw_rows_are_of_those_between_the_bounds() -> None:
     result = vee(settings, intervals=pl.concat([rows, *odd, *again]), meters=meters({}))
     for rule, at, count in (("identity", 29, 1), ("duplicate", 31, 2)):
         assert found(result, rule).select("first_interval", "intervals").rows() == [(MONDAY + at * HOUR, count)]
+
+
+WEEKS = [(100, 900)[k // 168 in (6, 7, 16)] * (1 + k // 168 % 3) + k % 2 for k in range(168 * 22)]
+"""Weeks whose means and peaks move; the 7th, 8th and 17th stand out."""
+
+
+@pytest.mark.parametrize("context", [92, 28])
+def test_a_day_is_told_of_its_week_in_one_way_whatever_days_are_judged_with_it(context: int) -> None:
+    rows, both = intervals(WEEKS, start=MONDAY - 3 * DAY), bit("high_low_usage") | bit("peak_against_previous")
+    for day in (MONDAY + at * DAY for at in (104, 108, 111, 117)):
+        told = set()
+        for first, after in ((0, 1), (-1, 1), (-3, 2), (-10, 3), (-30, 1)):
+            bounds = params(grid_from=day + first * DAY, grid_to=day + after * DAY, context_days=context)
+            finals = vee(bounds, intervals=rows).finals
+            mine = finals.filter(pl.col("interval_start").is_between(day, day + DAY, closed="left"))
+            told.add(tuple(mine.select(pl.col("failed") & both, pl.col("unjudged") & both).rows()))
+        assert len(told) == 1, day
+
+
+def test_the_history_of_a_week_are_the_twelve_before_it_and_of_them_those_that_came() -> None:
+    """A first week of 100 000 among weeks of 100: the 13th week has it before it, the 14th no more."""
+    values = [(100_000 if k < 168 else 100) + k % 2 for k in range(168 * 14)]
+    assert failed(vee(intervals=intervals(values)), "high_low_usage") == list(range(168, 168 * 13))
+    # Without half of the first week nothing is before the second, and the third is held against the second alone.
+    result = vee(intervals=intervals(values, skip=range(84)))
+    assert failed(result, "high_low_usage") == []
+    assert unjudged(result, "high_low_usage") == list(range(252))
+
+
+def test_weeks_begin_on_monday_by_the_clock_of_the_meter() -> None:
+    level = [100 + k % 2 for k in range(168)] + [300 + k % 2 for k in range(168)]
+    berlin = meters({"timezone": "Europe/Berlin"})
+    result = vee(intervals=intervals(level, start=MONDAY - HOUR), meters=berlin)
+    assert failed(result, "high_low_usage") == list(range(168, 336))
+    # A day later neither week is whole, of the wall or of UTC.
+    assert failed(vee(intervals=intervals(level, start=MONDAY + DAY)), "high_low_usage") == []
+
+
+def test_a_day_misses_a_read_in_one_way_whatever_days_are_judged_with_it() -> None:
+    """Reads on four days, none on the next five, then one more: what lies two days and more behind a read is told."""
+    rows = intervals([100] * 24 * 12)
+    register = reads({MONDAY + k * DAY: 2_400 * k for k in (0, 1, 2, 3, 9)})
+    for at in range(12):
+        told = set()
+        for first, after in ((0, 1), (-1, 1), (-2, 3), (0, 12)):
+            bounds = params(grid_from=MONDAY + max(at + first, 0) * DAY, grid_to=MONDAY + min(at + after, 12) * DAY)
+            finals = vee(bounds, intervals=rows, reads=register).finals
+            day = pl.col("interval_start").is_between(MONDAY + at * DAY, MONDAY + (at + 1) * DAY, closed="left")
+            told.add(tuple(finals.filter(day)["failed"] & bit("missing_read")))
+        assert told == {(bit("missing_read") if at in (5, 6, 7, 8, 11) else 0,) * 24}, at

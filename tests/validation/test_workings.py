@@ -151,6 +151,17 @@ def test_a_stored_version_that_stands_is_told_apart_from_what_would_be_estimated
     assert "stands" not in told(5, intervals=rows, reads=register, finals=first)
 
 
+def test_a_billed_value_whose_correction_waits_is_told_as_such() -> None:
+    first = run_vee(frames_of(intervals=intervals([100] * 24)), params()).finals
+    day = {"meter_id": "MTR1", "channel": None, "billed_from": MONDAY, "billed_to": MONDAY + DAY}
+    corrected = intervals([100] * 5 + [170, 180] + [100] * 17)
+    given = {"intervals": corrected, "finals": first, "billed": of(frames.BILLED, day)}
+    waits = "as it was billed: what was sent since waits for a person"
+    assert [waits in told(at, **given) for at in (4, 5, 6, 7)] == [False, True, True, False]
+    assert "used as it came" not in told(5, **given)
+    assert waits not in told(5, intervals=corrected, finals=first)
+
+
 def test_every_estimate_is_told_and_its_last_number_is_the_final() -> None:
     """Random hours lost on three weeks, reads every two days: the sentences and the finals agree throughout."""
     values = [100 + (7 * k) % 31 for k in range(24 * 21)]

@@ -92,7 +92,7 @@ def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: AR
 
 
 def missing_read(block: Block, settings: Settings) -> Findings:
-    """V4: longer than the limit between two usable reads, or from the last one to the end of what was asked for.
+    """V4: longer than the limit between two usable reads, or since the last one; the finding is what lies beyond it.
 
     Where there are no two reads yet the time runs from the first value: before it nobody can have missed a read.
     """
@@ -105,7 +105,8 @@ def missing_read(block: Block, settings: Settings) -> Findings:
     after = np.where(block.wanted.any(axis=1), width - block.wanted[:, ::-1].argmax(axis=1), 0)
     late = np.flatnonzero(block.has_reads & (after - last > limit))
     long = span.pick(span.length > limit)
-    runs = Runs(*(np.concatenate(part) for part in zip(long, (late, last[late], after[late]), strict=True)))
+    row, start, stop = (np.concatenate(part) for part in zip(long, (late, last[late], after[late]), strict=True))
+    runs = Runs(row, start + limit, stop)
     return found(runs, unjudged=~block.has_reads[:, None])
 
 
@@ -114,7 +115,7 @@ REGISTER_RULES: Final = (
         Rule.MISSING_READ,
         Severity.INFO,
         "V4 missing register read",
-        "no usable read for longer than the limit",
+        "no usable read for longer than the limit: what lies beyond it",
         ACCUMULATED,
         missing_read,
         (Need.READS,),

@@ -22,10 +22,12 @@ SECONDS_A_DAY: Final = 86_400
 
 
 def zero_on_active(block: Block, settings: Settings) -> Findings:
-    """V15: nothing used for days on end, without an outage; unjudged where nothing is known of outages."""
-    zero = _zero_outside_outage(block)
-    runs = find_runs(zero)
-    return found(runs.pick(runs.length * block.step_s >= settings["days"] * SECONDS_A_DAY), 0, 0, ~block.supply.known)
+    """V15: nothing used for days on end, without an outage; unjudged where nothing is known of outages, or of
+    disconnections.
+    """
+    known = block.supply.known & block.around.service_known
+    runs = find_runs(_zero_outside_outage(block) & known)
+    return found(runs.pick(runs.length * block.step_s >= settings["days"] * SECONDS_A_DAY), 0, 0, ~known)
 
 
 def outage_zero(block: Block, settings: Settings) -> Findings:

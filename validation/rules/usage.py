@@ -20,29 +20,44 @@ from validation.rules.definition import (
 )
 
 SECONDS_A_DAY: Final = 86_400
+_MONDAY: Final = 4
+"""Days from 1970-01-01 to a Monday."""
 
 
 class _Periods(NamedTuple):
-    """Whole runs of local days from the block's first day; matrices (series, periods)."""
+    """Whole periods of local days, one behind the other; matrices (series, periods)."""
 
     bounds: Ints
     """First interval of each period, and the end of the last: periods + 1."""
     received: Ints
     """Values received."""
     enough: Mask
-    """So few are absent that the period may be judged."""
+    """So few are absent that the period may be judged, and others by it."""
 
 
 def _periods(block: Block, settings: Settings) -> _Periods | None:
-    """The periods of a block; None where there are fewer than two, so that none has one before it."""
-    length = settings["period_days"]
-    periods = (len(block.days.first) - 1) // length
+    """The periods of a block; None where there are fewer than two, so that none has one before it.
+
+    They are those of the calendar, weeks from Monday on, whatever is judged together: a day that is looked at twice
+    lies in the same one.
+    """
+    length, days = settings["period_days"], block.days
+    whole = len(days.first) - 1 - (not _ends_whole(block))
+    start = int(-(int(days.date[0]) - _MONDAY) % length)
+    if start == 0 and int(days.slot[0]) != 0:
+        start = length
+    periods = (whole - start) // length
     if periods < 2:
         return None
-    bounds = block.days.first[: periods * length + 1 : length]
+    bounds = days.first[start : start + periods * length + 1 : length]
     count = _sums(block.present.astype(np.int64), bounds)
     enough = count * 100 >= (100 - settings["absent_percent"]) * np.diff(bounds)
     return _Periods(bounds, count, enough)
+
+
+def _ends_whole(block: Block) -> bool:
+    """The last interval of a block is the last one of its local day."""
+    return bool((int(block.days.slot[-1]) + 1) * block.step_s >= SECONDS_A_DAY)
 
 
 def _sums(matrix: Ints, bounds: Ints) -> Ints:
@@ -58,24 +73,35 @@ def _unjudged(block: Block, periods: _Periods, judged: Mask) -> Mask:
 
 
 def high_low(block: Block, settings: Settings) -> Findings:
-    """V11: a period's mean use outside 50 to 200 % of the mean of all periods before it.
+    """V11: a period's mean use outside 50 to 200 % of the mean of the periods before it.
 
-    Unjudged without a full period of history, or where too much of the period or of the history is absent.
+    Unjudged without a period of history of which enough came, or where too much of the period itself is absent. As many
+    periods count as every interval of a run has before it: what a run holds beyond them would tell the same day
+    otherwise in another run.
     """
     periods = _periods(block, settings)
-    if periods is None:
+    reach = min(settings["history_periods"], (block.history_days + 1) // settings["period_days"] - 1)
+    if periods is None or reach < 1:
         return nothing(unjudged=np.ones((1, 1), dtype=np.bool_))
     bounds, count, enough = periods
     energy = _sums(np.where(block.present, block.value, 0), bounds)
-    past_count, past_size = np.cumsum(count, axis=1)[:, :-1], np.cumsum(np.diff(bounds))[:-1]
-    judged = enough[:, 1:] & (past_count * 100 >= (100 - settings["absent_percent"]) * past_size)
+    past, past_count = (_of_past(np.where(enough, one, 0), reach) for one in (energy, count))
+    judged = enough[:, 1:] & (past_count > 0)
     mean = energy[:, 1:] // np.maximum(count[:, 1:], 1)
-    past = np.cumsum(energy, axis=1)[:, :-1] // np.maximum(past_count, 1)
+    past //= np.maximum(past_count, 1)
     low, high = past * settings["low_percent"] // 100, past * settings["high_percent"] // 100
     row, period = np.nonzero(judged & ((mean < low) | (mean > high)))
     runs = Runs(row, bounds[period + 1], bounds[period + 2])
     limit = np.where(mean < low, low, high)[row, period]
     return found(runs, mean[row, period], limit, _unjudged(block, periods, judged))
+
+
+def _of_past(matrix: Ints, reach: int) -> Ints:
+    """For each period but the first the sum of those before it, as far as they reach."""
+    total = np.cumsum(matrix, axis=1)[:, :-1]
+    older = np.zeros_like(total)
+    older[:, reach:] = total[:, :-reach]
+    return total - older
 
 
 def peak_against_previous(block: Block, settings: Settings) -> Findings:
@@ -84,7 +110,8 @@ def peak_against_previous(block: Block, settings: Settings) -> Findings:
     if periods is None:
         return nothing(unjudged=np.ones((1, 1), dtype=np.bool_))
     bounds, _, enough = periods
-    peak = np.maximum.reduceat(np.maximum(block.value, 0)[:, : bounds[-1]], bounds[:-1], axis=1)
+    highest = np.maximum(block.value, 0)[:, : bounds[-1]]
+    peak = np.maximum.reduceat(highest, bounds[:-1], axis=1)
     judged = enough[:, 1:] & enough[:, :-1]
     limit = peak[:, :-1] * settings["percent"] // 100
     row, period = np.nonzero(judged & (peak[:, 1:] > limit))
@@ -139,7 +166,7 @@ USAGE_RULES: Final = (
         Rule.PEAK_AGAINST_PREVIOUS,
         Severity.WARNING,
         "V10 peak against previous period",
-        "peak / peak of the period of the same length before > 300 %",
+        "peak of a period (a week from Monday on) / peak of the period before > 300 %",
         ACCUMULATED,
         peak_against_previous,
         (Need.HISTORY,),
@@ -154,12 +181,13 @@ USAGE_RULES: Final = (
         Rule.HIGH_LOW_USAGE,
         Severity.WARNING,
         "V11 high/low usage",
-        "mean use of a period outside [low, high] x mean of the history",
+        "mean use of a period (a week from Monday on) outside [low, high] x mean of the periods before",
         ACCUMULATED,
         high_low,
         (Need.HISTORY,),
         (
             Parameter("period_days", 7, "d", "length of a period"),
+            Parameter("history_periods", 12, "1", "periods of history, as far as the days loaded hold them", (1, 520)),
             Parameter("low_percent", 50, "%", "of the history"),
             Parameter("high_percent", 200, "%", "of the history"),
             Parameter("absent_percent", 25, "%", "absent share above which there is no judgement", (0, 100)),

@@ -134,6 +134,9 @@ class _Judged:
     def load_current(self, table: str, scope: Scope) -> pl.DataFrame:
         return self._store.load_current(table, scope).clear()
 
+    def has_rows(self, table: str) -> bool:
+        return self._store.has_rows(table)
+
     def load_open_exceptions(self, scope: Scope) -> pl.DataFrame:
         return self._store.load_open_exceptions(scope).clear()
 
