@@ -17,7 +17,7 @@ import polars as pl
 
 from ingest.datagrams import Given, HeldBlocks
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
-from ingest.lanes import LAST_GASP_TOPIC, key_of_stream, lane_of_stream, with_sender
+from ingest.lanes import LAST_GASP_TOPIC, key_of_stream, lane_of_stream, title_of, with_sender
 from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from ingest.stream_names import name_of, single_messages
@@ -182,13 +182,10 @@ class Gateway:
         port = self._transport.get_extra_info("sockname")[1]
         return _kernel_drops(port)
 
-    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> bytes:
+    def take(self, message: bytes, peer: str, *, over_udp: bool, title: bytes = b"") -> None:
         """Take a message over: from here on it is held until Kafka has it.
 
         `title`: of the sender, as the connection knows it; a message ciphered by service goes on with it in it.
-
-        Returns:
-            The title that the connection knows after it: of the latest message that carries one.
         """
         for each in single_messages(message):
             named = with_sender(each, title)
@@ -196,7 +193,6 @@ class Gateway:
             topic = lane_of_stream(name, len(named), over_udp=over_udp)
             self._hold(topic, named, key_of_stream(name, peer))
             title = name.title or title
-        return title
 
     def _hold(self, topic: str, message: bytes, key: bytes) -> None:
         self.counts.messages[topic] += 1
@@ -271,7 +267,8 @@ class Gateway:
                     if messages:
                         begun = loop.time()
                     for message in messages:
-                        title = self.take(message, peer, over_udp=False, title=title)
+                        title = title_of(message) or title
+                        self.take(message, peer, over_udp=False, title=title)
                     self._begun += cutter.waiting - begun_octets
                     begun_octets = cutter.waiting
         finally:

@@ -54,6 +54,11 @@ def key_of_stream(name: StreamName, peer: str) -> bytes:
     return name.title.hex().encode() or _device_name(name.apdu) or peer.encode()
 
 
+def title_of(message: bytes) -> bytes:
+    """The system title that a message carries, ciphered or signed; nothing where it carries none."""
+    return name_of(message).title
+
+
 def with_sender(message: bytes, title: bytes) -> bytes:
     """The wrapper PDU with the sender's system title in it, where only the link knew it (`security.with_title`).
 
