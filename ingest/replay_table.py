@@ -15,11 +15,11 @@ LATE: Final = 1
 COPY: Final = 2
 REUSE: Final = 3
 REPLAY: Final = 4
-QUARANTINED: Final = 5
-BEYOND: Final = 6
+BEYOND: Final = 5
+QUARANTINED: Final = 6
 """What a counter is: newer than all; below the highest, within the window and unseen; seen with the same digest; seen
-with another; below the window; anything but a copy once a counter of the stream was seen with two digests; under one
-more wrapped key than are kept."""
+with another; below the window; under one more wrapped key than are kept; anything but a copy once a counter of the
+stream was seen with two digests."""
 NOT_REUSED: Final = -1
 
 
