@@ -69,6 +69,9 @@ class Tables:
         self.rows[table] = rows
         return rows.height
 
+    def has_rows(self, table: str) -> bool:
+        return table in self.rows
+
 
 def counted(topic: str) -> float:
     return REGISTRY.get_sample_value("ami_unreadable_messages_total", {"topic": topic}) or 0.0
