@@ -27,7 +27,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import micros_of, nulls, taken
+from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -50,6 +50,7 @@ from schemas.frames import REPLAY_WINDOWS, UTC_US
 _OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
 _ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED)
 """What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about."""
+_NOBODY: Final = pl.Series(dtype=pl.String)
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -204,9 +205,12 @@ def _decoded(
     read, received = found
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
-    received = np.where(received == NO_TIME, kept.own_time, received)
-    senders = Senders.of(frames, received, *_names(read, enrolment))
-    senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
+    came = frames["received_at"]
+    if came.null_count():
+        received = np.where(received == NO_TIME, kept.own_time, received)
+        came = pl.Series(received).cast(UTC_US)
+    provenance = (frames["topic"], frames["partition"], frames["offset"], frames["frame"], came)
+    senders = Senders(*provenance, *_names(read, enrolment), counters, opened.authenticated)
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
@@ -231,7 +235,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     headers = opened.headers
     messages = len(headers.ciphered)
     if not headers.ciphered.any():
-        return nulls(pl.String(), messages), nulls(pl.Int64(), messages)
+        return nulls(NULL_TEXT, messages), nulls(NULL_NUMBER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
         _where_known(pl.Series(headers.counter), headers.ciphered),
@@ -240,8 +244,11 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
-    came = [frames[name] for name in frames.columns if name != "sender" and name not in headers]
-    return pl.DataFrame([*came, *(column.alias(name) for name, column in headers.items())])
+    told = [column.alias(name) for name, column in headers.items()]
+    left_out = {"sender", *headers}.intersection(frames.columns)
+    if not left_out:
+        return frames.hstack(told)
+    return framed([*(frames[name] for name in frames.columns if name not in left_out), *told])
 
 
 def _where_known(column: pl.Series, known: Flags) -> pl.Series:
@@ -267,12 +274,12 @@ def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, MeterNames]
     A message without a meter stands at 0; it is a reject and has no row.
     """
     place = np.maximum(read.meter_row, 0)
-    others = [pl.Series(dtype=pl.String), *(texts for _, texts in read.names)]
     first = len(enrolment.meter_id)
     for message, texts in read.names:
         place[message] = first + np.arange(len(texts))
         first += len(texts)
-    return place, MeterNames(enrolment.meter_id, pl.concat(others))
+    others = pl.concat([texts for _, texts in read.names]) if read.names else _NOBODY
+    return place, MeterNames(enrolment.meter_id, others)
 
 
 def _seen(
@@ -287,13 +294,13 @@ def _seen(
     if not len(rows):
         return REPLAY_WINDOWS.empty()
     saved = received[rows]
-    return frames.select("topic", "partition", "offset")[rows].select(
-        "topic",
-        "partition",
-        "offset",
-        system_title=taken(titles, rows),
-        key_id=taken(key_names, rows),
-        counter=pl.Series(judged.counter),
-        digest=pl.Series(opened.digest[rows]),
-        saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+    return framed(
+        [
+            *(taken(frames[name], rows) for name in ("topic", "partition", "offset")),
+            taken(titles, rows).alias("system_title"),
+            taken(key_names, rows).alias("key_id"),
+            pl.Series("counter", judged.counter),
+            pl.Series("digest", opened.digest[rows]),
+            pl.Series("saved_at", np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+        ]
     )

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.buckets import bucket_of
-from ingest.columns import nulls, taken
+from ingest.columns import NULL_TEXT, nulls, taken
 from ingest.keyring import Keyring
 from ingest.lookup import NOT_FOUND, Lookup
 from ingest.meter_types import MeterType, MeterTypes
@@ -92,7 +92,7 @@ class Enrolment(NamedTuple):
         """
         place = self.names.places_of(meter_ids)
         met = np.flatnonzero(place != NOT_FOUND)
-        keys = nulls(pl.String(), len(place)).scatter(met, taken(self.feeder_id, place[met]))
+        keys = nulls(NULL_TEXT, len(place)).scatter(met, taken(self.feeder_id, place[met]))
         lone = keys.is_null()
         if not lone.any():
             return keys

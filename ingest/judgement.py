@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import replay_table as verdict
-from ingest.columns import constant, nulls, taken
+from ingest.columns import NULL_TEXT, constant, nulls, taken
 from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
 from ingest.protection import NO_KEY, Opened
@@ -34,7 +34,7 @@ def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
     """Name of the key that opened each message; null where none did."""
     with_key = np.flatnonzero(opened.key_row != NO_KEY)
     if not len(with_key) and not opened.brought:
-        return nulls(pl.String(), len(opened.key_row))
+        return nulls(NULL_TEXT, len(opened.key_row))
     names, used = keyring.key_ids(opened.key_row[with_key])
     if len(names) == 1 and len(with_key) == len(opened.key_row):
         return constant(pl.Series(names), len(with_key))
@@ -46,7 +46,8 @@ def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
 
 def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> Judged:
     """Counters of all messages whose tag has verified, in order of arrival; a replay or a reused counter is a fault."""
-    rows = np.flatnonzero(opened.authenticated & (faults.reason == NO_FAULT))
+    rows = np.flatnonzero(opened.authenticated)
+    rows = rows[faults.reason[rows] == NO_FAULT] if faults.any and len(rows) else rows
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
         return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)

@@ -67,8 +67,7 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     revoked key is a fault of its own. A message without a tag (security control 20) is opened by the newest key under
     which it begins as an APDU does.
     """
-    rows = faults.usable()
-    rows = rows[headers.ciphered[rows]]
+    rows = headers.usable(faults)
     if headers.wrapped:
         rows = rows[~np.isin(rows, list(headers.wrapped))]
     if not len(rows):

@@ -22,6 +22,7 @@ import polars as pl
 
 from ingest.replay_table import (
     NOT_REUSED,
+    NOTHING,
     WINDOW,
     Numbers,
     StreamKeys,
@@ -71,8 +72,7 @@ class Windows:
     __slots__ = ("_base", "_contexts", "_recent")
 
     def __init__(self) -> None:
-        self._base = WindowTable.empty()
-        self._recent = WindowTable.empty()
+        self._base = self._recent = NOTHING
         self._contexts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -106,7 +106,7 @@ class Windows:
         after._contexts = contexts
         after._base, after._recent = self._base, self._recent.merged(table)
         if len(after._recent.highest) > max(_COMPACT_FLOOR, len(self._base.highest) // _COMPACT_SHARE):
-            after._base, after._recent = self._base.merged(after._recent), WindowTable.empty()
+            after._base, after._recent = self._base.merged(after._recent), NOTHING
         return verdicts, after
 
     def to_frame(self) -> pl.DataFrame:

@@ -80,10 +80,6 @@ class WindowTable(NamedTuple):
             np.zeros(rows, np.uint64),
         )
 
-    @classmethod
-    def empty(cls) -> Self:
-        return cls.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
-
     def take(self, rows: npt.NDArray[np.int64]) -> "WindowTable":
         return WindowTable(
             self.keys.take(rows),
@@ -107,6 +103,10 @@ class WindowTable(NamedTuple):
         columns = (np.concatenate(pair) for pair in zip(ours[1:], newer[1:], strict=True))
         joined = WindowTable(StreamKeys(title, context), *columns)
         return joined.take(np.lexsort((context, title)))
+
+
+NOTHING: Final = WindowTable.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64)))
+"""No windows; nobody changes a table that is not their own."""
 
 
 def marked_reused(counter: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
