@@ -186,20 +186,25 @@ def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Ser
 def _interval_s(blocks: Sequence[Quantities], rows: int) -> pl.Series:
     columns = [block.interval_s for block in blocks]
     if _is_one_value(columns):
-        return constant(pl.Series(columns[0][:1]), rows)
+        return constant(_one(int(columns[0][0]), pl.Int32), rows)
     return pl.Series(_joined([_by_message(block, block.interval_s) for block in blocks]))
 
 
 def _status(blocks: Sequence[Quantities], rows: int) -> pl.Series:
     columns = [block.status for block in blocks]
     if _is_one_value(columns):  # clocks that have nothing to say of themselves
-        return constant(pl.Series(columns[0].reshape(-1)[:1]), rows)
+        return constant(_one(int(columns[0][0, 0]), pl.UInt32), rows)
     return pl.Series(_joined([_by_row(block, block.status) for block in blocks]))
 
 
 def _is_one_value(columns: Sequence[npt.NDArray[Any]]) -> bool:
     first = columns[0].flat[0]
     return all((column == first).all() for column in columns)
+
+
+@lru_cache(maxsize=256)
+def _one(value: int, dtype: type[pl.DataType]) -> pl.Series:
+    return pl.Series([value], dtype=dtype)
 
 
 def _channels(blocks: Sequence[Quantities], rows: int) -> pl.Series:
@@ -235,11 +240,12 @@ def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]
 
 
 def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, _repeated(column.reshape(-1), block.milli.shape[2]))
-
-
-def _repeated(column: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
-    return column if times == 1 else np.repeat(column, times)
+    messages, rows, columns = block.milli.shape
+    if column.strides[0]:
+        return _kept(block, column.reshape(-1) if columns == 1 else np.repeat(column, columns))
+    shared = np.empty((messages, rows * columns), column.dtype)
+    shared[...] = np.repeat(column[0], columns)
+    return _kept(block, shared.reshape(-1))
 
 
 def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -19,28 +19,30 @@ def differing(words: Words, wanted: Words, relevant: Words) -> Flags:
     """Rows that differ from the wanted one in a relevant bit."""
     differs = np.zeros(len(words), np.bool_)
     for first in range(0, len(words), _ROWS_AT_ONCE):
-        rest = _rest(words[first : first + _ROWS_AT_ONCE], wanted, relevant)
-        if rest.any():
-            differs[first : first + _ROWS_AT_ONCE] = np.bitwise_or.reduce(rest, axis=1) != 0
+        unlike = _unlike(words[first : first + _ROWS_AT_ONCE], wanted, relevant)
+        if unlike.any():
+            differs[first : first + _ROWS_AT_ONCE] = unlike.any(axis=1)
     return differs
 
 
 def are_alike(words: Words, relevant: Words) -> bool:
     """All rows have the same relevant bits."""
     pieces = (words[first : first + _ROWS_AT_ONCE] for first in range(0, len(words), _ROWS_AT_ONCE))
-    return not any(_rest(piece, words[0], relevant).any() for piece in pieces)
+    return not any(_unlike(piece, words[0], relevant).any() for piece in pieces)
 
 
-def _rest(words: Words, wanted: Words, relevant: Words) -> Words:
+def _unlike(words: Words, wanted: Words, relevant: Words) -> Flags:
     rows, width = words.shape
+    wanted = wanted & relevant
     if rows < _ROWS_END_TO_END:
-        return (words ^ wanted) & relevant
+        few: Flags = (words & relevant) != wanted
+        return few
     long = rows - rows % _ROWS_END_TO_END
-    repeated = np.empty((2, _ROWS_END_TO_END, width), np.uint64)
-    repeated[0], repeated[1] = wanted, relevant
-    wanteds, relevants = repeated.reshape(2, -1)
-    rest = np.empty_like(words)
-    np.bitwise_xor(words[:long].reshape(-1, wanteds.size), wanteds, out=rest[:long].reshape(-1, wanteds.size))
-    rest[:long].reshape(-1, wanteds.size)[...] &= relevants
-    rest[long:] = (words[long:] ^ wanted) & relevant
-    return rest
+    end_to_end = np.empty((2, _ROWS_END_TO_END, width), np.uint64)
+    end_to_end[0], end_to_end[1] = wanted, relevant
+    wanteds, relevants = end_to_end.reshape(2, -1)
+    unlike = np.empty((rows, width), np.bool_)
+    masked = words[:long].reshape(-1, len(wanteds)) & relevants
+    np.not_equal(masked, wanteds, out=unlike[:long].reshape(masked.shape))
+    unlike[long:] = (words[long:] & relevant) != wanted
+    return unlike

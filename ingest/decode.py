@@ -185,8 +185,8 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     own_time = np.full(len(sound), NO_TIME, np.int64)
     for cut in read.cuts:
         own_time[cut.message] = cut.own_time
-        barren = cut.message[sound[cut.message] & ~decoded[cut.message] & ~partly[cut.message]]
-        faults.record(barren, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+        idle = cut.message[~decoded[cut.message]]
+        faults.record(idle[sound[idle] & ~partly[idle]], RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
     refused = [
         part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
         for part in refused

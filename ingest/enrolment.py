@@ -49,6 +49,7 @@ class Enrolment(NamedTuple):
     zones: tuple[str, ...]
     kind: npt.NDArray[np.int32]  # by meter, place in `kinds`
     kinds: tuple[MeterKind, ...]
+    asks_security: bool  # METERS ask some meter for more than its key does
 
     @classmethod
     def of(cls, meters: pl.DataFrame, types: MeterTypes) -> "Enrolment":
@@ -77,6 +78,7 @@ class Enrolment(NamedTuple):
             zones,
             kind,
             kinds,
+            bool((security_min > 0).any()),
         )
 
     def rows_of_titles(self, titles: npt.NDArray[np.uint64]) -> Places:
@@ -98,13 +100,17 @@ class Enrolment(NamedTuple):
             return keys
         return keys.scatter(lone.arg_true(), "meters-" + bucket_of(meter_ids.filter(lone)).cast(pl.String))
 
+    def asks_nothing(self, keyring: Keyring) -> bool:
+        """No message can prove less than it owes: there are no METERS, or neither they nor a key ask for anything."""
+        return not len(self.meter_id) or not (self.asks_security or len(keyring))
+
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.
 
         A title with a key asks for the default, also where METERS does not know it. Without any METERS there is no
         policy: files are then read as they are.
         """
-        if not len(self.meter_id):
+        if self.asks_nothing(keyring):
             return np.zeros(len(rows), np.int64)
         default = np.where(has_key(titles, keyring), SECURITY_DEFAULT, 0) if titles.any() else 0
         named = np.where(rows >= 0, self.security_min[rows], -1)

@@ -50,8 +50,10 @@ def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults
         reading: How.
         faults: Receives what the scalar decoder refuses.
     """
-    found: list[Alike] = []
     length = apdus.length[rows]
+    if len(rows) and (length == length[0]).all():
+        return _of_one_length(apdus, rows, reading, faults)
+    found: list[Alike] = []
     order = np.argsort(length, kind="stable")
     ascending = length[order]
     edges = (np.flatnonzero(ascending[1:] != ascending[:-1]) + 1).tolist()

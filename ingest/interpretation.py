@@ -246,22 +246,26 @@ class _Work:
         unknown = np.flatnonzero(by_name < 0)
         if len(unknown):
             empty[unknown] = is_padding(octets[unknown]).all(axis=1)
-        # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
-        other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
-        stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
-        stranger &= _gather(enrolment.title, by_name, 0) != 0
-        settled = np.where(by_title >= 0, by_title, by_name)
-        empty &= settled < 0
-        lone = np.flatnonzero(settled < 0)
+        titled = by_title >= 0
+        settled, wrong = by_name, np.zeros(len(message), np.bool_)
+        if titled.any():
+            # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
+            wrong = titled & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
+            settled = np.where(titled, by_title, by_name)
+        stranger = ~titled & (by_name >= 0) & arrived.ciphered[message]
+        if stranger.any():
+            wrong |= stranger & (_gather(enrolment.title, by_name, 0) != 0)
+        empty &= ~titled
+        lone = unknown[~titled[unknown]]
         if len(lone):
             self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
-        faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
+        faults.record(message[wrong], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
         low = self._owes_more(message, settled)
         faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
         self.meter_row[message] = settled
-        keep: Flags = ~(other | stranger | empty | low)
+        keep: Flags = ~(wrong | empty | low)
         return keep
 
     def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
@@ -287,6 +291,8 @@ class _Work:
         """Messages that prove less than these meters, whose they are, owe: named in the body or by a signature."""
         enrolment, arrived = self._rules.enrolment, self._arrived
         low = np.zeros(len(message), np.bool_)
+        if enrolment.asks_nothing(self._rules.keyring):
+            return low
         # What came ciphered from the meter of its title was judged by just that before it was opened.
         left = np.flatnonzero(~arrived.ciphered[message] | (arrived.meter_row[message] != meter_row))
         if not len(left):

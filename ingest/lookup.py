@@ -56,11 +56,13 @@ class Lookup(NamedTuple):
             return np.full(len(wanted), NOT_FOUND, np.int64)
         spread = wanted * _SPREAD
         prefix = (spread >> self.shift).view(np.int64)
-        at = np.minimum(self.begin[prefix], len(self.spread) - 1).astype(np.int64)
-        met = self.spread[at] == spread  # most are the first of their run; in another's run nothing is equal
+        at = self.begin.take(prefix)
+        # Most are the first of their run. Where a run has no entry the next one's is looked at: it is never equal.
+        met = self.spread.take(at, mode="clip") == spread
+        found = self.place.take(at, mode="clip").astype(np.int64)
         if met.all():
-            return self.place[at].astype(np.int64)
-        found = np.where(met, self.place[at], NOT_FOUND).astype(np.int64)
+            return found
+        found[~met] = NOT_FOUND
         rows = np.flatnonzero(~met)
         at[rows] += 1
         rows = rows[at[rows] < self.begin[prefix[rows] + 1]]
