@@ -1,6 +1,6 @@
 """Invocation counters of a batch judged by the replay windows: copies, replays, reused counters, late messages."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ingest.protection import NO_KEY, Opened
 from ingest.replay import Streams, Windows
 from ingest.spans import Flags, Places
 from schemas.codes import RejectReason
+
+_MOVES: Final = np.isin(np.arange(verdict.QUARANTINED + 1), (verdict.FRESH, verdict.LATE, verdict.REUSE))
+"""By verdict: whether the message moved its window."""
 
 
 class Judged(NamedTuple):
@@ -51,8 +54,8 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
         return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)
-    lanes, lane = _numbered(taken(frames["topic"], rows))
-    names, key = _numbered(taken(key_names, rows))
+    lanes, lane = _numbered(frames["topic"], rows)
+    names, key = _numbered(key_names, rows)
     headers = opened.headers
     streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
     verdicts, after = windows.judge(streams)
@@ -62,16 +65,19 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     faults.record(held, RejectReason.QUARANTINED, 0, "a counter of this key was used twice: the key proves nothing")
     is_copy[rows[verdicts == verdict.COPY]] = True
     is_late[rows[verdicts == verdict.LATE]] = True
-    moved = np.isin(verdicts, (verdict.FRESH, verdict.LATE, verdict.REUSE))
+    moved = _MOVES[verdicts]
     seen = rows[moved]
     counter = headers.counter[seen]
     counter = np.where(verdicts[moved] == verdict.REUSE, verdict.marked_reused(counter), counter)
     return Judged(is_copy, is_late, seen, counter, after)
 
 
-def _numbered(texts: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    if (texts == texts[0]).all():
-        return (str(texts[0]),), np.zeros(len(texts), np.int64)
+def _numbered(column: pl.Series, rows: Places) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The texts that stand in these rows, which all have one, and which of them each has."""
+    least = column.min()
+    if least == column.max():
+        return (str(least),), np.zeros(len(rows), np.int64)
+    texts = taken(column, rows)
     names = tuple(texts.unique().sort().to_list())
     places = {name: place for place, name in enumerate(names)}
     return names, texts.replace_strict(places, return_dtype=pl.Int64).to_numpy()

@@ -152,7 +152,9 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
         tag_ok[chosen] = (computed == sealed.tag[chosen]).all(axis=1)
         found = tag_ok[pending]
         doubtful = np.flatnonzero(found & untagged[pending] & (count[pending] > 1))
-        found[doubtful] = _begins_apdu(rows_at(plain.reshape(-1), sealed.block[pending[doubtful]] * _BLOCK_OCTETS, 8))
+        if len(doubtful):
+            places = sealed.block[pending[doubtful]] * _BLOCK_OCTETS
+            found[doubtful] = _begins_apdu(rows_at(plain.reshape(-1), places, 8))
         return found
 
     pending, step = np.arange(messages), 0
@@ -200,7 +202,8 @@ def _open_each(sealed: _Sealed, trial: _Attempt, plain: Octets) -> Octets:
 
 def _computed_tags(sealed: _Sealed, part: _Attempt, control: int, contents: list[bytes]) -> Octets:
     """The tags of messages of one security control: the loop that touches every message, so nothing is done twice."""
-    heads = [bytes((control,)) + cipher.ak for cipher in part.ciphers]
+    octet = bytes((control,))
+    heads = [octet + cipher.ak for cipher in part.ciphers]
     associated = [heads[at] for at in part.cipher.tolist()]
     if sealed.other_fields:  # general-ciphering: its header fields are part of what is authenticated
         fields = (sealed.other_fields.get(place, b"") for place in part.place.tolist())

@@ -208,7 +208,7 @@ def _record_rising(
     # A slot stays only while its counter lies in the window of the new highest.
     known = table.highest[touched][:, None]
     slots = np.arange(WINDOW)
-    held = known - (known - slots) % WINDOW
+    held = known - ((known - slots) & (WINDOW - 1))  # of a power of two, and many times faster than a division
     table.seen[touched] &= held > new_highest[:, None] - WINDOW
     table.highest[touched] = new_highest
     kept = counter > table.highest[stream] - WINDOW
