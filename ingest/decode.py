@@ -131,8 +131,11 @@ def decode_frames(
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
     parts.note(faults, Part.APDU)
     texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
-    located = Located(payloads, headers, parts, (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT))
-    opened = opened._replace(apdus=texts)
+    rewritten = np.zeros(frames.height, np.bool_)
+    if texts is not opened.apdus:
+        rewritten = (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT)
+        opened = opened._replace(apdus=texts)
+    located = Located(payloads, headers, parts, rewritten)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])

@@ -22,9 +22,6 @@ from ingest.spans import Flags, Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
-_DAYS: Final = 1 << 24
-_FIRST_DAY: Final = -(1 << 23)
-"""Days since 1970 that a clock can name lie within so many of it, on either side."""
 _STEP_US: Final = 900 * _SECOND_US
 """Local midnights of every zone in use since 1970 lie on a quarter of an hour of UTC."""
 _QUARTERS_A_DAY: Final = 96
@@ -82,8 +79,8 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
     heard = heard[np.argsort(lives.name[heard], kind="stable")]
     name = lives.name[heard]
     first = np.flatnonzero(_begins(name))
-    read_at = pl.Series(np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
-    rows = framed([lives.names.taken(name[first]).alias("meter_id"), read_at.alias("read_at")])
+    read_at = pl.Series("read_at", np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
+    rows = framed([lives.names.taken(name[first]).alias("meter_id"), read_at])
     if name[-1] < len(lives.names.enrolled):
         return rows
     # A meter that is not enrolled stands among the names once a message.
@@ -113,9 +110,10 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
         local = np.flatnonzero(zone_code == code)
         if len(local):
             day[local] = _local_days(quarter[local], zone)
-    days = np.sort(bucket * _DAYS + (day - _FIRST_DAY))
-    bucket, since = np.divmod(days[_begins(days)], _DAYS)
-    day = (since + _FIRST_DAY).astype(np.int32)
+    first_day = int(day.min())
+    days = int(day.max()) - first_day + 1
+    bucket, since = np.divmod(_distinct(bucket * days + (day - first_day)), days)
+    day = (since + first_day).astype(np.int32)
     return framed([pl.Series("bucket", bucket.astype(np.int32)), pl.Series("day", day).cast(pl.Date)])
 
 
