@@ -101,7 +101,8 @@ def _has_switch(quirk: str, meter_row: Places, rules: Rules) -> Flags:
 
 def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
     rows = np.flatnonzero(messages.length == TELEGRAM_OCTETS)
-    rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]] if len(rows) else rows
+    if len(rows):
+        rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]]
     if not len(rows):
         return rows
     meter_row = rules.enrolment.names.find(messages.matrix(rows, EQUIPMENT_ID_OCTETS))

@@ -125,17 +125,16 @@ def decode_frames(
     apdus, signer = receive(payloads, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
-    check_policy(headers, by_title, enrolment, keyring, faults)
-    opened = open_all(apdus, headers, keyring, faults)
+    opened = Opened.in_clear(apdus, headers)
+    if headers.ciphered.any():
+        check_policy(headers, by_title, enrolment, keyring, faults)
+        opened = open_all(apdus, headers, keyring, faults)
     if headers.wrapped:
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
     parts.note(faults, Part.APDU)
     texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
-    rewritten = np.zeros(frames.height, np.bool_)
-    if texts is not opened.apdus:
-        rewritten = (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT)
-        opened = opened._replace(apdus=texts)
-    located = Located(payloads, headers, parts, rewritten)
+    located = Located(payloads, headers, parts, _rewritten(opened.apdus, texts, faults))
+    opened = opened._replace(apdus=texts)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])
@@ -148,6 +147,14 @@ def decode_frames(
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)
     return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
+
+
+def _rewritten(apdus: Spans, texts: Spans, faults: Faults) -> Flags:
+    """Messages without a fault whose APDU is another one now."""
+    if texts is apdus:
+        return np.zeros(len(apdus.start), np.bool_)
+    moved: Flags = (texts.start != apdus.start) & (faults.reason == NO_FAULT)
+    return moved
 
 
 def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:

@@ -182,8 +182,9 @@ def _begins(ascending: Places) -> Flags:
 
 def _distinct(numbers: Places) -> Places:
     """Each number once, ascending; by marking where the range is not much larger than the column."""
-    if int(numbers.max()) < _MARKS_A_NUMBER * len(numbers) + _MARKS:
-        marks = np.zeros(int(numbers.max()) + 1, np.bool_)
+    largest = int(numbers.max())
+    if largest < _MARKS_A_NUMBER * len(numbers) + _MARKS:
+        marks = np.zeros(largest + 1, np.bool_)
         marks[numbers] = True
         return np.flatnonzero(marks)
     return np.unique(numbers)

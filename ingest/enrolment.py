@@ -10,9 +10,9 @@ from ingest.buckets import bucket_of
 from ingest.columns import NULL_TEXT, nulls, taken
 from ingest.keyring import Keyring
 from ingest.lookup import NOT_FOUND, Lookup
-from ingest.meter_types import MeterType, MeterTypes
+from ingest.meter_types import STRICTLY, MeterType, MeterTypes
 from ingest.names import Names
-from ingest.spans import Places
+from ingest.spans import Flags, Places
 from ingest.titles import titles_from_hex
 from schemas.codes import Channel
 from schemas.errors import ContractError
@@ -50,6 +50,7 @@ class Enrolment(NamedTuple):
     kind: npt.NDArray[np.int32]  # by meter, place in `kinds`
     kinds: tuple[MeterKind, ...]
     asks_security: bool  # METERS ask some meter for more than its key does
+    odd: Flags  # by kind: read in another manner than strictly
 
     @classmethod
     def of(cls, meters: pl.DataFrame, types: MeterTypes) -> "Enrolment":
@@ -79,6 +80,7 @@ class Enrolment(NamedTuple):
             kind,
             kinds,
             bool((security_min > 0).any()),
+            np.array([each.meter_type is not None and each.meter_type.manner != STRICTLY for each in kinds], np.bool_),
         )
 
     def rows_of_titles(self, titles: npt.NDArray[np.uint64]) -> Places:

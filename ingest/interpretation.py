@@ -84,16 +84,16 @@ def _reading(rules: Rules, manner: Manner) -> Reading:
 
 def _by_manner(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[Manner, Places]]:
     """Messages by how their meter's type is read, as far as the system title names the meter."""
-    by_kind = [kind.meter_type.manner if kind.meter_type is not None else STRICTLY for kind in rules.enrolment.kinds]
-    odd = np.array([manner != STRICTLY for manner in by_kind] + [False], np.bool_)
-    if not odd.any():
+    enrolment = rules.enrolment
+    if not enrolment.odd.any():
         return [(STRICTLY, rows)]
-    meter_row = arrived.meter_row[rows]
-    kind = np.where(meter_row >= 0, _gather(rules.enrolment.kind, meter_row, len(by_kind)), len(by_kind))
-    usual = rows[~odd[kind]]
-    groups = [(STRICTLY, usual)]
-    for code in np.unique(kind[odd[kind]]).tolist():
-        groups.append((by_kind[code], rows[kind == code]))
+    meter_row, unknown = arrived.meter_row[rows], len(enrolment.kinds)
+    kind = np.where(meter_row >= 0, _gather(enrolment.kind, meter_row, unknown), unknown)
+    odd = np.append(enrolment.odd, False)[kind]
+    groups = [(STRICTLY, rows[~odd])]
+    for code in np.unique(kind[odd]).tolist():
+        meter_type = enrolment.kinds[code].meter_type
+        groups.append((STRICTLY if meter_type is None else meter_type.manner, rows[kind == code]))
     return groups
 
 
@@ -107,6 +107,7 @@ class _Work:
         self.cuts: list[Cut] = []
         self.texts = Texts()
         self.meter_row = arrived.meter_row.copy()
+        self._kinds = (*rules.enrolment.kinds, _UNKNOWN_KIND)
         self.names: list[tuple[Places, pl.Series]] = []
         self._unknown: list[tuple[Places, Octets]] = []  # messages and the names in them
         self.used: list[Known] = []
@@ -230,9 +231,7 @@ class _Work:
 
     def _kinds_of(self, meter_row: Places) -> tuple[Places, tuple[MeterKind, ...]]:
         """The kind of each meter: a place in the second; the last is of those that are not enrolled."""
-        enrolment = self._rules.enrolment
-        unknown = len(enrolment.kinds)
-        return _gather(enrolment.kind, meter_row, unknown), (*enrolment.kinds, _UNKNOWN_KIND)
+        return _gather(self._rules.enrolment.kind, meter_row, len(self._kinds) - 1), self._kinds
 
     def _settle(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         arrived, enrolment = self._arrived, self._rules.enrolment

@@ -59,6 +59,13 @@ class Opened(NamedTuple):
     digest: npt.NDArray[np.uint64]  # first 8 bytes of the tag: tells a copy from a reused counter
     brought: Mapping[int, str] = NO_BROUGHT  # names of keys that came wrapped in their message
 
+    @classmethod
+    def in_clear(cls, apdus: Spans, headers: Headers) -> "Opened":
+        """APDUs of which none was opened."""
+        messages = len(apdus.start)
+        nobody, no_digest = np.zeros(messages, np.bool_), np.zeros(messages, np.uint64)
+        return cls(apdus, headers, np.full(messages, NO_KEY, np.int64), nobody, no_digest)
+
 
 def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -> Opened:
     """Every ciphered APDU in the clear whose key is known and whose tag verifies; the others are faults.
@@ -71,8 +78,7 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     if headers.wrapped:
         rows = rows[~np.isin(rows, list(headers.wrapped))]
     if not len(rows):
-        nobody = np.zeros(len(apdus.start), np.bool_)
-        return Opened(apdus, headers, np.full(len(nobody), NO_KEY, np.int64), nobody, nobody.astype(np.uint64))
+        return Opened.in_clear(apdus, headers)
     first, count = keyring.spans(headers.title[rows], headers.broadcast[rows])
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
