@@ -25,7 +25,7 @@ from ingest.assembly import (
     events_kept,
     rows_kept,
 )
-from ingest.blocks import NO_TIME, Events, Quantities, Refused
+from ingest.blocks import NO_TIME, Cut, Events, Quantities, Refused
 from ingest.clocks import Micros
 from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
@@ -194,7 +194,7 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
         partly[part.message] = True
     own_time = np.full(len(sound), NO_TIME, np.int64)
     for cut in read.cuts:
-        own_time[cut.message] = cut.own_time
+        own_time[cut.message] = _own_time(cut)
         idle = cut.message[~decoded[cut.message]]
         faults.record(idle[sound[idle] & ~partly[idle]], RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
     refused = [
@@ -202,6 +202,17 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
         for part in refused
     ]
     return _Kept(intervals, reads, events, refused, own_time, decoded)
+
+
+def _own_time(cut: Cut) -> Micros:
+    """By its messages what their own clocks say: those of the message, else the newest that stands beside an event."""
+    lacking = cut.own_time == NO_TIME
+    if not cut.events or not lacking.any():
+        return cut.own_time
+    by_event = np.full(int(cut.message.max()) + 1, NO_TIME, np.int64)
+    for block in cut.events:
+        np.maximum.at(by_event, block.message, block.at)
+    return np.where(lacking, by_event[cut.message], cut.own_time)
 
 
 def _decoded(
