@@ -9,19 +9,21 @@ from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
 from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
-from ingest.dlms.tags import GENERAL_SIGNING
+from ingest.dlms.tags import GENERAL_DED, GENERAL_GLO, GENERAL_SIGNING
 from ingest.faults import Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
 from ingest.places import Part, Parts
-from ingest.spans import Flags, Places, Spans
+from ingest.spans import EVERY, Flags, Places, Spans
 from ingest.titles import TITLE_OCTETS
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 _SLASH: Final = 0x2F
 _DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
+_IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENERAL_SIGNING))
+"""By first octet: APDUs that may be signed, or have their title's length twice."""
 
 
 class Received(NamedTuple):
@@ -42,6 +44,8 @@ def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Rece
     parts.note(faults, Part.MESSAGE)
     if len(telegrams):
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
+    if not _IS_LOOKED_INTO[apdus.at(EVERY, 0)].any():
+        return Received(apdus, np.zeros(len(apdus.start), np.uint64))
     verified = _verified(_undoubled(apdus, rules), rules, faults)
     parts.note(faults, Part.SIGNED_APDU)
     return verified
@@ -97,7 +101,8 @@ def _has_switch(quirk: str, meter_row: Places, rules: Rules) -> Flags:
 
 def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
     rows = np.flatnonzero(messages.length == TELEGRAM_OCTETS)
-    rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]] if len(rows) else rows
+    if len(rows):
+        rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]]
     if not len(rows):
         return rows
     meter_row = rules.enrolment.names.find(messages.matrix(rows, EQUIPMENT_ID_OCTETS))

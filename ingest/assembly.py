@@ -4,6 +4,7 @@ Rows of one message stand together, in the order sent; messages stand by layout,
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,8 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused
-from ingest.clocks import Micros
-from ingest.columns import constant, nulls, taken
+from ingest.columns import NULL_TEXT, constant, framed, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.meter_names import MeterNames
 from ingest.places import Located
@@ -33,6 +33,8 @@ from schemas.frames import (
 
 CODE_VERSION: Final = "decode/1"
 """Version of this decoder as rejects carry it: raised when a reject of before may decode now."""
+_KEPT_ROWS: Final = 1 << 14
+"""Rows up to which a column of channels is cut from one that is kept."""
 _CHANNELS: Final = pl.Series([each.value for each in Channel], dtype=CHANNEL)
 _KINDS: Final = pl.Series([each.value for each in EventKind], dtype=EVENT)
 _ORIGINS: Final = pl.Series([each.value for each in Origin], dtype=ORIGIN)
@@ -43,22 +45,14 @@ class Senders(NamedTuple):
     """Of each message of the batch: provenance, the meter, and what its security header said."""
 
     topic: pl.Series
-    partition: npt.NDArray[np.int32]
-    offset: npt.NDArray[np.int64]
-    frame: npt.NDArray[np.int32]
-    received: Micros  # the message's own time where reception is not known
+    partition: pl.Series
+    offset: pl.Series
+    frame: pl.Series
+    received: pl.Series  # the message's own time where reception is not known
     name: Places  # place in `names`
     names: MeterNames
     sequence: pl.Series  # invocation counter; null where there is none
     authenticated: Flags
-
-    @classmethod
-    def of(cls, frames: pl.DataFrame, received: Micros, name: Places, names: MeterNames) -> "Senders":
-        """Senders of RAW_FRAMES, nothing yet known of their security."""
-        partition, offset, frame = (frames[column].to_numpy() for column in ("partition", "offset", "frame"))
-        nothing = nulls(pl.Int64(), frames.height)
-        nobody = np.zeros(frames.height, np.bool_)
-        return cls(frames["topic"], partition, offset, frame, received, name, names, nothing, nobody)
 
 
 def assemble_quantities(
@@ -68,19 +62,20 @@ def assemble_quantities(
     blocks = [block for block in blocks if len(block.message)]
     if not blocks:
         return frame.empty()
-    milli = pl.Series(_joined([_cells(block, block.milli) for block in blocks]))
+    milli = pl.Series("value_milli", _joined([_cells(block, block.milli) for block in blocks]))
     if any(block.unknown is not None for block in blocks):
         milli = milli.set(pl.Series(_joined([_cells(block, _unknown(block)) for block in blocks])), None)
-    columns = _provenance(blocks, senders) | {
-        "channel": taken(_CHANNELS, _joined([_by_column(block, block.channel.astype(np.uint32)) for block in blocks])),
+    rows = len(milli)
+    columns = _provenance(blocks, senders, rows) | {
+        "channel": _channels(blocks, rows),
         "obis": _obis(blocks, obis),
         "value_milli": milli,
-        "status": pl.Series(_joined([_by_row(block, block.status) for block in blocks])),
-        "interval_s": pl.Series(_joined([_by_message(block, block.interval_s) for block in blocks])),
+        "status": _status(blocks, rows),
+        "interval_s": _interval_s(blocks, rows),
     }
     at = pl.Series(_joined([_by_row(block, block.at) for block in blocks])).cast(UTC_US)
     columns |= {"interval_start": at, "read_at": at}
-    return pl.DataFrame([columns[name].alias(name) for name in frame.schema])
+    return framed([columns[name].alias(name) for name in frame.schema])
 
 
 def assemble_intervals(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str]) -> pl.DataFrame:
@@ -102,10 +97,10 @@ def assemble_events(blocks: Sequence[Events], senders: Senders) -> pl.DataFrame:
     message, kind, code, origin, at = (column[order] for column in joined)
     columns = {
         "topic": taken(senders.topic, message),
-        "partition": pl.Series(senders.partition[message]),
-        "offset": pl.Series(senders.offset[message]),
-        "frame": pl.Series(senders.frame[message]),
-        "received_at": pl.Series(senders.received[message]).cast(UTC_US),
+        "partition": taken(senders.partition, message),
+        "offset": taken(senders.offset, message),
+        "frame": taken(senders.frame, message),
+        "received_at": taken(senders.received, message),
         "meter_id": senders.names.taken(senders.name[message]),
         "event": taken(_KINDS, kind),
         "code": _codes_sent(code),
@@ -133,9 +128,9 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     `at` is a byte of the payload, 0 where the message as a whole is at fault.
     """
     faults = undecoded.faults
-    faulty = np.flatnonzero(faults.reason != NO_FAULT)
-    if not len(faulty) and not undecoded.refused:
+    if not faults.any and not undecoded.refused:
         return REJECTS.empty()
+    faulty = np.flatnonzero(faults.reason != NO_FAULT)
     message = [faulty.astype(np.int64)]
     reason = [faults.reason[faulty].astype(np.int64)]
     at = [np.full(len(part.message), part.at, np.int64) for part in undecoded.refused]
@@ -163,34 +158,71 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _provenance(blocks: Sequence[Quantities], senders: Senders) -> dict[str, pl.Series]:
-    rows = sum(_rows(block) for block in blocks)
-    names = [_by_message(block, senders.name[block.message]) for block in blocks]
+def _provenance(blocks: Sequence[Quantities], senders: Senders, rows: int) -> dict[str, pl.Series]:
+    names = [_by_message(block, senders.name.astype(np.uint32)[block.message]) for block in blocks]
     return {
         "topic": _topics(blocks, senders.topic, rows),
         "partition": _by_value(blocks, senders.partition, rows),
         "offset": _by_value(blocks, senders.offset, rows),
         "frame": _by_value(blocks, senders.frame, rows),
-        "received_at": _by_value(blocks, senders.received, rows).cast(UTC_US),
+        "received_at": _by_value(blocks, senders.received, rows),
         "meter_id": senders.names.taken(_joined(names)),
     }
 
 
-def _by_value(blocks: Sequence[Quantities], column: npt.NDArray[Any], rows: int) -> pl.Series:
-    if (column == column[0]).all():  # one partition, frames of their own: nothing to look up
-        return constant(pl.Series(column[:1]), rows)
-    return pl.Series(_joined([_by_message(block, column[block.message]) for block in blocks]))
+def _by_value(blocks: Sequence[Quantities], column: pl.Series, rows: int) -> pl.Series:
+    numbers = column.to_numpy()
+    if (numbers == numbers[0]).all():  # one partition, frames of their own: nothing to look up
+        return constant(column, rows)
+    return pl.Series(_joined([_by_message(block, numbers[block.message]) for block in blocks])).cast(column.dtype)
 
 
 def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Series:
-    if (topic == topic[0]).all():  # the usual batch comes from one topic
+    if topic.min() == topic.max():  # the usual batch comes from one topic
         return constant(topic, rows)
     return taken(topic, _joined([_by_message(block, block.message) for block in blocks]))
 
 
+def _interval_s(blocks: Sequence[Quantities], rows: int) -> pl.Series:
+    columns = [block.interval_s for block in blocks]
+    if _is_one_value(columns):
+        return constant(_one(int(columns[0][0]), pl.Int32), rows)
+    return pl.Series(_joined([_by_message(block, block.interval_s) for block in blocks]))
+
+
+def _status(blocks: Sequence[Quantities], rows: int) -> pl.Series:
+    columns = [block.status for block in blocks]
+    if _is_one_value(columns):  # clocks that have nothing to say of themselves
+        return constant(_one(int(columns[0][0, 0]), pl.UInt32), rows)
+    return pl.Series(_joined([_by_row(block, block.status) for block in blocks]))
+
+
+def _is_one_value(columns: Sequence[npt.NDArray[Any]]) -> bool:
+    first = columns[0].flat[0]
+    return all((column == first).all() for column in columns)
+
+
+@lru_cache(maxsize=256)
+def _one(value: int, dtype: type[pl.DataType]) -> pl.Series:
+    return pl.Series([value], dtype=dtype)
+
+
+def _channels(blocks: Sequence[Quantities], rows: int) -> pl.Series:
+    codes = {block.channel.tobytes() for block in blocks}
+    if len(codes) == 1 and rows <= _KEPT_ROWS and all(block.kept is None for block in blocks):
+        return _channels_of(codes.pop()).head(rows)
+    return taken(_CHANNELS, _joined([_by_column(block, block.channel.astype(np.uint32)) for block in blocks]))
+
+
+@lru_cache(maxsize=64)
+def _channels_of(codes: bytes) -> pl.Series:
+    """The channels of rows of these, `_KEPT_ROWS` values at least: what a plan repeats, made once."""
+    return taken(_CHANNELS, np.tile(np.frombuffer(codes, np.uint8), -(-_KEPT_ROWS // len(codes))))
+
+
 def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
     if not obis:
-        return nulls(pl.String(), sum(_rows(block) for block in blocks))
+        return nulls(NULL_TEXT, sum(_rows(block) for block in blocks))
     codes = _joined([_by_column(block, block.obis) for block in blocks])
     return taken(pl.Series([*obis, None], dtype=pl.String), codes % (len(obis) + 1))  # -1 is the last
 
@@ -208,11 +240,12 @@ def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]
 
 
 def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, _repeated(column.reshape(-1), block.milli.shape[2]))
-
-
-def _repeated(column: npt.NDArray[Any], times: int) -> npt.NDArray[Any]:
-    return column if times == 1 else np.repeat(column, times)
+    messages, rows, columns = block.milli.shape
+    if column.strides[0]:
+        return _kept(block, column.reshape(-1) if columns == 1 else np.repeat(column, columns))
+    shared = np.empty((messages, rows * columns), column.dtype)
+    shared[...] = np.repeat(column[0], columns)
+    return _kept(block, shared.reshape(-1))
 
 
 def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -25,9 +25,9 @@ from ingest.assembly import (
     events_kept,
     rows_kept,
 )
-from ingest.blocks import NO_TIME, Events, Quantities, Refused
+from ingest.blocks import NO_TIME, Cut, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import micros_of, nulls, taken
+from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -51,6 +51,7 @@ _OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
 _ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED, RejectReason.KEYS_EXHAUSTED)
 """What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about, and a
 message under one wrapped key too many."""
+_NOBODY: Final = pl.Series(dtype=pl.String)
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -126,13 +127,15 @@ def decode_frames(
     apdus, signer = receive(payloads, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
-    check_policy(headers, by_title, enrolment, keyring, faults)
-    opened = open_all(apdus, headers, keyring, faults)
+    opened = Opened.in_clear(apdus, headers)
+    if headers.ciphered.any():
+        check_policy(headers, by_title, enrolment, keyring, faults)
+        opened = open_all(apdus, headers, keyring, faults)
     if headers.wrapped:
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
     parts.note(faults, Part.APDU)
     texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
-    located = Located(payloads, headers, parts, (texts.start != opened.apdus.start) & (faults.reason == NO_FAULT))
+    located = Located(payloads, headers, parts, _rewritten(opened.apdus, texts, faults))
     opened = opened._replace(apdus=texts)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
@@ -146,6 +149,14 @@ def decode_frames(
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)
     return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
+
+
+def _rewritten(apdus: Spans, texts: Spans, faults: Faults) -> Flags:
+    """Messages without a fault whose APDU is another one now."""
+    if texts is apdus:
+        return np.zeros(len(apdus.start), np.bool_)
+    moved: Flags = (texts.start != apdus.start) & (faults.reason == NO_FAULT)
+    return moved
 
 
 def _senders(frames: pl.DataFrame) -> npt.NDArray[np.uint64] | None:
@@ -185,14 +196,25 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
         partly[part.message] = True
     own_time = np.full(len(sound), NO_TIME, np.int64)
     for cut in read.cuts:
-        own_time[cut.message] = cut.own_time
-        barren = cut.message[sound[cut.message] & ~decoded[cut.message] & ~partly[cut.message]]
-        faults.record(barren, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+        own_time[cut.message] = _own_time(cut)
+        idle = cut.message[~decoded[cut.message]]
+        faults.record(idle[sound[idle] & ~partly[idle]], RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
     refused = [
         part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
         for part in refused
     ]
     return _Kept(intervals, reads, events, refused, own_time, decoded)
+
+
+def _own_time(cut: Cut) -> Micros:
+    """By its messages what their own clocks say: those of the message, else the newest that stands beside an event."""
+    lacking = cut.own_time == NO_TIME
+    if not cut.events or not lacking.any():
+        return cut.own_time
+    by_event = np.full(int(cut.message.max()) + 1, NO_TIME, np.int64)
+    for block in cut.events:
+        np.maximum.at(by_event, block.message, block.at)
+    return np.where(lacking, by_event[cut.message], cut.own_time)
 
 
 def _decoded(
@@ -206,9 +228,12 @@ def _decoded(
     read, received = found
     kept, faults, enrolment = settled
     titles, counters = _header_columns(opened)
-    received = np.where(received == NO_TIME, kept.own_time, received)
-    senders = Senders.of(frames, received, *_names(read, enrolment))
-    senders = senders._replace(sequence=counters, authenticated=opened.authenticated)
+    came = frames["received_at"]
+    if came.null_count():
+        received = np.where(received == NO_TIME, kept.own_time, received)
+        came = pl.Series(received).cast(UTC_US)
+    provenance = (frames["topic"], frames["partition"], frames["offset"], frames["frame"], came)
+    senders = Senders(*provenance, *_names(read, enrolment), counters, opened.authenticated)
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
     decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
     rejected = ~kept.decoded & ~judged.is_copy
@@ -233,7 +258,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     headers = opened.headers
     messages = len(headers.ciphered)
     if not headers.ciphered.any():
-        return nulls(pl.String(), messages), nulls(pl.Int64(), messages)
+        return nulls(NULL_TEXT, messages), nulls(NULL_NUMBER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
         _where_known(pl.Series(headers.counter), headers.ciphered),
@@ -242,8 +267,11 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
-    came = [frames[name] for name in frames.columns if name != "sender" and name not in headers]
-    return pl.DataFrame([*came, *(column.alias(name) for name, column in headers.items())])
+    told = [column.alias(name) for name, column in headers.items()]
+    left_out = {"sender", *headers}.intersection(frames.columns)
+    if not left_out:
+        return frames.hstack(told)
+    return framed([*(frames[name] for name in frames.columns if name not in left_out), *told])
 
 
 def _where_known(column: pl.Series, known: Flags) -> pl.Series:
@@ -269,12 +297,12 @@ def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, MeterNames]
     A message without a meter stands at 0; it is a reject and has no row.
     """
     place = np.maximum(read.meter_row, 0)
-    others = [pl.Series(dtype=pl.String), *(texts for _, texts in read.names)]
     first = len(enrolment.meter_id)
     for message, texts in read.names:
         place[message] = first + np.arange(len(texts))
         first += len(texts)
-    return place, MeterNames(enrolment.meter_id, pl.concat(others))
+    others = pl.concat([texts for _, texts in read.names]) if read.names else _NOBODY
+    return place, MeterNames(enrolment.meter_id, others)
 
 
 def _seen(
@@ -289,13 +317,13 @@ def _seen(
     if not len(rows):
         return REPLAY_WINDOWS.empty()
     saved = received[rows]
-    return frames.select("topic", "partition", "offset")[rows].select(
-        "topic",
-        "partition",
-        "offset",
-        system_title=taken(titles, rows),
-        key_id=taken(key_names, rows),
-        counter=pl.Series(judged.counter),
-        digest=pl.Series(opened.digest[rows]),
-        saved_at=pl.Series(np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+    return framed(
+        [
+            *(taken(frames[name], rows) for name in ("topic", "partition", "offset")),
+            taken(titles, rows).alias("system_title"),
+            taken(key_names, rows).alias("key_id"),
+            pl.Series("counter", judged.counter),
+            pl.Series("digest", opened.digest[rows]),
+            pl.Series("saved_at", np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+        ]
     )

@@ -1,75 +1,86 @@
 """What follows from the rows of a batch: which meters live, and which local days must be judged again.
 
-Rows are first put together by message (first and last instant), so the work grows with messages, not with values.
+Where all messages of a block have the same instants, as a fleet's that push on the hour, those are looked at once.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ingest.blocks import NO_TIME, Quantities
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
+from ingest.columns import framed
 from ingest.enrolment import Enrolment
 from ingest.meter_names import MeterNames
 from ingest.spans import Flags, Places
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
-_DAY_US: Final = 86_400 * _SECOND_US
-_DAYS: Final = 1 << 24
-_FIRST_DAY: Final = -(1 << 23)
-"""Days since 1970 that a clock can name lie within so many of it, on either side."""
 _STEP_US: Final = 900 * _SECOND_US
 """Local midnights of every zone in use since 1970 lie on a quarter of an hour of UTC."""
+_QUARTERS_A_DAY: Final = 96
+_KEPT_DAYS: Final = 8
+"""Days of UTC in one batch up to which their local days are kept."""
 _MARKS_A_NUMBER: Final = 16
 _MARKS: Final = 1 << 20
 """Marking a range is cheaper than sorting a column up to about so many marks a number."""
 
 
+class Living(NamedTuple):
+    """The instants of one block: each row of a push once."""
+
+    message: Places
+    at: Micros  # by message and row: start of an interval, or time of a read; of one message where all have the same
+    end: Micros  # likewise: end of an interval, or time of a read
+    kept: Flags | None  # by message and row: becomes at least one row. None: all do
+
+
 class Lives(NamedTuple):
-    """The instants of a batch's values: message by message, each row of a push once."""
+    """The instants of a batch's values, block by block."""
 
     name: Places  # by message: place in `names`
     names: MeterNames
-    message: Places
-    at: Micros  # start of an interval, or time of a read
-    end: Micros  # end of an interval, or time of a read
+    blocks: tuple[Living, ...]
 
 
 def lives_of(blocks: Sequence[Quantities], name: Places, names: MeterNames) -> Lives:
     """The instants of these rows."""
-    messages, starts, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for block in blocks:
-        rows = block.at.shape[1]
-        message, at = np.repeat(block.message, rows), block.at.reshape(-1)
-        end = at
-        if block.interval_s.any():
-            end = (block.at + block.interval_s.astype(np.int64)[:, None] * _SECOND_US).reshape(-1)
-        if block.kept is not None:
-            kept = block.kept.any(axis=2).reshape(-1)
-            message, at, end = message[kept], at[kept], end[kept]
-        messages.append(message)
-        starts.append(at)
-        ends.append(end)
-    return Lives(name, names, np.concatenate(messages), np.concatenate(starts), np.concatenate(ends))
+    return Lives(name, names, tuple(_living(block) for block in blocks if len(block.message)))
+
+
+def _living(block: Quantities) -> Living:
+    at, interval_s = _once(block.at), _once(block.interval_s)
+    end = at + interval_s.astype(np.int64)[:, None] * _SECOND_US if interval_s.any() else at
+    kept: Flags | None = None if block.kept is None else np.any(block.kept, axis=2)
+    return Living(block.message, at, end, kept)
+
+
+def _once(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column by message, or its first entry where all messages share one."""
+    return column if column.strides[0] else column[:1]
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
     newest = np.full(len(lives.name), NO_TIME, np.int64)
-    np.maximum.at(newest, lives.message, lives.end)
+    for block in lives.blocks:
+        end = block.end if block.kept is None else np.where(block.kept, block.end, NO_TIME)
+        last = np.ascontiguousarray(end.T).max(axis=0)  # down columns: short rows are slow to reduce
+        newest[block.message] = np.maximum(newest[block.message], last)
     heard = np.flatnonzero(newest != NO_TIME)
     if not len(heard):
         return HEARD.empty()
     heard = heard[np.argsort(lives.name[heard], kind="stable")]
     name = lives.name[heard]
     first = np.flatnonzero(_begins(name))
-    read_at = pl.Series(np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
-    rows = pl.DataFrame([lives.names.taken(name[first]).alias("meter_id"), read_at.alias("read_at")])
+    read_at = pl.Series("read_at", np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
+    rows = framed([lives.names.taken(name[first]).alias("meter_id"), read_at])
     if name[-1] < len(lives.names.enrolled):
         return rows
     # A meter that is not enrolled stands among the names once a message.
@@ -81,41 +92,84 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
 
     A read at local midnight ends a day as it begins one: both have changed.
     """
-    if not len(lives.message):
+    if not lives.blocks:
+        return DIRTY_DAYS.empty()
+    all_groups = _groups(lives, enrolment)
+    found = [each for block in lives.blocks if (each := _quarters(block, all_groups))[1].size]
+    if not found:
         return DIRTY_DAYS.empty()
     # One number for (zone, bucket, quarter of an hour): few of them, however many values.
-    ending = np.flatnonzero(lives.end == lives.at)
-    quarter = np.append(lives.at, lives.at[ending] - 1) // _STEP_US
-    first = int(quarter.min())
-    span = int(quarter.max()) - first + 1
-    groups = _groups(lives, enrolment)[np.append(lives.message, lives.message[ending])]
-    group, step = np.divmod(_distinct(groups * span + (quarter - first)), span)
+    first = min(int(quarter.min()) for _, quarter in found)
+    span = max(int(quarter.max()) for _, quarter in found) - first + 1
+    numbers = [(groups[:, None] * span + (quarter - first)).reshape(-1) for groups, quarter in found]
+    group, step = np.divmod(_distinct(numbers[0] if len(numbers) == 1 else np.concatenate(numbers)), span)
     zone_code, bucket = np.divmod(group, METER_BUCKETS)
-    at = (step + first) * _STEP_US
-    day = at // _DAY_US
+    quarter = step + first
+    day = quarter // _QUARTERS_A_DAY
     for code, zone in enumerate(enrolment.zones, start=1):
         local = np.flatnonzero(zone_code == code)
         if len(local):
-            dates = pl.Series(at[local]).cast(UTC_US).dt.convert_time_zone(zone).dt.date()
-            day[local] = dates.to_physical().to_numpy()
-    days = np.sort(bucket * _DAYS + (day - _FIRST_DAY))
-    bucket, since = np.divmod(days[_begins(days)], _DAYS)
-    day = (since + _FIRST_DAY).astype(np.int32)
-    return pl.DataFrame([pl.Series("bucket", bucket.astype(np.int32)), pl.Series("day", day).cast(pl.Date)])
+            day[local] = _local_days(quarter[local], zone)
+    first_day = int(day.min())
+    days = int(day.max()) - first_day + 1
+    bucket, since = np.divmod(_distinct(bucket * days + (day - first_day)), days)
+    day = (since + first_day).astype(np.int32)
+    return framed([pl.Series("bucket", bucket.astype(np.int32)), pl.Series("day", day).cast(pl.Date)])
+
+
+def _quarters(block: Living, all_groups: Places) -> tuple[Places, Places]:
+    """Groups of the messages, and quarters of an hour by message and instant; each group once where those are shared.
+
+    A read at the first instant of a quarter ends the one before too.
+    """
+    instants, kept, groups = block.at, block.kept, all_groups[block.message]
+    reads = block.end == block.at
+    if reads.any():
+        instants = np.concatenate((instants, np.where(reads, instants - 1, instants)), axis=1)
+        kept = None if kept is None else np.concatenate((kept, kept), axis=1)
+    quarter = instants // _STEP_US
+    if kept is not None:
+        return np.broadcast_to(groups[:, None], kept.shape)[kept], np.broadcast_to(quarter, kept.shape)[kept][:, None]
+    return groups if len(quarter) == len(groups) else _distinct(groups), quarter
+
+
+def _local_days(quarter: Places, zone: str) -> Places:
+    """The local day, since 1970, of each quarter of an hour of UTC."""
+    of_utc = quarter // _QUARTERS_A_DAY
+    first, last = int(of_utc.min()), int(of_utc.max())
+    if last - first < _KEPT_DAYS:
+        days = np.concatenate([_days_of(day, zone) for day in range(first, last + 1)])
+        return days[quarter - first * _QUARTERS_A_DAY]
+    return _days_in(quarter, zone)
+
+
+@lru_cache(maxsize=512)
+def _days_of(day: int, zone: str) -> Places:
+    """The local days of the quarters of an hour of a day of UTC: every batch of that day asks for them."""
+    return _days_in(np.arange(day * _QUARTERS_A_DAY, (day + 1) * _QUARTERS_A_DAY), zone)
+
+
+def _days_in(quarter: Places, zone: str) -> Places:
+    dates = pl.Series(quarter * _STEP_US).cast(UTC_US).dt.convert_time_zone(zone).dt.date()
+    return dates.cast(pl.Int32).to_numpy().astype(np.int64)
 
 
 def _groups(lives: Lives, enrolment: Enrolment) -> Places:
     """By message: zone (0 is UTC, then those of METERS) x buckets + bucket."""
     enrolled = len(enrolment.meter_id)
+    if enrolled and not len(lives.names.others):
+        return _groups_of(lives.name, enrolment)
     groups = np.zeros(len(lives.name), np.int64)
     known = lives.name < enrolled
-    rows = lives.name[known]
-    groups[known] = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
-    if known.all():
-        return groups
-    lone = np.unique(lives.message[~known[lives.message]])
+    groups[known] = _groups_of(lives.name[known], enrolment)
+    lone = np.flatnonzero(~known)
     if len(lone):
         groups[lone] = bucket_of(lives.names.taken(lives.name[lone])).to_numpy()
+    return groups
+
+
+def _groups_of(rows: Places, enrolment: Enrolment) -> Places:
+    groups: Places = (enrolment.zone[rows].astype(np.int64) + 1) * METER_BUCKETS + enrolment.bucket[rows]
     return groups
 
 
@@ -128,8 +182,9 @@ def _begins(ascending: Places) -> Flags:
 
 def _distinct(numbers: Places) -> Places:
     """Each number once, ascending; by marking where the range is not much larger than the column."""
-    if int(numbers.max()) < _MARKS_A_NUMBER * len(numbers) + _MARKS:
-        marks = np.zeros(int(numbers.max()) + 1, np.bool_)
+    largest = int(numbers.max())
+    if largest < _MARKS_A_NUMBER * len(numbers) + _MARKS:
+        marks = np.zeros(largest + 1, np.bool_)
         marks[numbers] = True
         return np.flatnonzero(marks)
     return np.unique(numbers)

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.buckets import bucket_of
-from ingest.columns import nulls, taken
+from ingest.columns import NULL_TEXT, nulls, taken
 from ingest.keyring import Keyring
 from ingest.lookup import NOT_FOUND, Lookup
-from ingest.meter_types import MeterType, MeterTypes
+from ingest.meter_types import STRICTLY, MeterType, MeterTypes
 from ingest.names import Names
-from ingest.spans import Places
+from ingest.spans import Flags, Places
 from ingest.titles import titles_from_hex
 from schemas.codes import Channel
 from schemas.errors import ContractError
@@ -49,6 +49,8 @@ class Enrolment(NamedTuple):
     zones: tuple[str, ...]
     kind: npt.NDArray[np.int32]  # by meter, place in `kinds`
     kinds: tuple[MeterKind, ...]
+    asks_security: bool  # METERS ask some meter for more than its key does
+    odd: Flags  # by kind: read in another manner than strictly
 
     @classmethod
     def of(cls, meters: pl.DataFrame, types: MeterTypes) -> "Enrolment":
@@ -77,6 +79,8 @@ class Enrolment(NamedTuple):
             zones,
             kind,
             kinds,
+            bool((security_min > 0).any()),
+            np.array([each.meter_type is not None and each.meter_type.manner != STRICTLY for each in kinds], np.bool_),
         )
 
     def rows_of_titles(self, titles: npt.NDArray[np.uint64]) -> Places:
@@ -92,11 +96,15 @@ class Enrolment(NamedTuple):
         """
         place = self.names.places_of(meter_ids)
         met = np.flatnonzero(place != NOT_FOUND)
-        keys = nulls(pl.String(), len(place)).scatter(met, taken(self.feeder_id, place[met]))
+        keys = nulls(NULL_TEXT, len(place)).scatter(met, taken(self.feeder_id, place[met]))
         lone = keys.is_null()
         if not lone.any():
             return keys
         return keys.scatter(lone.arg_true(), "meters-" + bucket_of(meter_ids.filter(lone)).cast(pl.String))
+
+    def asks_nothing(self, keyring: Keyring) -> bool:
+        """No message can prove less than it owes: there are no METERS, or neither they nor a key ask for anything."""
+        return not len(self.meter_id) or not (self.asks_security or len(keyring))
 
     def lowest_security(self, rows: Places, titles: npt.NDArray[np.uint64], keyring: Keyring) -> Places:
         """Lowest accepted security control of each message by its meter and the title it would use.
@@ -104,7 +112,7 @@ class Enrolment(NamedTuple):
         A title with a key asks for the default, also where METERS does not know it. Without any METERS there is no
         policy: files are then read as they are.
         """
-        if not len(self.meter_id):
+        if self.asks_nothing(keyring):
             return np.zeros(len(rows), np.int64)
         default = np.where(has_key(titles, keyring), SECURITY_DEFAULT, 0) if titles.any() else 0
         named = np.where(rows >= 0, self.security_min[rows], -1)

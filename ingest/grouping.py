@@ -5,11 +5,11 @@ batch, or strings that vary) is sorted out message by message after a bound, so 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ingest.comparison import Words, differing
 from ingest.dlms.axdr import MAX_GROUP_A
 from ingest.dlms.cosem import DATE_TIME_OCTETS, DEVIATION_UNSPECIFIED, MAX_DEVIATION_MIN
 from ingest.dlms.data import Tag
@@ -19,10 +19,6 @@ from ingest.faults import Faults
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.errors import ProtocolError
 
-Words: TypeAlias = npt.NDArray[np.uint64]
-
-_ROWS_AT_ONCE: Final = 1024
-"""Messages compared at once: few enough that what differs stays in the cache."""
 _LAYOUTS_A_LENGTH: Final = 64
 """Layouts of one length that are compared with all remaining messages; a vendor's fleet has a handful."""
 
@@ -54,8 +50,10 @@ def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults
         reading: How.
         faults: Receives what the scalar decoder refuses.
     """
-    found: list[Alike] = []
     length = apdus.length[rows]
+    if len(rows) and (length == length[0]).all():
+        return _of_one_length(apdus, rows, reading, faults)
+    found: list[Alike] = []
     order = np.argsort(length, kind="stable")
     ascending = length[order]
     edges = (np.flatnonzero(ascending[1:] != ascending[:-1]) + 1).tolist()
@@ -111,11 +109,7 @@ def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout |
 
 def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[bytes]) -> Flags:
     """Messages in which a structure byte is another one, or a slot holds what makes it another layout."""
-    differs = np.empty(len(words), np.bool_)
-    for first in range(0, len(words), _ROWS_AT_ONCE):
-        rest = words[first : first + _ROWS_AT_ONCE] ^ layout.wanted
-        rest &= layout.relevant
-        differs[first : first + _ROWS_AT_ONCE] = np.bitwise_or.reduce(rest, axis=1) != 0
+    differs = differing(words, layout.wanted, layout.relevant)
     at = layout.located.date_time_at
     if at is not None:
         differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])

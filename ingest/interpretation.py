@@ -84,16 +84,16 @@ def _reading(rules: Rules, manner: Manner) -> Reading:
 
 def _by_manner(arrived: Arrived, rules: Rules, rows: Places) -> list[tuple[Manner, Places]]:
     """Messages by how their meter's type is read, as far as the system title names the meter."""
-    by_kind = [kind.meter_type.manner if kind.meter_type is not None else STRICTLY for kind in rules.enrolment.kinds]
-    odd = np.array([manner != STRICTLY for manner in by_kind] + [False], np.bool_)
-    if not odd.any():
+    enrolment = rules.enrolment
+    if not enrolment.odd.any():
         return [(STRICTLY, rows)]
-    meter_row = arrived.meter_row[rows]
-    kind = np.where(meter_row >= 0, _gather(rules.enrolment.kind, meter_row, len(by_kind)), len(by_kind))
-    usual = rows[~odd[kind]]
-    groups = [(STRICTLY, usual)]
-    for code in np.unique(kind[odd[kind]]).tolist():
-        groups.append((by_kind[code], rows[kind == code]))
+    meter_row, unknown = arrived.meter_row[rows], len(enrolment.kinds)
+    kind = np.where(meter_row >= 0, _gather(enrolment.kind, meter_row, unknown), unknown)
+    odd = np.append(enrolment.odd, False)[kind]
+    groups = [(STRICTLY, rows[~odd])]
+    for code in np.unique(kind[odd]).tolist():
+        meter_type = enrolment.kinds[code].meter_type
+        groups.append((STRICTLY if meter_type is None else meter_type.manner, rows[kind == code]))
     return groups
 
 
@@ -107,6 +107,7 @@ class _Work:
         self.cuts: list[Cut] = []
         self.texts = Texts()
         self.meter_row = arrived.meter_row.copy()
+        self._kinds = (*rules.enrolment.kinds, _UNKNOWN_KIND)
         self.names: list[tuple[Places, pl.Series]] = []
         self._unknown: list[tuple[Places, Octets]] = []  # messages and the names in them
         self.used: list[Known] = []
@@ -230,9 +231,7 @@ class _Work:
 
     def _kinds_of(self, meter_row: Places) -> tuple[Places, tuple[MeterKind, ...]]:
         """The kind of each meter: a place in the second; the last is of those that are not enrolled."""
-        enrolment = self._rules.enrolment
-        unknown = len(enrolment.kinds)
-        return _gather(enrolment.kind, meter_row, unknown), (*enrolment.kinds, _UNKNOWN_KIND)
+        return _gather(self._rules.enrolment.kind, meter_row, len(self._kinds) - 1), self._kinds
 
     def _settle(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         arrived, enrolment = self._arrived, self._rules.enrolment
@@ -246,22 +245,26 @@ class _Work:
         unknown = np.flatnonzero(by_name < 0)
         if len(unknown):
             empty[unknown] = is_padding(octets[unknown]).all(axis=1)
-        # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
-        other = (by_title >= 0) & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
-        stranger = (by_title < 0) & (by_name >= 0) & arrived.ciphered[message]
-        stranger &= _gather(enrolment.title, by_name, 0) != 0
-        settled = np.where(by_title >= 0, by_title, by_name)
-        empty &= settled < 0
-        lone = np.flatnonzero(settled < 0)
+        titled = by_title >= 0
+        settled, wrong = by_name, np.zeros(len(message), np.bool_)
+        if titled.any():
+            # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
+            wrong = titled & (by_name != by_title) & ((by_name >= 0) | (name.is_device_name & ~empty))
+            settled = np.where(titled, by_title, by_name)
+        stranger = ~titled & (by_name >= 0) & arrived.ciphered[message]
+        if stranger.any():
+            wrong |= stranger & (_gather(enrolment.title, by_name, 0) != 0)
+        empty &= ~titled
+        lone = unknown[~titled[unknown]]
         if len(lone):
             self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
-        faults.record(message[other | stranger], RejectReason.IDENTITY, at, "the body names another meter")
+        faults.record(message[wrong], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
         low = self._owes_more(message, settled)
         faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
         self.meter_row[message] = settled
-        keep: Flags = ~(other | stranger | empty | low)
+        keep: Flags = ~(wrong | empty | low)
         return keep
 
     def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
@@ -287,6 +290,8 @@ class _Work:
         """Messages that prove less than these meters, whose they are, owe: named in the body or by a signature."""
         enrolment, arrived = self._rules.enrolment, self._arrived
         low = np.zeros(len(message), np.bool_)
+        if enrolment.asks_nothing(self._rules.keyring):
+            return low
         # What came ciphered from the meter of its title was judged by just that before it was opened.
         left = np.flatnonzero(~arrived.ciphered[message] | (arrived.meter_row[message] != meter_row))
         if not len(left):

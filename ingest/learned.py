@@ -77,6 +77,9 @@ class Learned(NamedTuple):
 
     def with_used(self, used: Iterable[Known]) -> "Learned":
         """The same, these layouts first, the least recently used beyond the bounds forgotten."""
+        used = tuple(used)
+        if len(used) == 1 and len(self.by_shape) == 1 and used[0] is next(iter(self.by_shape.values()))[0]:
+            return self
         by_shape = dict(self.by_shape)
         for known in used:
             shape = (known.layout.length, known.manner)

@@ -7,10 +7,12 @@ import numpy as np
 from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
 from ingest.faults import Faults
-from ingest.spans import Places, Spans
+from ingest.spans import EVERY, Places, Spans
 from schemas.errors import ProtocolError
 
 _VERSION: Final = 1
+_VERSION_SHIFT, _LENGTH_MASK = np.uint64(48), np.uint64(0xFFFF)
+"""Of the eight octets of a wrapper's head, as one number."""
 
 
 def unwrap_all(messages: Spans, faults: Faults, other: Places | None = None) -> Spans:
@@ -21,15 +23,18 @@ def unwrap_all(messages: Spans, faults: Faults, other: Places | None = None) -> 
         other: Messages that are no DLMS and told otherwise: left alone, their APDU empty.
         faults: Receives what `framing.unwrap` refuses, with the byte of the message.
     """
-    rows = np.arange(len(messages.start))
-    length = messages.length
-    is_wrapper = (messages.number(rows, 0, 2) == _VERSION) & (length > WPDU_HEAD_OCTETS)
-    whole = messages.number(rows, 6, 2).astype(np.int64) + WPDU_HEAD_OCTETS == length
-    first, second = (messages.at(rows, WPDU_HEAD_OCTETS + step) for step in (0, 1))
-    is_block = (first == TRANSFER_BLOCK[0]) | (first == DATABLOCK[0]) & (second == DATABLOCK[1])
-    fast = is_wrapper & whole & ~is_block
+    head, behind = messages.number(EVERY, 0, WPDU_HEAD_OCTETS), messages.length - WPDU_HEAD_OCTETS
+    fast = (head >> _VERSION_SHIFT == _VERSION) & ((head & _LENGTH_MASK).view(np.int64) == behind) & (behind > 0)
+    first = messages.at(EVERY, WPDU_HEAD_OCTETS)
+    blocks = first == TRANSFER_BLOCK[0]
+    datablocks = first == DATABLOCK[0]
+    if datablocks.any():
+        blocks |= datablocks & (messages.at(EVERY, WPDU_HEAD_OCTETS + 1) == DATABLOCK[1])
+    fast &= ~blocks
     start = messages.start + WPDU_HEAD_OCTETS
-    apdus = Spans(messages.octets, start, np.where(fast, length - WPDU_HEAD_OCTETS, 0))
+    if fast.all():
+        return Spans(messages.octets, start, behind)
+    apdus = Spans(messages.octets, start, np.where(fast, behind, 0))
     if other is not None:
         start[other], fast[other] = messages.start[other], True
     slow = np.flatnonzero(~fast)

@@ -16,6 +16,8 @@ _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, odd: neighbours (serial numbers) land far apart (Knuth, multiplicative hashing)."""
 _WORD_BITS: Final = 64
 _CHUNK: Final = 1 << 20
+_FEW, _SPARE_BITS = 1 << 16, 2
+"""Up to so many numbers the table has room for four times as many: it stays small, and hardly a run has two entries."""
 
 
 class Lookup(NamedTuple):
@@ -30,6 +32,7 @@ class Lookup(NamedTuple):
     def of(cls, numbers: Numbers) -> Self:
         """An index of these numbers, which must be distinct (`is_distinct` tells)."""
         bits = max(1, len(numbers).bit_length())
+        bits += _SPARE_BITS if len(numbers) <= _FEW else 0
         shift = np.uint64(_WORD_BITS - bits)
         spread = numbers * _SPREAD
         order = np.argsort(spread).astype(np.int32)
@@ -49,13 +52,20 @@ class Lookup(NamedTuple):
 
     def find(self, wanted: Numbers) -> npt.NDArray[np.int64]:
         """Place of each wanted number, `NOT_FOUND` where it is not among them."""
-        found = np.full(len(wanted), NOT_FOUND, np.int64)
         if not len(self.spread) or not len(wanted):
-            return found
+            return np.full(len(wanted), NOT_FOUND, np.int64)
         spread = wanted * _SPREAD
-        prefix = (spread >> self.shift).astype(np.int64)
-        at = self.begin[prefix].astype(np.int64)
-        rows = np.flatnonzero(at < self.begin[prefix + 1])
+        prefix = (spread >> self.shift).view(np.int64)
+        at = self.begin.take(prefix)
+        # Most are the first of their run. Where a run has no entry the next one's is looked at: it is never equal.
+        met = self.spread.take(at, mode="clip") == spread
+        found = self.place.take(at, mode="clip").astype(np.int64)
+        if met.all():
+            return found
+        found[~met] = NOT_FOUND
+        rows = np.flatnonzero(~met)
+        at[rows] += 1
+        rows = rows[at[rows] < self.begin[prefix[rows] + 1]]
         while len(rows):  # runs have two entries on average, and a dozen at most
             here = at[rows]
             met = self.spread[here] == spread[rows]

@@ -13,7 +13,6 @@ from schemas.errors import ContractError
 MAX_NAME_OCTETS: Final = 64
 """Longest meter id that a message is matched with; logical device names have 16 octets, identifiers up to 32."""
 _WORD_OCTETS: Final = 8
-_ZERO: Final = np.uint8(0x00)
 _SPACE: Final = np.uint8(0x20)
 _SEEDS: Final = 8
 """Two of ten million names share a 64-bit hash once in 400,000 seeds; eight seeds in a row never do."""
@@ -59,9 +58,12 @@ class Names(NamedTuple):
         if sent.shape[1] > width:
             too_long = (sent[:, width:] != 0).any(axis=1)
             sent = sent[:, :width]
-        padded = np.empty((len(sent), width), np.uint8)
-        padded[:, : sent.shape[1]] = sent
-        padded[:, sent.shape[1] :] = 0
+        if sent.shape[1] == width:
+            padded = np.ascontiguousarray(sent)
+        else:
+            padded = np.empty((len(sent), width), np.uint8)
+            padded[:, : sent.shape[1]] = sent
+            padded[:, sent.shape[1] :] = 0
         found = self._find(padded.view(np.uint64))
         return found if too_long is None else np.where(too_long, NOT_FOUND, found)
 
@@ -91,7 +93,7 @@ def _rows(spans: Spans, width: int) -> Octets:
 
 def _trimmed(octets: Octets) -> Octets:
     """Spaces at the end of a name become zeros; names with leading padding are shifted to their first byte."""
-    if not (is_padding(octets[:, -1]) | is_padding(octets[:, 0])).any():
+    if not is_padding(octets[:, :: max(1, octets.shape[1] - 1)]).any():
         return octets
     kept = ~is_padding(octets)
     stop = np.where(kept.any(axis=1), octets.shape[1] - kept[:, ::-1].argmax(axis=1), 0)
@@ -103,7 +105,7 @@ def _trimmed(octets: Octets) -> Octets:
 
 def is_padding(octets: Octets) -> Flags:
     """Octets that fill a name up: zeros and spaces."""
-    padding: Flags = (octets == _ZERO) | (octets == _SPACE)
+    padding: Flags = (octets | _SPACE) == _SPACE  # a space has one bit
     return padding
 
 

@@ -44,7 +44,8 @@ class Parts:
 
     def note(self, faults: Faults, part: Part) -> Self:
         """Faults that are new since the last note were found in this part."""
-        self.found[(faults.reason != NO_FAULT) & (self.found == 0)] = part
+        if faults.any:
+            self.found[(faults.reason != NO_FAULT) & (self.found == 0)] = part
         return self
 
 

@@ -12,7 +12,7 @@ from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
 from ingest.scaling import to_milli
-from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers
+from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers, cut_octets, shared
 from ingest.spans import Flags
 from schemas import timegrid
 from schemas.codes import RejectReason
@@ -30,7 +30,7 @@ class ProfileCut(NamedTuple):
 
 
 class _Stamps(NamedTuple):
-    """Of each message and row."""
+    """Of each message and row; but for `status` of one message only where the clocks of all say the same."""
 
     at: npt.NDArray[np.int64]
     usable: Flags  # the clock names an instant and does not call itself invalid
@@ -52,6 +52,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     A row whose clock is not usable, or whose capture period cannot be known, is refused: a clock that is invalid never
     places a row. A value that thousandths cannot hold is refused alone.
     """
+    messages = len(group.message)
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
     milli, inexact = to_milli(values.numbers, profile.power)
@@ -71,9 +72,9 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
         refused = _refused(profile, group, stamps, (kept, twice))
     quantities = Quantities(
         group.message,
-        at,
+        shared(at, messages),
         stamps.status,
-        stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(len(at), np.int32),
+        shared(stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
         milli,
         np.array([CHANNEL_CODE[each] for each in profile.channels], np.uint8),
         np.full(len(profile.channels), -1, np.int32),
@@ -82,7 +83,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     )
     clocked = stamps.at if kept is None else np.where(stamps.usable, stamps.at, NO_TIME)
     newest = np.ascontiguousarray(clocked.T).max(axis=0)  # down columns: short rows are slow to reduce
-    return ProfileCut(quantities, refused, newest)
+    return ProfileCut(quantities, refused, shared(newest, messages))
 
 
 def _said_again(stamps: _Stamps) -> Flags | None:
@@ -163,7 +164,7 @@ def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
     table = profile.status_of_octet
     status: npt.NDArray[np.uint32]
     if profile.status_grid is not None:
-        status = table[cut_grid(group.octets, profile.status_grid)[0][:, :, 0] & 0xFF]
+        status = table[cut_octets(group.octets, profile.status_grid)]
         return status
     bits = table[cut_numbers(group.octets, profile.status_slots)[0] & 0xFF]
     place = np.cumsum([node is not None for node in profile.statuses]) - 1

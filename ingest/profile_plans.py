@@ -94,7 +94,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
 def _channels(values: int, kind: MeterKind, meter_type: MeterType) -> tuple[Channel, ...] | None:
     if kind.channels:
         return kind.channels if len(kind.channels) == values else None
-    return meter_type.channels if len(meter_type.channels) == values else None
+    return meter_type.channels if 0 < len(meter_type.channels) == values else None
 
 
 def _sent(node: Node) -> Node | None:

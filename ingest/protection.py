@@ -59,6 +59,13 @@ class Opened(NamedTuple):
     digest: npt.NDArray[np.uint64]  # first 8 bytes of the tag: tells a copy from a reused counter
     brought: Mapping[int, str] = NO_BROUGHT  # names of keys that came wrapped in their message
 
+    @classmethod
+    def in_clear(cls, apdus: Spans, headers: Headers) -> "Opened":
+        """APDUs of which none was opened."""
+        messages = len(apdus.start)
+        nobody, no_digest = np.zeros(messages, np.bool_), np.zeros(messages, np.uint64)
+        return cls(apdus, headers, np.full(messages, NO_KEY, np.int64), nobody, no_digest)
+
 
 def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -> Opened:
     """Every ciphered APDU in the clear whose key is known and whose tag verifies; the others are faults.
@@ -67,13 +74,11 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
     revoked key is a fault of its own. A message without a tag (security control 20) is opened by the newest key under
     which it begins as an APDU does.
     """
-    rows = faults.usable()
-    rows = rows[headers.ciphered[rows]]
+    rows = headers.usable(faults)
     if headers.wrapped:
         rows = rows[~np.isin(rows, list(headers.wrapped))]
     if not len(rows):
-        nobody = np.zeros(len(apdus.start), np.bool_)
-        return Opened(apdus, headers, np.full(len(nobody), NO_KEY, np.int64), nobody, nobody.astype(np.uint64))
+        return Opened.in_clear(apdus, headers)
     first, count = keyring.spans(headers.title[rows], headers.broadcast[rows])
     unknown = (count == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
@@ -153,7 +158,9 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
         tag_ok[chosen] = (computed == sealed.tag[chosen]).all(axis=1)
         found = tag_ok[pending]
         doubtful = np.flatnonzero(found & untagged[pending] & (count[pending] > 1))
-        found[doubtful] = _begins_apdu(rows_at(plain.reshape(-1), sealed.block[pending[doubtful]] * _BLOCK_OCTETS, 8))
+        if len(doubtful):
+            places = sealed.block[pending[doubtful]] * _BLOCK_OCTETS
+            found[doubtful] = _begins_apdu(rows_at(plain.reshape(-1), places, 8))
         return found
 
     pending, step = np.arange(messages), 0
@@ -201,7 +208,8 @@ def _open_each(sealed: _Sealed, trial: _Attempt, plain: Octets) -> Octets:
 
 def _computed_tags(sealed: _Sealed, part: _Attempt, control: int, contents: list[bytes]) -> Octets:
     """The tags of messages of one security control: the loop that touches every message, so nothing is done twice."""
-    heads = [bytes((control,)) + cipher.ak for cipher in part.ciphers]
+    octet = bytes((control,))
+    heads = [octet + cipher.ak for cipher in part.ciphers]
     associated = [heads[at] for at in part.cipher.tolist()]
     if sealed.other_fields:  # general-ciphering: its header fields are part of what is authenticated
         fields = (sealed.other_fields.get(place, b"") for place in part.place.tolist())

@@ -28,6 +28,7 @@ from ingest.key_names import NO_PART, join_names, split_names
 from ingest.replay_table import (
     BEYOND,
     NOT_REUSED,
+    NOTHING,
     WINDOW,
     Numbers,
     StreamKeys,
@@ -80,8 +81,7 @@ class Windows:
     __slots__ = ("_base", "_contexts", "_recent")
 
     def __init__(self) -> None:
-        self._base = WindowTable.empty()
-        self._recent = WindowTable.empty()
+        self._base = self._recent = NOTHING
         self._contexts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -123,7 +123,7 @@ class Windows:
         after._contexts = contexts
         after._base, after._recent = self._base, self._recent.merged(table)
         if len(after._recent.highest) > max(_COMPACT_FLOOR, len(self._base.highest) // _COMPACT_SHARE):
-            after._base, after._recent = self._base.merged(after._recent), WindowTable.empty()
+            after._base, after._recent = self._base.merged(after._recent), NOTHING
         return verdicts, after
 
     def to_frame(self) -> pl.DataFrame:

@@ -21,9 +21,9 @@ from ingest.dlms.security import (
 )
 from ingest.dlms.tags import GENERAL_GLO
 from ingest.enrolment import Enrolment, is_downgrade
-from ingest.faults import Faults
+from ingest.faults import NO_FAULT, Faults
 from ingest.keyring import Keyring
-from ingest.spans import Flags, Places, Spans
+from ingest.spans import EVERY, Flags, Places, Spans
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
@@ -50,6 +50,11 @@ class Headers(NamedTuple):
     broadcast: Flags  # the key is the broadcast one
     wrapped: dict[int, SecurityHeader]  # of general-ciphering that brings its own key, wrapped
 
+    def usable(self, faults: Faults) -> Places:
+        """Ciphered messages without a fault so far, ascending."""
+        rows = np.flatnonzero(self.ciphered)
+        return rows[faults.reason[rows] == NO_FAULT] if faults.any and len(rows) else rows
+
     def tag_places(self, rows: Places) -> Places:
         """Where the tags of these messages stand in their APDUs."""
         places: Places = self.content_at[rows] + self.content_length[rows]
@@ -67,7 +72,7 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
             names nor is signed by one. Whether it is true the tag says.
     """
     messages = len(apdus.start)
-    tag = apdus.at(np.arange(messages), 0)
+    tag = apdus.at(EVERY, 0)
     ciphered = _IS_CIPHERED[tag] & (apdus.length > 0)
     control, counter, content_at, content_length = (np.zeros(messages, np.int64) for _ in range(4))
     headers = Headers(
@@ -95,8 +100,7 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
 
 def check_policy(headers: Headers, meter_row: Places, enrolment: Enrolment, keyring: Keyring, faults: Faults) -> None:
     """Ciphered messages whose suite cannot be undone or whose protection is below what their sender owes are faults."""
-    rows = faults.usable()
-    rows = rows[headers.ciphered[rows]]
+    rows = headers.usable(faults)
     if not len(rows):
         return
     control = headers.control

@@ -4,7 +4,8 @@ A slot of equal messages is a strided view of their bytes; cutting it is one pas
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,10 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.clocks import Clocks, Micros, Zones, by_reception, read_clocks
+from ingest.comparison import are_alike
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
+from ingest.dlms.layout import WORD_OCTETS
 from ingest.dlms.nodes import SIGNED, UNIX_TIME, Node
 from ingest.spans import Flags, Octets, Places
 
@@ -21,6 +24,8 @@ _INT64_MAX: Final = 2**63 - 1
 _SIGNED_TAGS: Final = SIGNED | {Tag.DELTA_INT8, Tag.DELTA_INT16, Tag.DELTA_INT32}
 _DATE_TIME_WORDS: Final = DATE_TIME_OCTETS // 4
 _SECOND_US: Final = 1_000_000
+_KEPT_CLOCKS: Final = 128
+"""Date-times of one message up to which what they say is kept: a day of quarters of an hour has 96."""
 
 
 class Group(NamedTuple):
@@ -69,6 +74,12 @@ def cut_grid(octets: Octets, grid: Grid) -> tuple[npt.NDArray[np.int64], Flags |
     shape = (len(octets), grid.rows, grid.columns)
     view = _view(octets, grid.at, shape, (grid.row_step, grid.column_step), grid.dtype)
     return _to_int64(view)
+
+
+def cut_octets(octets: Octets, grid: Grid) -> Octets:
+    """The last octet of the numbers of a grid of one column, by message and row."""
+    last = grid.at + np.dtype(grid.dtype).itemsize - 1
+    return np.ndarray((len(octets), grid.rows), np.uint8, octets, last, (octets.strides[0], grid.row_step))
 
 
 class Slots(NamedTuple):
@@ -135,23 +146,25 @@ def cut_bits(octets: Octets, node: Node, bits: int) -> npt.NDArray[np.uint8]:
 
 
 def cut_clock_grid(group: Group, grid: Grid, *, inverted: bool) -> Clocks:
-    """The date-times of one column of a grid, by message and row."""
-    shape, steps = (len(group.octets), grid.rows, _DATE_TIME_WORDS), (grid.row_step, 4)
-    clocks = _clocks_of(_view(group.octets, grid.at, shape, steps, ">u4"), group.zones, inverted=inverted)
-    return by_reception(clocks, group.received)
+    """The date-times of one column of a grid, by message and row; those of one message where all say the same."""
+    said = _clocks_of(group, (grid.at, grid.rows, grid.row_step), inverted=inverted)
+    clocks = by_reception(said, group.received)
+    if len(clocks.at) == len(said.at):
+        return clocks
+    return Clocks._make(shared(column, len(group.octets)) for column in clocks)
 
 
 def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     """The date-time in one slot, by message."""
     if node.tag == UNIX_TIME:
         return _unix_clock(group, node)
-    if node.placed:
-        words = _view(group.octets, node.at, (len(group.octets), 1, _DATE_TIME_WORDS), (0, 4), ">u4")
-    else:
+    place = node.at
+    if not node.placed:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
-        words = np.broadcast_to(np.frombuffer(octets, ">u4"), (len(group.octets), 1, _DATE_TIME_WORDS))
-    clocks = by_reception(_clocks_of(words, group.zones, inverted=inverted), group.received)
-    return Clocks._make(column[:, 0] for column in clocks)
+        said = np.frombuffer(octets.ljust(2 * WORD_OCTETS, b"\0"), np.uint8)
+        group, place = group._replace(octets=np.tile(said, (len(group.octets), 1))), 0
+    clocks = by_reception(_clocks_of(group, (place, 1, 0), inverted=inverted), group.received)
+    return Clocks._make(shared(column, len(group.octets))[:, 0] for column in clocks)
 
 
 def _unix_clock(group: Group, node: Node) -> Clocks:
@@ -160,20 +173,55 @@ def _unix_clock(group: Group, node: Node) -> Clocks:
     return Clocks(at, always, at, always, ~always, np.zeros(len(seconds), np.uint32), at)
 
 
-def _clocks_of(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
-    """Date-times by message and row. Where all messages say the same, as a fleet's that push on the hour, read once."""
-    messages, rows, _ = words.shape
-    raw = words.view(words.dtype.newbyteorder("="))
-    alike = messages > 1 and (raw == raw[:1]).all() and (zones.code == zones.code[0]).all()
+def _clocks_of(group: Group, slots: tuple[int, int, int], *, inverted: bool) -> Clocks:
+    """Date-times by message and row. Where all messages say the same, as a fleet's that push on the hour, read once.
+
+    Args:
+        group: The messages.
+        slots: Where the first date-time stands, how many there are, and how far apart.
+        inverted: As the meter's type says.
+    """
+    at, rows, step = slots
+    messages, zone = len(group.octets), group.zones.code
+    alike = (zone == zone[:1]).all() and _are_alike(group.octets, slots)
     first = slice(0, 1) if alike else slice(None)
-    sent = words[first].astype(np.uint32).reshape(-1, _DATE_TIME_WORDS)
-    clocks = read_clocks(sent, Zones(np.repeat(zones.code[first], rows), zones.names), inverted=inverted)
-    if not alike:
-        return Clocks._make(column.reshape(messages, rows) for column in clocks)
-    # The one row for every message: what `broadcast_to` does, at a tenth of its price.
-    return Clocks._make(
-        np.ndarray((messages, rows), column.dtype, column, 0, (0, column.itemsize)) for column in clocks
-    )
+    words = _view(group.octets[first], at, (1 if alike else messages, rows, _DATE_TIME_WORDS), (step, 4), ">u4")
+    if alike and rows <= _KEPT_CLOCKS:
+        return _said(words.tobytes(), group.zones.names[zone[0]] if zone[0] >= 0 else None, inverted=inverted)
+    return _read(words, Zones(np.repeat(zone[first], rows), group.zones.names), inverted=inverted)
+
+
+def _are_alike(octets: Octets, slots: tuple[int, int, int]) -> bool:
+    if len(octets) == 1:
+        return True
+    at, rows, step = slots
+    relevant = np.zeros(octets.shape[1], np.uint8)
+    np.ndarray((rows, DATE_TIME_OCTETS), np.uint8, relevant, at, (step, 1))[...] = 0xFF
+    return are_alike(octets.view(np.uint64), relevant.view(np.uint64))
+
+
+def _read(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
+    messages, rows, _ = words.shape
+    clocks = read_clocks(words.astype(np.uint32).reshape(-1, _DATE_TIME_WORDS), zones, inverted=inverted)
+    return Clocks._make(column.reshape(messages, rows) for column in clocks)
+
+
+@lru_cache(maxsize=1024)
+def _said(octets: bytes, zone: str | None, *, inverted: bool) -> Clocks:
+    """The date-times of one message, by row: an hour's push says the same in every batch of that hour. Not writable."""
+    words = np.frombuffer(octets, ">u4").reshape(1, -1, _DATE_TIME_WORDS)
+    zones = Zones(np.full(words.shape[1], -1 if zone is None else 0, np.int32), () if zone is None else (zone,))
+    clocks = _read(words, zones, inverted=inverted)
+    for column in clocks:
+        column.flags.writeable = False
+    return clocks
+
+
+def shared(column: npt.NDArray[Any], messages: int) -> npt.NDArray[Any]:
+    """The first entry of a column for so many messages, where it has but one; what `broadcast_to` does, dearer."""
+    if len(column) == messages:
+        return column
+    return np.ndarray((messages, *column.shape[1:]), column.dtype, column, 0, (0, *column.strides[1:]))
 
 
 def cut_text_octets(octets: Octets, node: Node) -> Octets:

@@ -13,7 +13,12 @@ import polars as pl
 Octets: TypeAlias = npt.NDArray[np.uint8]
 Places: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Rows: TypeAlias = Places | slice
+"""Which messages: their rows, or `EVERY` of them, which looks nothing up."""
+EVERY: Final = slice(None)
 _WORD_OCTETS: Final = 8
+_WITH_OFFSETS: Final = pl.CompatLevel.oldest()
+"""Of Arrow's forms of a Binary column the one whose values lie end to end."""
 
 
 class Spans(NamedTuple):
@@ -26,11 +31,11 @@ class Spans(NamedTuple):
     @classmethod
     def of_column(cls, payloads: pl.Series) -> Self:
         """The values of a Binary column, copied end to end once."""
-        array = payloads.to_arrow(compat_level=pl.CompatLevel.oldest())
-        offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
-        values = array.buffers()[2]
+        array = payloads.to_arrow(compat_level=_WITH_OFFSETS)
+        _, places, values = array.buffers()
+        offsets = np.frombuffer(places, np.int64)[array.offset : array.offset + len(array) + 1]
         octets = np.zeros(0, np.uint8) if values is None or values.size == 0 else np.frombuffer(values, np.uint8)
-        return cls(octets, offsets[:-1].copy(), np.diff(offsets))
+        return cls(octets, offsets[:-1], offsets[1:] - offsets[:-1])
 
     @classmethod
     def of_bytes(cls, parts: Sequence[bytes]) -> Self:
@@ -43,7 +48,7 @@ class Spans(NamedTuple):
         start = int(self.start[row])
         return self.octets[start : start + int(self.length[row])].tobytes()
 
-    def at(self, rows: Places, offset: int | Places) -> Octets:
+    def at(self, rows: Rows, offset: int | Places) -> Octets:
         """The byte at an offset of each of these messages; 0 where the message ends before it."""
         inside = offset < self.length[rows]
         places = self.start[rows] + offset
@@ -51,20 +56,20 @@ class Spans(NamedTuple):
             found: Octets = self.octets[places]
             return found
         if not len(self.octets):
-            return np.zeros(len(rows), np.uint8)
+            return np.zeros(len(places), np.uint8)
         return np.where(inside, self.octets[np.where(inside, places, 0)], np.uint8(0))
 
-    def number(self, rows: Places, offset: int | Places, width: int) -> npt.NDArray[np.uint64]:
+    def number(self, rows: Rows, offset: int | Places, width: int) -> npt.NDArray[np.uint64]:
         """The unsigned big-endian number of `width` bytes, at most 8, at an offset; bytes past the end count as 0."""
-        if not len(rows):
-            return np.zeros(0, np.uint64)
         places = self.start[rows] + offset
+        if not len(places):
+            return np.zeros(0, np.uint64)
         inside = offset + width <= self.length[rows]
         if inside.all() and int(places.max()) + _WORD_OCTETS <= len(self.octets):
             words = np.ndarray(len(self.octets) - _WORD_OCTETS + 1, ">u8", self.octets, 0, 1)
-            number: npt.NDArray[np.uint64] = words[places].astype(np.uint64) >> np.uint64(8 * (_WORD_OCTETS - width))
-            return number
-        value = np.zeros(len(rows), np.uint64)
+            number: npt.NDArray[np.uint64] = words[places].astype(np.uint64)
+            return number if width == _WORD_OCTETS else number >> np.uint64(8 * (_WORD_OCTETS - width))
+        value = np.zeros(len(places), np.uint64)
         for step in range(width):
             value = (value << np.uint64(8)) | self.at(rows, offset + step)
         return value

@@ -1,6 +1,6 @@
 """System titles as columns: eight octets as one number inside, lower-case hexadecimal outside."""
 
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ def octets_to_hex(octets: npt.NDArray[np.uint8]) -> pl.Series:
     digits = octets.tobytes().hex().encode("ascii")
     offsets = np.arange(rows + 1, dtype=np.int64) * 2 * width
     array = pa.LargeStringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(digits))
-    return pl.Series(pl.from_arrow(array), dtype=pl.String)
+    return cast(pl.Series, pl.from_arrow(array))
 
 
 def titles_from_hex(texts: pl.Series) -> npt.NDArray[np.uint64]:

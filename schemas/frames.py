@@ -47,13 +47,14 @@ class Frame(NamedTuple):
 
     def empty(self) -> pl.DataFrame:
         """A frame of this contract without rows."""
-        key = (self.name, *self.schema)
-        if key not in _EMPTY:
-            _EMPTY[key] = pl.DataFrame(schema=self.schema)
-        return _EMPTY[key].clone()
+        schema, made = _EMPTY.get(self.name, (None, None))
+        if schema is not self.schema or made is None:
+            made = pl.DataFrame(schema=self.schema)
+            _EMPTY[self.name] = (self.schema, made)
+        return made.clone()
 
 
-_EMPTY: Final[dict[tuple[str, ...], pl.DataFrame]] = {}
+_EMPTY: Final[dict[str, tuple[pl.Schema, pl.DataFrame]]] = {}
 """Made once: a batch asks for several, and making one costs more than decoding a hundred messages."""
 
 

@@ -295,6 +295,12 @@ def test_rows_of_an_event_log_are_events_at_their_own_times(log: str) -> None:
         assert decoded.reads.is_empty() and reasons(decoded) == []
 
 
+def test_events_of_a_file_were_received_when_the_newest_of_them_happened() -> None:
+    rows = logged((stamp(TWO[1]), UP), (stamp(TWO[0]), DOWN))
+    decoded = decode(sealed(notification(body_of(rows, push_object="0-0:99.98.0.255"))), received=None)
+    assert decoded.events["received_at"].to_list() == [TWO[1], TWO[1]]
+
+
 def test_what_else_a_log_s_row_holds_is_no_code_and_does_not_vanish() -> None:
     rows = logged((stamp(TWO[0]), DOWN, Data(Tag.UINT16, 230)), (stamp(TWO[1]), UP, Data(Tag.UINT16, 231)))
     decoded = decode(sealed(event("0.0.99.98.4.255", rows)))
