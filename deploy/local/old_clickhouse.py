@@ -23,6 +23,7 @@ _REWRITES: Final = tuple(
         (r"\bBool\b", "UInt8"),
         # Its answers with a dictionary inside an array are not what the driver reads.
         (r"Array\(LowCardinality\(String\)\)", "Array(String)"),
+        (r"^DROP VIEW\b", "DROP TABLE"),
         (r" IN \[\]", " IN (NULL)"),
         (r" IN \[((?:'(?:[^'\\]|\\.)*'|-?\d+|,)+)\]", r" IN (\1)"),
     )
@@ -36,7 +37,8 @@ def rewrite(sql: str) -> str:
     for pattern, replacement in _REWRITES:
         sql = pattern.sub(replacement, sql)
     # With FINAL it computes the sort key itself, and takes the same expression in a query for a second column.
-    return sql if sql.startswith("CREATE TABLE") else sql.replace("ifNull(", "coalesce(")
+    defines = sql.startswith(("CREATE TABLE", "ALTER TABLE"))
+    return sql if defines else sql.replace("ifNull(", "coalesce(")
 
 
 def old_migrations() -> tuple[Migration, ...]:
