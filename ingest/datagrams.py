@@ -1,5 +1,6 @@
 """Blocks of one APDU that come in datagrams of their own, held until they are together. Sans-I/O, bounded."""
 
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
@@ -17,14 +18,25 @@ class Given(NamedTuple):
     peer: str
 
 
-class _Transfer(NamedTuple):
+@dataclass(slots=True)
+class _Transfer:
     """Datagrams of one transfer as they came, and what of its blocks is there."""
 
-    datagrams: list[bytes]
-    assembly: Assembly
     since: float
+    datagrams: list[bytes] = field(default_factory=list)
+    octets: int = 0  # of the datagrams
+    assembly: Assembly = field(default_factory=Assembly)
     begins: int | None = None  # datagrams before a first block that may begin the next
     doubtful: bool = False  # for what came before it is no reason to take it for this one's
+
+    def accept(self, datagram: bytes, block: Block) -> bool:
+        """Whether the datagram belongs to the transfer; if so it is held."""
+        apdu = datagram[WPDU_HEAD_OCTETS:]
+        if not self.assembly.accept(block, apdu[block.data_at : block.data_stop]):
+            return False
+        self.datagrams.append(datagram)
+        self.octets += len(datagram)
+        return True
 
 
 class HeldBlocks:
@@ -32,9 +44,8 @@ class HeldBlocks:
 
     Order and copies do not matter: whoever decodes puts blocks in order. Where the first block comes after the last
     one, or a second time, the transfer waits its time out: what follows may show that the block was the next one's
-    (pushes of a meter begin alike). What is not whole
-    after `held_s`, has grown beyond `message_octets`, or gets a block that does not belong, is given out as far as it
-    came: it becomes a reject that says so.
+    (pushes of a meter begin alike). What is not whole after `held_s`, has grown beyond `message_octets`, or gets a
+    block that does not belong, is given out as far as it came: it becomes a reject that says so.
     """
 
     def __init__(self, held_s: float, message_octets: int) -> None:
@@ -50,23 +61,20 @@ class HeldBlocks:
         if block is None:
             return [*given, Given(datagram, peer)]
         key = (peer, datagram[2:6] + transfer_of(apdu))
-        octets = apdu[block.data_at : block.data_stop]
         known = self._transfers.get(key)
-        if known is not None and block.number == 1 and known.assembly.numbers() != (1,):
-            doubtful = known.assembly.may_begin_next
-            known = self._transfers[key] = known._replace(begins=len(known.datagrams), doubtful=doubtful)
-        while known is not None and not known.assembly.accept(block, octets):
+        if known is not None and block.number == 1 and not known.assembly.is_first_alone:
+            known.begins, known.doubtful = len(known.datagrams), known.assembly.may_begin_next
+        while known is not None and not known.accept(datagram, block):
             given.append(self._take(key, known.begins if block.number > 1 else None, now))
             known = self._transfers.get(key)
         if known is None:
-            known = _Transfer([], Assembly(), now)
-            if not known.assembly.accept(block, octets):
+            known = _Transfer(now)
+            if not known.accept(datagram, block):
                 return [*given, Given(datagram, peer)]
             self._transfers[key] = known
-        known.datagrams.append(datagram)
         self._octets += len(datagram)
         whole = known.assembly.complete and not known.doubtful
-        if whole or sum(map(len, known.datagrams)) > self._message_octets:
+        if whole or known.octets > self._message_octets:
             given.append(self._take(key))
         while self._octets > _HELD_OCTETS:
             given.append(self._take(next(iter(self._transfers))))
@@ -97,12 +105,11 @@ class HeldBlocks:
         taken, left = known.datagrams[:first], [] if first is None else known.datagrams[first:]
         self._octets -= sum(map(len, taken))
         if left:
-            assembly = Assembly()
+            begun = self._transfers[key] = _Transfer(now, left, sum(map(len, left)))
             for datagram in left:
                 apdu = datagram[WPDU_HEAD_OCTETS:]
                 block = read_block(apdu)
-                assembly.accept(block, apdu[block.data_at : block.data_stop])
-            self._transfers[key] = _Transfer(left, assembly, now)
+                begun.assembly.accept(block, apdu[block.data_at : block.data_stop])
         return Given(b"".join(taken), key[0])
 
 

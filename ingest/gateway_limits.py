@@ -19,7 +19,8 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     begun_octets: int = 67_108_864
     """Of messages that are not whole yet, of all connections. Slow senders in numbers: who exceeds it is cut short."""
     message_s: float = 15.0
-    """From the first byte of a message to its last, however they trickle. Slow senders that hold a place."""
+    """From the first byte of a frame to its last, however they trickle: slow senders that hold a place are cut short.
+    And from the first part of a transfer to its last: a late one goes on as far as it came."""
     idle_s: float = 600.0
     """Between messages."""
     linger_s: float = 0.1

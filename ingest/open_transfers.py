@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple, TypeAlias
 
 from ingest.dlms.blocks import is_block, transfer_of
+from ingest.dlms.framing import read_frame
 from ingest.dlms.gathering import apdu_of_frames, block_of
 from ingest.dlms.joining import LinkFrame, continues
 
@@ -12,7 +13,9 @@ _SEGMENTS: Final = b""
 
 
 class _Open(NamedTuple):
-    frames: list[LinkFrame]
+    """Frames as their bytes: who sends small ones in numbers takes little more than these."""
+
+    parts: list[bytes]
     since: float
 
 
@@ -46,13 +49,13 @@ class OpenTransfers:
         sender = (frame.link, frame.source, frame.destination)
         run = self._open.get((sender, _SEGMENTS))
         torn = []
-        if run is not None and not continues(run.frames[-1], frame):
+        if run is not None and not continues(read_frame(run.parts[-1], 0), frame):
             torn, run = [self._take(sender, _SEGMENTS)], None
         if frame.more:
-            self._hold(sender, _SEGMENTS, [frame], now)
+            self._hold(sender, _SEGMENTS, [frame.raw], now)
             return torn
-        pdu = [frame] if run is None else [*self._pop(sender, _SEGMENTS), frame]
-        return torn + self._pdu(sender, pdu, now)
+        parts = [] if run is None else self._pop(sender, _SEGMENTS)
+        return torn + self._pdu(sender, [*(read_frame(part, 0) for part in parts), frame], now)
 
     def expire(self, now: float) -> list[bytes]:
         """What has waited long enough, the oldest first."""
@@ -70,27 +73,23 @@ class OpenTransfers:
         block = block_of(apdu)
         if block is None:
             given_up = [] if is_block(apdu) else sorted(self._of.get(sender, ()))
-            return [*(self._take(sender, each) for each in given_up), _octets(pdu)]
+            return [*(self._take(sender, each) for each in given_up), b"".join(frame.raw for frame in pdu)]
         transfer = transfer_of(apdu)
-        self._hold(sender, transfer, pdu, now)
+        self._hold(sender, transfer, [frame.raw for frame in pdu], now)
         return [self._take(sender, transfer)] if block.last else []
 
-    def _hold(self, sender: _Sender, part: bytes, frames: list[LinkFrame], now: float) -> None:
-        self._open.setdefault((sender, part), _Open([], now)).frames.extend(frames)
+    def _hold(self, sender: _Sender, part: bytes, frames: list[bytes], now: float) -> None:
+        self._open.setdefault((sender, part), _Open([], now)).parts.extend(frames)
         self._of.setdefault(sender, set()).add(part)
-        self.octets += len(_octets(frames))
+        self.octets += sum(map(len, frames))
 
-    def _pop(self, sender: _Sender, part: bytes) -> list[LinkFrame]:
-        frames = self._open.pop((sender, part)).frames
+    def _pop(self, sender: _Sender, part: bytes) -> list[bytes]:
+        frames = self._open.pop((sender, part)).parts
         self._of[sender].discard(part)
         if not self._of[sender]:
             del self._of[sender]
-        self.octets -= len(_octets(frames))
+        self.octets -= sum(map(len, frames))
         return frames
 
     def _take(self, sender: _Sender, part: bytes) -> bytes:
-        return _octets(self._pop(sender, part))
-
-
-def _octets(frames: list[LinkFrame]) -> bytes:
-    return b"".join(frame.raw for frame in frames)
+        return b"".join(self._pop(sender, part))

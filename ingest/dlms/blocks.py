@@ -118,6 +118,11 @@ class Assembly:
         return self._last is not None and 1 not in self._held
 
     @property
+    def is_first_alone(self) -> bool:
+        """The first block is here and no other: one that comes now is a copy."""
+        return len(self._held) == 1 and 1 in self._held
+
+    @property
     def may_begin_next(self) -> bool:
         """A first block that comes now is late, a copy, or begins the next message, which may begin alike."""
         return self.is_headless or (1 in self._held and len(self._held) > 1)

@@ -54,7 +54,7 @@ def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
         open_, key = senders.setdefault(sender, {}), transfer_of(apdu)
         octets = apdu[block.data_at : block.data_stop]
         assembly, taken = open_.get(key, (None, []))
-        begins = block.number == 1 and assembly is not None and assembly.numbers() != (1,)
+        begins = block.number == 1 and assembly is not None and not assembly.is_first_alone
         if assembly is not None and not begins and assembly.accept(block, octets):
             taken += unit
         else:

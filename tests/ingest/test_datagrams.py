@@ -1,5 +1,7 @@
 """Blocks in datagrams of their own: together once they are whole, given out as they are once they are late."""
 
+from time import process_time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +74,7 @@ def test_a_transfer_that_lost_a_block_within_takes_none_of_the_next_one_that_beg
             assert given_out == [Given(b"".join(left), "a"), Given(b"".join(new), "a")] and held.due is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(lossy.lines([lossy.wpdu_blocks, lossy.datablocks], singles=False))
 def test_what_one_lost_in_datagrams_costs_no_other_a_transfer(
     sent_on: tuple[list[lossy.Transfer], list[bytes]],
@@ -109,3 +111,14 @@ def test_nothing_grows_beyond_its_bounds() -> None:
     first = hand.wrapper(bytes.fromhex("E04000010000") + hand.sized(bytes(60_000)))
     kept = sum(len(each.message) for number in range(400) for each in wide.feed(first, str(number), 0))
     assert 400 * len(first) - kept <= 1 << 24
+
+
+def test_small_blocks_in_numbers_are_not_gone_through_again_with_each_of_them() -> None:
+    """20,000 of 16 octets, then as many copies of the first one: seconds of the door's only loop, if each costs all."""
+    heads = (b"\xe0\x40" + number.to_bytes(2, "big") + b"\x00\x00\x00" for number in range(1, 20_001))
+    small = [hand.wrapper(head) for head in heads]
+    held = HeldBlocks(10, 10_000_000)
+    before = process_time()
+    assert fed(held, *small, *[small[0]] * 20_000) == []
+    assert process_time() - before < 8
+    assert held.finish() == [Given(b"".join([*small, *[small[0]] * 20_000]), "a")]

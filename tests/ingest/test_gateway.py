@@ -212,7 +212,7 @@ def test_a_transfer_that_lost_its_end_goes_on_in_its_time_and_its_line_stays() -
         await until(lambda: sum(gateway.counts.messages.values()) == 3)
         writer.close()
 
-    gateway = run(scenario, publisher, message_s=0.3)
+    gateway = run(scenario, publisher, message_s=1.5)
     assert gateway.counts.cut_short == 0
     assert sorted(value for _, value, _ in publisher.sent) == sorted([b"".join(other), one[0] + one[1], LARGE[0]])
 

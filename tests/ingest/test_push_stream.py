@@ -144,7 +144,7 @@ def test_transfers_that_are_not_whole_when_the_connection_ends_are_given_out_eac
     assert cutter.waiting == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(lossy.lines(), st.lists(st.integers(1, 60), max_size=30))
 def test_what_one_lost_on_a_connection_costs_no_other_a_transfer(
     sent_on: tuple[list[lossy.Transfer], list[bytes]], sizes: list[int]

@@ -6,7 +6,7 @@ from ingest.dlms.framing import split_lines, split_messages
 from tests.ingest import lossy
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(lossy.lines())
 def test_what_one_lost_costs_no_other_a_transfer(sent_on: tuple[list[lossy.Transfer], list[bytes]]) -> None:
     all_sent, line = sent_on
