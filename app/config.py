@@ -57,6 +57,8 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_seconds: float = 1.0
     fuse_share: float = 0.05
     fuse_messages: int = 1_000
+    fuse_least: int = 20
+    """Rejects below which the fuse holds whatever their share: a quiet minute holds few messages."""
     poll_heartbeat_limit_s: float = 60.0
     shutdown_seconds: float = 20.0
 
@@ -215,9 +217,8 @@ def parse_config(text: str, name: str) -> Config:
         raise ContractError(f"{name}: {error}") from error
     if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
         raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
-    if not 0 < config.ingest.fuse_share <= 1:
-        raise ContractError(f"{name}: ingest.fuse_share: {config.ingest.fuse_share} is not a share above 0 and up to 1")
     try:
+        _check_fuse(config.ingest)
         _check_kafka(config.kafka)
         if config.clickhouse is not None and config.clickhouse.ca_file is not None and not config.clickhouse.secure:
             raise ContractError("clickhouse.ca_file does nothing without clickhouse.secure = true")
@@ -226,6 +227,15 @@ def parse_config(text: str, name: str) -> Config:
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
     return config
+
+
+def _check_fuse(ingest: Ingest) -> None:
+    """Refuses a fuse that never blows, or always."""
+    if not 0 < ingest.fuse_share <= 1:
+        raise ContractError(f"ingest.fuse_share: {ingest.fuse_share} is not a share above 0 and up to 1")
+    for setting in ("fuse_messages", "fuse_least"):
+        if getattr(ingest, setting) < 1:
+            raise ContractError(f"ingest.{setting}: {getattr(ingest, setting)} is not a number of messages above 0")
 
 
 def _check_kafka(kafka: KafkaSettings) -> None:

@@ -13,15 +13,17 @@ WINDOW_S: Final = 60.0
 
 
 class Fuse:
-    """Blows when more than `share` of the messages of a window are rejected.
+    """Blows when more than `share` of the messages of a window are rejected, and at least `least` of them.
 
     The window is the last `messages` messages, or the last minute where that holds more. Until it has been filled by
-    the one or the other nothing blows: three bad messages at the start prove nothing.
+    the one or the other nothing blows: three bad messages at the start prove nothing. Nor does one of three in a quiet
+    minute: a worker that starts anew with every meter that was installed wrongly would serve nobody.
     """
 
-    def __init__(self, *, share: float, messages: int) -> None:
+    def __init__(self, *, share: float, messages: int, least: int = 1) -> None:
         self._share = share
         self._messages = messages
+        self._least = least
         self._window: deque[tuple[float, int, int]] = deque()
         self._total = 0
         self._rejected = 0
@@ -35,7 +37,7 @@ class Fuse:
             rejected: Those of them that were rejected and count.
 
         Raises:
-            TerminalError: The window is full and more than the share of it was rejected.
+            TerminalError: The window is full, and of it more than the share was rejected and no fewer than the least.
         """
         self._window.append((at, messages, rejected))
         self._total += messages
@@ -45,7 +47,7 @@ class Fuse:
             self._total -= old_messages
             self._rejected -= old_rejected
         full = self._total >= self._messages or at - self._window[0][0] >= WINDOW_S
-        if full and self._rejected > self._share * self._total:
+        if full and self._rejected >= self._least and self._rejected > self._share * self._total:
             raise TerminalError(
                 f"{self._rejected} of the last {self._total} messages were rejected, more than "
                 f"{self._share:.1%}: look at the newest rejects, mend the cause, then replay them"

@@ -17,9 +17,9 @@ from typing import Final, NamedTuple, Protocol
 import polars as pl
 
 from app import telemetry
-from app.messages import from_messages
-from app.outage_messages import ANSWERS, PING_RESULTS
+from app.outage_messages import ping_results
 from app.outage_source import PING_RESULTS_TOPIC
+from app.unreadable import sift
 from app.workers import OUTAGES_TOPIC, Registry
 from ingest.kafka.source import Position
 from outage.circumstances import PINGS, PingAnswer
@@ -104,9 +104,13 @@ class OmsWork:
         self._enrol(registry.meters)
 
     def prepare(self, messages: pl.DataFrame) -> pl.DataFrame:
-        """The messages as they came; raises what stopped a courier."""
+        """The messages as they came, and whether each is `readable`; raises what stopped a courier.
+
+        Those that are not are told; rejects of them come from who else reads the topics: store and outage workers.
+        """
         self._check()
-        return messages
+        bad = sift(messages.with_row_index("row").filter(pl.col("value").is_not_null()), _parse).unreadable
+        return messages.with_columns(readable=~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(bad["row"].implode()))
 
     def deliver(self, messages: pl.DataFrame, token: str) -> None:  # noqa: ARG002  positions are its token
         """On the disk of every counterparty. Safe to repeat: positions say what an outbox has."""
@@ -117,7 +121,7 @@ class OmsWork:
     def _store(self, post: Post, messages: pl.DataFrame) -> None:
         known = post.outbox.positions()
         fresh = after(messages, known)
-        of_topic = {topic: fresh.filter(pl.col("topic") == topic) for topic in OMS_TOPICS}
+        of_topic = {topic: fresh.filter(pl.col("topic") == topic, "readable") for topic in OMS_TOPICS}
         said = of_topic[OUTAGES_TOPIC]["value"].to_list()
         steps = said_steps(said)
         if post.whole:
@@ -164,9 +168,14 @@ def moved(positions: Positions, messages: pl.DataFrame) -> Positions:
 
 
 def _answers(messages: pl.DataFrame) -> list[tuple[str, str, int]]:
-    results = from_messages(messages["value"].to_list(), PING_RESULTS)
-    told = results.select("request_id", pl.col("result").replace_strict(ANSWERS), pl.col("answered_at").to_physical())
-    return told.rows()
+    results = ping_results(messages["value"].to_list())
+    return results.select("request_id", "answer", pl.col("answered_at").to_physical()).rows()
+
+
+def _parse(messages: pl.DataFrame) -> None:
+    """Raises `ContractError` where a message is no rows of its topic."""
+    said_steps(messages.filter(pl.col("topic") == OUTAGES_TOPIC)["value"].to_list())
+    ping_results(messages.filter(pl.col("topic") == PING_RESULTS_TOPIC)["value"].to_list())
 
 
 def _ping_letter(checks: list[Check], now: float) -> Letter:

@@ -17,7 +17,8 @@ import polars as pl
 from app import telemetry
 from app.outage_messages import Said, evidence_of, messages_of, said_again
 from app.outage_source import JOURNAL_TOPIC, Pace
-from app.workers import Publisher, Registry
+from app.unreadable import read, rejects_of_messages
+from app.workers import REJECTS_TOPIC, Publisher, Registry, place_of, publish
 from ingest.kafka.source import Position
 from outage.identity import last_steps
 from outage.params import DetectParams
@@ -26,6 +27,7 @@ from outage.stream_memory import added, enrolled, remembered, restored
 from outage.stream_record import Kind, Memory, Positions, Record
 from outage.stream_state import Advanced, Evidence, StreamState, advance, at_rest
 from schemas.errors import TerminalError
+from schemas.frames import REJECTS
 
 LOG = logging.getLogger("ami.outage")
 
@@ -76,6 +78,8 @@ class Prepared(NamedTuple):
     """WARNINGS."""
     received_us: int | None
     """Reception of the newest event of the batch."""
+    rejects: pl.DataFrame = REJECTS.empty()
+    """REJECTS of messages that are no rows of their topic."""
 
 
 class OutageWork:
@@ -150,7 +154,7 @@ class OutageWork:
         if self._overtaken_at is not None and self._clock() - self._overtaken_at > OVERTAKEN_LIMIT_S:
             raise TerminalError(f"{JOURNAL_TOPIC} is written by a worker of another group")
         start = self._clock()
-        evidence = evidence_of(messages, self._params.detect)
+        evidence, unreadable = read(messages, lambda part: evidence_of(part, self._params.detect))
         as_of = self._state.as_of + int((start - self._advanced_at) * 1_000_000) if self._state.as_of else 0
         advanced = advance(self._state, evidence, self._fleet, self._params.detect, as_of)
         self._state, self._advanced_at = advanced.state, start
@@ -159,12 +163,16 @@ class OutageWork:
         says = advanced.outages.height + advanced.requests.height + advanced.warnings.height
         if (messages["topic"] == JOURNAL_TOPIC).all() and not says:
             return None
-        return self._recorded(advanced, evidence)
+        written = pl.from_epoch("timestamp_ms", "ms")
+        return self._recorded(advanced, evidence)._replace(rejects=rejects_of_messages(unreadable, written))
 
     def deliver(self, prepared: Prepared | None, token: str) -> None:  # noqa: ARG002  the number of the batch is its name
-        """In the journal first, then said and acknowledged. Safe to repeat."""
+        """In the journal first, then said and acknowledged; rejects before either. Safe to repeat."""
         if prepared is None or self._overtaken_at is not None:
             return
+        if prepared.rejects.height:  # what the journal has read nobody reads again
+            publish(self._doors.publisher, REJECTS_TOPIC, prepared.rejects, place_of(prepared.rejects))
+            self._doors.publisher.flush()
         if not self._doors.journal.append(prepared.step):
             self._overtaken_at = self._clock()
             LOG.warning("overtaken", extra={"fields": {"number": prepared.step.number}})

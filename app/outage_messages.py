@@ -1,7 +1,7 @@
 """The outage lane's messages: what those of its input topics tell, and what incidents become on those of its output."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from outage.params import DetectParams
 from outage.pings import PING_REQUESTS
 from outage.stream_record import Memory
 from outage.stream_state import Evidence
+from schemas.errors import ContractError
 from schemas.frames import EVENTS, HEARD, UTC_US, Frame
 
 PING_REQUESTS_TOPIC: Final = "ami.ping-requests.v1"
@@ -64,22 +65,40 @@ def evidence_of(messages: pl.DataFrame, params: DetectParams) -> Evidence:
     Raises:
         ContractError: A value is not rows of its topic.
     """
-    heard = _of_topic(messages, HEARD_TOPIC)
-    reads = from_messages(heard["value"].to_list(), HEARD)
-    lines = [value.rstrip(b"\n").count(b"\n") + 1 if value.strip() else 0 for value in heard["value"]]
-    told_us = np.repeat(heard["timestamp_ms"].to_numpy() * 1000, lines)
-    # A read of the future would carry all incidents into the past: a clock is believed as far as that of an event is.
-    believed = reads["read_at"].to_physical().to_numpy() <= told_us + params.early_s * 1_000_000
-    pings = from_messages(_of_topic(messages, PING_RESULTS_TOPIC)["value"].to_list(), PING_RESULTS)
-    answers = pings.select(
-        "meter_id", "answered_at", answer=pl.col("result").replace_strict(ANSWERS, return_dtype=PINGS["answer"])
-    )
+    heard, asked = _of_topic(messages, HEARD_TOPIC), _of_topic(messages, PING_RESULTS_TOPIC)
+    reads = _believed(from_messages(heard["value"].to_list(), HEARD), "read_at", heard, params)
+    pings = _believed(ping_results(asked["value"].to_list()), "answered_at", asked, params)
     return Evidence(
         from_messages(_of_topic(messages, EVENTS_TOPIC)["value"].to_list(), EVENTS),
-        reads.filter(pl.Series(believed, dtype=pl.Boolean)),
-        answers,
+        reads,
+        pings.select("meter_id", "answered_at", pl.col("answer").cast(PINGS["answer"])),
         from_messages(_of_topic(messages, NOTES_TOPIC)["value"].to_list(), NOTES),
     )
+
+
+def _believed(rows: pl.DataFrame, instant: str, messages: pl.DataFrame, params: DetectParams) -> pl.DataFrame:
+    """The rows whose instant is no further ahead of their message than the clock of an event is believed.
+
+    One of the future would carry all incidents into the past.
+    """
+    lines = [value.rstrip(b"\n").count(b"\n") + 1 if value.strip() else 0 for value in messages["value"]]
+    told_us = np.repeat(messages["timestamp_ms"].to_numpy() * 1000, lines)
+    if len(told_us) != rows.height:
+        raise ContractError(f"{instant}: a message holds lines that are no rows")
+    ahead = rows[instant].to_physical().to_numpy() - told_us
+    return rows.filter(pl.Series(ahead <= params.early_s * 1_000_000, dtype=pl.Boolean))
+
+
+def ping_results(values: Iterable[bytes]) -> pl.DataFrame:
+    """PING_RESULTS with `answer`, the result in the words of `PingAnswer`.
+
+    Raises:
+        ContractError: A value is not rows of the topic, or its result is none of those that there are.
+    """
+    results = from_messages(values, PING_RESULTS)
+    if not results["result"].is_in(list(ANSWERS)).all():
+        raise ContractError("PING_RESULTS.result: none of those that there are")
+    return results.with_columns(answer=pl.col("result").replace_strict(ANSWERS, return_dtype=pl.String))
 
 
 def _of_topic(messages: pl.DataFrame, topic: str) -> pl.DataFrame:

@@ -48,11 +48,15 @@ def store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -
         rows: As the table has them.
         token: Names the batch. The store skips one that it knows, whatever the rows: so it says which decoder made
             them, and which part of them it stands for.
+
+    Raises:
+        ContractError: The table has other columns: the fault is the code's, and every row would be refused.
     """
     token = f"{token} {rows.height} {CODE_VERSION}"
     try:
         store.append(table, rows, token)
     except ContractError:
+        store.append(table, rows.clear(), token)  # raises what no row is guilty of
         parts, reasons = iter(range(2 * rows.height + 1)), [""]
 
         def insert(part: pl.DataFrame) -> None:

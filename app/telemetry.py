@@ -25,6 +25,9 @@ SECURITY_REJECTS: Final = Counter(
 REFUSED_ROWS: Final = Counter(
     "ami_refused_rows", "Rows that the store refuses for good, left out of their batch", ["table"], registry=REGISTRY
 )
+UNREADABLE: Final = Counter(
+    "ami_unreadable_messages", "Messages of our own topics that are no rows of them", ["topic"], registry=REGISTRY
+)
 DEDUP_DROPPED: Final = Counter("ami_dedup_dropped", "Copies dropped", ["layer"], registry=REGISTRY)
 VEE_INTERVALS: Final = Counter("ami_vee_intervals", "Finals written", ["quality", "method"], registry=REGISTRY)
 VEE_UNJUDGED: Final = Counter(

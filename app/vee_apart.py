@@ -53,6 +53,10 @@ class Apart:
             self._judged.update(part.meters)
             yield part, judged
 
+    def refuse(self, meters: pl.Series) -> None:
+        """Judged in vain: the store refuses finals of these meters. They count as left out."""
+        self._left_out.update(meters)
+
     def check(self) -> None:
         """Raises where so many meters were left out that the fault is not theirs.
 
@@ -62,8 +66,8 @@ class Apart:
         left, every = len(self._left_out), len(self._left_out | self._judged)
         if left >= LEFT_OUT_LEAST and left > LEFT_OUT_SHARE * every:
             raise TerminalError(
-                f"{left} of {every} meters cannot be judged: look at the lines that name them and mend the cause; "
-                "the batch is done again when the worker is started again"
+                f"{left} of {every} meters cannot be judged or stored: look at the lines that name them and mend the "
+                "cause; the batch is done again when the worker is started again"
             )
 
     def _leave_out(self, part: Scope, error: BaseException) -> None:

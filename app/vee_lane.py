@@ -7,18 +7,20 @@ without any data the worker says itself (`app.revisits`). Beside the days that a
 data reach into what was judged before (`app.vee_grids`): so that a batch costs what its meters brought.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
 from app.messages import from_messages
-from app.refused import store_all
+from app.refused import store_all, store_rejects
 from app.silences import Silences
 from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
+from app.unreadable import read, rejects_of_messages
 from app.vee_apart import Apart
 from app.vee_grids import begun, grids_of
 from app.vee_months import LONGEST_MONTH, months_to_judge
@@ -35,15 +37,28 @@ from validation.rules.sets import RuleSet
 from validation.vee import Vee, VeeInputs, run_vee
 from validation.withdrawal import compare
 
+LOG = logging.getLogger("ami.vee")
+
 METERS_A_QUERY: Final = 500
 """Meters whose context is loaded and judged at once, at most."""
 METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
+FIRST_DAY: Final = date(1905, 1, 1)
+LAST_DAY: Final = date(2294, 12, 31)
+"""DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
 """Meters whose finals tell since when days are judged."""
+
+
+class Due(NamedTuple):
+    """What a batch makes due."""
+
+    scopes: list[Scope]
+    rejects: pl.DataFrame
+    """REJECTS of messages that are no dirty days."""
 
 
 class VeeWork:
@@ -98,9 +113,13 @@ class VeeWork:
         days = pl.date_range(min(first), max(last), eager=True).alias("day")
         return self._buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
 
-    def prepare(self, messages: pl.DataFrame) -> list[Scope]:
+    def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
-        dirty = from_messages(messages["value"].to_list(), DIRTY_DAYS).unique().sort("bucket", "day")
+        days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
+        return Due(self._scopes(_within_tables(days)), rejects_of_messages(unreadable, pl.col("at")))
+
+    def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
+        dirty = dirty.unique().sort("bucket", "day")
         # Days further apart than the history reaches have no context in common: what lies between stays as it is.
         apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
         days = dirty.group_by("bucket", run=apart.fill_null(value=False).cum_sum().over("bucket")).agg(
@@ -119,8 +138,10 @@ class VeeWork:
             for part in together.iter_slices(_meters_at_once((after - first).days + history))
         ]
 
-    def deliver(self, scopes: list[Scope], token: str) -> None:  # noqa: ARG002  judgements have tokens of their own
+    def deliver(self, due: Due, token: str) -> None:
         """Judged and stored; no estimates where an area is silent. Judging a day again appends only what differs."""
+        store_rejects(self._store, due.rejects, token)
+        scopes = due.scopes
         now, run_id = self._now(), str(uuid.uuid4())
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
@@ -144,6 +165,15 @@ def companions(meters: pl.DataFrame) -> pl.DataFrame:
     at_point = at_point.filter(pl.len().over("service_point_id") > 1)
     mates = at_point.join(at_point.rename({"meter_id": "other"}), on="service_point_id").select("meter_id", "other")
     return pl.concat([checks, mates]).filter(pl.col("meter_id") != pl.col("other")).unique().sort("meter_id", "other")
+
+
+def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:
+    """The days that a table's instants reach, with their context. Others are told: a clock named them, nobody lives."""
+    within = dirty.filter(pl.col("day").is_between(FIRST_DAY, LAST_DAY))
+    if within.height < dirty.height:
+        left_out = {"days": dirty.height - within.height}
+        LOG.warning("days are not judged that no table reaches", extra={"fields": left_out})
+    return within
 
 
 def _meters_at_once(days: int) -> int:
@@ -176,7 +206,7 @@ def judge(
         nothing: a finding that is stored is not stored again by another run; one that no longer holds is withdrawn.
 
     Raises:
-        TerminalError: After all others, where too many meters cannot be judged.
+        TerminalError: After all others, where too many meters cannot be judged, or their finals not stored.
     """
     reach, apart = timedelta(days=params.context_days), Apart()
     service = store.has_rows("events")
@@ -243,25 +273,26 @@ def _stored(source: _Source, judgement: tuple[Scope, Vee], months: Scope | None,
     """
     grid, judged = judgement
     if months is None:
-        yield _store(source.store, grid, judged, params)
+        yield _store(source, grid, judged, params)
         return
     rest = grid._replace(meters=tuple(name for name in grid.meters if name not in set(months.meters)))
     if rest.meters:
-        yield _store(source.store, rest, _only_of(judged, rest.meters), params)
+        yield _store(source, rest, _only_of(judged, rest.meters), params)
     for part, whole in _judged(source, months, _load_around(source, months), params):
-        yield _store(source.store, part, whole, params)
+        yield _store(source, part, whole, params)
 
 
-def _store(store: ReadingStore, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
+def _store(source: _Source, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
     """What is new of a judgement is stored."""
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
-    reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
+    store, reach = source.store, max(source.reach, LONGEST_MONTH)
     known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
     told = compare(known, judged.exceptions, judged.finals, (grid.start, grid.end))
     withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))
     # The finals last: a judgement that is cut short between the two is made again, and finds what it found.
     store_all(store, "exceptions", pl.concat([told.news, withdrawn], how="diagonal"), token)
-    store_all(store, "finals", judged.appended, token)
+    refused = store_all(store, "finals", judged.appended, token)
+    source.apart.refuse(refused["meter_id"])
     return judged
 
 

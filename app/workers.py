@@ -121,7 +121,7 @@ class IngestWork:
         # Of the last-gasp lane the events worker publishes, sooner.
         mine, registry = ~pl.col("topic").is_in(self._told_elsewhere), self._registry
         events, refused = decoded.events.filter(mine), rejects.filter(mine)
-        publish(self._publisher, REJECTS_TOPIC, refused, _place(refused))
+        publish(self._publisher, REJECTS_TOPIC, refused, place_of(refused))
         publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
         publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
@@ -180,7 +180,7 @@ class EventsWork:
     def deliver(self, decoded: Decoded, token: str) -> None:  # noqa: ARG002  every work takes a token
         """Events and rejects acknowledged by the broker."""
         publish(self._publisher, EVENTS_TOPIC, decoded.events, _feeder(decoded.events, self._registry))
-        publish(self._publisher, REJECTS_TOPIC, decoded.rejects, _place(decoded.rejects))
+        publish(self._publisher, REJECTS_TOPIC, decoded.rejects, place_of(decoded.rejects))
         self._publisher.flush()
 
     def _decode(self, frames: pl.DataFrame) -> Decoded:
@@ -204,5 +204,6 @@ def publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Serie
         publisher.publish(topic, messages)
 
 
-def _place(rows: pl.DataFrame) -> pl.Series:
+def place_of(rows: pl.DataFrame) -> pl.Series:
+    """Key of rejects: topic and partition."""
     return rows.select(pl.format("{}-{}", "topic", "partition")).to_series()

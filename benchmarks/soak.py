@@ -1,21 +1,22 @@
 # ruff: noqa: E402  the services' starter lies beside the packages, not among them
-"""Ten minutes at a steady rate: whether lag and memory of the workers stay where they are.
+"""Ten minutes at a steady rate: whether lag, memory and batches of the workers stay where they are.
 
     python benchmarks/soak.py [--minutes 10] [--rate 300] [--meters 1500]
 
 Broker, server and four workers (ingest, events, store, vee) run as processes on this machine; a simulated fleet pushes
-`--rate` ciphered frames a second, packed as the gateway packs them. It stops by itself, prints lag (messages that a
-group has not committed) and resident memory over time, and exits 1 where either has grown from the middle third to the
-last, or where a frame is not stored exactly once. With as many meters as the default a day
-of the fleet goes by in 80 seconds, and VEE looks back on one: what it loads for a batch (the dirty days, a day or two,
-and one on either side) is full after four minutes, before the middle third is half over; with more meters it still
-grows then. The days are older than what is awaited and come all the same in order: a fleet that catches up, which is
-not estimated ahead of what it brings. A day's finals are written when they come, and again when its register is read.
+`--rate` ciphered frames a second, packed as the gateway packs them. It stops by itself, prints lag (the age of the
+oldest message that a group has not committed, to a second: a message holds one frame or hundreds) and resident memory
+over time, and exits 1 where either has grown from the middle third to the last, where a batch of VEE takes more than
+half as long again in the last third as in the first, or where a frame is not stored exactly once (`judging`). With as
+many meters as the default a day of the fleet goes by in 80 seconds, and VEE looks back on one: what a batch loads
+(the dirty days, a day or two, and one on either side) is full after four minutes, before the middle third is half over;
+with more meters it still grows then. The days are older than what is awaited and come all the same in order: a fleet
+that catches up, which is not estimated ahead of what it brings. A day's finals are written when they come, and again
+when its register is read.
 """
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,12 +26,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "local")]  # the packages first: files here have names of theirs
 
 import polars as pl
+from judging import Ends, Place, Sample, batch_seconds, judge_batches, judge_samples
 from kafka import KafkaConsumer, TopicPartition
 from pipeline import services, stores_on
 
@@ -52,37 +53,47 @@ GROUPS = {
     "store": ("ami.events.v1", "ami.rejects.v1", METERS_TOPIC),
     "vee": ("ami.dirty-days.v1",),
 }
+LOG = "workers.log"
 SAMPLE_S = 10.0
 PACKED_OCTETS = 262_144
-GROWTH = 1.10
-"""Memory of the last third may lie so much above that of the middle one: an allocator is never quite still."""
-LAG_SECONDS = 30.0
-"""Lag of the last third may exceed that of the middle one by what comes in so many seconds: batches are a saw."""
 DRAIN_S = 300.0
 
 
-class Sample(NamedTuple):
-    """What was seen at once: messages that wait and octets held, by role."""
-
-    at: float
-    lag: dict[str, int]
-    memory: dict[str, int]
-
-
 class Lag:
-    """Messages of each group's topics that it has not committed."""
+    """What each group has not committed of its topics."""
 
     def __init__(self, settings: KafkaSettings, prefix: str) -> None:
+        self._ends = {role: Ends() for role in GROUPS}
         self._consumers = {
             role: KafkaConsumer(**settings.client_options(), group_id=f"{prefix}.{role}", enable_auto_commit=False)
             for role in GROUPS
         }
 
-    def of(self, role: str) -> int:
+    def look(self, at: float) -> None:
+        """Notes where the topics end."""
+        for role, ends in self._ends.items():
+            ends.look(at, self._written(role))
+
+    def age_s(self, role: str, at: float) -> float:
+        """How old the oldest message is that the role has not committed; as exact as looks are frequent."""
+        return self._ends[role].age_s(at, self._committed(role))
+
+    def waiting(self, role: str) -> bool:
+        """Whether any message is not committed."""
+        committed = self._committed(role)
+        return any(end > committed[place] for place, end in self._written(role).items())
+
+    def _places(self, role: str) -> list[TopicPartition]:
         consumer = self._consumers[role]
-        places = [TopicPartition(topic, i) for topic in GROUPS[role] for i in consumer.partitions_for_topic(topic)]
-        ends = consumer.end_offsets(places)
-        return sum(ends[place] - (consumer.committed(place) or 0) for place in places)
+        return [TopicPartition(topic, i) for topic in GROUPS[role] for i in consumer.partitions_for_topic(topic)]
+
+    def _written(self, role: str) -> dict[Place, int]:
+        ends = self._consumers[role].end_offsets(self._places(role))
+        return {(place.topic, place.partition): end for place, end in ends.items()}
+
+    def _committed(self, role: str) -> dict[Place, int]:
+        consumer = self._consumers[role]
+        return {(place.topic, place.partition): consumer.committed(place) or 0 for place in self._places(role)}
 
 
 def main() -> int:
@@ -104,7 +115,8 @@ def main() -> int:
             samples = push_steadily(publisher, payloads, chosen.rate, started, lag)
             drained = drain(lag)
         stored = stored_frames(store)
-    return judge(samples, chosen.rate, len(payloads), stored, drained)
+        took = batch_seconds((folder / LOG).read_text("utf-8").splitlines(), "ami.dirty-days.v1")
+    return judge(samples, took, len(payloads), stored, drained=drained)
 
 
 def simulate(folder: Path, meters: int, wanted: int) -> list[bytes]:
@@ -135,7 +147,7 @@ def workers(
     )
     old = store.engine.version() < (20, 0)
     launcher = [str(ROOT / "deploy/local/worker.py")] if old else ["-m", "app.cli", "worker"]
-    with (folder / "workers.log").open("wb") as log:
+    with (folder / LOG).open("wb") as log:
         started = {
             role: subprocess.Popen(
                 [sys.executable, *launcher, role, "--config", str(config)], stderr=log, cwd=ROOT,
@@ -150,7 +162,7 @@ def workers(
                 worker.terminate()
             codes = {role: worker.wait(60) for role, worker in started.items()}
             if any(codes.values()):
-                print(f"workers ended with {codes}:", (folder / "workers.log").read_text()[-2000:])
+                print(f"workers ended with {codes}:", (folder / LOG).read_text()[-2000:])
 
 
 def push_steadily(
@@ -159,16 +171,18 @@ def push_steadily(
     """So many frames each second until there are no more; what was seen on the way."""
     samples: list[Sample] = []
     begun = time.monotonic()
-    print("  s     " + "".join(f"{role + ' lag':>14}{role + ' MB':>12}" for role in GROUPS))
+    print("  s     " + "".join(f"{role + ' lag s':>14}{role + ' MB':>12}" for role in GROUPS))
     for second, first in enumerate(range(0, len(payloads), rate)):
         time.sleep(max(0.0, begun + second - time.monotonic()))
         push(publisher, payloads[first : first + rate])
+        lag.look(time.monotonic() - begun)
         if second >= SAMPLE_S * (len(samples) + 1):
             dead = [role for role, worker in started.items() if worker.poll() is not None]
             if dead:
                 raise SystemExit(f"{dead} ended")
-            samples.append(Sample(time.monotonic() - begun, {role: lag.of(role) for role in GROUPS},
-                                  {role: resident(worker.pid) for role, worker in started.items()}))  # fmt: skip
+            at = time.monotonic() - begun
+            held = {role: resident(worker.pid) for role, worker in started.items()}
+            samples.append(Sample(at, {role: lag.age_s(role, at) for role in GROUPS}, held))
             if len(samples) % 3 == 0:
                 show(samples[-1])
     late = time.monotonic() - begun - len(payloads) / rate
@@ -199,14 +213,14 @@ def resident(pid: int) -> int:
 
 
 def show(sample: Sample) -> None:
-    cells = "".join(f"{sample.lag[role]:14,}{sample.memory[role] / 1e6:12.0f}" for role in GROUPS)
+    cells = "".join(f"{sample.age_s[role]:14.1f}{sample.memory[role] / 1e6:12.0f}" for role in GROUPS)
     print(f"{sample.at:5.0f}   {cells}", flush=True)
 
 
 def drain(lag: Lag) -> bool:
     """Whether every group is through within the bound."""
     limit = time.monotonic() + DRAIN_S
-    while any(lag.of(role) for role in GROUPS):
+    while any(lag.waiting(role) for role in GROUPS):
         if time.monotonic() > limit:
             return False
         time.sleep(1)
@@ -221,23 +235,14 @@ def stored_frames(store: SqlStore) -> tuple[int, int]:
     return rows, frames
 
 
-def judge(samples: list[Sample], rate: int, pushed: int, stored: tuple[int, int], drained: bool) -> int:
-    """Middle third against last third of each role; 0 where nothing has grown and nothing is lost or doubled."""
-    third = len(samples) // 3
-    good = drained and stored == (pushed, pushed)
-    if third:
-        for role in GROUPS:
-            parts = (samples[third:-third], samples[-third:])
-            lags = [statistics.median(one.lag[role] for one in part) for part in parts]
-            held = [statistics.median(one.memory[role] for one in part) for part in parts]
-            grown = lags[1] > lags[0] + LAG_SECONDS * rate or held[1] > GROWTH * held[0]
-            good &= not grown
-            most = max(one.memory[role] for one in samples)
-            print(
-                f"{role:<7} lag {lags[0]:8,.0f} -> {lags[1]:8,.0f}   {'GROWN' if grown else 'flat'}   "
-                f"memory {held[0] / 1e6:6.0f} -> {held[1] / 1e6:6.0f} MB, most {most / 1e6:.0f} MB"
-            )
-    print(f"stored {stored[0]:,} rows of {stored[1]:,} frames; pushed {pushed:,}; all groups through: {drained}")
+def judge(samples: list[Sample], took: list[float], pushed: int, stored: tuple[int, int], *, drained: bool) -> int:
+    """0 where nothing has grown and nothing is lost or doubled."""
+    verdicts = [*judge_samples(samples, GROUPS), *judge_batches(took)]
+    for one in verdicts:
+        print(f"{one.what:<14} {one.before:10.1f} -> {one.after:10.1f}   {'flat' if one.good else 'GROWN'}")
+    print(f"{len(took)} batches of VEE; stored {stored[0]:,} rows of {stored[1]:,} frames; pushed {pushed:,}; ", end="")
+    print(f"all groups through: {drained}")
+    good = all(one.good for one in verdicts) and drained and stored == (pushed, pushed)
     return 0 if good else 1
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from outage.messages.cim_json import Evidence, OutageMessage, parse_cim_json
+from schemas.errors import ContractError
 from schemas.frames import OUTAGES, conform
 
 _NONE = Evidence()
@@ -17,7 +18,10 @@ def said_steps(values: Iterable[bytes]) -> pl.DataFrame:
         ContractError: A message does not keep the schema.
     """
     rows = [_row(parse_cim_json(value)) for value in values]
-    return conform(pl.DataFrame(rows, schema=OUTAGES.schema, orient="row"), OUTAGES)
+    try:
+        return conform(pl.DataFrame(rows, schema=OUTAGES.schema, orient="row"), OUTAGES)
+    except pl.exceptions.PolarsError as error:
+        raise ContractError("ami.outages.v1: a number that no row holds") from error
 
 
 def _row(step: OutageMessage) -> tuple[object, ...]:

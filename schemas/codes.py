@@ -278,6 +278,8 @@ class RejectReason(StrEnum):
     QUARANTINED = "quarantined"
     LAYOUT_UNKNOWN = "layout_unknown"
     POISON = "poison"
+    NO_ROWS = "no_rows"
+    """A message of one of our own topics that is no rows of it: no frame."""
 
 
 class Severity(StrEnum):

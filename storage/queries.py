@@ -16,6 +16,8 @@ from schemas.frames import BILLED, CHANNEL, HEARD_PLACES
 from storage.tables import Table, table_of
 
 Value = str | int | datetime | tuple[str, ...] | tuple[int, ...]
+Place = tuple[str, int, int, int]
+"""Topic, partition, offset and frame of a message."""
 
 _HOLE: Final = re.compile(r"\{(\w+):([A-Za-z0-9()]+)\}")
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
@@ -245,11 +247,20 @@ def select_frames(topic: str, partition: int, offsets: Iterable[int]) -> Query:
     return select_current(table_of("frames"), where, params)
 
 
-def select_open_rejects(reasons: tuple[str, ...], limit: int) -> Query:
-    """Rejects of those reasons that nobody has resolved, oldest first."""
+def select_open_rejects(
+    reasons: tuple[str, ...], limit: int, after: Place | None = None, before: Place | None = None
+) -> Query:
+    """Rejects of those reasons that nobody has resolved, by place; behind one place and before another."""
     table = table_of("rejects")
-    current = select_current(table, "reason IN {reasons:Array(String)}", {"reasons": reasons, "limit": limit})
     order = "topic, `partition`, `offset`, frame"
+    where, params = "reason IN {reasons:Array(String)}", dict[str, Value](reasons=reasons, limit=limit)
+    for name, sign, place in (("after", ">", after), ("before", "<", before)):
+        if place is not None:
+            topic, *numbers = place
+            parts = (f"{{{name}_topic:String}}", *(f"{{{name}{i}:Int64}}" for i in range(len(numbers))))
+            where += f" AND ({order}) {sign} ({', '.join(parts)})"
+            params |= {f"{name}_topic": topic, **{f"{name}{i}": number for i, number in enumerate(numbers)}}
+    current = select_current(table, where, params)
     sql = f"SELECT * FROM ({current.sql}) WHERE resolution IS NULL ORDER BY {order} LIMIT {{limit:Int64}}"
     return current._replace(sql=sql)
 

@@ -11,7 +11,7 @@ from schemas import frames
 from schemas.errors import ContractError
 from schemas.frames import CHANNEL, UTC_US, conform
 from storage import queries
-from storage.queries import Query
+from storage.queries import Place, Query
 from storage.tables import TABLES, Table, table_of
 
 MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
@@ -113,10 +113,18 @@ class ReadingStore(Protocol):
         """What is known about [interval_start, interval_start + interval_s) of a meter, for `storage.trace`."""
         ...
 
-    def load_open_rejects(self, reasons: tuple[str, ...], limit: int) -> pl.DataFrame:
-        """Rejects (`REJECTS`) of those reasons that have no `resolution` yet, by place.
+    def load_open_rejects(
+        self, reasons: tuple[str, ...], limit: int, after: Place | None = None, before: Place | None = None
+    ) -> pl.DataFrame:
+        """The first rejects (`REJECTS`) of those reasons that have no `resolution` yet, by place.
 
         One is resolved by appending it again with the columns `resolution` and `resolved_at`.
+
+        Args:
+            reasons: Texts of `RejectReason`.
+            limit: At most so many.
+            after: Only those behind this place.
+            before: Only those before this one.
         """
         ...
 
@@ -257,9 +265,11 @@ class SqlStore:
             messages=self.load_messages(pl.concat([intervals.select(place), reads.select(place)])),
         )
 
-    def load_open_rejects(self, reasons: tuple[str, ...], limit: int) -> pl.DataFrame:
+    def load_open_rejects(
+        self, reasons: tuple[str, ...], limit: int, after: Place | None = None, before: Place | None = None
+    ) -> pl.DataFrame:
         """See `ReadingStore.load_open_rejects`."""
-        return self._load(table_of("rejects"), queries.select_open_rejects(reasons, limit))
+        return self._load(table_of("rejects"), queries.select_open_rejects(reasons, limit, after, before))
 
     def load_open_exceptions(self, scope: Scope) -> pl.DataFrame:
         """See `ReadingStore.load_open_exceptions`."""

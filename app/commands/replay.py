@@ -10,10 +10,9 @@ from app.commands.services import ConfigFile, settings_of
 from app.commands.worker import registry_of
 from app.config import Config
 from app.options import Json
-from app.replay import Policy, check_reasons, replay_range, replay_rejects
+from app.replay import Asked, Policy, check_reasons, replay_open, replay_range
 from app.summary import say
 from app.workers import IngestWork, Registry
-from ingest.assembly import CODE_VERSION
 from ingest.kafka.ranges import read_range
 from ingest.kafka.source import Position, Span
 from storage.store import ReadingStore
@@ -37,8 +36,7 @@ def register(ami: typer.Typer) -> None:
         settings = settings_of(config)
         store, registry = stores.open_store(settings), registry_of(settings)
         work = _work(settings, store, registry)
-        found = store.load_open_rejects(reasons, limit)
-        done = replay_rejects(store, work, registry, found, policy, datetime.now(UTC))
+        done = replay_open(store, work, registry, Asked(reasons, limit), policy, datetime.now(UTC))
         say(done._asdict(), as_json=json)
         if done.stopped_at is not None:
             raise typer.Exit(1)
@@ -52,15 +50,17 @@ def register(ami: typer.Typer) -> None:
         config: ConfigFile = None,
         json: Json = False,
     ) -> None:
-        """Messages [first, after) of one partition, as far as the broker keeps them."""
+        """Messages [first, after) of a partition, as far as the broker keeps them; resolves rejects that it mends."""
         settings = settings_of(config)
-        work = _work(settings, stores.open_store(settings), registry_of(settings))
+        store = stores.open_store(settings)
+        work = _work(settings, store, registry_of(settings))
         work.adopt((Position(topic, partition, first),))
         parts = read_range(settings.kafka, Span(topic, partition, first, after, 0))
-        token = f"replay {CODE_VERSION} {datetime.now(UTC).isoformat()}"
-        totals = {"frames": 0, "decoded": 0, "rejected": 0, "duplicates": 0}
-        for decoded in replay_range(work, parts, token):
-            for name in totals:
+        counted = ("frames", "decoded", "rejected", "duplicates")
+        totals = dict.fromkeys((*counted, "mended"), 0)
+        for decoded, mended in replay_range(store, work, parts, datetime.now(UTC)):
+            totals["mended"] += mended
+            for name in counted:
                 totals[name] += getattr(decoded.counts, name)
         say(totals, as_json=json)
 

@@ -103,7 +103,8 @@ def watched(told: threading.Event, source: Any) -> Callable[[], bool]:
 
 
 def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
-    fuse = Fuse(share=settings.ingest.fuse_share, messages=settings.ingest.fuse_messages)
+    ingest = settings.ingest
+    fuse = Fuse(share=ingest.fuse_share, messages=ingest.fuse_messages, least=ingest.fuse_least)
     registry = registry_of(settings)
     work = workers.IngestWork(
         stores.open_store(settings),

@@ -8,7 +8,7 @@ import pytest
 
 from app import vee_lane
 from app.telemetry import REGISTRY
-from schemas.frames import DETERMINANTS, INTERVALS, METERS
+from schemas.frames import DETERMINANTS, INTERVALS, METERS, REJECTS
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
@@ -61,7 +61,7 @@ def ledger_line(batch: str, number: int, sign: int) -> pl.DataFrame:
 def judged(store: SqlStore, run: str) -> None:
     params = VeeParams(judged_at=MIDNIGHT + 40 * DAY, run_id=run, context_days=3)
     work = vee_lane.VeeWork(store, FLEET, params, lambda: MIDNIGHT + 40 * DAY)
-    work.deliver([WHOLE], run)
+    work.deliver(vee_lane.Due([WHOLE], REJECTS.empty()), run)
 
 
 def value_of(store: SqlStore, name: str, hour: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from app.vee_months import months_to_judge
 from ingest.buckets import bucket_of
 from schemas.codes import Rule
 from schemas.errors import TransientError
-from schemas.frames import DIRTY_DAYS, FINAL_ENDS, FINALS, INTERVALS, METERS, UTC_US, conform
+from schemas.frames import DIRTY_DAYS, FINAL_ENDS, FINALS, INTERVALS, METERS, REJECTS, UTC_US, conform
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
@@ -234,7 +234,7 @@ def test_only_meters_with_news_have_their_month_judged(store: SqlStore, monkeypa
     judged: list[tuple[tuple[str, ...], int]] = []
     store_ = vee_lane._store
 
-    def counting(to: SqlStore, grid: Scope, done: Vee, params: VeeParams) -> Vee:
+    def counting(to: vee_lane._Source, grid: Scope, done: Vee, params: VeeParams) -> Vee:
         judged.append((grid.meters, (grid.end - grid.start).days))
         return store_(to, grid, done, params)
 
@@ -292,9 +292,9 @@ def test_a_removed_meter_is_held_when_its_month_is_over(store: SqlStore) -> None
         Scope((BILLED, FREE), FIRST, FIRST + 27 * DAY),
         Scope((BILLED, FREE), FIRST + 27 * DAY, FIRST + 28 * DAY),
     ]
-    month.work.deliver(together[:1], "")
+    month.work.deliver(vee_lane.Due(together[:1], REJECTS.empty()), "")
     assert month.held(FREE) == [], "the month goes on"
     month.bring_only(BILLED, range(FEBRUARY - 24, FEBRUARY), FEBRUARY + 1)
-    month.work.deliver(together[1:], "")
+    month.work.deliver(vee_lane.Due(together[1:], REJECTS.empty()), "")
     assert month.held(FREE) == [FIRST + hour * HOUR for hour in range(300)]
     assert month.held(BILLED) == []

@@ -34,6 +34,8 @@ SASL = "sasl_mechanism = 'PLAIN'\nsasl_user = 'u'\nsasl_password_file = 'p'\n"
         ("[clickhouse]\nca_file = 'ca.pem'\n", "clickhouse.secure = true"),
         ("[keys]\nkek_file = 'a'\nkek_env = 'B'\n", "one of kek_file"),
         ("[ingest]\nfuse_share = 0.0\n", "ingest.fuse_share"),
+        ("[ingest]\nfuse_messages = 0\n", "ingest.fuse_messages"),
+        ("[ingest]\nfuse_least = 0\n", "ingest.fuse_least"),
     ],
 )
 def test_an_unknown_or_wrong_setting_is_a_refusal_that_names_it(text, said):

@@ -1,5 +1,6 @@
 """Registry changes reach workers by the meter, whole states, and a bad one stops nobody."""
 
+import json
 import logging
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from app.workers import Registry
 from ingest import meter_types
 from ingest.kafka.compacted import Newest
 from ingest.keyring import Keyring
-from schemas.errors import TransientError
+from schemas.errors import ContractError, TransientError
 from schemas.frames import METERS
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -109,6 +110,26 @@ def test_a_change_that_cannot_be_taken_is_told_by_its_place_and_holds_up_no_othe
     assert "ami.meters.v1/3@17" in told["places"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timezone": "Nowhere/Land"}, {"interval_s": 7}, {"interval_s": 0}, {"multiplier": 0}, {"channels": ["heat"]}],
+    ids=str,
+)
+def test_a_change_that_no_file_could_make_is_refused_and_neither_followed_nor_stored(wrong: dict[str, object]):
+    """An unknown zone stopped VEE and the store worker of every meter."""
+    topic = Topic()
+    feed = feed_on(topic)
+    good, state = values("A,generic,,,\n"), json.loads(values("B,generic,,,\n")[b"B"].value)
+    value = json.dumps(state | wrong).encode()
+    topic.write(good | {b"B": Newest(value, 0, "ami.meters.v1/0@9")})
+    feed.look()
+    assert ids(feed) == ["A"]
+    message = {"topic": METERS_TOPIC, "partition": 0, "offset": [9], "at": [AT], "value": [value]}
+    kinds = {"value": pl.Binary(), "at": pl.Datetime("us", "UTC")}
+    with pytest.raises(ContractError):
+        states_of(pl.DataFrame(message, schema_overrides=kinds))
+
+
 def test_what_was_refused_is_tried_again_with_the_next_change():
     topic = Topic()
     feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\n"))
@@ -177,16 +198,16 @@ def test_states_are_stored_with_the_time_of_their_message_and_a_bad_message_hold
          "value": [messages[0], b"rubbish", messages[1]]},
         schema_overrides={"value": pl.Binary(), "at": pl.Datetime("us", "UTC")},
     )  # fmt: skip
-    states = states_of(table)
-    assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
-    appended: dict[str, int] = {}
+    appended: dict[str, pl.DataFrame] = {}
 
     class Store:
         def append(self, name: str, part: pl.DataFrame, token: str) -> int:
-            appended[name] = part.height
+            appended[name] = part
             return part.height
 
     work = StoreWork(Store(), MemoryPublisher(), METERS.empty())
     work.deliver(work.prepare(table), "t")
-    assert appended["meters"] == 3
+    states = appended["meters"]
+    assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
+    assert appended["rejects"].select("topic", "offset", "payload").rows() == [(METERS_TOPIC, 1, b"rubbish")]
     assert states_of(table.clear()).height == 0

@@ -1,5 +1,7 @@
 import pytest
 
+from app.commands import worker
+from app.config import parse_config
 from app.fuse import Fuse
 from schemas.errors import TerminalError
 
@@ -34,3 +36,34 @@ def test_an_old_fault_is_forgotten_once_the_window_has_moved_on():
     for second in range(100, 110):
         fuse.pass_through(float(second), 1000, 50)
     fuse.pass_through(200, 1000, 50)
+
+
+def test_a_few_bad_messages_blow_nothing_however_great_their_share():
+    fuse = Fuse(share=0.05, messages=1000, least=20)
+    for minute in range(0, 1140, 60):
+        fuse.pass_through(float(minute), 3, 1)
+    with pytest.raises(TerminalError, match="20 of the last 60"):
+        fuse.pass_through(1140.0, 3, 1)
+
+
+def test_the_least_is_no_allowance_beside_the_share():
+    Fuse(share=0.05, messages=1000, least=20).pass_through(0, 1000, 50)
+    with pytest.raises(TerminalError):
+        Fuse(share=0.05, messages=1000, least=20).pass_through(0, 1000, 51)
+
+
+def test_an_ingest_worker_takes_the_least_of_its_settings(monkeypatch: pytest.MonkeyPatch):
+    taken: list[dict[str, float]] = []
+
+    class Opened(Exception):  # noqa: N818  no error: the end of what is looked at
+        pass
+
+    def fuse(**settings: float) -> None:
+        taken.append(settings)
+        raise Opened
+
+    monkeypatch.setattr(worker, "Fuse", fuse)
+    with pytest.raises(Opened):
+        worker.OPEN[worker.Role.INGEST](parse_config("[ingest]\nfuse_least = 7\n", "t"))
+    assert taken == [{"share": 0.05, "messages": 1000, "least": 7}]
+    assert parse_config("", "t").ingest.fuse_least == 20

@@ -8,9 +8,9 @@ import pytest
 from app.inputs import load_keyring, load_types
 from app.messages import to_messages
 from app.outage_lane import Doors, OutageParams, OutageWork
-from app.outage_source import JOURNAL_TOPIC, PING_RESULTS_TOPIC, Pace
+from app.outage_source import JOURNAL_TOPIC, NOTES_TOPIC, PING_RESULTS_TOPIC, Pace
 from app.store_lane import StoreWork
-from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, Registry
+from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, REJECTS_TOPIC, Registry
 from ingest.kafka.source import Position
 from outage.params import DetectParams
 from outage.stream_fleet import read_fleet
@@ -203,14 +203,39 @@ def test_a_read_of_the_future_moves_nothing() -> None:
     assert later.step.as_of < (T0 + timedelta(days=1)).timestamp() * 1e6
 
 
+def answered(meters: list[str], at: datetime) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"request_id": "r", "meter_id": meters, "result": "no_power", "answered_at": at, "authenticated": None},
+        schema_overrides={"answered_at": UTC_US, "authenticated": pl.Boolean},
+    )
+
+
+def test_an_answer_of_the_future_moves_nothing() -> None:
+    """One of them would have ended detection: whatever came later was too old, and the journal kept that."""
+    world = World()
+    work = world.worker()
+    work.prepare(on(PING_RESULTS_TOPIC, answered(NAMES[:1], T0 + timedelta(days=400))))
+    prepared = work.prepare(STREET)
+    assert prepared is not None
+    assert prepared.step.as_of < (T0 + timedelta(days=1)).timestamp() * 1e6
+    assert prepared.step.memory.outages["state"].to_list() == ["reported"]
+
+
+def test_a_message_with_lines_between_its_rows_is_no_rows() -> None:
+    world = World()
+    work = world.worker()
+    heard = conform(pl.DataFrame({"meter_id": NAMES[9:], "read_at": T0}), HEARD)
+    gaping = on(HEARD_TOPIC, heard).with_columns(value=pl.col("value").bin.encode("hex").str.replace("7d0a", "7d0a0a"))
+    prepared = work.prepare(pl.concat([gaping.with_columns(pl.col("value").str.decode("hex")), STREET]))
+    assert prepared is not None
+    assert prepared.rejects["topic"].to_list() == [HEARD_TOPIC]
+    assert prepared.step.memory.outages["node_id"].unique().to_list() == ["F0"]
+
+
 def test_an_answered_ping_confirms() -> None:
     world = World()
     work = world.worker()
-    answers = pl.DataFrame(
-        {"request_id": "r", "meter_id": NAMES[7:9], "result": "no_power", "answered_at": T0 + timedelta(minutes=1),
-         "authenticated": None},
-        schema_overrides={"answered_at": UTC_US, "authenticated": pl.Boolean},
-    )  # fmt: skip
+    answers = answered(NAMES[7:9], T0 + timedelta(minutes=1))
     prepared = work.prepare(pl.concat([on(EVENTS_TOPIC, gasps(NAMES[6:7])), on(PING_RESULTS_TOPIC, answers)]))
     assert prepared.step.memory.outages["node_id"].unique().to_list() == ["T1"]
 
@@ -233,6 +258,23 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)
     assert stored["events"].is_empty()
+
+
+def test_messages_that_are_no_rows_are_rejected_before_the_journal_and_others_are_judged() -> None:
+    world = World()
+    work = world.worker()
+    rubbish = [
+        STREET.with_columns(topic=pl.lit(topic), offset=pl.lit(at, pl.Int64), value=pl.lit(b"{"))
+        for at, topic in enumerate((EVENTS_TOPIC, HEARD_TOPIC, PING_RESULTS_TOPIC, NOTES_TOPIC), 50)
+    ]
+    prepared = work.prepare(pl.concat([*rubbish[:2], STREET, *rubbish[2:]]))
+    assert prepared is not None
+    assert prepared.rejects["offset"].to_list() == [50, 51, 52, 53]
+    assert prepared.rejects["received_at"].unique().to_list() == [T0]
+    work.deliver(prepared, "")
+    assert world.story[:5] == [REJECTS_TOPIC, "flush", Kind.STEP, OUTAGES_TOPIC, "flush"]
+    assert said_steps(world.publisher.said)["node_id"].unique().to_list() == ["F0"]
+    assert world.journal.records[-1].positions[HEARD_TOPIC] == {3: 52}
 
 
 def test_another_registry_keeps_the_incidents_and_a_snapshot_hands_it_on() -> None:

@@ -17,7 +17,7 @@ from app.telemetry import REGISTRY, JsonLines
 from ingest import meter_types
 from ingest.keyring import Keyring
 from outage.messages.cim_json import render_cim_json
-from schemas.errors import ContractError
+from schemas.errors import ContractError, TerminalError
 from schemas.frames import DIRTY_DAYS, EVENTS, OUTAGES, RAW_FRAMES, REJECTS, REPLAY_WINDOWS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
@@ -189,6 +189,27 @@ def test_a_counter_that_the_store_refuses_rejects_its_message() -> None:
         schema=RAW_FRAMES.schema,
     )
     assert rejects_of(counters, messages)["offset"].to_list() == [5]
+
+
+def test_rows_of_a_shape_that_the_table_has_not_are_the_codes_fault_and_none_is_parted(store: SqlStore) -> None:
+    rows = pl.concat([reject("good", None)] * 50).drop("payload")
+    before = counted("rejects")
+    with pytest.raises(ContractError, match="payload"):
+        store_all(store, "rejects", rows, "t")
+    assert counted("rejects") == before
+
+
+def test_where_the_finals_of_most_meters_are_refused_the_worker_stops(
+    filled: tuple[MemoryPublisher, Gathered], simulated: Simulated, store: SqlStore
+) -> None:
+    """Of one interval of each meter: every row that is refused is tried alone."""
+    start = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    meters = simulated.meters["meter_id"].unique().sort()
+    store.engine.execute(f"ALTER TABLE finals ADD CONSTRAINT picky CHECK meter_id = '{meters[0]}'")
+    params = VeeParams(judged_at=NOW, run_id="r", context_days=1)
+    with pytest.raises(TerminalError, match="of 25 meters"):
+        list(vee_lane.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
+    assert set(store.load_current("finals")["meter_id"]) == {meters[0]}
 
 
 def test_what_the_store_takes_is_neither_told_nor_counted(caplog: pytest.LogCaptureFixture) -> None:

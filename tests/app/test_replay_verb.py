@@ -8,8 +8,19 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from app import replay
 from app.embedded import MemoryPublisher
-from app.replay import PLACE, REPLAYABLE, Policy, check_reasons, replay_range, replay_rejects
+from app.replay import (
+    PLACE,
+    REPLAYABLE,
+    Asked,
+    Policy,
+    check_reasons,
+    open_rejects,
+    replay_open,
+    replay_range,
+    replay_rejects,
+)
 from app.workers import EVENTS_TOPIC, IngestWork, Registry
 from ingest import meter_types
 from ingest.keyring import Keyring
@@ -19,6 +30,7 @@ from schemas.frames import EVENTS, REJECTS
 from simulator.fleet import Simulated, simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
+from storage.queries import Query
 from storage.store import SqlStore
 from storage.tables import TABLES
 
@@ -133,10 +145,93 @@ def test_a_range_again_leaves_the_tables_as_they_were(store, whole, frames) -> N
     ingest(store, whole, frames, "first")
     seen = {name: store.load_current(name) for name in ("intervals", "reads", "rejects", "replay_windows")}
     parts = iter([frames.head(40), frames.slice(40)])
-    done = list(replay_range(work_of(store, whole), parts, "again"))
-    assert sum(decoded.counts.frames for decoded in done) == frames.height
+    done = list(replay_range(store, work_of(store, whole), parts, AT))
+    assert sum(decoded.counts.frames for decoded, _ in done) == frames.height
+    assert [mended for _, mended in done] == [0, 0]
     for name, rows in seen.items():
         assert_frame_equal(store.load_current(name), rows)
+
+
+def test_a_range_again_resolves_the_rejects_that_it_mends_and_no_other(store, whole, lacking, frames) -> None:
+    ingest(store, lacking, frames, "first")
+    before = store.load_open_rejects(REPLAYABLE, 100_000)
+    half = before.sort(PLACE)["offset"].median()
+    part = frames.filter(pl.col("offset") < half)
+    ((decoded, mended),) = replay_range(store, work_of(store, whole), iter([part]), AT)
+    still = decoded.rejects.select(PLACE).unique()
+    wanted = before.filter(pl.col("offset") < half).join(still, on=PLACE, how="anti")
+    assert mended == wanted.height > 0
+    left = store.load_open_rejects(REPLAYABLE, 100_000)
+    assert_frame_equal(left.sort(PLACE), before.join(wanted, on=[*PLACE, "at", "reason"], how="anti").sort(PLACE))
+    told = store.engine.select(
+        Query(
+            "SELECT resolution, resolved_at FROM rejects FINAL WHERE resolved_at IS NOT NULL", {},
+            pl.Schema({"resolution": pl.String(), "resolved_at": pl.Datetime("us", "UTC")}),
+        )
+    )  # fmt: skip
+    assert told.unique().rows() == [("reinserted", AT)]
+    assert told.height == wanted.height
+    assert_frame_equal(store.load_current("rejects").sort(PLACE), before.sort(PLACE))
+
+
+class Paged:
+    """The store, and how many rejects it was asked for at once."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store, self.pages = store, []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def load_open_rejects(self, *asked: object) -> pl.DataFrame:
+        found = self._store.load_open_rejects(*asked)
+        self.pages.append(found.height)
+        return found
+
+
+def test_open_rejects_are_replayed_by_pages_as_they_are_at_once(
+    store, whole, lacking, frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PAGE_REJECTS", 10)
+    ingest(store, lacking, frames, "first")
+    every = store.load_open_rejects(REPLAYABLE, 100_000)
+    paged = Paged(store)
+    done = replay_open(paged, work_of(store, whole), whole, Asked(REPLAYABLE, 100_000), Policy.REINSERT, AT)
+    assert max(paged.pages) == 10
+    assert len(paged.pages) > 3
+    assert done.messages == every.select(PLACE).n_unique()
+    left = store.load_open_rejects(REPLAYABLE, 100_000)
+    assert done.mended == done.messages - left.select(PLACE).n_unique() > 20
+    assert "key_unknown" not in left["reason"].cast(pl.String).to_list()
+    as_if_never_failed(store, whole, frames)
+
+
+def test_pages_end_at_the_limit_and_with_stop_at_the_first_that_fails(
+    store, whole, lacking, frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PAGE_REJECTS", 10)
+    ingest(store, lacking, frames, "first")
+    every = store.load_open_rejects(("key_unknown",), 100_000)
+    some = replay_open(store, work_of(store, whole), whole, Asked(("key_unknown",), 15), Policy.STOP, AT)
+    assert (some.messages, some.mended, some.stopped_at) == (15, 15, None)
+    paged = Paged(store)
+    none = replay_open(paged, work_of(store, lacking), lacking, Asked(("key_unknown",), 100_000), Policy.STOP, AT)
+    assert none.stopped_at == "/".join(str(part) for part in every.sort(PLACE).select(PLACE).row(15))
+    assert len(paged.pages) == 1
+
+
+def test_rejects_of_one_message_are_in_one_page(store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "PAGE_REJECTS", 4)
+    row = {
+        "topic": TOPIC, "partition": 0, "frame": 0, "received_at": AT, "payload": b"x", "reason": "axdr_tag",
+        "detail": "", "code_version": "1",
+    }  # fmt: skip
+    rows = [row | {"offset": offset, "at": at} for offset, number in ((1, 3), (2, 3), (3, 9)) for at in range(number)]
+    store.append("rejects", pl.DataFrame(rows, schema=REJECTS.schema), "t")
+    pages = [page["offset"].to_list() for page in open_rejects(store, Asked(REPLAYABLE, 100))]
+    assert pages == [[1] * 3, [2] * 3, [3] * 9]
+    between = Asked(REPLAYABLE, 100, (TOPIC, 0, 1, 0), (TOPIC, 0, 3, 0))
+    assert [page["offset"].to_list() for page in open_rejects(store, between)] == [[2] * 3]
 
 
 @pytest.mark.parametrize("reason", ["replay", "nonce_reuse", "no_such_reason"])

@@ -91,7 +91,8 @@ def test_a_meter_that_the_registry_names_later_has_its_days_made_dirty_too() -> 
 
     publisher = MemoryPublisher()
     work = store_lane.StoreWork(Store(), publisher, METERS.empty())
-    gone = {"outages": step("T1", NOON, NOON + HOUR), "events": EVENTS.empty(), "rejects": REJECTS.empty()}
+    gone = {"outages": step("T1", NOON, NOON + HOUR), "events": EVENTS.empty()}
+    gone |= dict.fromkeys(("rejects", "unreadable"), REJECTS.empty())
     work.deliver(gone, "before")
     assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
     work.enrol(workers.Registry.of(Keyring.empty(), FLEET, meter_types.BUILT_IN))

@@ -8,7 +8,7 @@ import pytest
 
 from app import vee_lane
 from schemas.errors import TransientError
-from schemas.frames import INTERVALS, METERS, UTC_US
+from schemas.frames import INTERVALS, METERS, REJECTS, UTC_US
 from storage.embedded import open_embedded
 from storage.queries import Query
 from storage.store import Scope, SqlStore
@@ -48,7 +48,7 @@ def sent(store: SqlStore, hours: dict[int, int], received: int) -> None:
 def judged(store: SqlStore, day: int, span: Scope = WHOLE) -> None:
     now = MIDNIGHT + day * DAY
     params = VeeParams(judged_at=now, run_id="", context_days=3)
-    vee_lane.VeeWork(store, FLEET, params, lambda: now).deliver([span], "")
+    vee_lane.VeeWork(store, FLEET, params, lambda: now).deliver(vee_lane.Due([span], REJECTS.empty()), "")
 
 
 def rules(findings: pl.DataFrame) -> list[str]:

@@ -70,9 +70,9 @@ def test_vee_judges_what_is_dirty_and_doing_it_again_appends_nothing(filled, sim
     params = VeeParams(judged_at=NOW, run_id="", context_days=30)
     work = vee_lane.VeeWork(store, simulated.meters, params, lambda: NOW)
     dirty = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).filter(pl.col("day") == date(2026, 3, 2))
-    scopes = work.prepare(to_messages(dirty, dirty["bucket"]))
-    assert scopes
-    work.deliver(scopes, "first")
+    due = work.prepare(to_messages(dirty, dirty["bucket"]))
+    assert due.scopes
+    work.deliver(due, "first")
     meters = tuple(simulated.meters["meter_id"].unique().to_list())
     span = Scope(meters, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC))
     finals = store.load_current("finals", span)
@@ -94,11 +94,12 @@ def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simula
     buckets = bucket_of(meters).unique().sort()
     days = pl.DataFrame({"bucket": buckets, "day": [date(2026, 3, 2)] * len(buckets)}, schema=DIRTY_DAYS.schema)
     late = days.head(1).with_columns(day=pl.lit(date(2026, 2, 27)))
-    scopes = work.prepare(to_messages(pl.concat([days, late]), pl.concat([days, late])["bucket"]))
+    scopes = work.prepare(to_messages(pl.concat([days, late]), pl.concat([days, late])["bucket"])).scopes
     assert len(scopes) == 2
     assert sorted(meter for scope in scopes for meter in scope.meters) == meters.to_list()
     year_old = days.head(1).with_columns(day=pl.lit(date(2025, 3, 1)))
-    parts = work.prepare(to_messages(pl.concat([days, late, year_old]), pl.concat([days, late, year_old])["bucket"]))
+    every = pl.concat([days, late, year_old])
+    parts = work.prepare(to_messages(every, every["bucket"])).scopes
     half = timedelta(hours=12)
     spans = sorted(((scope.start + half).date(), (scope.end - half).date()) for scope in parts)
     today = date(2026, 3, 2)
@@ -106,7 +107,7 @@ def test_meters_of_one_span_are_asked_for_together_and_in_bounded_numbers(simula
     for setting, value in (("METERS_A_QUERY", 10), ("METER_DAYS_A_QUERY", 10 * (28 + 1 + 28))):
         with monkeypatch.context() as patched:
             patched.setattr(vee_lane, setting, value)
-            few = work.prepare(to_messages(days, days["bucket"]))
+            few = work.prepare(to_messages(days, days["bucket"])).scopes
         assert max(len(scope.meters) for scope in few) == 10
         assert sorted(meter for scope in few for meter in scope.meters) == meters.to_list()
 

@@ -105,6 +105,22 @@ def test_a_resolved_reject_is_no_longer_open_and_still_there(store: ReadingStore
     assert store.load_current("rejects").height == rows.height
 
 
+def test_open_rejects_are_told_between_two_places(store: ReadingStore) -> None:
+    places = [("a", 2, 9, 0), ("b", 0, 5, 1), ("b", 0, 10, 0), ("b", 0, 10, 1), ("b", 1, 0, 0)]
+    row = {"received_at": T0, "payload": b"x", "reason": "depth", "detail": "", "at": 0, "code_version": "1"}
+    names = ("topic", "partition", "offset", "frame")
+    rows = [row | dict(zip(names, place, strict=True)) for place in places]
+    store.append("rejects", pl.DataFrame(rows, schema=REJECTS.schema), "a")
+
+    def between(*bounds: tuple[str, int, int, int] | None) -> list[tuple[object, ...]]:
+        return store.load_open_rejects(("depth",), 10, *bounds).select(names).rows()
+
+    assert between() == places
+    assert between(places[1]) == places[2:]
+    assert between(None, places[3]) == places[:3]
+    assert between(("b", 0, 9, -1), places[4]) == places[2:4]
+
+
 def test_a_replay_window_is_loaded_as_it_stood_before_an_offset(store: ReadingStore) -> None:
     store.append("replay_windows", counters([100, 37, 36, 500, 100]), "a")
     store.append("replay_windows", counters([100, 37, 36, 500, 100]), "redelivered")
