@@ -285,8 +285,7 @@ def _stored(source: _Source, judgement: tuple[Scope, Vee], months: Scope | None,
 def _store(source: _Source, grid: Scope, judged: Vee, params: VeeParams) -> Vee:
     """What is new of a judgement is stored."""
     token = f"vee {params.run_id} {grid.meters[0]} {grid.start.isoformat()} {grid.end.isoformat()}"
-    store = source.store
-    reach = max(timedelta(days=params.context_days), LONGEST_MONTH)
+    store, reach = source.store, max(source.reach, LONGEST_MONTH)
     known = store.load_open_exceptions(grid._replace(start=grid.start - reach))
     told = compare(known, judged.exceptions, judged.finals, (grid.start, grid.end))
     withdrawn = told.withdrawn.with_columns(resolved_at=pl.lit(params.judged_at))

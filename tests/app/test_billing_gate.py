@@ -234,7 +234,7 @@ def test_only_meters_with_news_have_their_month_judged(store: SqlStore, monkeypa
     judged: list[tuple[tuple[str, ...], int]] = []
     store_ = vee_lane._store
 
-    def counting(to: SqlStore, grid: Scope, done: Vee, params: VeeParams) -> Vee:
+    def counting(to: vee_lane._Source, grid: Scope, done: Vee, params: VeeParams) -> Vee:
         judged.append((grid.meters, (grid.end - grid.start).days))
         return store_(to, grid, done, params)
 

@@ -8,7 +8,7 @@ import pytest
 
 from app import vee_lane
 from schemas.codes import RULE_BIT, Rule
-from schemas.frames import EVENTS, INTERVALS, METERS, OUTAGES
+from schemas.frames import EVENTS, INTERVALS, METERS, OUTAGES, REJECTS
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
@@ -47,7 +47,7 @@ def judged(store: SqlStore, *meters: str) -> pl.DataFrame:
     now = MIDNIGHT + 2 * DAY
     params = VeeParams(judged_at=now, run_id="", context_days=3)
     work = vee_lane.VeeWork(store, FLEET, params, lambda: now)
-    work.deliver([Scope(meters, MIDNIGHT, MIDNIGHT + DAY)], "")
+    work.deliver(vee_lane.Due([Scope(meters, MIDNIGHT, MIDNIGHT + DAY)], REJECTS.empty()), "")
     return store.load_current("finals", Scope(NAMES, MIDNIGHT, MIDNIGHT + DAY))
 
 
