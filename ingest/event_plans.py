@@ -86,13 +86,22 @@ def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
     unnamed = _setup_registers(meaning, meter_type)
     for at, value in enumerate(meaning.values):
         register = unnamed.get(at, _alarm_register(value.obis))
-        if register is not None and value.node.tag in UNSIGNED:
+        if register is not None and value.node.tag in UNSIGNED and value.is_value:
             alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _name_of(value))
     fixed, words = tuple(_fixed(meaning, meter_type)), tuple(_status_words(meaning, table))
     clocks = [value.node for value in meaning.values if value.node.is_clock]
     sole = clocks[0] if len(clocks) == 1 else None
     taken = frozenset((*codes, *alarms))
     return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
+
+
+def tells_events(name: bytes) -> bool:
+    """The object of this name says events by its value: another attribute of it is neither that nor a read."""
+    return is_event_code(name) or is_event_log(name) or _alarm_register(name) is not None or _is_status_word(name)
+
+
+def _is_status_word(name: bytes) -> bool:
+    return name[2:5] == _STATUS_WORD_CDE
 
 
 def _name_of(value: Value) -> str | None:
@@ -110,7 +119,7 @@ def _codes(meaning: Meaning) -> Iterator[tuple[int, CodeSlot]]:
             first.setdefault(value.place, value.node)
     logged: set[int] = set()
     for at, value in enumerate(meaning.values):
-        if value.node.tag not in UNSIGNED:
+        if value.node.tag not in UNSIGNED or not value.is_value:
             continue
         if is_event_code(value.obis):
             yield at, CodeSlot(value.node, value.clock or first.get(value.place), _name_of(value))
@@ -161,7 +170,7 @@ def _fixed(meaning: Meaning, meter_type: MeterType) -> list[Fixed]:
 def _status_words(meaning: Meaning, table: EventTable) -> Iterator[WordSlot]:
     for value in meaning.values:
         node, name = value.node, value.obis
-        if name is None or name[2:5] != _STATUS_WORD_CDE or node.tag != Tag.BIT_STRING:
+        if name is None or not _is_status_word(name) or node.tag != Tag.BIT_STRING or not value.is_value:
             continue
         bits = len(str(node.value))
         if bits <= _STATUS_WORD_BITS:

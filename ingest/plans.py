@@ -17,7 +17,7 @@ from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
-from ingest.event_plans import EventPlan, plan_events
+from ingest.event_plans import EventPlan, plan_events, tells_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
@@ -168,7 +168,8 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
     if name is None:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
     quantity = quantity_of(name, value.scaler, value.unit, meter_type)
-    is_quantity = value.is_value or (name[0] == ABSTRACT and quantity.channel is Channel.OTHER)
+    is_counted = name[0] == ABSTRACT and quantity.channel is Channel.OTHER and not tells_events(name)
+    is_quantity = value.is_value or is_counted
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
         return Cell(node, quantity.channel, quantity.obis, None) if is_known else None
