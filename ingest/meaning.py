@@ -175,7 +175,7 @@ def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     if meaning.event_name is not None:
         # A string of twelve octets is a clock or a name (`Name.may_be_clock`); one of another length is no clock.
         name: Name | None = None
-        texts = [value for value in named if not is_compact_data(value.obis)]
+        texts = [value for value in named if not is_compact_data(value.obis) and not value.node.is_name]
         for value in sorted(texts, key=lambda value: value.node.is_clock)[:_MAX_NAMES][::-1]:
             name = Name(value.node, False, name)  # or what the event is about, in words
         return name
