@@ -41,6 +41,16 @@ def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
     return quiet
 
 
+def quiet_words(plan: EventPlan, group: Group) -> Places:
+    """Messages with event status words in which no bit is set: they say that nothing has happened, and have no row."""
+    if not plan.words:
+        return group.message[:0]
+    raised = np.zeros(len(group.message), np.bool_)
+    for word in plan.words:
+        raised |= cut_bits(group.octets, word.node, word.bits).any(axis=1)
+    return group.message[~raised]
+
+
 def wide_numbers(slot: CodeSlot | AlarmSlot, group: Group) -> Flags:
     """Messages whose number has more bits than an event's code: it is a read too then, so that no number vanishes."""
     numbers, beyond = cut_numbers(group.octets, slots_of([slot.node]))

@@ -113,9 +113,9 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     """What to cut from messages of this layout when a meter of this kind sent them."""
     meter_type = type_of(meaning, kind, types)
     meaning, unread = _with_templates(meaning, meter_type)
-    events = plan_events(meaning, meter_type)
-    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     named = _named(meaning, meter_type)
+    events = plan_events(meaning, named, meter_type)
+    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]

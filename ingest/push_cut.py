@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts
-from ingest.event_cut import cut_events, quiet_alarms, untimed, wide_numbers
+from ingest.event_cut import cut_events, quiet_alarms, quiet_words, untimed, wide_numbers
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
@@ -49,7 +49,8 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         refused += inexact
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
-    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own)
+    silent = quiet_words(plan.events, group)
+    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own, silent)
 
 
 def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:

@@ -68,8 +68,8 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
     objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
-    `wake_up_push` the push setups behind which alarm registers stand unnamed, or nothing (SMR5); `template` the
-    templates of its compact data.
+    `wake_up_push` the push setups behind which alarm registers (of a standard with event status words: such a word)
+    stand unnamed, or nothing (SMR5); `template` the templates of its compact data.
     """
 
     name: str

@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from ingest.decode import Decoded
 from ingest.dlms.cosem import parse_obis
 from ingest.dlms.data import Data, Tag
 from ingest.event_tables import STANDARDS
-from ingest.meter_types import BUILT_IN
+from ingest.meter_types import BUILT_IN, parse_types
 from tests.ingest.fleet import (
+    NAME,
     START,
     body_of,
     decode,
@@ -241,6 +243,54 @@ def test_bits_of_the_indian_status_word_are_events() -> None:
 def test_a_numbered_event_object_of_each_log_is_a_code() -> None:
     for log in range(6):
         assert told("idis", event(f"0.0.96.11.{log}.255", Data(Tag.UINT8, 48))) == [("keys_changed", 48)]
+
+
+LISTS = parse_types("""
+[[meter_type]]
+name = "words"
+events = "is15959"
+list = [{ values = ["meter_id", "clock", "0-0:94.91.18.255"] }]
+[[meter_type]]
+name = "codes"
+events = "idis"
+list = [{ values = ["meter_id", "clock", "0-0:96.11.0.255", "0-0:97.98.0.255"] }]
+""")
+SENDER = Data(Tag.OCTET_STRING, NAME.encode())
+GASP = Data(Tag.BIT_STRING, "0" * 85 + "1" + "0" * 42)
+QUIET = Data(Tag.BIT_STRING, "0" * 128)
+
+
+def listed(kind: str, *items: Data) -> Decoded:
+    """A push of a meter of this type, whose items have no names."""
+    body = notification(Data(Tag.STRUCTURE, (SENDER, *items)))
+    return decode(sealed(body), registry=meters(enrolled(meter_type=kind)), types=LISTS)
+
+
+def test_places_of_a_list_that_are_event_objects_tell_events() -> None:
+    found = listed("codes", stamp(START), Data(Tag.UINT8, 1), Data(Tag.UINT32, 1))
+    told = sorted(found.events.select("event", "code", "occurred_at").rows())
+    assert told == [("clock_invalid", 1, START), ("power_down", 1, START)] and reasons(found) == []
+    assert found.reads.height == 0
+    # A quiet alarm register is a read of zero, as where its name is sent.
+    found = listed("codes", stamp(START), Data(Tag.UINT8, 1), Data(Tag.UINT32, 0))
+    assert found.events["event"].to_list() == ["power_down"]
+    assert found.reads.select("channel", "obis", "value_milli").rows() == [("other", "0-0:97.98.0.255", 0)]
+    found = listed("words", stamp(START), GASP)
+    assert found.events.select("event", "code", "occurred_at").rows() == [("last_gasp", 85, START)]
+
+
+def test_a_status_word_behind_the_push_setup_of_alarms_needs_no_name() -> None:
+    setup = Data(Tag.OCTET_STRING, parse_obis("0-4:25.9.0.255"))
+    found = listed("is15959", setup, stamp(START), GASP)
+    assert found.events.select("event", "code", "occurred_at").rows() == [("last_gasp", 85, START)]
+    other = Data(Tag.OCTET_STRING, parse_obis("0-5:25.9.0.255"))
+    assert reasons(listed("is15959", other, stamp(START), GASP)) == ["layout_unknown"]
+
+
+def test_a_status_word_without_a_bit_is_understood_and_says_that_nothing_has_happened() -> None:
+    found = listed("words", stamp(START), QUIET)
+    assert (found.events.height, reasons(found)) == (0, [])
+    assert found.counts == (1, 1, 0, 0, 0)
 
 
 def test_status_words_of_a_fleet_are_one_layout_and_a_longer_bit_string_is_none() -> None:
