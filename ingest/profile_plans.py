@@ -18,8 +18,6 @@ from schemas.codes import Channel
 _OCTET: Final = frozenset((Tag.UINT8, Tag.ENUM))
 """Tags of a status. A wider number has bits that no octet's table tells, or is a channel of a row without status."""
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
-_CAPTURE_LIMIT_S: Final = 86_400
-"""Longest capture period taken from the step between two rows: a day; a longer step is a hole in the log."""
 
 
 class Profile(NamedTuple):
@@ -32,7 +30,7 @@ class Profile(NamedTuple):
     power: int  # value x 10^power is in thousandths
     is_intervals: bool
     stamp_is_end: bool
-    interval_s: int | None  # None: the step between the first two clocks that are sent
+    interval_s: int | None  # None: the smallest step between two clocks, all of which are sent then
     status_of_octet: npt.NDArray[np.uint32]
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
