@@ -165,7 +165,7 @@ def _fixed(meaning: Meaning, meter_type: MeterType) -> list[Fixed]:
         return [Fixed(EventKind.WAKE_UP, None, Origin.METER)] if wakes else []
     if name == LAST_GASP_NAME:
         return [Fixed(EventKind.LAST_GASP, None, Origin.NIC)]
-    if any(value.node.tag not in STRINGS for value in meaning.values):
+    if meaning.rows is not None or any(value.node.tag not in STRINGS for value in meaning.values):
         return []  # numbers and bits speak for themselves
     if name[2:4] == _SERIAL_CD:
         return [Fixed(EventKind.WAKE_UP, None, Origin.METER)]

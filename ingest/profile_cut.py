@@ -132,10 +132,11 @@ def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
     if len(sent) == len(profile.clocks):
         return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s)
     rows = np.arange(len(profile.clocks))
-    source = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row
+    above = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row; -1: none
+    source = np.maximum(above, 0)
     steps = rows - np.array(sent)[source]
     at = clocks.at[:, source] + steps * capture_s[:, None] * _SECOND_US
-    usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0))
+    usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0)) & (above >= 0)
     return _Stamps(at, usable, clocks.status[:, source] | status, capture_s)
 
 
