@@ -88,6 +88,7 @@ class Meaning(NamedTuple):
     rows: Rows | None
     list_type: MeterType | None  # the type that a list id stands for
     event_name: bytes | None  # logical name of an event-notification
+    has_no_rows: bool = False  # rows are announced, and there are none
 
 
 def understand(layout: Layout, types: MeterTypes) -> Meaning:
@@ -105,7 +106,8 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
-    return Meaning(layout, values, len(pushed), rows, _list_type(located.body, types), event_name)
+    list_type = _list_type(located.body, types)
+    return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body))
 
 
 def _leaves(node: Node, clock: Node | None) -> Iterator[tuple[Node, Node | None]]:
@@ -264,6 +266,14 @@ def _find_rows(body: Node) -> Rows | None:
     if not isinstance(push_object, bytes) or is_event_log(push_object) or is_event_code(push_object):
         return None
     return _rows_behind(push_object, rows)
+
+
+def _has_no_rows(body: Node) -> bool:
+    """A push of rows of which there are none: nothing was captured since the last one, or was asked for."""
+    items = body.items
+    if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
+        return False
+    return items[2].tag == Tag.ARRAY and not items[2].items
 
 
 def _named_rows(located: Located, pushed: list[PushValue]) -> tuple[Rows | None, int | None]:

@@ -107,6 +107,7 @@ class Plan(NamedTuple):
     events: EventPlan
     refusals: tuple[Refusal, ...]
     deviation_inverted: bool
+    is_silent: bool  # understood, though there is nothing to cut
 
 
 def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
@@ -129,6 +130,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
         events,
         _merged(refusals),
         meter_type.deviation_inverted,
+        meaning.has_no_rows,
     )
 
 

@@ -49,7 +49,7 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         refused += inexact
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
-    silent = quiet_words(plan.events, group)
+    silent = group.message if plan.is_silent else quiet_words(plan.events, group)
     return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own, silent)
 
 

@@ -84,3 +84,11 @@ def test_rows_before_the_first_clock_are_refused_alone() -> None:
 def test_rows_without_any_clock_are_no_intervals() -> None:
     found = decode(sealed(notification(body_of(Data(Tag.ARRAY, (row(NULL, 1, 2), row(NULL, 3, 4)))))))
     assert found.intervals.height == 0 and reasons(found)
+
+
+def test_a_push_of_no_rows_is_understood() -> None:
+    found = decode(sealed(notification(body_of(Data(Tag.ARRAY, ())))))
+    assert (found.intervals.height, reasons(found)) == (0, []) and found.counts == (1, 1, 0, 0, 0)
+    # What names nobody is a reject as before.
+    nothing = decode(sealed(notification(structure(Data(Tag.ARRAY, ())))))
+    assert reasons(nothing) == ["layout_unknown"]
