@@ -32,7 +32,16 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
         events.append(_word_events(word, group, _times(plan, group, None, newest)))
     for alarm in plan.events.alarms:
         events += _alarm_events(alarm, group, _times(plan, group, None, newest))
-    return _timed(events)
+    timed, lost = _timed(events)
+    return (timed if len(timed) < 2 else [_once(timed)]), lost
+
+
+def _once(events: Sequence[Events]) -> Events:
+    """Events of a message that are equal are one: an alarm's register and its descriptor, a row of a log said twice."""
+    joined = Events._make(np.concatenate(column) for column in zip(*events, strict=True))
+    columns = np.stack([column.astype(np.int64) for column in joined])
+    first = np.sort(np.unique(columns, axis=1, return_index=True)[1])
+    return joined if len(first) == len(joined.message) else Events._make(column[first] for column in joined)
 
 
 def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:

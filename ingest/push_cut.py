@@ -36,8 +36,11 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         block, inexact = cut_reads(plan.cells, group, times, texts)
         reads.append(block)
         refused += inexact
+    said: dict[str | None, Flags] = {}
     for alarm in plan.events.alarms:
         quiet = quiet_alarms(alarm, group)
+        before = said.get(alarm.obis, np.zeros(len(quiet), np.bool_))
+        said[alarm.obis], quiet = before | quiet, quiet & ~before  # of one name one zero: another is the same row
         zero = Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0)
         reads.append(cut_reads(Cells.of([zero]), group, times, texts)[0].take(quiet))
     for slot in plan.events.may_be_wide:

@@ -20,6 +20,7 @@ from tests.ingest.fleet import (
     meters,
     notification,
     reasons,
+    register_rows,
     sealed,
     stamp,
 )
@@ -351,3 +352,23 @@ def test_what_else_a_log_s_row_holds_is_no_code_and_does_not_vanish() -> None:
     assert decoded.events["code"].to_list() == [1, 2]
     assert decoded.reads["value_milli"].to_list() == [230_000]
     assert decoded.rejects["detail"].to_list() == ["1 values: another value of the same name"]
+
+
+def test_equal_events_of_a_message_are_one_row() -> None:
+    """An alarm's register and its descriptor say the same; so does a code that stands twice beside one clock."""
+    both = [(f"0-0:97.98.{at}.255", Data(Tag.UINT32, 1), None) for at in (0, 20)]
+    other = ("0-0:97.98.1.255", Data(Tag.UINT32, 1), None)
+    push = sealed(notification(register_rows([device_name(), *both, other]), START))
+    found = decode(push, registry=meters(enrolled(meter_type="idis")))
+    assert sorted(found.events["event"].to_list()) == ["clock_invalid", "power_down"] and reasons(found) == []
+    assert found.reads.height == 0
+
+
+def test_quiet_alarm_registers_of_one_name_are_one_read() -> None:
+    setup = Data(Tag.OCTET_STRING, parse_obis("0-1:25.9.0.255"))
+    for registers, zeros in (((0, 0, 0), 1), ((0, 0, 1), 1), ((2, 2, 1), 0)):
+        words = [Data(Tag.UINT32, register) for register in registers]
+        body = notification(Data(Tag.STRUCTURE, (SENDER, setup, *words)), START)
+        found = decode(sealed(body), registry=meters(enrolled(meter_type="smr5")))
+        assert found.reads.height == zeros and reasons(found) == []
+        assert found.events.height == sum(register > 0 for register in registers)
