@@ -102,7 +102,7 @@ def with_profiles(meters: pl.DataFrame, types: MeterTypes) -> pl.DataFrame:
 
 def _load_frames(file: Path) -> pl.DataFrame:
     if file.suffix == ".hex":
-        return sources.cut_hex(read_text(file), file.name)
+        return sources.cut_hex(read_bytes(file), file.name)
     frames = sources.cut_bin(read_bytes(file), file.name)
     sidecar = file.with_name(f"{file.stem}.received.parquet")
     if not sidecar.exists():

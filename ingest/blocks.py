@@ -73,7 +73,8 @@ class Refused(NamedTuple):
 class Cut(NamedTuple):
     """Everything that one plan cut from the messages of one group.
 
-    `own_time`: what each message's own clocks say, for messages without a time of reception.
+    `own_time`: what each message's own clocks say, for messages without a time of reception. `silent`: messages that
+    are understood though they may have no row, because nothing has happened.
     """
 
     intervals: tuple[Quantities, ...]
@@ -82,6 +83,7 @@ class Cut(NamedTuple):
     refused: tuple[Refused, ...]
     message: Places
     own_time: Micros
+    silent: Places
 
 
 class Texts:

@@ -188,6 +188,7 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     for message in (
         *(block.messages_with_rows() for block in (*intervals, *reads)),
         *(block.message for block in events),
+        *(cut.silent[sound[cut.silent]] for cut in read.cuts if len(cut.silent)),
     ):
         decoded[message] = True
     refused = [part for cut in read.cuts for part in cut.refused]

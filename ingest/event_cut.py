@@ -32,13 +32,32 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
         events.append(_word_events(word, group, _times(plan, group, None, newest)))
     for alarm in plan.events.alarms:
         events += _alarm_events(alarm, group, _times(plan, group, None, newest))
-    return _timed(events)
+    timed, lost = _timed(events)
+    return (timed if len(timed) < 2 else [_once(timed)]), lost
+
+
+def _once(events: Sequence[Events]) -> Events:
+    """Events of a message that are equal are one: an alarm's register and its descriptor, a row of a log said twice."""
+    joined = Events._make(np.concatenate(column) for column in zip(*events, strict=True))
+    columns = np.stack([column.astype(np.int64) for column in joined])
+    first = np.sort(np.unique(columns, axis=1, return_index=True)[1])
+    return joined if len(first) == len(joined.message) else Events._make(column[first] for column in joined)
 
 
 def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
     """Messages in which no bit of an alarm register is set: it is a read of zero then, so that no number vanishes."""
     quiet: Flags = cut_numbers(group.octets, slots_of([alarm.node]))[0][:, 0] == 0
     return quiet
+
+
+def quiet_words(plan: EventPlan, group: Group) -> Places:
+    """Messages with event status words in which no bit is set: they say that nothing has happened, and have no row."""
+    if not plan.words:
+        return group.message[:0]
+    raised = np.zeros(len(group.message), np.bool_)
+    for word in plan.words:
+        raised |= cut_bits(group.octets, word.node, word.bits).any(axis=1)
+    return group.message[~raised]
 
 
 def wide_numbers(slot: CodeSlot | AlarmSlot, group: Group) -> Flags:

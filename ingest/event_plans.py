@@ -1,7 +1,7 @@
 """Which values of a push are events: codes, alarm registers and descriptors, status words, and pushes that are one."""
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
@@ -11,6 +11,8 @@ from ingest.meaning import Meaning, Value, is_event_code, is_event_log
 from ingest.meter_types import MeterType
 from schemas.codes import EventKind, Origin
 
+Named: TypeAlias = tuple[Value, bytes | None]
+"""A value and its name."""
 LAST_GASP_NAME: Final = b"\x80\x80\x80\x80\x80\x00"
 """128.128.128.128.128.0: what the radio of an MX382 calls its last gasp (dlms.md section 10)."""
 _ALARM_CD: Final = b"\x61\x62"
@@ -78,45 +80,59 @@ class EventPlan(NamedTuple):
         return tuple(slot for slot in slots if slot.node.tag == Tag.UINT64)
 
 
-def plan_events(meaning: Meaning, meter_type: MeterType) -> EventPlan:
-    """The events among the values of a push, by the companion standard of the meter's type."""
+def plan_events(meaning: Meaning, named: Sequence[Named], meter_type: MeterType) -> EventPlan:
+    """The events among the values of a push, by the companion standard of the meter's type.
+
+    `named`: the values of `meaning`, each with its name, sent with it or that of its place in the type's list.
+    """
     table = STANDARDS[meter_type.events]
-    codes = dict(_codes(meaning))
+    codes = dict(_codes(named))
     alarms: dict[int, AlarmSlot] = {}
-    unnamed = _setup_registers(meaning, meter_type)
-    for at, value in enumerate(meaning.values):
-        register = unnamed.get(at, _alarm_register(value.obis))
-        if register is not None and value.node.tag in UNSIGNED:
-            alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _name_of(value))
-    fixed, words = tuple(_fixed(meaning, meter_type)), tuple(_status_words(meaning, table))
+    is_alarm_push = _names(meaning, meter_type.alarm_push)
+    unnamed = _setup_registers(named) if is_alarm_push and not table.status_word else {}
+    for at, (value, name) in enumerate(named):
+        register = unnamed.get(at, _alarm_register(name))
+        if register is not None and value.node.tag in UNSIGNED and value.is_value:
+            alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _text_of(name))
+    fixed = tuple(_fixed(meaning, meter_type))
+    words = tuple(_status_words(named, table, unnamed=is_alarm_push))
     clocks = [value.node for value in meaning.values if value.node.is_clock]
     sole = clocks[0] if len(clocks) == 1 else None
     taken = frozenset((*codes, *alarms))
     return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
 
 
-def _name_of(value: Value) -> str | None:
-    return None if value.obis is None else obis_text(value.obis)
+def tells_events(name: bytes) -> bool:
+    """The object of this name says events by its value: another attribute of it is neither that nor a read."""
+    return is_event_code(name) or is_event_log(name) or _alarm_register(name) is not None or _is_status_word(name)
 
 
-def _codes(meaning: Meaning) -> Iterator[tuple[int, CodeSlot]]:
+def _is_status_word(name: bytes) -> bool:
+    return name[2:5] == _STATUS_WORD_CDE
+
+
+def _text_of(name: bytes | None) -> str | None:
+    return None if name is None else obis_text(name)
+
+
+def _codes(named: Sequence[Named]) -> Iterator[tuple[int, CodeSlot]]:
     """Event codes by the place of their value, each with the clock beside it, else the first of its value.
 
     Of a log's row the first number behind its clock is the code; what else it holds is none.
     """
     first: dict[int, Node] = {}
-    for value in meaning.values:
+    for value, _ in named:
         if value.node.is_clock:
             first.setdefault(value.place, value.node)
     logged: set[int] = set()
-    for at, value in enumerate(meaning.values):
-        if value.node.tag not in UNSIGNED:
+    for at, (value, name) in enumerate(named):
+        if value.node.tag not in UNSIGNED or not value.is_value:
             continue
-        if is_event_code(value.obis):
-            yield at, CodeSlot(value.node, value.clock or first.get(value.place), _name_of(value))
-        elif is_event_log(value.obis) and value.clock is not None and value.clock.at not in logged:
+        if is_event_code(name):
+            yield at, CodeSlot(value.node, value.clock or first.get(value.place), _text_of(name))
+        elif is_event_log(name) and value.clock is not None and value.clock.at not in logged:
             logged.add(value.clock.at)
-            yield at, CodeSlot(value.node, value.clock, _name_of(value))
+            yield at, CodeSlot(value.node, value.clock, _text_of(name))
 
 
 def _alarm_register(name: bytes | None) -> int | None:
@@ -129,11 +145,9 @@ def _alarm_register(name: bytes | None) -> int | None:
     return place + 1 if place < _ALARM_REGISTERS else None
 
 
-def _setup_registers(meaning: Meaning, meter_type: MeterType) -> dict[int, int]:
+def _setup_registers(named: Sequence[Named]) -> dict[int, int]:
     """Alarm registers that stand unnamed behind the push setup of alarms: value -> register 1, 2 ..."""
-    if not _names(meaning, meter_type.alarm_push):
-        return {}
-    numbers = (at for at, value in enumerate(meaning.values) if value.obis is None and value.node.tag == Tag.UINT32)
+    numbers = (at for at, (value, name) in enumerate(named) if name is None and value.node.tag == Tag.UINT32)
     return {at: register for register, at in enumerate(numbers, 1)}
 
 
@@ -151,17 +165,19 @@ def _fixed(meaning: Meaning, meter_type: MeterType) -> list[Fixed]:
         return [Fixed(EventKind.WAKE_UP, None, Origin.METER)] if wakes else []
     if name == LAST_GASP_NAME:
         return [Fixed(EventKind.LAST_GASP, None, Origin.NIC)]
-    if any(value.node.tag not in STRINGS for value in meaning.values):
+    if meaning.rows is not None or any(value.node.tag not in STRINGS for value in meaning.values):
         return []  # numbers and bits speak for themselves
     if name[2:4] == _SERIAL_CD:
         return [Fixed(EventKind.WAKE_UP, None, Origin.METER)]
     return [Fixed(EventKind.OTHER, None, Origin.METER)]
 
 
-def _status_words(meaning: Meaning, table: EventTable) -> Iterator[WordSlot]:
-    for value in meaning.values:
-        node, name = value.node, value.obis
-        if name is None or name[2:5] != _STATUS_WORD_CDE or node.tag != Tag.BIT_STRING:
+def _status_words(named: Sequence[Named], table: EventTable, *, unnamed: bool) -> Iterator[WordSlot]:
+    """Bit strings under the name of an event status word; `unnamed`: also those behind the push setup of alarms."""
+    for value, name in named:
+        node = value.node
+        is_word = bool(table.status_word) and unnamed if name is None else _is_status_word(name)
+        if not is_word or node.tag != Tag.BIT_STRING or not value.is_value:
             continue
         bits = len(str(node.value))
         if bits <= _STATUS_WORD_BITS:

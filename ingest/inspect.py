@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -17,6 +16,7 @@ from ingest.dlms.security import SecurityHeader, has_doubled_title, is_ciphered,
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
 from ingest.meter_types import ALARM_TELEGRAM, AXDR_QUIRKS, DOUBLED_TITLE, P1_TELEGRAM, MeterTypes
+from ingest.sources import octets_of_line
 from ingest.templates import Template, is_compact_data, read_buffer
 from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
@@ -24,8 +24,6 @@ from schemas.errors import ProtocolError
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _SIGNED: Final = bytes((GENERAL_SIGNING,))
-_SEPARATORS: Final = re.compile(rb"[\s,:-]|0x")
-_HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 class KeyPair(Protocol):
@@ -319,14 +317,12 @@ def _hex_messages(text: bytes) -> Iterator[RawMessage]:
     good: list[bytes] = []
     place = 0
     for line in text.splitlines():
-        digits = _SEPARATORS.sub(b"", line)
-        if not digits:
-            continue
-        if len(digits) % 2 or not _HEX_DIGITS.issuperset(digits):
+        octets = octets_of_line(line)
+        if octets is None:
             yield from split_lines(good, place)
             place += sum(map(len, good))
             good = []
             yield RawMessage(place, place, b"", 1, "none", ProtocolError(RejectReason.NOT_DLMS, 0, "no hexadecimal"))
-        else:
-            good.append(bytes.fromhex(digits.decode("ascii")))
+        elif octets:
+            good.append(octets)
     yield from split_lines(good, place)

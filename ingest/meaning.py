@@ -5,9 +5,10 @@ from typing import Final, NamedTuple
 
 from ingest.dlms.apdu import Apdu, EventNotification
 from ingest.dlms.cosem import parse_obis
+from ingest.dlms.data import Tag
 from ingest.dlms.layout import Layout
-from ingest.dlms.nodes import STRINGS, UNIX_TIME, Node
-from ingest.dlms.push import apdu_values
+from ingest.dlms.nodes import STRINGS, UNIX_TIME, Located, Node
+from ingest.dlms.push import PushValue, apdu_values
 from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
 from ingest.templates import (
     CLOCK_NAME,
@@ -29,6 +30,9 @@ _MODEL_E: Final = 7
 """0.x.96.1.7: the meter's type or model in Nordic lists, no serial number."""
 _EVENT_CODE_CD: Final = b"\x60\x0b"
 _EVENT_LOG_CD: Final = b"\x63\x62"
+_PROFILE_C: Final = 99
+_LOAD_PROFILES_D: Final = (1, 2)
+_NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 _MAX_NAMES: Final = 4
 """Strings of an event that are looked at for its meter's name: real ones have one or two."""
 _DEVICE_NAME_OCTETS: Final = (16, 17)
@@ -68,7 +72,7 @@ class Value(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A push of rows behind a push object's name: row after row {clock, status, values}."""
+    """Rows {clock, [status], values} behind the name of a push object, or of the load profile whose buffer they are."""
 
     push_object: bytes
     rows: tuple[tuple[Node, ...], ...]
@@ -84,6 +88,7 @@ class Meaning(NamedTuple):
     rows: Rows | None
     list_type: MeterType | None  # the type that a list id stands for
     event_name: bytes | None  # logical name of an event-notification
+    has_no_rows: bool = False  # rows are announced, and there are none
 
 
 def understand(layout: Layout, types: MeterTypes) -> Meaning:
@@ -91,13 +96,18 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     located = layout.located
     rows = _find_rows(located.body)
     pushed = apdu_values(located.apdu) if rows is None else []
+    profile_at = None
+    if rows is None:
+        rows, profile_at = _named_rows(located, pushed)
     values = tuple(
         Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock)
         for place, value in enumerate(pushed)
+        if place != profile_at
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
-    return Meaning(layout, values, len(pushed), rows, _list_type(located.body, types), event_name)
+    list_type = _list_type(located.body, types)
+    return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body))
 
 
 def _leaves(node: Node, clock: Node | None) -> Iterator[tuple[Node, Node | None]]:
@@ -175,7 +185,7 @@ def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     if meaning.event_name is not None:
         # A string of twelve octets is a clock or a name (`Name.may_be_clock`); one of another length is no clock.
         name: Name | None = None
-        texts = [value for value in named if not is_compact_data(value.obis)]
+        texts = [value for value in named if not is_compact_data(value.obis) and not value.node.is_name]
         for value in sorted(texts, key=lambda value: value.node.is_clock)[:_MAX_NAMES][::-1]:
             name = Name(value.node, False, name)  # or what the event is about, in words
         return name
@@ -253,14 +263,42 @@ def _find_rows(body: Node) -> Rows | None:
     if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
         return None
     push_object, rows = items[1].value, items[2]
-    if not isinstance(push_object, bytes) or rows.items is None:
+    if not isinstance(push_object, bytes) or is_event_log(push_object) or is_event_code(push_object):
         return None
-    if is_event_log(push_object) or is_event_code(push_object):
-        return None
+    return _rows_behind(push_object, rows)
+
+
+def _has_no_rows(body: Node) -> bool:
+    """A push of rows of which there are none: nothing was captured since the last one, or was asked for."""
+    items = body.items
+    if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
+        return False
+    return items[2].tag == Tag.ARRAY and not items[2].items
+
+
+def _named_rows(located: Located, pushed: list[PushValue]) -> tuple[Rows | None, int | None]:
+    """The buffer of the first load profile that is sent as a value among others, and its place."""
+    for place, value in enumerate(pushed):
+        if value.obis is not None and value.is_value and _is_load_profile(value.obis):
+            rows = _rows_behind(value.obis, located.nodes[id(value.data)])
+            if rows is not None:
+                return rows, place
+    return None, None
+
+
+def _is_load_profile(name: bytes) -> bool:
+    """The logical name of a load profile, 1.b.99.1.e and 1.b.99.2.e."""
+    return name[0] == 1 and name[2] == _PROFILE_C and name[3] in _LOAD_PROFILES_D
+
+
+def _rows_behind(name: bytes, rows: Node) -> Rows | None:
+    """Those below this node. The first clocks may be null: their rows are of an instant that nobody knows."""
     cells = tuple(_cells(rows))
-    if not cells or any(len(row) < 1 for row in cells) or not cells[0][0].is_clock or len(cells) != len(rows.items):
+    if not cells or len(cells) != len(rows.items or ()) or not all(cells):
         return None
-    return Rows(push_object, cells, rows)
+    clocks = [row[0] for row in cells]
+    sent = next((clock for clock in clocks if clock.tag not in _NULLS), None)
+    return None if sent is None or not sent.is_clock else Rows(name, cells, rows)
 
 
 def _cells(rows: Node) -> Iterator[tuple[Node, ...]]:

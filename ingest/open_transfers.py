@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 from ingest.dlms.blocks import is_block, transfer_of
 from ingest.dlms.framing import read_frame
 from ingest.dlms.gathering import apdu_of_frames, block_of
-from ingest.dlms.joining import LinkFrame, continues
+from ingest.dlms.joining import NUMBERED, LinkFrame, continues
 
 _Sender: TypeAlias = tuple[str, int | None, int | None]
 _SEGMENTS: Final = b""
@@ -31,6 +31,7 @@ class OpenTransfers:
         self._held_s = held_s
         self._open: dict[tuple[_Sender, bytes], _Open] = {}  # the oldest first
         self._of: dict[_Sender, set[bytes]] = {}
+        self._unnumbered: dict[_Sender, None] = {}  # who has segments open that have no numbers, the oldest first
         self.octets = 0
 
     def __bool__(self) -> bool:
@@ -44,9 +45,9 @@ class OpenTransfers:
 
     def feed(self, frame: LinkFrame, now: float) -> list[bytes]:
         """Messages that are whole, or will not become so, after this frame; `now` in seconds of any clock."""
-        if frame.error is not None:
-            return [frame.raw]
         sender = (frame.link, frame.source, frame.destination)
+        if frame.error is not None:
+            return [*self._ended_by_damage(frame, sender), frame.raw]
         run = self._open.get((sender, _SEGMENTS))
         torn = []
         if run is not None and not continues(read_frame(run.parts[-1], 0), frame):
@@ -68,6 +69,14 @@ class OpenTransfers:
         """Everything that is held, as it is."""
         return [self._take(*key) for key in list(self._open)]
 
+    def _ended_by_damage(self, frame: LinkFrame, sender: _Sender) -> list[bytes]:
+        """Segments that may lack this frame: its sender's where that is known, else of all without numbers."""
+        if frame.source is not None:
+            ended = [sender] if (sender, _SEGMENTS) in self._open else []
+        else:
+            ended = list(self._unnumbered)
+        return [self._take(each, _SEGMENTS) for each in ended]
+
     def _pdu(self, sender: _Sender, pdu: list[LinkFrame], now: float) -> list[bytes]:
         apdu = apdu_of_frames(pdu)
         block = block_of(apdu)
@@ -81,11 +90,15 @@ class OpenTransfers:
     def _hold(self, sender: _Sender, part: bytes, frames: list[bytes], now: float) -> None:
         self._open.setdefault((sender, part), _Open([], now)).parts.extend(frames)
         self._of.setdefault(sender, set()).add(part)
+        if part == _SEGMENTS and sender[0] not in NUMBERED:
+            self._unnumbered.setdefault(sender)
         self.octets += sum(map(len, frames))
 
     def _pop(self, sender: _Sender, part: bytes) -> list[bytes]:
         frames = self._open.pop((sender, part)).parts
         self._of[sender].discard(part)
+        if part == _SEGMENTS:
+            self._unnumbered.pop(sender, None)
         if not self._of[sender]:
             del self._of[sender]
         self.octets -= sum(map(len, frames))

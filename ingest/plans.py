@@ -17,7 +17,7 @@ from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
-from ingest.event_plans import EventPlan, plan_events
+from ingest.event_plans import EventPlan, plan_events, tells_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
@@ -107,15 +107,16 @@ class Plan(NamedTuple):
     events: EventPlan
     refusals: tuple[Refusal, ...]
     deviation_inverted: bool
+    is_silent: bool  # understood, though there is nothing to cut
 
 
 def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     """What to cut from messages of this layout when a meter of this kind sent them."""
     meter_type = type_of(meaning, kind, types)
     meaning, unread = _with_templates(meaning, meter_type)
-    events = plan_events(meaning, meter_type)
-    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     named = _named(meaning, meter_type)
+    events = plan_events(meaning, named, meter_type)
+    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
     read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
@@ -129,6 +130,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
         events,
         _merged(refusals),
         meter_type.deviation_inverted,
+        meaning.has_no_rows,
     )
 
 
@@ -168,7 +170,8 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
     if name is None:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
     quantity = quantity_of(name, value.scaler, value.unit, meter_type)
-    is_quantity = value.is_value or (name[0] == ABSTRACT and quantity.channel is Channel.OTHER)
+    is_counted = name[0] == ABSTRACT and quantity.channel is Channel.OTHER and not tells_events(name)
+    is_quantity = value.is_value or is_counted
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
         return Cell(node, quantity.channel, quantity.obis, None) if is_known else None

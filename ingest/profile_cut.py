@@ -133,10 +133,11 @@ def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
     if len(sent) == len(profile.clocks):
         return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s)
     rows = np.arange(len(profile.clocks))
-    source = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row
+    above = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row; -1: none
+    source = np.maximum(above, 0)
     steps = rows - np.array(sent)[source]
     at = clocks.at[:, source] + steps * capture_s[:, None] * _SECOND_US
-    usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0))
+    usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0)) & (above >= 0)
     return _Stamps(at, usable, clocks.status[:, source] | status, capture_s)
 
 
@@ -153,10 +154,13 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
         return np.full(messages, profile.interval_s, np.int64)
     if len(sent) < 2:
         return np.zeros(messages, np.int64)
-    step_us = (at[:, 1] - at[:, 0]) // (sent[1] - sent[0])
+    # Every row sends its clock then (`plan_profile`). The smallest step is the period, of which a hole is a multiple.
+    steps = np.abs(np.diff(at, axis=1))
+    counted = usable[:, 1:] & usable[:, :-1] & (steps > 0)
+    step_us = np.where(counted, steps, np.iinfo(np.int64).max).min(axis=1)
+    whole = ((steps % step_us[:, None] == 0) | ~counted).all(axis=1)
     step_s, rest = step_us // _SECOND_US, step_us % _SECOND_US
-    in_use = np.isin(step_s, timegrid.INTERVAL_LENGTHS_S) & (rest == 0) & usable[:, 0] & usable[:, 1]
-    return np.where(in_use, step_s, 0)
+    return np.where(whole & (rest == 0) & np.isin(step_s, timegrid.INTERVAL_LENGTHS_S), step_s, 0)
 
 
 def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:

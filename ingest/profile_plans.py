@@ -15,10 +15,9 @@ from ingest.meter_types import MeterType
 from ingest.slots import Grid, Slots, grid_of, slots_of
 from schemas.codes import Channel
 
-_CLOCK_AND_STATUS: Final = 2
+_OCTET: Final = frozenset((Tag.UINT8, Tag.ENUM))
+"""Tags of a status. A wider number has bits that no octet's table tells, or is a channel of a row without status."""
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
-_CAPTURE_LIMIT_S: Final = 86_400
-"""Longest capture period taken from the step between two rows: a day; a longer step is a hole in the log."""
 
 
 class Profile(NamedTuple):
@@ -31,7 +30,7 @@ class Profile(NamedTuple):
     power: int  # value x 10^power is in thousandths
     is_intervals: bool
     stamp_is_end: bool
-    interval_s: int | None  # None: the step between the first two clocks that are sent
+    interval_s: int | None  # None: the smallest step between two clocks, all of which are sent then
     status_of_octet: npt.NDArray[np.uint32]
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
@@ -60,22 +59,25 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     layout = meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
         return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
-    channels = _channels(width - _CLOCK_AND_STATUS, kind, meter_type)
+    lead = 1 if layout.status == "none" else 2
+    channels = _channels(width - lead, kind, meter_type)
     if channels is None:
-        return Unread(rows.node.at, numbers, f"{width - _CLOCK_AND_STATUS} values a row, other than the meter has")
+        return Unread(rows.node.at, numbers, f"{width - lead} values a row, other than the meter has")
     padded = tuple(tuple(_sent(node) for node in row) + (None,) * (width - len(row)) for row in rows.rows)
-    if not all(_is_row(row, width) for row in padded):
-        return Unread(rows.node.at, numbers, "a row that is not clock, status and numbers")
+    if not all(_is_row(row, width, lead) for row in padded):
+        named = "clock and numbers" if lead == 1 else "clock, octet of status and numbers"
+        return Unread(rows.node.at, numbers, f"a row that is not {named}")
     interval_s = kind.interval_s or meter_type.interval_s
     clocks = tuple(row[0] for row in padded)
-    values = tuple(row[_CLOCK_AND_STATUS:] for row in padded)
+    statuses = tuple(None if lead == 1 else row[1] for row in padded)
+    values = tuple(row[lead:] for row in padded)
     if interval_s is None and sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
         return Unread(rows.node.at, numbers, "the capture period is not known")
     if interval_s is None and None in clocks:
         return Unread(rows.node.at, numbers, "null clocks, and the capture period is not known")
     return Profile(
         clocks,
-        tuple(row[1] for row in padded),
+        statuses,
         values,
         channels,
         layout.scaler + MILLI,
@@ -84,9 +86,9 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         interval_s,
         np.array(meter_type.status_of_octet(), np.uint32),
         grid_of([row[:1] for row in padded]),
-        grid_of([row[1:_CLOCK_AND_STATUS] for row in padded]),
+        grid_of([(node,) for node in statuses]),
         None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),
-        slots_of([row[1] for row in padded if row[1] is not None]),
+        slots_of([node for node in statuses if node is not None]),
         slots_of([node for row in values for node in row if node is not None]),
     )
 
@@ -101,10 +103,12 @@ def _sent(node: Node) -> Node | None:
     return None if node.tag in _REPEATED else node
 
 
-def _is_row(row: tuple[Node | None, ...], width: int) -> bool:
-    clock, status, *values = row
+def _is_row(row: tuple[Node | None, ...], width: int, lead: int) -> bool:
+    """A row of that width: `lead` is 2 where a status stands behind its clock, else 1."""
+    clock, status = row[0], row[1:lead]
     if len(row) != width or (clock is not None and not clock.is_clock):
         return False
-    if status is not None and status.tag not in UNSIGNED:
+    if any(node is not None and node.tag not in _OCTET for node in status):
         return False
+    values = row[lead:]
     return all(node is None or node.tag in UNSIGNED or node.tag in SIGNED or node.tag in DELTAS for node in values)

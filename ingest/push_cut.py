@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts
-from ingest.event_cut import cut_events, quiet_alarms, untimed, wide_numbers
+from ingest.event_cut import cut_events, quiet_alarms, quiet_words, untimed, wide_numbers
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
@@ -36,8 +36,11 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         block, inexact = cut_reads(plan.cells, group, times, texts)
         reads.append(block)
         refused += inexact
+    said: dict[str | None, Flags] = {}
     for alarm in plan.events.alarms:
         quiet = quiet_alarms(alarm, group)
+        before = said.get(alarm.obis, np.zeros(len(quiet), np.bool_))
+        said[alarm.obis], quiet = before | quiet, quiet & ~before  # of one name one zero: another is the same row
         zero = Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0)
         reads.append(cut_reads(Cells.of([zero]), group, times, texts)[0].take(quiet))
     for slot in plan.events.may_be_wide:
@@ -49,7 +52,8 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         refused += inexact
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
-    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own)
+    silent = group.message if plan.is_silent else quiet_words(plan.events, group)
+    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own, silent)
 
 
 def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:

@@ -12,7 +12,9 @@ from ingest.dlms.framing import RawMessage, split_lines, split_messages
 from ingest.dlms.resync import wpdu_chain
 from schemas.frames import RAW_FRAMES, UTC_US
 
-_NOT_HEX: Final = re.compile(r"[\s,:-]|0x")
+_NOT_HEX: Final = re.compile(rb"[\s,:-]|0x|^\xef\xbb\xbf")
+"""What may stand between digits; and the byte order mark before the first line."""
+_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
@@ -33,26 +35,30 @@ def cut_bin(data: bytes, topic: str) -> pl.DataFrame:
     return _frames(whole.append(pl.Series(rest, dtype=pl.Binary)), topic)
 
 
-def cut_hex(text: str, topic: str) -> pl.DataFrame:
+def cut_hex(text: bytes, topic: str) -> pl.DataFrame:
     """The messages of a text that holds one link-layer frame a line, in hexadecimal.
 
     Blank lines and white space between digits do not count. A line that is not hexadecimal is a message of its own,
-    its characters as bytes: decoding rejects it.
+    as it stands in the file, be it text or not: decoding rejects it.
     """
     payloads: list[bytes] = []
     run: list[bytes] = []
     for line in text.splitlines():
-        digits = _NOT_HEX.sub("", line)
-        if not digits:
-            continue
-        try:
-            run.append(binascii.unhexlify(digits))
-        except (binascii.Error, ValueError):
+        octets = octets_of_line(line)
+        if octets is None:
             payloads += _payloads(split_lines(run))
-            payloads.append(line.encode("utf-8", "replace"))
+            payloads.append(line)
             run = []
+        elif octets:
+            run.append(octets)
     payloads += _payloads(split_lines(run))
     return _frames(pl.Series(payloads, dtype=pl.Binary), topic)
+
+
+def octets_of_line(line: bytes) -> bytes | None:
+    """The octets that a line says in hexadecimal, none for a blank one; None where it is not hexadecimal."""
+    digits = _NOT_HEX.sub(b"", line)
+    return None if len(digits) % 2 or not _DIGITS.issuperset(digits) else binascii.unhexlify(digits)
 
 
 def _payloads(messages: list[RawMessage]) -> list[bytes]:

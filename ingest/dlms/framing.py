@@ -234,7 +234,7 @@ def _has_sure_length(frame: LinkFrame, data: bytes, stop: int) -> bool:
     # Its head verifies, or the next one begins just behind it: then only what has a checksum is believed inside.
     if frame.link not in ("hdlc", "mbus"):
         return False
-    return (frame.link == "hdlc" and hdlc.has_sound_head(frame.raw)) or is_sure_end(data, stop)
+    return (frame.link == "hdlc" and frame.source is not None) or is_sure_end(data, stop)
 
 
 def _skip_fill(data: bytes, stop: int) -> int:
@@ -285,7 +285,7 @@ def read_frame(raw: bytes, start: int) -> LinkFrame:
         _frame_stop(layer, raw, 0)
         if layer == "hdlc":
             frame = hdlc.read_frame(raw, 0, len(raw))
-            source, destination = int.from_bytes(frame.server, "big"), int.from_bytes(frame.client, "big")
+            source, destination = _number(frame.server), _number(frame.client)
             used = (hdlc.QUIRK_CONTROL_10,) if frame.control == hdlc.CONTROL_KAIFA else ()
             return LinkFrame(
                 layer, start, stop, raw, frame.info_at, frame.info_stop, frame.segmented, 0, source, destination, used
@@ -307,8 +307,24 @@ def read_frame(raw: bytes, start: int) -> LinkFrame:
                 used,
             )
     except ProtocolError as error:
-        return LinkFrame.faulty(layer, start, raw, error)
+        sender, receiver = _addresses(layer, raw, error)
+        return LinkFrame.faulty(layer, start, raw, error)._replace(source=sender, destination=receiver)
     if layer == "wrapper":
         source, destination = raw[2] << 8 | raw[3], raw[4] << 8 | raw[5]
         return LinkFrame(layer, start, stop, raw, WPDU_HEAD_OCTETS, len(raw), False, 0, source, destination, ())
     return LinkFrame(layer, start, stop, raw, 0, len(raw), False, 0, None, None, ())
+
+
+def _addresses(layer: str, raw: bytes, error: ProtocolError) -> tuple[int | None, int | None]:
+    """Who sent a damaged frame: an HDLC frame whose head verifies, a telegram of which but the checksum is wrong.
+
+    A telegram's may be the damage: then nobody's is ended by it, and its numbers say that one is missing.
+    """
+    if layer == "mbus" and error.reason is RejectReason.LINK_CHECKSUM:
+        return mbus.addresses(raw)
+    head = hdlc.sound_head(raw) if layer == "hdlc" else None
+    return (None, None) if head is None else (_number(head.server), _number(head.client))
+
+
+def _number(address: bytes) -> int:
+    return int.from_bytes(address, "big")

@@ -5,7 +5,7 @@ from typing import Final
 
 from ingest.dlms import hdlc
 from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
-from ingest.dlms.joining import LinkFrame, continues
+from ingest.dlms.joining import NUMBERED, LinkFrame, continues
 from schemas.errors import ProtocolError
 
 _LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
@@ -15,7 +15,8 @@ def gathered(frames: Sequence[LinkFrame]) -> list[LinkFrame]:
     """The same frames, those of one sender's segments and of one transfer's blocks behind the first of them.
 
     Everything else keeps its place, and so does the order within a transfer. A frame that its sender's transfer cannot
-    take begins the next one where it stands. Linear in the frames.
+    take begins the next one where it stands, and a damaged frame ends the segments of whoever may have sent it: of its
+    sender where that is known, else of all without numbers. Linear in the frames.
     """
     return [frame for unit in _by_transfer(_by_segments(frames)) for frame in unit]
 
@@ -26,7 +27,9 @@ def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
     open_: dict[tuple[str, int | None, int | None], list[LinkFrame]] = {}
     for frame in frames:
         sender = (frame.link, frame.source, frame.destination)
-        unit = open_.pop(sender, None) if frame.error is None else None
+        unit = open_.pop(sender, None)
+        if frame.error is not None and frame.source is None:  # it may be anybody's next segment
+            open_ = {each: unit for each, unit in open_.items() if each[0] in NUMBERED}
         if unit is not None and continues(unit[-1], frame):
             unit.append(frame)
         else:

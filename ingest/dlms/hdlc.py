@@ -75,13 +75,13 @@ def is_frame(data: bytes, at: int) -> bool:
     return True
 
 
-def has_sound_head(frame: bytes) -> bool:
-    """The header check sequence of a frame verifies: its length and addresses are right, whatever else is damaged."""
+def sound_head(frame: bytes) -> HdlcFrame | None:
+    """The head of a frame whose header check sequence verifies: length and addresses are right, whatever else is
+    damaged. None where it does not."""
     try:
-        _read_head(frame, 0, len(frame) - 3)
+        return _read_head(frame, 0, len(frame) - 3)
     except ProtocolError:
-        return False
-    return True
+        return None
 
 
 def fcs(octets: bytes) -> bytes:

@@ -1,12 +1,15 @@
 """Frames to messages: HDLC segments, M-Bus telegrams and transfer blocks of one APDU, in their order."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc
 from ingest.dlms.blocks import Assembly, head_of, is_block, read_block, transfer_of
 from ingest.dlms.tags import GENERAL_BLOCK_TRANSFER
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
+
+NUMBERED: Final = frozenset({"mbus"})
+"""Links whose parts say which they are. Of others, what comes behind a part that was damaged would fill its gap."""
 
 
 class LinkFrame(NamedTuple):
@@ -27,7 +30,7 @@ class LinkFrame(NamedTuple):
 
     @classmethod
     def faulty(cls, link: str, start: int, raw: bytes, error: ProtocolError) -> "LinkFrame":
-        """A frame that cannot be read."""
+        """A frame that cannot be read. Its addresses are known where its head verifies."""
         return cls(link, start, start + len(raw), raw, 0, 0, False, 0, None, None, (), error)
 
 

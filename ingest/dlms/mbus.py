@@ -81,6 +81,11 @@ def read_telegram(data: bytes, at: int, stop: int) -> Telegram:
     )
 
 
+def addresses(telegram: bytes) -> tuple[int, int]:
+    """Source and destination that a telegram names, whether its checksum is right or not."""
+    return telegram[_HEAD_OCTETS + 3], telegram[_HEAD_OCTETS + 4]
+
+
 def wrap_mbus(apdu: bytes, *, source: int = 1, destination: int = 0x67, max_counted: int = _MAX_COUNTED) -> bytes:
     """The APDU in as many telegrams as it needs, at most 16, end to end."""
     room = max_counted - _TRANSPORT_OCTETS

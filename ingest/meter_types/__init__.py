@@ -43,16 +43,18 @@ STRICTLY: Final = Manner()
 
 
 class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A push of rows {clock, status, one number a channel}, told by its push object.
+    """A push of rows {clock, [status], one number a channel}, told by its push object.
 
     `object` is "A-B:C.D.E.F" or `*`; `rows` says whether the numbers are interval quantities or register readings;
-    `scaler` holds for all of them; `stamp` says which end of the interval the clock names.
+    `scaler` holds for all of them; `stamp` says which end of the interval the clock names; `status` whether an octet of
+    status stands behind the clock.
     """
 
     object: str
     rows: Literal["intervals", "registers"]
     scaler: int = 0
     stamp: Literal["end", "start"] = "end"
+    status: Literal["octet", "none"] = "octet"
 
 
 class PositionalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,8 +68,8 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
     objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
-    `wake_up_push` the push setups behind which alarm registers stand unnamed, or nothing (SMR5); `template` the
-    templates of its compact data.
+    `wake_up_push` the push setups behind which alarm registers (of a standard with event status words: such a word)
+    stand unnamed, or nothing (SMR5); `template` the templates of its compact data.
     """
 
     name: str

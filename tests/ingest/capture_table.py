@@ -72,7 +72,7 @@ def read_all(folder: Path) -> list[Doors]:
 def _read(entry: dict[str, Any], text: str) -> Doors:
     ring = _ring(entry)
     (said,) = inspect_bytes(text.encode(), file=entry["file"], hex_lines=True, keyring=ring)
-    raw = cut_hex(text, entry["file"]).with_columns(received_at=pl.lit(RECEIVED).cast(UTC_US))
+    raw = cut_hex(text.encode(), entry["file"]).with_columns(received_at=pl.lit(RECEIVED).cast(UTC_US))
     plain = decode_frames(raw, ring, Windows.empty(), METERS.empty(), _make(entry))
     switched = decode_frames(raw, ring, Windows.empty(), METERS.empty(), SWITCHES)
     return Doors(entry, dict(said), plain, switched)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ingest.dlms.apdu import encode_event_notification
 from ingest.dlms.axdr import encode_data
 from ingest.dlms.cosem import encode_scaler_unit, parse_obis
 from ingest.dlms.data import Data, Tag
@@ -89,3 +90,30 @@ def test_a_demand_register_has_its_scaler_in_its_fourth_attribute() -> None:
 def test_an_event_notification_of_a_status_is_no_demand() -> None:
     message = b"\xc2\x00\x00\x04" + parse_obis(DEMAND) + b"\x04" + encode_data(Data(Tag.UINT8, 9))
     assert read(message) == ([], ["layout_unknown"])
+
+
+CODE, ALARMS, WORD = "0-0:96.11.0.255", "0-0:97.98.0.255", "0-0:94.91.18.255"
+
+
+@pytest.mark.parametrize("form", [listed, access])
+@pytest.mark.parametrize("obis", [CODE, ALARMS])
+def test_a_status_of_an_event_object_is_no_event(form: object, obis: str) -> None:
+    """Its 1 would be a power failure, of a code and of an alarm register alike."""
+    for value, codes in (((), []), (((1, obis, 2, Data(Tag.UINT8, 2)),), [2])):
+        decoded = decode(sealed(form(*value, (4, obis, 4, Data(Tag.UINT8, 1)))))  # type: ignore[operator]
+        assert decoded.events["code"].to_list() == codes
+        assert decoded.reads.height == 0 and reasons(decoded) == ["layout_unknown"]
+
+
+def test_a_status_word_is_an_event_word_by_its_value_alone() -> None:
+    gasp = Data(Tag.BIT_STRING, "0" * 85 + "1" + "0" * 42)
+    registry = meters(enrolled(meter_type="is15959"))
+    for attribute, codes in ((2, [85]), (4, [])):
+        decoded = decode(sealed(listed((1, WORD, attribute, gasp))), registry=registry)
+        assert decoded.events["code"].to_list() == codes
+
+
+def test_a_notification_of_a_scaler_tells_no_event() -> None:
+    message = encode_event_notification(None, 3, parse_obis(ALARMS), 3, encode_scaler_unit(0, 255))
+    decoded = decode(sealed(message))
+    assert (decoded.events.height, decoded.reads.height, reasons(decoded)) == (0, 0, ["layout_unknown"])

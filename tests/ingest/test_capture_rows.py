@@ -27,7 +27,7 @@ def decoded(capture: Any, registry: pl.DataFrame | None = None, received: dateti
     keys = "system_title,ek,ak\n"
     if entry["keys"]:
         keys += f"{entry['security']['system_title']},{entry['keys']['ek']},{entry['keys']['ak'] or ''}\n"
-    frames = cut_hex(capture.text.decode(), entry["file"]).with_columns(received_at=pl.lit(received))
+    frames = cut_hex(capture.text, entry["file"]).with_columns(received_at=pl.lit(received))
     frames = frames.with_columns(pl.col("received_at").cast(pl.Datetime("us", "UTC")))
     return decode_frames(
         frames, Keyring.from_csv(keys), Windows.empty(), METERS.empty() if registry is None else registry
@@ -61,7 +61,7 @@ def test_a_bare_number_is_read_where_the_meter_s_type_knows_the_list(captures: d
     assert reasons(decoded(captures["amshan_05"])) == ["layout_unknown"]
     lists = '[[meter_type.list]]\nvalues = ["1-0:1.7.0.255"]'
     kaifa = parse_types(f'[[meter_type]]\nname = "generic"\nscalers = {{ "1.7.0" = 0 }}\n{lists}')
-    frames = cut_hex(captures["amshan_05"].text.decode(), "port.hex")
+    frames = cut_hex(captures["amshan_05"].text, "port.hex")
     reads = decode_frames(frames, Keyring.empty(), Windows.empty(), METERS.empty(), kaifa).reads
     assert reads.select("channel", "value_milli").rows() == [("power_delivered", 5_852_000)]
 

@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from ingest.decode import Decoded
 from ingest.dlms.cosem import parse_obis
 from ingest.dlms.data import Data, Tag
 from ingest.event_tables import STANDARDS
-from ingest.meter_types import BUILT_IN
+from ingest.meter_types import BUILT_IN, parse_types
 from tests.ingest.fleet import (
+    NAME,
     START,
     body_of,
     decode,
@@ -18,6 +20,7 @@ from tests.ingest.fleet import (
     meters,
     notification,
     reasons,
+    register_rows,
     sealed,
     stamp,
 )
@@ -243,6 +246,54 @@ def test_a_numbered_event_object_of_each_log_is_a_code() -> None:
         assert told("idis", event(f"0.0.96.11.{log}.255", Data(Tag.UINT8, 48))) == [("keys_changed", 48)]
 
 
+LISTS = parse_types("""
+[[meter_type]]
+name = "words"
+events = "is15959"
+list = [{ values = ["meter_id", "clock", "0-0:94.91.18.255"] }]
+[[meter_type]]
+name = "codes"
+events = "idis"
+list = [{ values = ["meter_id", "clock", "0-0:96.11.0.255", "0-0:97.98.0.255"] }]
+""")
+SENDER = Data(Tag.OCTET_STRING, NAME.encode())
+GASP = Data(Tag.BIT_STRING, "0" * 85 + "1" + "0" * 42)
+QUIET = Data(Tag.BIT_STRING, "0" * 128)
+
+
+def listed(kind: str, *items: Data) -> Decoded:
+    """A push of a meter of this type, whose items have no names."""
+    body = notification(Data(Tag.STRUCTURE, (SENDER, *items)))
+    return decode(sealed(body), registry=meters(enrolled(meter_type=kind)), types=LISTS)
+
+
+def test_places_of_a_list_that_are_event_objects_tell_events() -> None:
+    found = listed("codes", stamp(START), Data(Tag.UINT8, 1), Data(Tag.UINT32, 1))
+    told = sorted(found.events.select("event", "code", "occurred_at").rows())
+    assert told == [("clock_invalid", 1, START), ("power_down", 1, START)] and reasons(found) == []
+    assert found.reads.height == 0
+    # A quiet alarm register is a read of zero, as where its name is sent.
+    found = listed("codes", stamp(START), Data(Tag.UINT8, 1), Data(Tag.UINT32, 0))
+    assert found.events["event"].to_list() == ["power_down"]
+    assert found.reads.select("channel", "obis", "value_milli").rows() == [("other", "0-0:97.98.0.255", 0)]
+    found = listed("words", stamp(START), GASP)
+    assert found.events.select("event", "code", "occurred_at").rows() == [("last_gasp", 85, START)]
+
+
+def test_a_status_word_behind_the_push_setup_of_alarms_needs_no_name() -> None:
+    setup = Data(Tag.OCTET_STRING, parse_obis("0-4:25.9.0.255"))
+    found = listed("is15959", setup, stamp(START), GASP)
+    assert found.events.select("event", "code", "occurred_at").rows() == [("last_gasp", 85, START)]
+    other = Data(Tag.OCTET_STRING, parse_obis("0-5:25.9.0.255"))
+    assert reasons(listed("is15959", other, stamp(START), GASP)) == ["layout_unknown"]
+
+
+def test_a_status_word_without_a_bit_is_understood_and_says_that_nothing_has_happened() -> None:
+    found = listed("words", stamp(START), QUIET)
+    assert (found.events.height, reasons(found)) == (0, [])
+    assert found.counts == (1, 1, 0, 0, 0)
+
+
 def test_status_words_of_a_fleet_are_one_layout_and_a_longer_bit_string_is_none() -> None:
     """A bit string of 129 bits is no word of the standard: what it says is not known, so the message is a reject."""
 
@@ -307,3 +358,23 @@ def test_what_else_a_log_s_row_holds_is_no_code_and_does_not_vanish() -> None:
     assert decoded.events["code"].to_list() == [1, 2]
     assert decoded.reads["value_milli"].to_list() == [230_000]
     assert decoded.rejects["detail"].to_list() == ["1 values: another value of the same name"]
+
+
+def test_equal_events_of_a_message_are_one_row() -> None:
+    """An alarm's register and its descriptor say the same; so does a code that stands twice beside one clock."""
+    both = [(f"0-0:97.98.{at}.255", Data(Tag.UINT32, 1), None) for at in (0, 20)]
+    other = ("0-0:97.98.1.255", Data(Tag.UINT32, 1), None)
+    push = sealed(notification(register_rows([device_name(), *both, other]), START))
+    found = decode(push, registry=meters(enrolled(meter_type="idis")))
+    assert sorted(found.events["event"].to_list()) == ["clock_invalid", "power_down"] and reasons(found) == []
+    assert found.reads.height == 0
+
+
+def test_quiet_alarm_registers_of_one_name_are_one_read() -> None:
+    setup = Data(Tag.OCTET_STRING, parse_obis("0-1:25.9.0.255"))
+    for registers, zeros in (((0, 0, 0), 1), ((0, 0, 1), 1), ((2, 2, 1), 0)):
+        words = [Data(Tag.UINT32, register) for register in registers]
+        body = notification(Data(Tag.STRUCTURE, (SENDER, setup, *words)), START)
+        found = decode(sealed(body), registry=meters(enrolled(meter_type="smr5")))
+        assert found.reads.height == zeros and reasons(found) == []
+        assert found.events.height == sum(register > 0 for register in registers)

@@ -61,7 +61,7 @@ def typed(kind: str, **changes: object) -> pl.DataFrame:
 
 
 def of_file(capture: Any, registry: pl.DataFrame, types: MeterTypes) -> Decoded:
-    sent = cut_hex(capture.text.decode(), "f.hex")
+    sent = cut_hex(capture.text, "f.hex")
     return decode_frames(sent, Keyring.empty(), Windows.empty(), registry, types)
 
 
@@ -80,7 +80,7 @@ def test_untagged_descriptors_are_read_by_decode_where_the_meter_s_type_says_so(
         assert reasons(of_file(captures[name], typed(kind, **plain), types)) == ["axdr_tag"]
     result = of_file(captures[name], typed("xt211", **plain), CZECH)
     if "date_time" in reasons(result):  # a file keeps no reception time, and the sample no clock
-        again = cut_hex(captures[name].text.decode(), "f.hex")["payload"].to_list()
+        again = cut_hex(captures[name].text, "f.hex")["payload"].to_list()
         result = decode(*again, registry=typed("xt211", **plain), types=CZECH)
     assert result.counts.decoded == 1
     energies = result.reads.filter(pl.col("channel") == "energy_delivered")
@@ -248,7 +248,7 @@ def test_values_scaled_by_the_make_come_to_their_thousandths_by_the_make_s_built
         if expected.get("scaling") != "known from the make":
             continue
         kind = capture.entry["make"].lower()
-        sent = cut_hex(capture.text.decode(), "f.hex")["payload"].to_list()
+        sent = cut_hex(capture.text, "f.hex")["payload"].to_list()
         default = MeterTypes({**BUILT_IN.by_name, "generic": BUILT_IN.by_name[kind]}, BUILT_IN.by_list_id)
         bare = decode_frames(frames(*sent), Keyring.empty(), Windows.empty(), meters().clear(), default)
         found = dict(bare.reads.select(pl.col("channel").cast(pl.String), "value_milli").rows())

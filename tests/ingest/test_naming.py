@@ -60,6 +60,17 @@ TEXT = Data(Tag.VISIBLE_STRING, "LOW BATTERY ON L1")
 CODE = Data(Tag.UINT8, 5)
 
 
+def test_the_name_of_an_object_in_an_event_names_no_meter() -> None:
+    """Of meters that are not enrolled: both would be filed as one, whose id is the object's name in hex."""
+    field = Data(Tag.OCTET_STRING, parse_obis("0-0:42.0.0.255"))
+    for name in (OTHER_NAME, "AMI0000000000003"):
+        value = told(field, Data(Tag.OCTET_STRING, name.encode()), CODE)
+        decoded = decode(wrap_wpdu(event("0.0.96.11.0.255", value)), registry=meters(enrolled(**OPEN)))
+        assert decoded.events.select("meter_id", "code").rows() == [(name, 5)] and reasons(decoded) == []
+    decoded = decode(wrap_wpdu(event("0.0.96.11.0.255", told(field, CODE))), registry=meters(enrolled(**OPEN)))
+    assert (decoded.events.height, reasons(decoded)) == (0, ["identity"])
+
+
 def test_words_of_an_event_name_no_other_meter() -> None:
     for value in (told(stamp(AT), CODE, TEXT), told(TEXT, CODE)):
         decoded = decode(sealed(event("0.0.96.11.0.255", value)))

@@ -155,6 +155,20 @@ def test_what_one_lost_on_a_connection_costs_no_other_a_transfer(
     lossy.check([each.payload for message in messages for each in split_messages(message)], all_sent, line)
 
 
+def test_segments_on_a_connection_are_not_joined_around_one_that_is_damaged() -> None:
+    """Of its sender where its head verifies, else of all; a block transfer has numbers and loses nothing by it."""
+    one, other = (hand.hdlc_segments(lossy.sent(port, 0), 9, server=hand.hdlc_address(port, 2)) for port in (1, 2))
+    blocks = [from_port(3, each) for each in (*BLOCKS, LAST)]
+    for at, whole in ((14, [b"".join(other)]), (4, [])):  # information; an address
+        bad = one[1][:at] + bytes((one[1][at] ^ 1,)) + one[1][at + 1 :]
+        line = [blocks[0], one[0], other[0], bad, *other[1:], *one[2:], *blocks[1:]]
+        messages, cutter = cut(b"".join(line), [])
+        messages += cutter.finish()
+        cuts = [each for message in messages for each in split_messages(message)]
+        assert [each.payload for each in cuts if each.error is None] == [*whole, b"".join(blocks)]
+        assert sorted(b"".join(messages)) == sorted(b"".join(line))
+
+
 @given(st.lists(st.integers(1, 60), max_size=30))
 def test_datablocks_of_one_response_stay_together_until_the_last(sizes: list[int]) -> None:
     one, other = (lossy.datablocks(lossy.sent(port, 0), port) for port in (1, 2))

@@ -1,11 +1,13 @@
 """Files of frames: every byte is in a message, in order."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.dlms.blocks import split_blocks
 from ingest.dlms.framing import split_messages, unwrap, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
+from ingest.inspect import inspect_bytes
 from ingest.kafka.records import Records, frames_of_records
 from ingest.sources import cut_bin, cut_hex
 from schemas.frames import RAW_FRAMES, conform
@@ -28,12 +30,25 @@ def test_messages_of_a_file_are_numbered_and_have_no_reception_time():
 
 def test_lines_of_hexadecimal_are_frames_and_a_line_that_is_none_is_kept():
     text = f"{wrap_wpdu(APDU).hex()}\n\n{wrap_wpdu(APDU).hex(' ').upper()}\nnot hex\n{wrap_hdlc(APDU).hex()}"
-    payloads = cut_hex(text, "f.hex")["payload"].to_list()
+    payloads = cut_hex(text.encode(), "f.hex")["payload"].to_list()
     assert payloads == [wrap_wpdu(APDU), wrap_wpdu(APDU), b"not hex", wrap_hdlc(APDU)]
 
 
+@pytest.mark.parametrize("bad", [b"\x00\xff\xfe", b"caf\xe9", b"0" * 7])
+def test_a_line_that_is_no_text_costs_no_other_line(bad: bytes) -> None:
+    good = wrap_wpdu(APDU).hex().encode()
+    text = b"\xef\xbb\xbf" + good + b"\r\n" + bad + b"\n" + good
+    assert cut_hex(text, "f.hex")["payload"].to_list() == [wrap_wpdu(APDU), bad, wrap_wpdu(APDU)]
+    told = inspect_bytes(
+        text,
+        file="f.hex",
+        hex_lines=True,
+    )
+    assert [message.get("apdu") is not None for message in told] == [True, False, True]
+
+
 def test_an_empty_file_has_no_messages():
-    assert cut_bin(b"", "f.bin").is_empty() and cut_hex("\n", "f.hex").is_empty()
+    assert cut_bin(b"", "f.bin").is_empty() and cut_hex(b"\n", "f.hex").is_empty()
 
 
 def test_blocks_of_one_apdu_in_several_wpdus_are_one_message_in_a_file_and_in_a_record():

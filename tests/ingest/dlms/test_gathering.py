@@ -78,6 +78,37 @@ def test_a_part_that_is_not_there_makes_its_own_transfer_incomplete_alone(
     assert b"".join(each.payload for each in messages if each.error is not None) == b"".join(one[:-1])
 
 
+def damaged(frame: bytes, at: int) -> bytes:
+    return frame[:at] + bytes((frame[at] ^ 1,)) + frame[at + 1 :]
+
+
+@pytest.mark.parametrize("at", [12, 1, -1])
+def test_segments_are_not_joined_around_one_that_is_damaged(at: int) -> None:
+    """Its information, its format, its closing flag: the values behind it would be read where its own should stand."""
+    one = segments(sent(1, 0), 1)
+    for split in (split_messages, lambda data: split_lines([data])):
+        messages = split(b"".join((*one[:2], damaged(one[2], at), *one[3:])))
+        assert all(each.error is not None for each in messages)
+        assert b"".join(each.payload for each in messages) == b"".join((*one[:2], damaged(one[2], at), *one[3:]))
+
+
+def test_a_damaged_segment_costs_its_sender_alone_where_its_head_verifies() -> None:
+    one, other = segments(sent(1, 0), 1), segments(sent(2, 0), 2)
+    for at, whole in ((14, [2]), (4, [])):  # information; an address, so that it may be anybody's
+        line = [one[0], other[0], damaged(one[1], at), other[1], *one[2:], *other[2:]]
+        messages = split_messages(b"".join(line))
+        assert [unwrap(each.payload).apdu[1] for each in messages if each.error is None] == whole
+        assert sorted(b"".join(each.payload for each in messages)) == sorted(b"".join(line))
+
+
+def test_telegrams_are_not_joined_around_one_that_is_damaged() -> None:
+    """Two messages of which the end of one and the beginning of the other are damaged: their rests fit by number."""
+    one, other = hand.mbus(sent(1, 0), 40), hand.mbus(sent(1, 1), 40)
+    assert len(one) == len(other) == 2
+    messages = split_messages(b"".join((one[0], damaged(one[1], 12), damaged(other[0], 12), other[1])))
+    assert all(each.error is not None for each in messages)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_one_that_may_still_grow_keeps_no_other_from_being_whole(form: Callable[[bytes, int], list[bytes]]) -> None:
     one, other, last = form(sent(1, 0), 1), form(sent(2, 0), 2), form(sent(3, 0), 3)
