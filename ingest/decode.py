@@ -176,22 +176,21 @@ class _Kept(NamedTuple):
 
 def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     """Blocks of messages without a fault; a late event is a replay, and a message that yields nothing is a fault."""
-    events = [block for cut in read.cuts for block in cut.events]
-    for block in events:
-        late = np.unique(block.message[judged.is_late[block.message]])
-        faults.record(late, RejectReason.REPLAY, 0, "an event with a lower counter")
     sound = faults.reason == NO_FAULT
     intervals = rows_kept([block for cut in read.cuts for block in cut.intervals], sound)
     reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
-    events = events_kept(events, sound)
     decoded = np.zeros(len(sound), np.bool_)
-    for message in (
-        *(block.messages_with_rows() for block in (*intervals, *reads)),
-        *(block.message for block in events),
-        *(cut.silent[sound[cut.silent]] for cut in read.cuts if len(cut.silent)),
-    ):
-        decoded[message] = True
-    refused = [part for cut in read.cuts for part in cut.refused]
+    for rows in (*intervals, *reads):
+        decoded[rows.messages_with_rows()] = True
+    for cut in read.cuts:
+        decoded[cut.silent[sound[cut.silent]]] = True
+    events = [block for cut in read.cuts for block in cut.events]
+    late = _refuse_late(events, judged.is_late, decoded, faults)
+    sound = faults.reason == NO_FAULT
+    events = events_kept(events, sound & ~judged.is_late)
+    for block in events:
+        decoded[block.message] = True
+    refused = [*(part for cut in read.cuts for part in cut.refused), *late]
     partly = np.zeros(len(sound), np.bool_)
     for part in refused:
         partly[part.message] = True
@@ -205,6 +204,18 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
         for part in refused
     ]
     return _Kept(intervals, reads, events, refused, own_time, decoded)
+
+
+def _refuse_late(events: list[Events], is_late: Flags, has_rows: Flags, faults: Faults) -> list[Refused]:
+    """Events under a lower counter are refused (security.md 3): alone where their message has rows, else with it."""
+    refused = []
+    for block in events:
+        late, values = np.unique(block.message[is_late[block.message]], return_counts=True)
+        if len(late):
+            told, detail = has_rows[late], "an event with a lower counter"
+            faults.record(late[~told], RejectReason.REPLAY, 0, detail)
+            refused.append(Refused(late[told], REASON_CODE[RejectReason.REPLAY], 0, values[told], detail))
+    return refused
 
 
 def _own_time(cut: Cut) -> Micros:

@@ -1,10 +1,11 @@
 """Messages of a batch by layout: learn from one, verify the structure bytes of all of its length at once, go on.
 
 What matches no layout learned so far is learned from itself. A length with more layouts than fleets have (a hostile
-batch, or strings that vary) is sorted out message by message after a bound, so the work stays linear.
+batch, or strings that vary) is sorted out message by message after a bound, so the work stays linear. Layouts are given
+one after the other: of a batch whose messages are each a layout of their own none is held longer than it is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,14 +22,21 @@ from schemas.errors import ProtocolError
 
 _LAYOUTS_A_LENGTH: Final = 64
 """Layouts of one length that are compared with all remaining messages; a vendor's fleet has a handful."""
+_OCTETS_AT_ONCE: Final = 1 << 16
+"""Octets of messages of which each may be a layout of its own that are learned together: of one octet, which may be a
+value, a layout takes half a kilobyte."""
 
 
 class Alike(NamedTuple):
-    """Messages that share a layout: rows of the batch and their bytes, one message a row, zeros behind the last."""
+    """Messages that share a layout: rows of the batch and their bytes, one message a row, zeros behind the last.
+
+    `is_lone`: it is one of more layouts of its length than fleets have, and this message's alone: not worth keeping.
+    """
 
     layout: Layout
     message: Places
     octets: Octets
+    is_lone: bool = False
 
 
 class Reading(NamedTuple):
@@ -41,7 +49,7 @@ class Reading(NamedTuple):
     buffers: Buffers | None = None
 
 
-def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
+def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> Iterator[Alike]:
     """The messages by layout, each with the same result as if it had been decoded alone.
 
     Args:
@@ -52,30 +60,24 @@ def group_by_layout(apdus: Spans, rows: Places, reading: Reading, faults: Faults
     """
     length = apdus.length[rows]
     if len(rows) and (length == length[0]).all():
-        return _of_one_length(apdus, rows, reading, faults)
-    found: list[Alike] = []
+        yield from _of_one_length(apdus, rows, reading, faults)
+        return
     order = np.argsort(length, kind="stable")
     ascending = length[order]
     edges = (np.flatnonzero(ascending[1:] != ascending[:-1]) + 1).tolist()
     for first, stop in zip([0, *edges], [*edges, len(rows)], strict=True):
         if first < stop:
-            found += _of_one_length(apdus, rows[order[first:stop]], reading, faults)
-    return found
+            yield from _of_one_length(apdus, rows[order[first:stop]], reading, faults)
 
 
-def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
+def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> Iterator[Alike]:
     length = int(apdus.length[rows[0]])
     words = _padded(apdus, rows, length)
-    found: list[Alike] = []
     known = list(reading.known(length))
     for _ in range(_LAYOUTS_A_LENGTH):
-        layout = known.pop(0) if known else None
-        first = 0
-        while layout is None and first < len(rows):
-            layout = _learn(apdus, int(rows[first]), reading, faults)
-            first += 1
+        layout, first = (known.pop(0), 0) if known else _first_learned(apdus, rows, reading, faults)
         if layout is None:
-            return found
+            return
         if first > 1:
             rows, words = rows[first - 1 :], words[first - 1 :]
         octets = words.view(np.uint8).reshape(len(rows), -1)
@@ -83,11 +85,14 @@ def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults)
         if first:
             differing[0] = False  # it was learned from this one
         if not differing.any():
-            return [*found, Alike(layout, rows, octets)]
+            yield Alike(layout, rows, octets)
+            return
         if not differing.all():
-            found.append(Alike(layout, rows[~differing], octets[~differing]))
+            yield Alike(layout, rows[~differing], octets[~differing])
             rows, words = rows[differing], words[differing]
-    return found + _one_by_one(apdus, rows, reading, faults)
+    at_once = max(1, _OCTETS_AT_ONCE // length)
+    for first in range(0, len(rows), at_once):
+        yield from _one_by_one(apdus, rows[first : first + at_once], reading, faults)
 
 
 def _padded(apdus: Spans, rows: Places, length: int) -> Words:
@@ -96,6 +101,15 @@ def _padded(apdus: Spans, rows: Places, length: int) -> Words:
     padded = apdus.matrix(rows, width)
     padded[:, length:] = 0
     return padded.view(np.uint64)
+
+
+def _first_learned(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> tuple[Layout | None, int]:
+    """The layout of the first of these messages that has one, and how many were looked at."""
+    for place in range(len(rows)):
+        layout = _learn(apdus, int(rows[place]), reading, faults)
+        if layout is not None:
+            return layout, place + 1
+    return None, len(rows)
 
 
 def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout | None:
@@ -156,7 +170,7 @@ def is_readable(octets: Octets) -> Flags:
     return readable
 
 
-def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> list[Alike]:
+def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) -> Iterator[Alike]:
     """Each message learned from itself; those whose structure turns out equal are put together again."""
     members: dict[tuple[bytes, bytes], tuple[Layout, list[int]]] = {}
     for row in rows.tolist():
@@ -164,5 +178,7 @@ def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) ->
         if layout is not None:
             key = (layout.structure.tobytes(), layout.octets.tobytes())
             members.setdefault(key, (layout, []))[1].append(row)
-    groups = [(layout, np.array(alike, np.int64)) for layout, alike in members.values()]
-    return [Alike(layout, rows, _padded(apdus, rows, layout.length).view(np.uint8)) for layout, rows in groups]
+    while members:
+        layout, alike = members.pop(next(iter(members)))
+        rows = np.array(alike, np.int64)
+        yield Alike(layout, rows, _padded(apdus, rows, layout.length).view(np.uint8), is_lone=len(alike) == 1)

@@ -14,7 +14,7 @@ from ingest.enrolment import NOT_ENROLLED, Enrolment, MeterKind, is_downgrade
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.grouping import Alike, Reading, group_by_layout
 from ingest.keyring import Keyring
-from ingest.learned import Known, Learned
+from ingest.learned import Known, Learned, Used
 from ingest.meaning import Name, buffers_of
 from ingest.meter_types import STRICTLY, Manner, MeterType, MeterTypes
 from ingest.names import is_padding
@@ -68,7 +68,7 @@ def interpret(arrived: Arrived, rules: Rules, rows: Places, faults: Faults) -> I
             work.read_all(chosen, manner, faults)
         else:
             work.read_strictly(chosen)
-    learned = rules.learned.with_used(work.used)
+    learned = rules.learned.with_used(work.used.layouts())
     names = (*work.names, *work.unknown_names())
     return Interpreted(tuple(work.cuts), work.texts.texts, work.meter_row, names, learned)
 
@@ -110,7 +110,7 @@ class _Work:
         self._kinds = (*rules.enrolment.kinds, _UNKNOWN_KIND)
         self.names: list[tuple[Places, pl.Series]] = []
         self._unknown: list[tuple[Places, Octets]] = []  # messages and the names in them
-        self.used: list[Known] = []
+        self.used = Used()
 
     def unknown_names(self) -> list[tuple[Places, pl.Series]]:
         """Messages of meters that are not enrolled, and what those call themselves; each length read at once."""
@@ -185,7 +185,8 @@ class _Work:
             group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
             plan, known = known.plan_for(of_kind, rules.types)
             self.cuts.append(cut_push(plan, group, self.texts))
-        self.used.append(known)
+        if not alike.is_lone:
+            self.used.add(known)
 
     def _read_otherwise(
         self, message: Places, meter_type: MeterType, manner: Manner, faults: Faults, strict: Faults | None

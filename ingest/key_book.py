@@ -37,9 +37,10 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     """The book with a newer version of these keys; the older ones stay valid unless they are revoked with it.
 
     Raises:
-        ContractError: A system title has no key yet: that is an import; the keys are ones that it had before, whose
-            counters would start again and let pass all that was recorded under them, of the other kind too; or no
-            version is left. Names the first.
+        ContractError: A system title has no key yet: that is an import; the encryption key is one that it had before,
+            whatever authentication key stood beside it: its counters would start again and let pass all that was
+            recorded under it, of the other kind too, and one that is revoked would open again; or no version is left.
+            Names the first.
     """
     newest = _newest(book, new)
     if (newest == 0).any():
@@ -49,7 +50,8 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
         raise ContractError(f"keys: system title {full:016x}: no version after {_LAST_VERSION}")
     known = _had(book, new)
     if known.any():
-        raise ContractError(f"keys: system title {_first(new, known):016x} has this key already; rotate to a new one")
+        title = _first(new, known)
+        raise ContractError(f"keys: system title {title:016x} has this encryption key already; rotate to a new one")
     new = new._replace(versions=(newest + 1).astype(np.uint16))
     _refuse_other_kind(book, new)
     renewed = join_rows([book, new])
@@ -96,12 +98,12 @@ def _newest(book: KeyRows, wanted: KeyRows) -> npt.NDArray[np.int64]:
 
 
 def _had(book: KeyRows, new: KeyRows) -> npt.NDArray[np.bool_]:
-    """Whether the book has each new pair of keys under its title and kind, in whatever version."""
+    """Whether the book has each new encryption key under its title and kind, in whatever version."""
     ours = _rows_at(book, np.isin(book.titles, new.titles))
     both = [join_rows([each, NO_KEYS._replace(material=np.zeros((0, 64), np.uint8))]) for each in (ours, new)]
-    named = [np.c_[each.titles, each.kinds, each.has_ak, each.material.view(np.uint64)] for each in both]
-    pairs = [np.ascontiguousarray(each).view(f"V{8 * each.shape[1]}").reshape(-1) for each in named]
-    return np.isin(pairs[1], pairs[0])
+    named = [np.c_[each.titles, each.kinds, each.sizes, each.material[:, :32].copy().view(np.uint64)] for each in both]
+    rows = [np.ascontiguousarray(each).view(f"V{8 * each.shape[1]}").reshape(-1) for each in named]
+    return np.isin(rows[1], rows[0])
 
 
 def _refuse_other_kind(book: KeyRows, new: KeyRows) -> None:

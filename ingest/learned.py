@@ -5,8 +5,10 @@ layout is verified byte for byte in every message to which it is applied.
 """
 
 from collections.abc import Iterable
+from itertools import accumulate, takewhile
 from typing import Final, NamedTuple, TypeAlias
 
+from ingest.dlms.cursor import MAX_ELEMENTS
 from ingest.dlms.layout import Layout
 from ingest.enrolment import MeterKind
 from ingest.meaning import Meaning, Name, find_name, understand
@@ -17,6 +19,10 @@ from schemas.codes import Channel
 _LAYOUTS_A_SHAPE: Final = 8
 """Layouts kept of one length: more than a vendor sends, few enough to be compared with every message."""
 _SHAPES: Final = 1024
+_VALUES: Final = 2 * MAX_ELEMENTS
+"""Values of all layouts kept: each takes half a kilobyte, so these and their plans take some 200 MB at most."""
+_OCTETS_A_VALUE: Final = 32
+"""Octets of a layout that take as much memory as a value."""
 
 Shape: TypeAlias = tuple[int, Manner]
 """Length of the APDU, and how it was read."""
@@ -31,6 +37,11 @@ class Known(NamedTuple):
     meaning: Meaning
     plans: dict[_KindKey, Plan]
     names: dict[str, Name | None]  # by meter type: where the message names its meter
+
+    @property
+    def weight(self) -> int:
+        """The values whose memory it takes."""
+        return len(self.layout.located.nodes) + self.layout.length // _OCTETS_A_VALUE
 
     def name_for(self, meter_type: MeterType) -> tuple[Name | None, "Known"]:
         """Where messages of this layout name their meter, and this layout with that known."""
@@ -85,5 +96,44 @@ class Learned(NamedTuple):
             shape = (known.layout.length, known.manner)
             others = tuple(each for each in by_shape.pop(shape, ()) if each.layout is not known.layout)
             by_shape[shape] = (known, *others)[:_LAYOUTS_A_SHAPE]
-        shapes = list(by_shape)[-_SHAPES:]
-        return Learned(self.types, {shape: by_shape[shape] for shape in shapes})
+        return Learned(self.types, _within_bounds(by_shape))
+
+
+def _within_bounds(by_shape: dict[Shape, tuple[Known, ...]]) -> dict[Shape, tuple[Known, ...]]:
+    """The shapes used last, and of them the layouts whose values are not too many together."""
+    values = 0
+    kept: list[tuple[Shape, tuple[Known, ...]]] = []
+    for shape in list(by_shape)[: -_SHAPES - 1 : -1]:
+        weights = accumulate((known.weight for known in by_shape[shape]), initial=values)
+        *fitting, values = takewhile(lambda weight: weight <= _VALUES, weights)
+        if not fitting:
+            break
+        kept.append((shape, by_shape[shape][: len(fitting)]))
+    return dict(reversed(kept))
+
+
+class Used:
+    """The layouts that a batch used, the latest last; those used before are forgotten beyond a bound."""
+
+    __slots__ = ("_known", "_values")
+
+    def __init__(self) -> None:
+        self._known: dict[int, Known] = {}
+        self._values = 0
+
+    def add(self, known: Known) -> None:
+        """It was used just now; what is known of its layout is what stands here."""
+        self._forget(id(known.layout))
+        self._known[id(known.layout)] = known
+        self._values += known.weight
+        while self._values > _VALUES and len(self._known) > 1:
+            self._forget(next(iter(self._known)))
+
+    def layouts(self) -> tuple[Known, ...]:
+        """All that are not forgotten."""
+        return tuple(self._known.values())
+
+    def _forget(self, key: int) -> None:
+        known = self._known.pop(key, None)
+        if known is not None:
+            self._values -= known.weight

@@ -121,11 +121,20 @@ def test_a_rotation_to_keys_that_the_meter_had_before_is_refused(run, tmp_path):
     book = (tmp_path / "book.csv").read_bytes()
     for had in (f"{TITLE},{EK},{AK}", f"{TITLE},{AK},{EK}", f"{OTHER},{AK},"):
         code, _, said = run("rotate", clear(tmp_path, had))
-        assert code == 2 and had[:16] in said and "has this key already" in said
+        assert code == 2 and had[:16] in said and "has this encryption key already" in said
         assert (tmp_path / "book.csv").read_bytes() == book
-    assert (
-        run("rotate", clear(tmp_path, f"{TITLE},{EK},{EK}", f"{OTHER},{EK * 2},"))[0] == 0
-    )  # a new authentication key
+    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{EK}", f"{OTHER},{EK * 2},"))[0] == 0
+
+
+def test_a_new_authentication_key_beside_an_encryption_key_that_the_meter_had_is_refused(run, tmp_path):
+    """A counter may never come again under one encryption key, and a revoked one must open nothing."""
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},"))
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"), "--revoke-old")[0] == 0
+    book = (tmp_path / "book.csv").read_bytes()
+    for had in (f"{TITLE},{AK},{NEW}", f"{TITLE},{EK},{NEW}", f"{OTHER},{EK},{AK}"):
+        code, _, said = run("rotate", clear(tmp_path, had))
+        assert code == 2 and had[:16] in said and "has this encryption key already" in said
+        assert (tmp_path / "book.csv").read_bytes() == book
 
 
 def test_a_key_that_a_meter_has_or_had_as_the_other_kind_is_refused_and_the_book_stays(run, tmp_path):

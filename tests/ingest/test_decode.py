@@ -311,6 +311,23 @@ def test_a_copy_is_counted_a_reuse_and_a_replay_are_alarmed_and_a_late_reading_i
     assert again.rejects["key_id"].to_list() == ["guek/1"] * 3
 
 
+def test_of_a_late_message_its_event_is_refused_and_its_readings_are_taken():
+    alarm = notification(
+        register_rows([device_name(), ("0-0:97.98.0.255", u32(2), None), ("1-0:1.8.0.255", u32(500), (0, 30))]), START
+    )
+    quiet = notification(register_rows([device_name(), ("0-0:97.98.0.255", u32(0), None)]), START)
+    lone = notification(register_rows([device_name(), ("0-0:97.98.0.255", u32(2), None)]), START)
+    decoded = decode(sealed(quiet, 100), sealed(alarm, 99), sealed(lone, 98), sealed(alarm, 101))
+    assert decoded.counts[:4] == (4, 3, 1, 0) and decoded.counts.fusible == 0
+    assert decoded.events["offset"].to_list() == [3] and decoded.events["authenticated"].all()
+    assert decoded.reads.filter(pl.col("channel") == "energy_delivered")["offset"].to_list() == [1, 3]
+    refused = decoded.rejects.select("offset", "reason", "detail").rows()
+    assert refused == [
+        (1, "replay", "1 values: an event with a lower counter"),
+        (2, "replay", "an event with a lower counter"),
+    ]
+
+
 def test_a_forged_high_counter_locks_nobody_out():
     forged = sealed(notification(interval_rows(usual_rows())), 0xFFFFFFF0)
     forged = forged[:-1] + bytes((forged[-1] ^ 1,))

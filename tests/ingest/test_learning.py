@@ -1,9 +1,12 @@
 """Layouts: what is structure must stand, what is a slot may change; and what was learned changes no result."""
 
+import random
+import tracemalloc
 from datetime import timedelta
 
 from ingest.decode import decode_frames
 from ingest.dlms.apdu import encode_data_notification
+from ingest.dlms.cursor import MAX_ELEMENTS
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.framing import wrap_wpdu
 from ingest.dlms.layout import Layout, learn
@@ -113,3 +116,33 @@ def test_memory_of_what_was_learned_is_bounded():
         assert decoded.counts.decoded == 20
         learned = decoded.learned
     assert max(map(len, learned.by_shape.values())) == 8
+
+
+def nulls(octets: bytes) -> bytes:
+    """A push of an array of nulls (00) and values that nobody cares for (FF)."""
+    return wrap_wpdu(b"\x0f\x00\x00\x00\x01\x00\x01\x82" + len(octets).to_bytes(2, "big") + octets)
+
+
+def test_a_batch_whose_messages_are_each_a_layout_of_their_own_takes_no_more_memory_the_longer_it_is():
+    choose = random.Random(1).choices
+    batch = frames(*(nulls(bytes(choose((0x00, 0xFF), k=200))) for _ in range(1_200)))
+    tracemalloc.start()
+    try:
+        decoded = decode_frames(batch, RING, Windows.empty(), meters())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert decoded.counts.rejected == 1_200
+    assert peak < 60_000_000  # a layout of each message held to the end of the batch took 110 MB
+    assert sum(map(len, decoded.learned.by_shape.values())) <= 8
+
+
+def test_layouts_of_many_values_are_kept_as_far_as_their_values_are_not_too_many():
+    learned = Learned.nothing().of_types(BUILT_IN)
+    for first in range(0, 36, 12):
+        pushes = [nulls(bytes(10_000 + number)) for number in range(first, first + 12)]
+        learned = decode_frames(frames(*pushes), RING, Windows.empty(), meters(), BUILT_IN, learned).learned
+    kept = [known.layout for shape in learned.by_shape.values() for known in shape]
+    assert sum(len(layout.located.nodes) for layout in kept) <= 2 * MAX_ELEMENTS
+    assert max(layout.length for layout in kept) == len(pushes[-1]) - 8  # the latest are there
+    assert len(kept) == 25
