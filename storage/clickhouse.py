@@ -198,6 +198,9 @@ def _secret(file: str | None) -> str:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
         raise ContractError(f"clickhouse password file {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Without its cause: that holds what the file holds.
+        raise ContractError(f"clickhouse password file {file}: not UTF-8 text") from None
 
 
 def _readable(ca_file: str) -> None:
