@@ -3,6 +3,7 @@
 Columns go and come as they are, instants as microseconds since 1970: none is made a text or a `datetime` on the way.
 """
 
+import logging
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ from schemas.frames import UTC_US
 from storage.native_columns import encode_column
 from storage.queries import Query
 from storage.refusals import OF_ROWS
+
+logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
+"""Where nobody set logs up, the driver's would be a stack on standard error beside the one line of a verb."""
 
 _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
