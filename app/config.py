@@ -3,7 +3,8 @@
 Secrets stand only in files, never in the text itself; `masked` prints what is in force without opening them.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -14,7 +15,10 @@ from outage.breaker import RetryParams
 from outage.circumstances import Storm
 from outage.messages.tables import DEFAULT_TABLE, code_table
 from outage.oms import LOOPBACK, check_address
+from schemas.bounds import Count, Hours, ListenPort, Milliseconds, Octets, Pause, Port, Wait
 from schemas.errors import ContractError
+
+_HOST: Final = re.compile(r"[^\s:/\[\],]+|\[[0-9A-Fa-f:.]+\]")
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,21 +28,21 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance: str | None = None
     first_start: Literal["earliest", "latest"] | None = None
     """Where a group that never committed begins; without it a missing position stops the worker."""
-    session_timeout_ms: int = 30_000
-    max_poll_interval_ms: int = 300_000
+    session_timeout_ms: Milliseconds = 30_000
+    max_poll_interval_ms: Milliseconds = 300_000
 
 
 class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server, native protocol. `cluster` turns engines into replicated ones, `ON CLUSTER`."""
 
     host: str = "127.0.0.1"
-    port: int = 9000
+    port: Port = 9000
     database: str = "ami"
     user: str = "default"
     password_file: str | None = None
     secure: bool = False
     ca_file: str | None = None
-    timeout_s: int = 120
+    timeout_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 120
     cluster: str | None = None
 
 
@@ -51,28 +55,27 @@ class Embedded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Batches by size or time, and the fuse on rejects."""
 
-    batch_messages: int = 20_000
-    batch_octets: int = 33_554_432
+    batch_messages: Count = 20_000
+    batch_octets: Octets = 33_554_432
     """Of the frames of a batch in memory: with what they become, two batches at a time, a worker takes a gigabyte."""
-    batch_seconds: float = 1.0
-    fuse_share: float = 0.05
-    fuse_messages: int = 1_000
-    fuse_least: int = 20
+    batch_seconds: Pause = 1.0
+    fuse_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    fuse_messages: Count = 1_000
+    fuse_least: Count = 20
     """Rejects below which the fuse holds whatever their share: a quiet minute holds few messages."""
-    poll_heartbeat_limit_s: float = 60.0
-    shutdown_seconds: float = 20.0
+    poll_heartbeat_limit_s: Pause = 60.0
+    shutdown_seconds: Wait = 20.0
 
 
 class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Dirty days are collected for `debounce_seconds`; meters go through in buckets."""
+    """Dirty days are collected for `debounce_seconds`; meters go through in the buckets of the contract."""
 
-    debounce_seconds: float = 30.0
-    buckets: int = 256
-    history_days: int = 28
-    estimate_after_hours: float = 24.0
+    debounce_seconds: Wait = 30.0
+    history_days: Annotated[int, msgspec.Meta(ge=1, le=3_700)] = 28
+    estimate_after_hours: Hours = 24.0
     """What has not come so long after it should have, though nothing later came either, is estimated. Less gives
     estimates sooner, and a version more of each interval that comes late."""
-    revisit_hours: float = 6.0
+    revisit_hours: Hours = 6.0
     """So often the days are looked at again in which something awaited has become due."""
     billing_gate: Literal["month", "off"] = "month"
     """V36: a local calendar month is judged as a whole once its last interval is, and again when late data change it.
@@ -84,15 +87,15 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Thresholds of outage detection, and the pace of its worker."""
 
-    sustained_s: int = 300
-    declaration_s: int = 0
+    sustained_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 300
+    declaration_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
     """How long the fleet's meters wait before they speak; taken off `sustained_s`."""
-    share_tenths: int = 3
+    share_tenths: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     storm: Storm = Storm.AUTO
-    batch_seconds: float = 0.1
-    tick_seconds: float = 1.0
+    batch_seconds: Pause = 0.1
+    tick_seconds: Pause = 1.0
     """In silence, the trees that have spoken are looked at, two at a time, this often: holds end in silence too."""
-    snapshot_batches: int = 500
+    snapshot_batches: Count = 500
     """The journal gets a snapshot every so many batches."""
 
 
@@ -103,7 +106,7 @@ class Counterparty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of its outbox, and of the path under which it asks us."""
     format: Literal["cim-json", "iec61968", "multispeak3", "multispeak41", "odin"]
     url: str
-    timeout_s: float = 10.0
+    timeout_s: Pause = 10.0
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
@@ -129,7 +132,7 @@ class OmsListen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where outage systems ask us; `POST /<name of the counterparty>`. Beyond this machine over TLS only."""
 
     bind: str = "127.0.0.1"
-    port: int = 8443
+    port: ListenPort = 8443
     certificate_file: str | None = None
     key_file: str | None = None
     client_ca_file: str | None = None
@@ -142,7 +145,7 @@ class Oms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: str = "oms"
     counterparty: list[Counterparty] = []
     listen: OmsListen | None = None
-    tick_seconds: float = 5.0
+    tick_seconds: Pause = 5.0
     """In silence, requests whose time is over are looked for this often."""
 
 
@@ -164,7 +167,7 @@ class Meters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file: str | None = None
     types_file: str | None = None
-    refresh_seconds: float = 10.0
+    refresh_seconds: Wait = 10.0
     """Between two looks at the topic; 0: it is not followed."""
 
 
@@ -172,7 +175,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Metrics and health over HTTP on `bind`; logs as JSON lines on standard error."""
 
     bind: str = "127.0.0.1"
-    port: int = 9464
+    port: ListenPort = 9464
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
@@ -180,7 +183,7 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the gateway listens, TCP and UDP, and its bounds."""
 
     bind: str = "0.0.0.0"
-    port: int = DLMS_PORT
+    port: ListenPort = DLMS_PORT
     limits: GatewayLimits = GatewayLimits()
 
 
@@ -218,24 +221,37 @@ def parse_config(text: str, name: str) -> Config:
     if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
         raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
     try:
-        _check_fuse(config.ingest)
+        _check_gateway(config.gateway.limits)
+        _check_brokers(config.kafka.brokers)
         _check_kafka(config.kafka)
+        _check_group(config.group)
         if config.clickhouse is not None and config.clickhouse.ca_file is not None and not config.clickhouse.secure:
             raise ContractError("clickhouse.ca_file does nothing without clickhouse.secure = true")
-        _check_vee(config.vee)
         _check_oms(config.oms)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from error
     return config
 
 
-def _check_fuse(ingest: Ingest) -> None:
-    """Refuses a fuse that never blows, or always."""
-    if not 0 < ingest.fuse_share <= 1:
-        raise ContractError(f"ingest.fuse_share: {ingest.fuse_share} is not a share above 0 and up to 1")
-    for setting in ("fuse_messages", "fuse_least"):
-        if getattr(ingest, setting) < 1:
-            raise ContractError(f"ingest.{setting}: {getattr(ingest, setting)} is not a number of messages above 0")
+def _check_gateway(limits: GatewayLimits) -> None:
+    """What one message may hold finds room."""
+    for setting in ("held_octets", "begun_octets"):
+        if getattr(limits, setting) < limits.message_octets:
+            raise ContractError(f"gateway.limits.{setting}: less than one message, message_octets")
+
+
+def _check_brokers(brokers: tuple[str, ...]) -> None:
+    """Each is `host:port`; an address of IPv6 stands in brackets."""
+    for broker in brokers:
+        host, _, port = broker.rpartition(":")
+        if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) <= 65_535:
+            raise ContractError(f"kafka.brokers: {broker!r} is not host:port")
+
+
+def _check_group(group: Group) -> None:
+    """A member is not put out for slow work before it is for silence."""
+    if group.max_poll_interval_ms < group.session_timeout_ms:
+        raise ContractError("group.max_poll_interval_ms: less than group.session_timeout_ms")
 
 
 def _check_kafka(kafka: KafkaSettings) -> None:
@@ -253,12 +269,6 @@ def _check_kafka(kafka: KafkaSettings) -> None:
     beyond = next((one for one in kafka.brokers if one.rpartition(":")[0].strip("[]") not in LOOPBACK), None)
     if sasl and not tls and kafka.sasl_mechanism == "PLAIN" and beyond is not None:
         raise ContractError(f"kafka: PLAIN would send the password in clear to {beyond}: SASL_SSL, or SCRAM")
-
-
-def _check_vee(vee: Vee) -> None:
-    for setting, hours in (("estimate_after", vee.estimate_after_hours), ("revisit", vee.revisit_hours)):
-        if not hours > 0:
-            raise ContractError(f"vee.{setting}_hours: {hours} is not above 0")
 
 
 def _check_oms(oms: Oms) -> None:

@@ -13,6 +13,7 @@ import polars as pl
 
 from app.workers import IngestWork, Registry
 from ingest.decode import Decoded, decode_frames
+from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
 from ingest.replay import Windows
 from schemas.codes import RejectReason
 from schemas.errors import ContractError
@@ -22,6 +23,7 @@ from storage.store import ReadingStore
 
 PAGE_REJECTS: Final = 1_000
 """Rejects in memory at once: of frames of 64 KiB, the longest that a wrapper takes, 64 MiB."""
+FRAME_TOPICS: Final = (FRAMES_TOPIC, LAST_GASP_TOPIC)
 PLACE: Final = ("topic", "partition", "offset", "frame")
 NEVER: Final = (
     RejectReason.REPLAY,
@@ -179,6 +181,18 @@ def check_reasons(reasons: tuple[str, ...]) -> tuple[str, ...]:
             known = reason in {one.value for one in NEVER}
             raise ContractError(f"--reason {reason}: " + ("never read again" if known else "unknown"))
     return reasons or REPLAYABLE
+
+
+def check_range(topic: str, first: int, after: int) -> None:
+    """Offsets [first, after) of a topic of frames.
+
+    Raises:
+        ContractError: Another topic, whose messages would all become open rejects, or no offset between the two.
+    """
+    if topic not in FRAME_TOPICS:
+        raise ContractError(f"--topic {topic}: holds no frames: one of {', '.join(FRAME_TOPICS)}")
+    if not first < after:
+        raise ContractError(f"--first {first} --after {after}: no message lies between")
 
 
 def _decode(store: ReadingStore, registry: Registry, messages: pl.DataFrame) -> Decoded:

@@ -1,33 +1,35 @@
 """The gateway's bounds, and what it counts."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
+from schemas.bounds import Count, MessageOctets, Octets, Pause, Wait
 
 
 class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds, each with what it guards against."""
 
-    connections: int = 20_000
+    connections: Count = 20_000
     """Open at once; more are closed on arrival. File descriptors and memory."""
-    message_octets: int = 262_144
+    message_octets: MessageOctets = 262_144
     """One message with all its blocks: 65,535 of a wrapper PDU, four of them."""
-    held_octets: int = 268_435_456
+    held_octets: Octets = 268_435_456
     """Received and not yet acknowledged by Kafka, in all, in memory. Memory while the broker is away."""
-    begun_octets: int = 67_108_864
+    begun_octets: Octets = 67_108_864
     """Of messages that are not whole yet, of all connections. Slow senders in numbers: who exceeds it is cut short."""
-    message_s: float = 15.0
+    message_s: Pause = 15.0
     """From the first byte of a frame to its last, however they trickle: slow senders that hold a place are cut short.
     And from the first part of a transfer to its last: a late one goes on as far as it came."""
-    idle_s: float = 600.0
+    idle_s: Pause = 600.0
     """Between messages."""
-    linger_s: float = 0.1
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.1
     """Longest wait for more frames of a partition. The last-gasp lane never waits."""
-    packed_octets: int = 262_144
+    packed_octets: MessageOctets = 262_144
     """Frames packed into one Kafka message; a topic takes 1 MiB."""
-    shutdown_s: float = 10.0
+    shutdown_s: Wait = 10.0
     """Wait for Kafka when asked to stop."""
 
 

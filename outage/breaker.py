@@ -5,15 +5,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.bounds import Count, Pause
+
 
 class RetryParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How patiently a counterparty is tried. Seconds."""
 
-    first_s: float = 1.0
-    longest_s: float = 300.0
-    open_after: int = 5
+    first_s: Pause = 1.0
+    longest_s: Pause = 300.0
+    open_after: Count = 5
     """Failures in a row that open the circuit."""
-    cool_s: float = 30.0
+    cool_s: Pause = 30.0
     """How long an open circuit leaves the counterparty alone before one letter is tried."""
 
 

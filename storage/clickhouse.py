@@ -3,6 +3,7 @@
 Columns go and come as they are, instants as microseconds since 1970: none is made a text or a `datetime` on the way.
 """
 
+import logging
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ from schemas.frames import UTC_US
 from storage.native_columns import encode_column
 from storage.queries import Query
 from storage.refusals import OF_ROWS
+
+logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
+"""Where nobody set logs up, the driver's would be a stack on standard error beside the one line of a verb."""
 
 _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
@@ -198,6 +202,9 @@ def _secret(file: str | None) -> str:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
         raise ContractError(f"clickhouse password file {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Without its cause: that holds what the file holds.
+        raise ContractError(f"clickhouse password file {file}: not UTF-8 text") from None
 
 
 def _readable(ca_file: str) -> None:

@@ -53,7 +53,10 @@ class EmbeddedEngine:
         except ModuleNotFoundError as error:
             raise ContractError("the embedded store needs the extra: pip install 'ami-headend[embedded]'") from error
         if path is not None:
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ContractError(f"embedded.path {path}: {error.strerror}") from error
         self._session: Any = session_module.Session(None if path is None else str(path))
         self.execute("CREATE DATABASE IF NOT EXISTS ami")
         self.execute("USE ami")

@@ -10,11 +10,12 @@ from app.commands.services import ConfigFile, settings_of
 from app.commands.worker import registry_of
 from app.config import Config
 from app.options import Json
-from app.replay import Asked, Policy, check_reasons, replay_open, replay_range
+from app.replay import Asked, Policy, check_range, check_reasons, replay_open, replay_range
 from app.summary import say
 from app.workers import IngestWork, Registry
 from ingest.kafka.ranges import read_range
 from ingest.kafka.source import Position, Span
+from schemas.errors import ContractError
 from storage.store import ReadingStore
 
 
@@ -51,6 +52,7 @@ def register(ami: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """Messages [first, after) of a partition, as far as the broker keeps them; resolves rejects that it mends."""
+        check_range(topic, first, after)
         settings = settings_of(config)
         store = stores.open_store(settings)
         work = _work(settings, store, registry_of(settings))
@@ -58,10 +60,14 @@ def register(ami: typer.Typer) -> None:
         parts = read_range(settings.kafka, Span(topic, partition, first, after, 0))
         counted = ("frames", "decoded", "rejected", "duplicates")
         totals = dict.fromkeys((*counted, "mended"), 0)
+        found = False
         for decoded, mended in replay_range(store, work, parts, datetime.now(UTC)):
+            found = True
             totals["mended"] += mended
             for name in counted:
                 totals[name] += getattr(decoded.counts, name)
+        if not found:
+            raise ContractError(f"{topic}/{partition}: no message of offsets {first} up to {after} is there")
         say(totals, as_json=json)
 
 

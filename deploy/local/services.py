@@ -40,9 +40,9 @@ class Service:
 
     def __init__(self, name: str, folder: Path, port: int) -> None:
         self.name = name
-        self.folder = folder
+        self.folder = folder.resolve()  # the process stands in it
         self.port = port
-        self._pid_file = folder / "pid"
+        self._pid_file = self.folder / "pid"
 
     @property
     def address(self) -> str:
@@ -50,7 +50,9 @@ class Service:
         return f"{HOST}:{self.port}"
 
     def start(self, command: Sequence[str], env: dict[str, str] | None = None) -> None:
-        """The process runs and its port answers when this returns."""
+        """The process runs and its port answers when this returns; `command` names the folder."""
+        if _answers(self.port):
+            raise ServiceError(f"{self.name}: {self.address} is taken by another program: name another port")
         with (self.folder / "out.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True,
@@ -62,15 +64,20 @@ class Service:
             if process.poll() is not None or time.monotonic() > limit:
                 raise ServiceError(f"{self.name} did not start: see {self.folder / 'out.log'}")
             time.sleep(0.05)
+        if process.poll() is not None:
+            raise ServiceError(f"{self.name} ended at once: see {self.folder / 'out.log'}")
 
     def pid(self) -> int | None:
-        """Process id, or none where it does not run."""
+        """Process id, or none where it does not run.
+
+        A process that does not name the folder in its command is another that got the number since.
+        """
         try:
             pid = int(self._pid_file.read_text())
-            os.kill(pid, 0)
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
-        return pid
+        return pid if os.fsencode(f"{self.folder}/") in command else None
 
     def stop(self, *, kill: bool = False) -> None:
         """The process is gone when this returns: asked to end, or killed at once."""

@@ -1,5 +1,6 @@
 """Reading what stood on a topic before: a range of one partition, outside every group, committing nothing."""
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -10,9 +11,12 @@ from ingest.kafka.opening import opening
 from ingest.kafka.records import Records, frames_of_records
 from ingest.kafka.settings import KafkaSettings, typed_error
 from ingest.kafka.source import Span
-from schemas.errors import TransientError
+from schemas.errors import ContractError, TransientError
 
 _POLL_MS: Final = 1_000
+_ASKED: Final = 8
+_BETWEEN_S: Final = 0.25
+"""A topic made just now is not known to every broker at once."""
 _SILENT_POLLS: Final = 30
 """Polls without a message, one second each, after which the brokers count as away."""
 
@@ -23,6 +27,7 @@ def read_range(settings: KafkaSettings, span: Span, messages_a_part: int = 5_000
     Raises:
         TransientError: The brokers are away, or fell silent before the end of the range.
         TerminalError: They refuse.
+        ContractError: There is no such topic, or no such partition of it.
     """
     place = TopicPartition(span.topic, span.partition)
     with opening(settings):
@@ -34,6 +39,7 @@ def read_range(settings: KafkaSettings, span: Span, messages_a_part: int = 5_000
             allow_auto_create_topics=False,
         )
     try:
+        _check_there(consumer, place)
         consumer.assign([place])
         at = max(span.first, consumer.beginning_offsets([place])[place])
         end = min(span.next, consumer.end_offsets([place])[place])
@@ -43,6 +49,19 @@ def read_range(settings: KafkaSettings, span: Span, messages_a_part: int = 5_000
         raise typed_error(error, retriable=True) from error
     finally:
         consumer.close(autocommit=False)
+
+
+def _check_there(consumer: Any, place: TopicPartition) -> None:
+    """Of a partition that is not there the bounds would be waited for in vain."""
+    for _ in range(_ASKED):
+        known = consumer.partitions_for_topic(place.topic)
+        if known:
+            break
+        time.sleep(_BETWEEN_S)
+    else:
+        raise ContractError(f"kafka: topic {place.topic}: there is none, or it is not for us to read")
+    if place.partition not in known:
+        raise ContractError(f"kafka: topic {place.topic} has no partition {place.partition}: the last is {max(known)}")
 
 
 def _read(consumer: Any, place: TopicPartition, bounds: tuple[int, int], size: int) -> Iterator[pl.DataFrame]:

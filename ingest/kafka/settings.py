@@ -2,17 +2,18 @@
 
 import ssl
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from schemas.bounds import Milliseconds
 from schemas.errors import AmiError, ContractError, TerminalError, TransientError
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Brokers, transport security and who we are. Files are PEM; a password file holds one line."""
 
-    brokers: tuple[str, ...] = ("127.0.0.1:9092",)
+    brokers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("127.0.0.1:9092",)
     client_id: str = "ami"
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ca_file: str | None = None
@@ -22,7 +23,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_user: str | None = None
     sasl_password_file: str | None = None
-    request_timeout_ms: int = 30_000
+    request_timeout_ms: Milliseconds = 30_000
 
     def client_options(self) -> dict[str, Any]:
         """Options common to consumers, producers and administration, secrets read.
@@ -72,7 +73,7 @@ def read_secret(file: str | None) -> str | None:
     """The one line of a secret's file; none where no file is named.
 
     Raises:
-        ContractError: The file cannot be read.
+        ContractError: The file cannot be read, or is not one line of UTF-8.
     """
     if file is None:
         return None
@@ -80,6 +81,9 @@ def read_secret(file: str | None) -> str | None:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
         raise ContractError(f"secret file {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Without its cause: that holds what the file holds.
+        raise ContractError(f"secret file {file}: not UTF-8 text") from None
 
 
 def typed_error(error: Exception, *, retriable: bool) -> AmiError:

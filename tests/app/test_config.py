@@ -1,6 +1,10 @@
+import re
+
+import msgspec
 import pytest
 
 from app.config import Config, masked, parse_config
+from ingest.kafka.settings import read_secret
 from schemas.errors import ContractError
 
 
@@ -22,6 +26,7 @@ SASL = "sasl_mechanism = 'PLAIN'\nsasl_user = 'u'\nsasl_password_file = 'p'\n"
     ("text", "said"),
     [
         ("[kafka]\nbootstrap = 'x'\n", "bootstrap"),
+        ("[vee]\nbuckets = 256\n", r"buckets.*\$.vee"),
         ("[ingest]\nbatch_messages = 'many'\n", r"\$.ingest.batch_messages"),
         ("kafka = \n", "ami.toml"),
         ("[kafka]\nsecurity = 'SSL'\n", "kafka.ca_file"),
@@ -34,6 +39,7 @@ SASL = "sasl_mechanism = 'PLAIN'\nsasl_user = 'u'\nsasl_password_file = 'p'\n"
         ("[clickhouse]\nca_file = 'ca.pem'\n", "clickhouse.secure = true"),
         ("[keys]\nkek_file = 'a'\nkek_env = 'B'\n", "one of kek_file"),
         ("[ingest]\nfuse_share = 0.0\n", "ingest.fuse_share"),
+        ("[ingest]\nfuse_share = nan\n", "ingest.fuse_share"),
         ("[ingest]\nfuse_messages = 0\n", "ingest.fuse_messages"),
         ("[ingest]\nfuse_least = 0\n", "ingest.fuse_least"),
     ],
@@ -95,3 +101,87 @@ def test_the_effective_settings_show_the_name_of_a_secret_file_only(tmp_path):
     shown = masked(parse_config(f"[clickhouse]\npassword_file = '{secret}'\n", "ami.toml"))
     assert str(secret) in shown
     assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("telemetry", "port = 70000"),
+        ("gateway", "port = 70000"),
+        ("gateway", "port = -1"),
+        ("clickhouse", "port = 0"),
+        ("clickhouse", "timeout_s = 0"),
+        ("ingest", "batch_messages = 0"),
+        ("ingest", "batch_octets = 0"),
+        ("ingest", "batch_seconds = -1"),
+        ("ingest", "shutdown_seconds = -5"),
+        ("ingest", "poll_heartbeat_limit_s = 0"),
+        ("ingest", "poll_heartbeat_limit_s = inf"),
+        ("kafka", "brokers = []"),
+        ("kafka", "brokers = ['nohost']"),
+        ("kafka", "brokers = ['a:b']"),
+        ("kafka", "brokers = ['a:70000']"),
+        ("kafka", "brokers = ['http://a:1']"),
+        ("kafka", "request_timeout_ms = 0"),
+        ("group", "session_timeout_ms = 1"),
+        ("group", "max_poll_interval_ms = 1000"),
+        ("vee", "history_days = -3"),
+        ("vee", "debounce_seconds = nan"),
+        ("vee", "estimate_after_hours = 0"),
+        ("meters", "refresh_seconds = -1"),
+        ("outage", "share_tenths = 11"),
+        ("outage", "snapshot_batches = 0"),
+        ("gateway.limits", "held_octets = 0"),
+        ("gateway.limits", "begun_octets = 1000"),
+        ("gateway.limits", "linger_s = 5"),
+        ("gateway.limits", "message_octets = 9000000"),
+        ("gateway.limits", "packed_octets = 2000000"),
+    ],
+)
+def test_a_number_that_no_worker_can_work_with_is_refused_by_its_name(section, line):
+    with pytest.raises(ContractError, match=re.escape(section) + ".*" + line.partition(" ")[0]):
+        parse_config(f"[{section}]\n{line}\n", "ami.toml")
+
+
+def test_every_number_has_bounds():
+    """Planted: a setting without them is found."""
+
+    class Planted(msgspec.Struct):
+        bare_s: float = 1.0
+
+    assert unbounded(Planted) == ["Planted.bare_s"]
+    assert unbounded(Config) == []
+
+
+def unbounded(root: type) -> list[str]:
+    """Numbers without a least and a most in that structure and those within."""
+    found: list[str] = []
+    waiting, seen = [msgspec.inspect.type_info(root)], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, msgspec.inspect.UnionType):
+            waiting += node.types
+        elif isinstance(node, msgspec.inspect.ListType):
+            waiting.append(node.item_type)
+        elif isinstance(node, msgspec.inspect.StructType) and node.cls not in seen:
+            seen.add(node.cls)
+            for field in node.fields:
+                waiting.append(field.type)
+                if isinstance(field.type, msgspec.inspect.IntType | msgspec.inspect.FloatType) and (
+                    field.type.le is None or (field.type.ge is None and field.type.gt is None)
+                ):
+                    found.append(f"{node.cls.__name__}.{field.name}")
+    return sorted(found)
+
+
+def test_brokers_are_names_and_addresses_of_either_kind():
+    for broker in ("kafka:9092", "k-1.example:1", "10.0.0.1:65535", "[::1]:9092"):
+        assert parse_config(f"[kafka]\nbrokers = ['{broker}']\n", "ami.toml").kafka.brokers == (broker,)
+
+
+def test_a_secret_that_is_no_text_is_named_and_not_shown(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_bytes(b"hunter2\xff\xfe")
+    with pytest.raises(ContractError, match="password: not UTF-8 text") as refused:
+        read_secret(str(secret))
+    assert refused.value.__cause__ is None

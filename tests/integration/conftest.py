@@ -1,10 +1,10 @@
 """Real services, found in this order: an address given in the environment, a container where an engine answers,
-processes of `deploy/local`; else the test is skipped with the reason, and in CI (CI=true) it fails.
+processes of `deploy/local`; else the test is skipped with the reason, and in CI (CI=true) it fails. What a test kills
+or holds up is always a process of `deploy/local`.
 """
 
 import os
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +14,10 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("deploy/local", "tests/storage", "tests/app", "tests/integration")]
 
 from containers import clickhouse_container, docker_answers, kafka_container  # noqa: E402
-from found import Found, absent, fresh_database, migrated  # noqa: E402
-from services import ClickHouse, Kafka, Service, ServiceError, free_port  # noqa: E402
+from found import Found, fresh_database, fresh_topic, migrated, of_deploy_local, ours  # noqa: E402
+from services import ClickHouse, Kafka, Service, free_port  # noqa: E402
 
 from ingest.kafka.settings import KafkaSettings  # noqa: E402
-from ingest.kafka.topics import TopicContract, apply_topics  # noqa: E402
 from storage.clickhouse import ClickHouseEngine  # noqa: E402
 from storage.store import SqlStore  # noqa: E402
 from storage.tables import TABLES  # noqa: E402
@@ -34,13 +33,7 @@ def find(variable: str, container: Callable[[], object], local: Callable[[], Ser
         with container() as address:
             yield Found(*address)
         return
-    service = local()
-    try:
-        service.run()
-    except ServiceError as error:
-        absent(str(error))
-    yield Found("127.0.0.1", service.port, service)
-    service.stop(kill=True)
+    yield from of_deploy_local(local())
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +42,45 @@ def services_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka(services_folder: Path) -> Iterator[Found]:
-    yield from find("AMI_TEST_KAFKA", kafka_container, lambda: Kafka(services_folder, free_port()))
+def local_kafka(services_folder: Path) -> Callable[[], Service]:
+    return lambda: Kafka(services_folder, free_port())
 
 
 @pytest.fixture(scope="session")
-def clickhouse(services_folder: Path) -> Iterator[Found]:
-    yield from find("AMI_TEST_CLICKHOUSE", clickhouse_container, lambda: ClickHouse(services_folder, free_port()))
+def local_clickhouse(services_folder: Path) -> Callable[[], Service]:
+    return lambda: ClickHouse(services_folder, free_port())
+
+
+@pytest.fixture(scope="session")
+def found_kafka(local_kafka: Callable[[], Service]) -> Iterator[Found]:
+    yield from find("AMI_TEST_KAFKA", kafka_container, local_kafka)
+
+
+@pytest.fixture(scope="session")
+def found_clickhouse(local_clickhouse: Callable[[], Service]) -> Iterator[Found]:
+    yield from find("AMI_TEST_CLICKHOUSE", clickhouse_container, local_clickhouse)
+
+
+@pytest.fixture(scope="session")
+def our_kafka(found_kafka: Found, local_kafka: Callable[[], Service]) -> Iterator[Found]:
+    """To be killed by a test."""
+    yield from ours(found_kafka, local_kafka)
+
+
+@pytest.fixture(scope="session")
+def our_clickhouse(found_clickhouse: Found, local_clickhouse: Callable[[], Service]) -> Iterator[Found]:
+    """To be killed by a test."""
+    yield from ours(found_clickhouse, local_clickhouse)
+
+
+@pytest.fixture(scope="session")
+def kafka(found_kafka: Found) -> Found:
+    return found_kafka
+
+
+@pytest.fixture(scope="session")
+def clickhouse(found_clickhouse: Found) -> Found:
+    return found_clickhouse
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +90,7 @@ def kafka_settings(kafka: Found) -> KafkaSettings:
 
 @pytest.fixture
 def topic(kafka_settings: KafkaSettings) -> str:
-    """A topic of four partitions that nobody else uses."""
-    contract = TopicContract(
-        name=f"test.{uuid.uuid4().hex}", key="", value="", partitions=4, cleanup="delete", retention_ms=-1,
-        max_message_bytes=1_048_576,
-    )  # fmt: skip
-    apply_topics(kafka_settings, (contract,), replication=1)
-    return contract.name
+    return fresh_topic(kafka_settings)
 
 
 @pytest.fixture(scope="session")

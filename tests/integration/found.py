@@ -2,14 +2,16 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 from old_clickhouse import connect_old, old_migrations
-from services import Service
+from services import Service, ServiceError
 
+from ingest.kafka.settings import KafkaSettings
+from ingest.kafka.topics import TopicContract, apply_topics
 from storage.clickhouse import ClickHouseEngine, ServerAddress, connect
 from storage.migrations import apply_migrations
 
@@ -20,6 +22,34 @@ class Found(NamedTuple):
     host: str
     port: int
     process: Service | None = None
+
+
+def of_deploy_local(service: Service) -> Iterator[Found]:
+    """A process of our own, killed afterwards; where it cannot run, the test is skipped, and in CI it fails."""
+    try:
+        service.run()
+    except ServiceError as error:
+        absent(str(error))
+    yield Found("127.0.0.1", service.port, service)
+    service.stop(kill=True)
+
+
+def ours(found: Found, local: Callable[[], Service]) -> Iterator[Found]:
+    """The same service where it is ours to kill; beside one that was given, or in a container, a process of our own."""
+    if found.process is not None:
+        yield found
+    else:
+        yield from of_deploy_local(local())
+
+
+def fresh_topic(settings: KafkaSettings) -> str:
+    """A topic of four partitions that nobody else uses."""
+    contract = TopicContract(
+        name=f"test.{uuid.uuid4().hex}", key="", value="", partitions=4, cleanup="delete", retention_ms=-1,
+        max_message_bytes=1_048_576,
+    )  # fmt: skip
+    apply_topics(settings, (contract,), replication=1)
+    return contract.name
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import msgspec
 import polars as pl
 import pytest
 from fleet import fresh_topics
+from found import Found, fresh_topic
 
 from app.messages import from_messages, to_messages
 from app.workers import REJECTS_TOPIC
@@ -245,24 +246,26 @@ def test_a_broker_that_is_not_there_is_a_transient_error() -> None:
         apply_topics(KafkaSettings(brokers=("127.0.0.1:1",), request_timeout_ms=1_000), packaged_topics())
 
 
-def test_reading_goes_on_after_the_broker_was_restarted(
-    kafka, kafka_settings, publisher, subscription, topic: str
-) -> None:
-    if kafka.process is None:
-        pytest.skip("the broker is not ours to restart")
+def test_reading_goes_on_after_the_broker_was_restarted(our_kafka: Found) -> None:
+    assert our_kafka.process is not None
+    kafka_settings = KafkaSettings(brokers=(f"{our_kafka.host}:{our_kafka.port}",), request_timeout_ms=10_000)
+    topic = fresh_topic(kafka_settings)
+    subscription = Subscription((topic,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST, session_timeout_ms=6_000)
+    publisher = KafkaPublisher(kafka_settings)
     publisher.publish(topic, rows(30))
     publisher.flush()
     source = KafkaSource(kafka_settings, subscription)
     until(source, 30)
-    kafka.process.stop(kill=True)
+    our_kafka.process.stop(kill=True)
     with pytest.raises(TransientError):
         publisher.publish(topic, rows(1))
         publisher.flush(limit_s=0.5)
-    kafka.process.run()
+    our_kafka.process.run()
     publisher.publish(topic, rows(31))
     publisher.flush()
     assert set(payloads(until(source, 31))) == {wpdu(i) for i in range(31)}
     source.close()
+    publisher.close()
 
 
 def test_rejects_of_rubbish_in_any_amount_are_published(kafka_settings, publisher) -> None:

@@ -1,4 +1,7 @@
-"""A fleet, a database and workers of their own for each test; at the end the crash matrix is printed as a table."""
+"""A fleet, a database and workers of their own for each test, on services that are ours to kill.
+
+At the end the crash matrix is printed as a table.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +24,21 @@ _MATRIX = pytest.StashKey[list[Account]]()
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     return simulate(tmp_path_factory.mktemp("fleet"), METERS, DAYS)
+
+
+@pytest.fixture(scope="session")
+def kafka(our_kafka: Found) -> Found:
+    return our_kafka
+
+
+@pytest.fixture(scope="session")
+def clickhouse(our_clickhouse: Found) -> Found:
+    return our_clickhouse
+
+
+@pytest.fixture(scope="session")
+def kafka_settings(kafka: Found) -> KafkaSettings:
+    return KafkaSettings(brokers=(f"{kafka.host}:{kafka.port}",), request_timeout_ms=10_000)
 
 
 @pytest.fixture

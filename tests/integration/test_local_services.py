@@ -1,0 +1,49 @@
+"""`make services`: what it says runs is what it started, and it ends nothing else."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from services import ClickHouse, Service, ServiceError, free_port, main
+
+
+def test_a_port_that_another_program_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["up", "--folder", str(tmp_path), "--clickhouse-port", str(port)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"127.0.0.1:{port} is taken by another program" in told.err
+
+
+def test_a_program_that_ends_at_once_did_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="did not start"):
+        Service("none", tmp_path, free_port()).start([sys.executable, "-c", "raise SystemExit(1)"])
+
+
+def test_the_process_of_a_stale_pid_file_is_left_alone(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        for name in ("kafka", "clickhouse"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "pid").write_text(str(other.pid))
+        assert main(["down", "--folder", str(tmp_path)]) == 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_folder_named_from_here_is_the_same_when_the_service_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = ClickHouse(Path("here"), free_port())
+    service.run()
+    try:
+        assert ClickHouse(tmp_path / "here", service.port).pid() == service.pid() is not None
+    finally:
+        service.stop(kill=True)
+    assert service.pid() is None
