@@ -20,6 +20,7 @@ from app.beside import beside
 from app.fuse import Fuse
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
+from app.telemetry import REJECTS
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
@@ -28,6 +29,7 @@ from ingest.lanes import LAST_GASP_TOPIC
 from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
+from schemas.codes import RejectReason
 from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
@@ -35,6 +37,8 @@ HEARD_TOPIC: Final = "ami.heard.v1"
 DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
 OUTAGES_TOPIC: Final = "ami.outages.v1"
+LANE: Final = "frames"
+"""What `IngestWork` is called in the labels of metrics."""
 _PLACE: Final = ("topic", "partition", "offset", "frame")
 
 
@@ -131,6 +135,8 @@ class IngestWork:
         publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
+        # Observed has counted those of the decoder.
+        REJECTS.labels(topic=LANE, reason=RejectReason.POISON.value).inc(rejects.height - decoded.rejects.height)
         # Last: whoever is told to look at the newest rejects finds them, and a batch that is tried again counts once.
         self._pass_fuse(decoded.counts.frames, decoded.counts.fusible + _of_ours(poison, registry))
         return rejects

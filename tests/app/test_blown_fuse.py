@@ -8,7 +8,7 @@ from app import workers
 from app.embedded import MemoryPublisher, MemorySource
 from app.fuse import Fuse
 from app.lane import Lane, LaneParams
-from app.telemetry import Health
+from app.telemetry import REGISTRY, Health
 from ingest import meter_types
 from ingest.keyring import Keyring
 from schemas.errors import ContractError, TerminalError
@@ -45,6 +45,10 @@ def simulated() -> Simulated:
     return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
 
 
+def counted(reason: str) -> float:
+    return REGISTRY.get_sample_value("ami_rejects_total", {"topic": workers.LANE, "reason": reason}) or 0.0
+
+
 def blow(simulated: Simulated, store: Tables, keys: str) -> MemoryPublisher:
     registry = workers.Registry.of(Keyring.from_csv(keys), simulated.meters, meter_types.BUILT_IN)
     publisher, fuse = MemoryPublisher(), Fuse(share=0.05, messages=100, least=20)
@@ -66,6 +70,7 @@ def test_the_rejects_of_the_batch_that_blew_it_are_stored_and_published(simulate
 
 def test_messages_whose_rows_the_store_refuses_blow_it_too(simulated: Simulated) -> None:
     """Every row of a column of another type: without the fuse a worker would insert row by row for ever."""
-    store = Tables("intervals")
+    store, before = Tables("intervals"), counted("poison")
     blow(simulated, store, simulated.keys_csv)
     assert store.reasons()["poison"] >= 20
+    assert counted("poison") - before == store.reasons()["poison"]
