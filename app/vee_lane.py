@@ -47,6 +47,9 @@ such context at a time, so its memory does not follow the length of the history.
 FIRST_DAY: Final = date(1905, 1, 1)
 LAST_DAY: Final = date(2294, 12, 31)
 """DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
+LONGEST_RUN_DAYS: Final = 366
+"""A stretch of dirty days that is judged at once, at most: days that each lie within the history of the one before may
+go on for decades, and judging has an end at ten years, for every meter of the bucket."""
 NO_PERIOD: Final = RuleSet("the days of a batch are no billing period", {Rule.BILLING_GATE.value: {"on": False}})
 """Without `gate_months`: shares of a period (V36) cannot be told of the days that happen to be judged together."""
 _FEW: Final = 20
@@ -122,7 +125,9 @@ class VeeWork:
         dirty = dirty.unique().sort("bucket", "day")
         # Days further apart than the history reaches have no context in common: what lies between stays as it is.
         apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
-        days = dirty.group_by("bucket", run=apart.fill_null(value=False).cum_sum().over("bucket")).agg(
+        runs = dirty.with_columns(run=apart.fill_null(value=False).cum_sum().over("bucket"))
+        into_run = pl.col("day") - pl.col("day").min().over("bucket", "run")
+        days = runs.group_by("bucket", "run", part=into_run.dt.total_days() // LONGEST_RUN_DAYS).agg(
             first=pl.col("day").min(), after=pl.col("day").max() + timedelta(days=1)
         )
         meters = self._judged_with.join(days, on="bucket").select("meter_id", "first", "after").unique()

@@ -20,6 +20,7 @@ from app.beside import beside
 from app.fuse import Fuse
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
+from app.telemetry import REJECTS
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
@@ -28,6 +29,7 @@ from ingest.lanes import LAST_GASP_TOPIC
 from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
+from schemas.codes import RejectReason
 from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
@@ -35,6 +37,9 @@ HEARD_TOPIC: Final = "ami.heard.v1"
 DIRTY_DAYS_TOPIC: Final = "ami.dirty-days.v1"
 REJECTS_TOPIC: Final = "ami.rejects.v1"
 OUTAGES_TOPIC: Final = "ami.outages.v1"
+LANE: Final = "frames"
+"""What `IngestWork` is called in the labels of metrics."""
+_PLACE: Final = ("topic", "partition", "offset", "frame")
 
 
 class Publisher(Protocol):
@@ -70,7 +75,8 @@ class IngestWork:
         store: Where rows go.
         publisher: Where events, rejects, dirty days and who was heard go.
         registry: Keys, meters and types.
-        pass_fuse: Takes the messages of each batch, and those of its rejects that count.
+        pass_fuse: Takes the messages of each batch that was delivered, and how many of them count as rejected: those of
+            the decoder's rejects that an outsider cannot cause, and enrolled meters' whose rows the store refuses.
         frames_store: The same store over a connection of its own: while the engine takes the frames over that one, the
             columns of the intervals are made. Without it the tables go one after the other.
         told_elsewhere: Topics whose events and rejects another worker publishes: they are only stored.
@@ -105,12 +111,15 @@ class IngestWork:
         decoded = decode_frames(
             frames, registry.keyring, self._windows, registry.enrolment, registry.types, self._learned
         )
-        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible)
         self._windows, self._learned = decoded.windows, decoded.learned
         return decoded
 
     def deliver(self, decoded: Decoded, token: str) -> None:
-        """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier."""
+        """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier.
+
+        Raises:
+            TerminalError: The fuse has blown; the batch and its rejects are stored, and it is not committed.
+        """
         self.carry_out(decoded, token)
 
     def carry_out(self, decoded: Decoded, token: str) -> pl.DataFrame:
@@ -126,6 +135,10 @@ class IngestWork:
         publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
         publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
+        # Observed has counted those of the decoder.
+        REJECTS.labels(topic=LANE, reason=RejectReason.POISON.value).inc(rejects.height - decoded.rejects.height)
+        # Last: whoever is told to look at the newest rejects finds them, and a batch that is tried again counts once.
+        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible + _of_ours(poison, registry))
         return rejects
 
     def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:
@@ -191,6 +204,13 @@ class EventsWork:
 def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None]:
     """What a batch passes through: its messages, and those of its rejects that count."""
     return lambda messages, rejected: fuse.pass_through(clock(), messages, rejected)
+
+
+def _of_ours(poison: list[pl.DataFrame], registry: Registry) -> int:
+    """Messages of enrolled meters of which the store refuses a reading."""
+    enrolled = registry.meters["meter_id"].implode()
+    readings = [rows.filter(pl.col("meter_id").is_in(enrolled)) for rows in poison if "meter_id" in rows.columns]
+    return pl.concat([rows.select(*_PLACE) for rows in readings]).n_unique() if readings else 0
 
 
 def _feeder(rows: pl.DataFrame, registry: Registry) -> pl.Series:

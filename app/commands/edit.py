@@ -1,5 +1,6 @@
 """`ami edit`: edits of persons into the cluster."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ def register(ami: typer.Typer) -> None:
         settings = settings_of(config)
         rows = read_frame(edits, EDITS)
         meters = registry_of(settings).meters
-        check_edits(rows, meters)
-        dirty = enter_edits(stores.open_store(settings), doors.open_publisher(settings), rows, meters)
+        now = datetime.now(UTC)
+        check_edits(rows, meters, now)
+        dirty = enter_edits(stores.open_store(settings), doors.open_publisher(settings), rows, meters, now)
         say({"edits": rows.height, "action": counts(rows, "action"), "dirty_days": dirty.height}, as_json=json)

@@ -115,7 +115,7 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
     )
     # Small pushes take the last-gasp lane too: their values are stored from there.
     source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))
-    return source, _following(settings, registry, Observed(work, "frames")), _params(settings)
+    return source, _following(settings, registry, Observed(work, workers.LANE)), _params(settings)
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:

@@ -22,6 +22,7 @@ from validation.params import VeeParams
 
 MIDNIGHT = datetime(2026, 3, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+NOW = MIDNIGHT + 31 * HOUR
 NAMES = ["AMI1", "AMI2"]
 FLEET = conform(
     pl.DataFrame({"meter_id": NAMES, "interval_s": [3600] * 2, "timezone": ["UTC", "Australia/Sydney"]})
@@ -71,7 +72,7 @@ def test_an_edit_is_stored_once_and_becomes_a_higher_version_that_names_its_auth
     assert set(before["version"]) == {1}
     for _ in range(2):
         publisher = MemoryPublisher()
-        dirty = enter_edits(store, publisher, edit(), FLEET)
+        dirty = enter_edits(store, publisher, edit(), FLEET, NOW)
         told = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
         assert told.equals(dirty)
         assert dirty.rows() == [(bucket_of(pl.Series(["AMI1"])).item(), MIDNIGHT.date())]
@@ -87,7 +88,7 @@ def test_the_days_are_local_ones_and_the_end_of_the_span_is_outside(store: SqlSt
     """From noon to 13:00 UTC in Sydney it is 23:00 to midnight of the tenth; an hour more, and the eleventh begins."""
     for hours, days in ((1, [date(2026, 3, 10)]), (2, [date(2026, 3, 10), date(2026, 3, 11)])):
         row = edit(meter_id="AMI2", **{"from": MIDNIGHT + 12 * HOUR, "to": MIDNIGHT + (12 + hours) * HOUR})
-        assert enter_edits(store, MemoryPublisher(), row, FLEET)["day"].to_list() == days
+        assert enter_edits(store, MemoryPublisher(), row, FLEET, NOW)["day"].to_list() == days
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,8 @@ def test_the_days_are_local_ones_and_the_end_of_the_span_is_outside(store: SqlSt
     [
         ({"to": MIDNIGHT + 3 * HOUR}, "ends before"), ({"author": " "}, "author"), ({"reason": ""}, "reason"),
         ({"approved_by": "ann"}, "cannot approve"), ({"value_milli": None}, "value_milli"),
+        ({"to": datetime(9999, 12, 31, tzinfo=UTC)}, "from now"), ({"to": NOW + 367 * 24 * HOUR}, "from now"),
+        ({"from": datetime(1, 1, 1, tzinfo=UTC)}, "days ago"), ({"from": NOW - 3_651 * 24 * HOUR}, "days ago"),
         ({"meter_id": "AMI9"}, "METERS"), ({"edit_id": ""}, "edit_id"), ({"edit_id": "E0"}, "twice"),
     ],
 )  # fmt: skip
@@ -103,10 +106,15 @@ def test_a_row_that_cannot_be_carried_out_is_named_and_nothing_is_stored(
 ) -> None:
     rows = pl.concat([edit(edit_id="E0"), edit(**over)])
     with pytest.raises(ContractError, match=why) as refused:
-        enter_edits(store, MemoryPublisher(), rows, FLEET)
+        enter_edits(store, MemoryPublisher(), rows, FLEET, NOW)
     assert "row " in str(refused.value)
     assert store.load_current("edits").is_empty()
-    check_edits(edit(action="accept", value_milli=None), FLEET)
+    check_edits(edit(action="accept", value_milli=None), FLEET, NOW)
+
+
+def test_an_edit_of_what_is_to_come_may_reach_a_year_ahead_and_ten_years_back() -> None:
+    check_edits(edit(to=NOW + 366 * 24 * HOUR), FLEET, NOW)
+    check_edits(edit(**{"from": NOW - 3_650 * 24 * HOUR}), FLEET, NOW)
 
 
 def test_the_verb_refuses_a_bad_file_in_one_line_before_it_asks_any_server(
