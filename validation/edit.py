@@ -18,6 +18,8 @@ from validation.place import Layout, installation_of
 
 UNITY: Final = 1000
 _OUT: Final = (EditAction.REJECT, EditAction.RE_ESTIMATE)
+_OF_ESTIMATES: Final = (EditAction.SCALE, EditAction.ACCEPT)
+"""They speak of an estimate as well, where there is no measured value."""
 Authors = npt.NDArray[np.int32]
 
 
@@ -53,7 +55,7 @@ class Edited(NamedTuple):
     accepted: Mask
     """A person accepted the value as it was."""
     later: tuple[Instruction, ...]
-    """To be applied to estimates, where there is no measured value."""
+    """To be applied in their order to estimates, where there is no measured value; `series` is the row of the block."""
     refused: Runs
     """Edits that were not applied."""
 
@@ -103,24 +105,40 @@ def apply_edits(block: Block, numbers: Ints, desk: Desk, limit_milli: int) -> Ed
     out = np.zeros(block.shape, dtype=np.bool_)
     accepted = np.zeros(block.shape, dtype=np.bool_)
     author = np.full(block.shape, -1, dtype=np.int32)
-    later: list[Instruction] = []
+    later: tuple[Instruction, ...] = ()
     refused: list[tuple[int, int, int]] = []
     for one in mine:
         row = one.series - int(numbers[0])
         cut = np.s_[row, one.start : one.stop]
-        base = np.where(value[row] == ABSENT, block.value[row], value[row])
+        base = np.where(value[row] != ABSENT, value[row], np.where(out[row], ABSENT, block.value[row]))
         wanted = _wanted(one, base, block.step_s)
         if wanted is None or (_change(wanted, base[one.start : one.stop]) > limit_milli and not one.approved):
             refused.append((row, one.start, one.stop))
             continue
         author[cut] = one.author
-        out[cut] = one.action in _OUT
         accepted[cut] = one.action is EditAction.ACCEPT
         value[cut] = wanted
-        if one.action in (EditAction.SCALE, EditAction.ACCEPT):
-            later.append(one._replace(series=row))
+        if one.action in _OF_ESTIMATES:
+            # What was taken out stays so: it is the estimate that is scaled or accepted.
+            out[cut] &= wanted == ABSENT
+            later = (*later, one._replace(series=row))
+        else:
+            out[cut] = one.action in _OUT
+            later = _without(later, one._replace(series=row))
     runs = np.array(refused, dtype=np.int64).reshape(-1, 3)
-    return Edited(value, out, author, accepted, tuple(later), Runs(runs[:, 0], runs[:, 1], runs[:, 2]))
+    return Edited(value, out, author, accepted, later, Runs(runs[:, 0], runs[:, 1], runs[:, 2]))
+
+
+def _without(later: tuple[Instruction, ...], one: Instruction) -> tuple[Instruction, ...]:
+    """Instructions without what they say of the intervals of one that came after them and speaks for itself."""
+    kept: list[Instruction] = []
+    for old in later:
+        if old.series != one.series:
+            kept.append(old)
+            continue
+        parts = (old.start, min(old.stop, one.start)), (max(old.start, one.stop), old.stop)
+        kept += [old._replace(start=start, stop=stop) for start, stop in parts if start < stop]
+    return tuple(kept)
 
 
 def _wanted(one: Instruction, base: Ints, step_s: int) -> Ints | None:

@@ -212,9 +212,10 @@ def _assemble(block: Block, judged: Judgement, kinds: _Kinds, anchored: Anchored
 
 def _edit_estimates(result: Result, edited: Edited) -> None:
     """Carry out what a person said about intervals that had no measured value: scale or accept the estimate."""
+    estimated = result.quality == QUALITY_CODE[Quality.ESTIMATED]
     for one in edited.later:
         cut = np.s_[one.series, one.start : one.stop]
-        mine = result.quality[cut] == QUALITY_CODE[Quality.ESTIMATED]
+        mine = estimated[cut]
         if one.action is EditAction.SCALE and one.value is not None:
             result.value[cut] = np.where(mine, scaled(result.value[cut], one.value), result.value[cut])
         result.quality[cut][mine] = QUALITY_CODE[Quality.EDITED]
