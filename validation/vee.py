@@ -17,6 +17,7 @@ from validation.fleet import find_fleet
 from validation.judge import segments_of
 from validation.locks import held_corrections
 from validation.master import facts_of
+from validation.met_stretches import met_stretches
 from validation.net import place_net
 from validation.params import VeeParams
 from validation.peaks import peaks_of
@@ -44,7 +45,8 @@ class VeeInputs(NamedTuple):
     edits: pl.DataFrame
     finals: pl.DataFrame
     billed: pl.DataFrame = BILLED.empty()
-    """Days that are billed: their finals change only by a person, or where a measured value replaces a substitute."""
+    """Days that are billed: their finals change only by a person, or where a measured value replaces a substitute; the
+    estimates that share a register's advance with such a value move with it."""
     peaks: pl.DataFrame = FINAL_PEAKS.empty()
     """FINAL_PEAKS of the time before the intervals that were given: what V9 knows of more than that."""
 
@@ -85,17 +87,21 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     run = lay_blocks(inputs, params)
     source, series, desk = run
     fleet, placed = source.fleet, source.placed
-    sheet = open_sheet(fleet, source.layout, series, edited=bool(desk.instructions))
+    billed = bool(inputs.billed.height and inputs.finals.height)
+    sheet = open_sheet(fleet, source.layout, series, edited=bool(desk.instructions), billed=billed)
     findings: list[pl.DataFrame] = []
+    stretches = 0
     for numbers, block, repaired in judged_blocks(run, params):
-        enter(sheet, numbers, block, repaired.result)
+        met = met_stretches(block, repaired.workings.anchored, stretches) if billed else None
+        stretches += len(block.stretches.advance)
+        enter(sheet, numbers, block, repaired.result, met)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
     pending = take_pending(sheet.failed, sheet.unjudged)
     judged = finals_of(sheet, fleet, source.layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
-    versions = with_versions(judged, inputs.finals, inputs.billed)
+    versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
     rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
