@@ -18,7 +18,8 @@ from validation.params import VeeParams
 from validation.periods import periods_of
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
-from validation.stuck import stuck_values, take_back
+from validation.stuck import stuck_values
+from validation.take_back import take_back, without_edited
 from validation.tou import registers_of
 
 FINDING_SEVERITY: Final = {
@@ -69,6 +70,7 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
     block = without_leaps(block, segments)
     judged, (block, waiting) = judge(block, segments), _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
+    judged = without_edited(block, segments, judged, edited)
     kinds = _reopened(block, kinds, value)
     kinds, judged = _unstuck(block, segments, judged, (kinds, value))
     serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
