@@ -71,9 +71,10 @@ def explained(
     inside = (pl.col("interval_start") >= start) & (pl.col("interval_start") < end)
     mine = judged.finals.filter(pl.col("meter_id") == meter_id, inside)
     last = pl.col("first_interval") + pl.duration(seconds=pl.col("intervals") * _step(mine))
+    first = pl.col("first_interval")
     findings = judged.exceptions.filter(
         pl.col("meter_id") == meter_id,
-        pl.col("first_interval").is_null() | ((pl.col("first_interval") < end) & (last > start)),
+        first.is_null() | ((first < end) & ((last > start) | (first >= start))),
     )
     sent = (
         inputs.intervals.filter(pl.col("meter_id") == meter_id, inside)

@@ -11,7 +11,8 @@ from schemas.frames import BILLED, FINAL_PEAKS
 from validation.around import look_around, spans_of
 from validation.block import Block, Ints
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
-from validation.edit import Desk, apply_edits, lay_desk
+from validation.desk import Desk, lay_desk
+from validation.edit import apply_edits
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.judge import segments_of
@@ -104,6 +105,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
     rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
+    rows.append(desk.lost)
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 
@@ -136,7 +138,7 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     awaits = params.estimate_after_s is not None
     heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
     series = bounds_of(fleet, layout, placed, params, heard)
-    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout))
+    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout, bounds))
 
 
 def judged_blocks(run: Blocks, params: VeeParams) -> Iterator[tuple[Ints, Block, Repaired]]:

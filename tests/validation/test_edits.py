@@ -41,7 +41,10 @@ def test_scale_and_shift_work_on_measured_values() -> None:
     scaled = vee(intervals=intervals(values), edits=edit("scale", 3, 5, 1_500))
     assert shown(scaled.finals, 3, 4) == [(155, "edited", "manual", "ann"), (156, "edited", "manual", "ann")]
     shifted = vee(intervals=intervals(values), edits=edit("shift", 10, 12, 3_600_000))
-    assert [row[0] for row in shown(shifted.finals, 9, 10, 11, 12)] == [109, 109, 110, 112]
+    assert [row[:3] for row in shown(shifted.finals, 9, 10, 11, 12, 13)] == [
+        (109, "valid", None), (112, "estimated", "flat"), (110, "edited", "manual"), (111, "edited", "manual"),
+        (113, "valid", None),
+    ]  # fmt: skip
 
 
 def test_accepting_keeps_a_value_that_a_rule_rejected_and_confirms_an_estimate() -> None:
