@@ -77,6 +77,8 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     billing_gate: Literal["month", "off"] = "month"
     """V36: a local calendar month is judged as a whole once its last interval is, and again when late data change it.
     With `off` billing alone holds a line, by its missing, estimated and suspect intervals."""
+    four_eyes_kwh: float = 100.0
+    """What an edit, or an author's edits to a day of a series, may change without the approval of another person."""
     rules_file: str | None = None
     calendar_file: str | None = None
 
@@ -255,10 +257,15 @@ def _check_kafka(kafka: KafkaSettings) -> None:
         raise ContractError(f"kafka: PLAIN would send the password in clear to {beyond}: SASL_SSL, or SCRAM")
 
 
+MOST_KWH = 1_000_000_000
+
+
 def _check_vee(vee: Vee) -> None:
     for setting, hours in (("estimate_after", vee.estimate_after_hours), ("revisit", vee.revisit_hours)):
         if not hours > 0:
             raise ContractError(f"vee.{setting}_hours: {hours} is not above 0")
+    if not 0 <= vee.four_eyes_kwh <= MOST_KWH:
+        raise ContractError(f"vee.four_eyes_kwh: {vee.four_eyes_kwh} is not between 0 and {MOST_KWH}")
 
 
 def _check_oms(oms: Oms) -> None:

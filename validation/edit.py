@@ -3,10 +3,11 @@
 `set` gives a value, `scale` multiplies, `accept` confirms what is there; such a value is `edited`, method `manual`, and
 ranks above any measured one. `reject` and `re_estimate` take a value out: it is estimated anew. `shift` moves the
 values of a span by thousandths of a second: they take the place of what is where they come to; what they leave is
-estimated anew, and so is what a hole among them comes to. An edit that changes more energy than the limit needs the
-approval of another person than its author.
+estimated anew, and so is what a hole among them comes to. Which edits another
+person has to approve: `validation.four_eyes`.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ import numpy.typing as npt
 
 from schemas.codes import EditAction
 from validation.block import ABSENT, Block, Ints, Mask, Runs
-from validation.desk import Desk, Instruction
+from validation.desk import Instruction
 from validation.rules.definition import Findings, found
 
 UNITY: Final = 1000
+MOST: Final = 10**15
+"""No interval holds more energy, in thousandths: a value beyond it is a slip of the hand."""
 _OUT: Final = (EditAction.REJECT, EditAction.RE_ESTIMATE)
 _OF_ESTIMATES: Final = (EditAction.SCALE, EditAction.ACCEPT)
 """They speak of an estimate as well, where there is no measured value."""
@@ -42,48 +45,59 @@ class Edited(NamedTuple):
     where it would have been moved to where the series has none."""
 
 
-def apply_edits(block: Block, numbers: Ints, desk: Desk, limit_milli: int) -> Edited | None:
+class Refusal(NamedTuple):
+    """An edit that lacks the approval of another person than its author."""
+
+    instruction: Instruction
+    change: int
+    limit: int
+
+
+def apply_edits(block: Block, mine: Sequence[Instruction], refused: Sequence[Refusal] = ()) -> Edited | None:
     """The edits of a block; None where no person spoke of it.
 
     Args:
         block: The block, with its values as received.
-        numbers: Series of its rows, consecutive.
-        desk: The edits of the run.
-        limit_milli: Change of energy above which another person than the author must have approved.
+        mine: Its edits, in the order in which they were made; `series` is the row of the block.
+        refused: Edits of it that are not to be applied.
     """
-    mine = [one for one in desk.instructions if numbers[0] <= one.series <= numbers[-1]]
-    if not mine:
+    if not mine and not refused:
         return None
-    laid = _Laid(block)
+    laid = _Laid(block, refused)
     for one in mine:
-        laid.lay(one._replace(series=one.series - int(numbers[0])), limit_milli)
+        laid.lay(one)
     return laid.edited()
+
+
+def reach(one: Instruction, width: int, step_s: int) -> Ints:
+    """The intervals that an edit may change, of a series of `width`."""
+    source = np.arange(one.start, one.stop)
+    if one.action is not EditAction.SHIFT or one.value is None:
+        return source
+    target = source + one.value // (step_s * 1000)
+    return np.union1d(source, target[(target >= 0) & (target < width)])
 
 
 class _Laid:
     """Edits laid over a block, one after the other."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, refused: Sequence[Refusal]) -> None:
         self._block = block
         self._value = np.full(block.shape, ABSENT)
         self._out = np.zeros(block.shape, dtype=np.bool_)
         self._accepted = np.zeros(block.shape, dtype=np.bool_)
         self._author = np.full(block.shape, -1, dtype=np.int32)
         self._later: tuple[Instruction, ...] = ()
-        self._refused: list[tuple[int, int, int, int, int]] = []
+        self._refused = [(*which[:3], change, limit) for which, change, limit in refused]
 
-    def lay(self, one: Instruction, limit_milli: int) -> None:
-        """Carry out one more; `series` is the row of the block."""
+    def lay(self, one: Instruction) -> None:
+        """Carry out one more."""
         row = one.series
         left = np.where(self._out[row], ABSENT, self._block.value[row])
         base = np.where(self._value[row] != ABSENT, self._value[row], left)
         wanted = _wanted(one, base, (self._block.expected | self._block.wanted)[row], self._block.step_s)
         if wanted is None:
             self._refused.append((row, one.start, one.stop, ABSENT, ABSENT))
-            return
-        change = _change(wanted.value, base[wanted.slot])
-        if change > limit_milli and not one.approved:
-            self._refused.append((row, one.start, one.stop, change, limit_milli))
             return
         self._refused += [(row, slot, slot + 1, base[slot], ABSENT) for slot in wanted.nowhere.tolist()]
         cut = row, wanted.slot
@@ -140,9 +154,14 @@ def _wanted(one: Instruction, base: Ints, there: Mask, step_s: int) -> _Wanted |
     elif one.value is None:
         return None
     elif one.action is EditAction.SET:
+        if abs(one.value) > MOST:
+            return None
         value = np.full_like(here, one.value)
     elif one.action is EditAction.SCALE:
-        value = np.where(here == ABSENT, ABSENT, scaled(here, one.value))
+        known = np.where(here == ABSENT, 0, here)
+        if not fits(known, one.value).all():
+            return None
+        value = np.where(here == ABSENT, ABSENT, scaled(known, one.value))
     else:
         return _shifted(one, base, there, one.value / (step_s * 1000))
     return _Wanted(np.arange(one.start, one.stop), value, ((one.start, one.stop),), np.empty(0, dtype=np.int64))
@@ -165,14 +184,15 @@ def _shifted(one: Instruction, base: Ints, there: Mask, by: float) -> _Wanted | 
     return _Wanted(slot, after[slot], spans, source[~inside & (base[source] != ABSENT)])
 
 
+def fits(value: Ints, thousandths: int) -> Mask:
+    """Whether a value times a factor in thousandths is an energy at all."""
+    fit: Mask = np.abs(value.astype(np.float64)) * abs(thousandths) <= float(MOST * UNITY)
+    return fit
+
+
 def scaled(value: Ints, thousandths: int) -> Ints:
-    """Values times a factor in thousandths, rounded half up."""
+    """Values times a factor in thousandths, rounded half up; they have to fit."""
     whole, rest = np.divmod(value, UNITY)
     product: Ints = whole * thousandths + (rest * thousandths + UNITY // 2) // UNITY
     return product
 
-
-def _change(wanted: Ints, before: Ints) -> int:
-    both = (wanted != ABSENT) & (before != ABSENT)
-    change = np.abs(np.where(both, wanted - np.where(both, before, 0), np.where(before == ABSENT, wanted, 0)))
-    return int(np.where(wanted == ABSENT, 0, change).sum())

@@ -9,7 +9,7 @@ from schemas.codes import EditAction, Method, Quality, Rule, Severity
 from validation.anchor import Anchored, anchor
 from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs, sums_of
 from validation.corroborate import corroborated
-from validation.edit import Authors, Edited, scaled
+from validation.edit import Authors, Edited, fits, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
 from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
 from validation.leaps import without_leaps
@@ -221,7 +221,7 @@ def _edit_estimates(result: Result, edited: Edited) -> Mask:
     """Carry out what a person said about intervals that had no measured value: scale or accept the estimate.
 
     Returns:
-        Where there was none either.
+        Where there was none either, or it became no energy at all.
     """
     unmet = np.zeros(result.value.shape, dtype=np.bool_)
     missing = result.quality == QUALITY_CODE[Quality.MISSING]
@@ -229,9 +229,13 @@ def _edit_estimates(result: Result, edited: Edited) -> Mask:
     for one in edited.later:
         cut = np.s_[one.series, one.start : one.stop]
         mine = estimated[cut]
-        unmet[cut] = missing[cut]
+        unmet[cut] |= missing[cut]
         if one.action is EditAction.SCALE and one.value is not None:
-            result.value[cut] = np.where(mine, scaled(result.value[cut], one.value), result.value[cut])
+            known = np.where(mine, result.value[cut], 0)
+            fit = fits(known, one.value)
+            unmet[cut] |= mine & ~fit
+            mine = mine & fit
+            result.value[cut][mine] = scaled(np.where(mine, known, 0), one.value)[mine]
         result.quality[cut][mine] = QUALITY_CODE[Quality.EDITED]
         result.method[cut][mine] = METHOD_CODE[Method.MANUAL]
     return unmet

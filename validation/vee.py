@@ -12,9 +12,9 @@ from validation.around import look_around, spans_of
 from validation.block import Block, Ints
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
 from validation.desk import Desk, lay_desk
-from validation.edit import apply_edits
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
+from validation.four_eyes import repair_edited
 from validation.judge import segments_of
 from validation.locks import held_corrections
 from validation.master import facts_of
@@ -25,7 +25,7 @@ from validation.peaks import peaks_of
 from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
-from validation.repair import Repaired, repair
+from validation.repair import Repaired
 from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
@@ -145,8 +145,7 @@ def judged_blocks(run: Blocks, params: VeeParams) -> Iterator[tuple[Ints, Block,
     """Blocks in the order of the series, judged and repaired, with the series of their rows."""
     for numbers, block in cut_blocks(run.source, run.series, params):
         segments = segments_of(block, params.rule_sets)
-        edited = apply_edits(block, numbers, run.desk, params.four_eyes_milli)
-        yield numbers, block, repair(block, segments, edited, params)
+        yield numbers, block, repair_edited(block, segments, numbers, run.desk, params)
 
 
 def _final_estimates(deadline: datetime) -> pl.Expr:
