@@ -80,6 +80,8 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     billing_gate: Literal["month", "off"] = "month"
     """V36: a local calendar month is judged as a whole once its last interval is, and again when late data change it.
     With `off` billing alone holds a line, by its missing, estimated and suspect intervals."""
+    four_eyes_kwh: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 100.0
+    """What an edit, or an author's edits to a day of a series, may change without the approval of another person."""
     rules_file: str | None = None
     calendar_file: str | None = None
 

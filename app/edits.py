@@ -64,10 +64,21 @@ def enter_edits(
     """
     check_edits(edits, meters, now)
     store.append("edits", edits, f"edits {edits.hash_rows(seed=0).sum()} {edits.height}")
-    spans = edits.select("meter_id", begin="from", end=pl.col("to") - timedelta(microseconds=1))
-    dirty = SupplyDays(meters).of_meters(spans)
+    dirty = SupplyDays(meters).of_meters(_spans(edits))
     messages = to_messages(dirty, dirty["bucket"])
     if messages.height:
         publisher.publish(DIRTY_DAYS_TOPIC, messages)
     publisher.flush()
     return dirty
+
+
+def _spans(edits: pl.DataFrame) -> pl.DataFrame:
+    """What each edit touches: `meter_id`, `begin`, `end` (the last instant); a shift reaches to where values come."""
+    moved = pl.when(pl.col("action") == EditAction.SHIFT.value).then("value_milli").otherwise(0)
+    by = pl.duration(milliseconds=moved)
+    last = pl.col("to") - timedelta(microseconds=1)
+    return edits.select(
+        "meter_id",
+        begin=pl.min_horizontal("from", pl.col("from") + by),
+        end=pl.max_horizontal(last, last + by),
+    )

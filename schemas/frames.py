@@ -433,7 +433,8 @@ _DELTAS: Final = pl.Schema(
         "delta_milli": pl.Int64(),  # new less old; what is missing counts 0
         "version": pl.Int64(),  # of the new final
         "version_past": pl.Int64(),
-        "reason": pl.String(),  # "edit": a person; "late_read": a measured value in place of a substitute
+        # "edit": a person; "late_read": a measured value in place of a substitute; "rescaled": an estimate beside one
+        "reason": pl.String(),
     }
 )
 DELTAS: Final = Frame("DELTAS", _DELTAS, frozenset({"service_point_id", "value_milli", "value_milli_past"}))

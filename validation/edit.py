@@ -1,44 +1,30 @@
 """Edits of persons: rows of EDITS laid over a block, in the order in which they were made.
 
-`set` gives a value, `scale` multiplies, `shift` moves values in time, `accept` confirms what is there; such a value is
-`edited`, method `manual`, and ranks above any measured one. `reject` and `re_estimate` take a value out: it is
-estimated anew. An edit that changes more energy than the limit needs the approval of another person than its author.
+`set` gives a value, `scale` multiplies, `accept` confirms what is there; such a value is `edited`, method `manual`, and
+ranks above any measured one. `reject` and `re_estimate` take a value out: it is estimated anew. `shift` moves the
+values of a span by thousandths of a second: they take the place of what is where they come to; what they leave is
+estimated anew, and so is what a hole among them comes to. Which edits another
+person has to approve: `validation.four_eyes`.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from schemas.codes import EditAction
 from validation.block import ABSENT, Block, Ints, Mask, Runs
-from validation.fleet import Fleet
-from validation.place import Layout, installation_of
+from validation.desk import Instruction
+from validation.rules.definition import Findings, found
 
 UNITY: Final = 1000
+MOST: Final = 10**15
+"""No interval holds more energy, in thousandths: a value beyond it is a slip of the hand."""
 _OUT: Final = (EditAction.REJECT, EditAction.RE_ESTIMATE)
+_OF_ESTIMATES: Final = (EditAction.SCALE, EditAction.ACCEPT)
+"""They speak of an estimate as well, where there is no measured value."""
 Authors = npt.NDArray[np.int32]
-
-
-class Instruction(NamedTuple):
-    """One edit of one series, on its grid."""
-
-    series: int
-    start: int
-    stop: int
-    action: EditAction
-    value: int | None
-    author: int
-    approved: bool
-    """Another person than the author approved it."""
-
-
-class Desk(NamedTuple):
-    """The instructions of a run, by series and then in the order in which they were made."""
-
-    instructions: tuple[Instruction, ...]
-    authors: tuple[str, ...]
 
 
 class Edited(NamedTuple):
@@ -53,104 +39,160 @@ class Edited(NamedTuple):
     accepted: Mask
     """A person accepted the value as it was."""
     later: tuple[Instruction, ...]
-    """To be applied to estimates, where there is no measured value."""
-    refused: Runs
-    """Edits that were not applied."""
+    """To be applied in their order to estimates, where there is no measured value; `series` is the row of the block."""
+    refused: Findings
+    """Edits that were not applied: with their change of energy and the limit where that was the reason, with the value
+    where it would have been moved to where the series has none."""
 
 
-def lay_desk(edits: pl.DataFrame, fleet: Fleet, layout: Layout) -> Desk:
-    """The edits of a run on the grids of their series; those of no series are left out."""
-    if not edits.height:
-        return Desk((), ())
-    rows = edits.unique().sort("made_at", "edit_id")
-    install = installation_of(rows, fleet, "from")
-    series = np.where(install >= 0, layout.of[install, rows["channel"].to_physical().to_numpy()], -1)
-    authors = tuple(rows["author"].unique().sort().to_list())
-    number = {name: at for at, name in enumerate(authors)}
-    approved = rows.select((pl.col("approved_by") != pl.col("author")).fill_null(value=False)).to_series()
-    instructions = []
-    columns = (rows[name].to_list() for name in ("action", "value_milli", "author"))
-    start, stop = (rows[name].to_physical().to_numpy() for name in ("from", "to"))
-    for at, (action, value, author) in enumerate(zip(*columns, strict=True)):
-        if series[at] < 0:
-            continue
-        group = fleet.groups[layout.group[series[at]]]
-        step_us = group.step_s * 1_000_000
-        first = int(-(-start[at] // step_us)) - group.first_slot
-        after = int(-(-stop[at] // step_us)) - group.first_slot
-        first, after = max(first, 0), min(after, group.slots)
-        if first < after:
-            kind = EditAction(action)
-            instructions.append(
-                Instruction(int(series[at]), first, after, kind, value, number[author], bool(approved[at]))
-            )
-    return Desk(tuple(sorted(instructions, key=lambda one: one.series)), authors)
+class Refusal(NamedTuple):
+    """An edit that lacks the approval of another person than its author."""
+
+    instruction: Instruction
+    change: int
+    limit: int
 
 
-def apply_edits(block: Block, numbers: Ints, desk: Desk, limit_milli: int) -> Edited | None:
+def apply_edits(block: Block, mine: Sequence[Instruction], refused: Sequence[Refusal] = ()) -> Edited | None:
     """The edits of a block; None where no person spoke of it.
 
     Args:
         block: The block, with its values as received.
-        numbers: Series of its rows, consecutive.
-        desk: The edits of the run.
-        limit_milli: Change of energy above which another person than the author must have approved.
+        mine: Its edits, in the order in which they were made; `series` is the row of the block.
+        refused: Edits of it that are not to be applied.
     """
-    mine = [one for one in desk.instructions if numbers[0] <= one.series <= numbers[-1]]
-    if not mine:
+    if not mine and not refused:
         return None
-    value = np.full(block.shape, ABSENT)
-    out = np.zeros(block.shape, dtype=np.bool_)
-    accepted = np.zeros(block.shape, dtype=np.bool_)
-    author = np.full(block.shape, -1, dtype=np.int32)
-    later: list[Instruction] = []
-    refused: list[tuple[int, int, int]] = []
+    laid = _Laid(block, refused)
     for one in mine:
-        row = one.series - int(numbers[0])
-        cut = np.s_[row, one.start : one.stop]
-        base = np.where(value[row] == ABSENT, block.value[row], value[row])
-        wanted = _wanted(one, base, block.step_s)
-        if wanted is None or (_change(wanted, base[one.start : one.stop]) > limit_milli and not one.approved):
-            refused.append((row, one.start, one.stop))
+        laid.lay(one)
+    return laid.edited()
+
+
+def reach(one: Instruction, width: int, step_s: int) -> Ints:
+    """The intervals that an edit may change, of a series of `width`."""
+    source = np.arange(one.start, one.stop)
+    if one.action is not EditAction.SHIFT or one.value is None:
+        return source
+    target = source + one.value // (step_s * 1000)
+    return np.union1d(source, target[(target >= 0) & (target < width)])
+
+
+class _Laid:
+    """Edits laid over a block, one after the other."""
+
+    def __init__(self, block: Block, refused: Sequence[Refusal]) -> None:
+        self._block = block
+        self._value = np.full(block.shape, ABSENT)
+        self._out = np.zeros(block.shape, dtype=np.bool_)
+        self._accepted = np.zeros(block.shape, dtype=np.bool_)
+        self._author = np.full(block.shape, -1, dtype=np.int32)
+        self._later: tuple[Instruction, ...] = ()
+        self._refused = [(*which[:3], change, limit) for which, change, limit in refused]
+
+    def lay(self, one: Instruction) -> None:
+        """Carry out one more."""
+        row = one.series
+        left = np.where(self._out[row], ABSENT, self._block.value[row])
+        base = np.where(self._value[row] != ABSENT, self._value[row], left)
+        wanted = _wanted(one, base, (self._block.expected | self._block.wanted)[row], self._block.step_s)
+        if wanted is None:
+            self._refused.append((row, one.start, one.stop, ABSENT, ABSENT))
+            return
+        self._refused += [(row, slot, slot + 1, base[slot], ABSENT) for slot in wanted.nowhere.tolist()]
+        cut = row, wanted.slot
+        self._author[cut] = one.author
+        self._accepted[cut] = one.action is EditAction.ACCEPT
+        self._value[cut] = wanted.value
+        if one.action in _OF_ESTIMATES:
+            # What was taken out stays so: it is the estimate that is scaled or accepted.
+            self._out[cut] &= wanted.value == ABSENT
+            self._later = (*self._later, one)
+        else:
+            self._out[cut] = wanted.value == ABSENT
+            for start, stop in wanted.spans:
+                self._later = _without(self._later, one._replace(start=start, stop=stop))
+
+    def edited(self) -> Edited:
+        """What has been laid."""
+        runs = np.array(self._refused, dtype=np.int64).reshape(-1, 5)
+        refused = found(Runs(runs[:, 0], runs[:, 1], runs[:, 2]), runs[:, 3], runs[:, 4])
+        return Edited(self._value, self._out, self._author, self._accepted, self._later, refused)
+
+
+def _without(later: tuple[Instruction, ...], one: Instruction) -> tuple[Instruction, ...]:
+    """Instructions without what they say of the intervals of one that came after them and speaks for itself."""
+    kept: list[Instruction] = []
+    for old in later:
+        if old.series != one.series:
+            kept.append(old)
             continue
-        author[cut] = one.author
-        out[cut] = one.action in _OUT
-        accepted[cut] = one.action is EditAction.ACCEPT
-        value[cut] = wanted
-        if one.action in (EditAction.SCALE, EditAction.ACCEPT):
-            later.append(one._replace(series=row))
-    runs = np.array(refused, dtype=np.int64).reshape(-1, 3)
-    return Edited(value, out, author, accepted, tuple(later), Runs(runs[:, 0], runs[:, 1], runs[:, 2]))
+        parts = (old.start, min(old.stop, one.start)), (max(old.start, one.stop), old.stop)
+        kept += [old._replace(start=start, stop=stop) for start, stop in parts if start < stop]
+    return tuple(kept)
 
 
-def _wanted(one: Instruction, base: Ints, step_s: int) -> Ints | None:
-    """What an edit makes of the values of its series, `base`, within its bounds; None if it cannot be carried out."""
+class _Wanted(NamedTuple):
+    """What an edit makes of a series."""
+
+    slot: Ints
+    value: Ints
+    """One a slot; ABSENT: it is estimated."""
+    spans: tuple[tuple[int, int], ...]
+    """The slots, as half-open runs."""
+    nowhere: Ints
+    """Slots whose value has no place to come to."""
+
+
+def _wanted(one: Instruction, base: Ints, there: Mask, step_s: int) -> _Wanted | None:
+    """What an edit makes of the values of its series, `base`; None if it cannot be carried out."""
     here = base[one.start : one.stop]
     if one.action in _OUT:
-        return np.full_like(here, ABSENT)
-    if one.action is EditAction.ACCEPT:
-        return here
-    if one.value is None:
+        value = np.full_like(here, ABSENT)
+    elif one.action is EditAction.ACCEPT:
+        value = here
+    elif one.value is None:
         return None
-    if one.action is EditAction.SET:
-        return np.full_like(here, one.value)
-    if one.action is EditAction.SCALE:
-        return np.where(here == ABSENT, ABSENT, scaled(here, one.value))
-    steps, rest = divmod(one.value, step_s * 1000)
-    at = np.arange(one.start, one.stop) - steps
-    if rest or at[0] < 0 or at[-1] >= len(base):
+    elif one.action is EditAction.SET:
+        if abs(one.value) > MOST:
+            return None
+        value = np.full_like(here, one.value)
+    elif one.action is EditAction.SCALE:
+        known = np.where(here == ABSENT, 0, here)
+        if not fits(known, one.value).all():
+            return None
+        value = np.where(here == ABSENT, ABSENT, scaled(known, one.value))
+    else:
+        return _shifted(one, base, there, one.value / (step_s * 1000))
+    return _Wanted(np.arange(one.start, one.stop), value, ((one.start, one.stop),), np.empty(0, dtype=np.int64))
+
+
+def _shifted(one: Instruction, base: Ints, there: Mask, by: float) -> _Wanted | None:
+    """The values of a span moved by whole intervals, to where the series has any."""
+    if not by.is_integer():
         return None
-    return base[at]
+    steps, width = int(by), len(base)
+    source = np.arange(one.start, one.stop)
+    target = source + steps
+    inside = (target >= 0) & (target < width)
+    inside[inside] = there[target[inside]]
+    after = base.copy()
+    after[source] = ABSENT
+    after[target[inside]] = base[source[inside]]
+    slot = np.union1d(source, target[inside])
+    spans = (one.start, one.stop), (max(one.start + steps, 0), min(one.stop + steps, width))
+    return _Wanted(slot, after[slot], spans, source[~inside & (base[source] != ABSENT)])
+
+
+def fits(value: Ints, thousandths: int) -> Mask:
+    """Whether a value times a factor in thousandths is an energy at all."""
+    fit: Mask = np.abs(value.astype(np.float64)) * abs(thousandths) <= float(MOST * UNITY)
+    return fit
 
 
 def scaled(value: Ints, thousandths: int) -> Ints:
-    """Values times a factor in thousandths, rounded half up."""
+    """Values times a factor in thousandths, rounded half up; they have to fit."""
     whole, rest = np.divmod(value, UNITY)
     product: Ints = whole * thousandths + (rest * thousandths + UNITY // 2) // UNITY
     return product
 
-
-def _change(wanted: Ints, before: Ints) -> int:
-    both = (wanted != ABSENT) & (before != ABSENT)
-    change = np.abs(np.where(both, wanted - np.where(both, before, 0), np.where(before == ABSENT, wanted, 0)))
-    return int(np.where(wanted == ABSENT, 0, change).sum())

@@ -1,12 +1,15 @@
 """Why a value is what it is, in words and numbers."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import polars as pl
 
-from schemas.codes import Method, Quality, Rule
+from schemas.codes import RULE_BIT, Method, Quality, Rule
+from schemas.frames import UTC_US
+from schemas.quantity import UNITY_MILLI, primary_milli
 from schemas.timegrid import day_bounds
+from validation.edits_told import edits_told
 from validation.params import VeeParams
 from validation.rules.catalogue import RULES
 from validation.vee import Vee, VeeInputs, run_vee
@@ -34,7 +37,11 @@ _QUALITY = {
 }
 
 
-_HELD = "measured, and as it was billed: what was sent since waits for a person"
+_HELD = "as it was billed: what has become known since waits for a person"
+_FINAL = "a final estimate: what was measured since waits for a person"
+_OTHER_ROW = "measured; what was sent last was not used"
+_STRAY = "; what was sent is of another length, grid or channel than master data say (V2), and is not used"
+_UNUSED = "; what was sent could not be used"
 _MADE = (Quality.ESTIMATED.value, Quality.MISSING.value)
 
 
@@ -71,9 +78,10 @@ def explained(
     inside = (pl.col("interval_start") >= start) & (pl.col("interval_start") < end)
     mine = judged.finals.filter(pl.col("meter_id") == meter_id, inside)
     last = pl.col("first_interval") + pl.duration(seconds=pl.col("intervals") * _step(mine))
+    first = pl.col("first_interval")
     findings = judged.exceptions.filter(
         pl.col("meter_id") == meter_id,
-        pl.col("first_interval").is_null() | ((pl.col("first_interval") < end) & (last > start)),
+        first.is_null() | ((first < end) & ((last > start) | (first >= start))),
     )
     sent = (
         inputs.intervals.filter(pl.col("meter_id") == meter_id, inside)
@@ -85,7 +93,12 @@ def explained(
     both = ["channel", "interval_start"]
     lines = mine.join(sent, on=both, how="left", maintain_order="left")
     lines = lines.join(behind, on=both, how="left", maintain_order="left")
-    lines = lines.with_columns(held=_held(lines, findings)).with_columns(why=_why(), unjudged=_names("unjudged", ", "))
+    lines = lines.with_columns(
+        edits_told(lines, inputs.edits.filter(pl.col("meter_id") == meter_id)),
+        held=_held(lines, findings),
+        multiplier=_multiplier(lines, inputs.meters.filter(pl.col("meter_id") == meter_id)),
+        stray=pl.lit(bool(findings.filter(pl.col("rule") == Rule.IDENTITY.value).height)),
+    ).with_columns(why=_why(), unjudged=_names("unjudged", ", "))
     names = (
         "channel",
         "interval_start",
@@ -110,6 +123,16 @@ def _held(lines: pl.DataFrame, findings: pl.DataFrame) -> pl.Series:
     return pl.int_range(lines.height, dtype=pl.UInt32, eager=True).is_in(inside["row"].implode())
 
 
+def _multiplier(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
+    """Thousandths, of the installation that each interval lies in; 1000 where none is known."""
+    known = meters.select("installed_at", "multiplier").sort("installed_at", nulls_last=False)
+    first = pl.lit(datetime(1, 1, 1, tzinfo=UTC)).cast(UTC_US)
+    known = known.with_columns(pl.col("installed_at").fill_null(first)).sort("installed_at")
+    told = lines.select("interval_start").with_row_index("row").sort("interval_start")
+    told = told.join_asof(known, left_on="interval_start", right_on="installed_at").sort("row")
+    return told["multiplier"].fill_null(UNITY_MILLI)
+
+
 def _step(finals: pl.DataFrame) -> int:
     return int(finals["interval_s"][0]) if finals.height else 0
 
@@ -128,7 +151,22 @@ def _of_meter(inputs: VeeInputs, meter_id: str) -> VeeInputs:
 def _why() -> pl.Expr:
     """A sentence: what the value is, by which method, and what the rules found."""
     quality = pl.col("quality").cast(pl.String).replace_strict({one.value: text for one, text in _QUALITY.items()})
-    quality = pl.when("held").then(pl.lit(_HELD)).otherwise(quality)
+    primary = primary_milli(pl.col("sent_milli"), pl.col("multiplier"))
+    valid = pl.col("quality") == Quality.VALID.value
+    times = pl.format("measured, and used as it came times the multiplier {}", pl.col("multiplier") / UNITY_MILLI)
+    quality = (
+        pl.when("is_final_estimate", "held")
+        .then(pl.lit(_FINAL))
+        .when("held", valid)
+        .then(pl.lit("measured, and " + _HELD))
+        .when("held")
+        .then(quality + ", and " + pl.lit(_HELD))
+        .when(valid & primary.ne_missing(pl.col("value_milli")) & pl.col("sent_milli").is_not_null())
+        .then(pl.lit(_OTHER_ROW))
+        .when(valid & (pl.col("multiplier") != UNITY_MILLI))
+        .then(times)
+        .otherwise(quality)
+    )
     method = (
         pl.col("method")
         .cast(pl.String)
@@ -143,9 +181,17 @@ def _why() -> pl.Expr:
         pl.when(pl.col("quality").is_in(_MADE) & (pl.col("estimate_milli") != pl.col("value_milli")))
         .then(pl.lit("; the stored version stands, which differs"))
         .fill_null(""),
+        pl.when(~_lost()).then(pl.lit("")).when("stray").then(pl.lit(_STRAY)).otherwise(pl.lit(_UNUSED)),
         author.fill_null(""),
+        (pl.lit(": ") + pl.col("edits")).fill_null(""),
         pl.when(failed != "").then(pl.lit("; failed ") + failed).otherwise(pl.lit("")),
     )
+
+
+def _lost() -> pl.Expr:
+    """Something was sent for the interval, and nothing of it arrived in its place."""
+    missing = (pl.col("failed") & (1 << RULE_BIT[Rule.MISSING_INTERVAL])) != 0
+    return missing & pl.col("sent_milli").is_not_null() & ~pl.col("held")
 
 
 def _names(column: str, between: str) -> pl.Expr:

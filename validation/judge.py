@@ -97,13 +97,14 @@ def _apply_all(
 
 
 def judge_again(block: Block, result: Result, segments: Sequence[Segment], judged: Judgement) -> None:
-    """Judge a result: stretches whose holes are now filled, and what the reasonableness rules say of estimates.
+    """Judge a result: stretches whose holes are now filled, and what the reasonableness rules say of what was made.
 
     Bits and qualities of `result` change in place; findings join those of `judged`. A value that was measured and
-    lies in a stretch that fails becomes `suspect`; an estimate stays `estimated`, and is not estimated again.
+    lies in a stretch that fails becomes `suspect`; an estimate stays `estimated`, and is not estimated again; a value
+    that a person decided on stays `edited`.
     """
-    estimated = result.quality == QUALITY_CODE[Quality.ESTIMATED]
-    holes = estimated | judged.rejected
+    made = (result.quality == QUALITY_CODE[Quality.ESTIMATED]) | (result.quality == QUALITY_CODE[Quality.EDITED])
+    holes = made | judged.rejected
     if not holes.any():
         return
     spans = block.stretches.span
@@ -115,7 +116,7 @@ def judge_again(block: Block, result: Result, segments: Sequence[Segment], judge
             if rule.definition.whole and len(stretches.advance):
                 _judge_filled(filled, segment, rule, result, judged)
             elif rule.definition.repeats:
-                _judge_estimates(filled, segment, rule, (result, estimated), judged)
+                _judge_made(filled, segment, rule, (result, made), judged)
 
 
 def judge_billing(
@@ -188,15 +189,13 @@ def _judge_filled(filled: Block, segment: Segment, rule: InForce, result: Result
         result.quality.ravel()[measured] = QUALITY_CODE[Quality.SUSPECT]
 
 
-def _judge_estimates(
-    filled: Block, segment: Segment, rule: InForce, what: tuple[Result, Mask], judged: Judgement
-) -> None:
-    result, estimated = what
+def _judge_made(filled: Block, segment: Segment, rule: InForce, what: tuple[Result, Mask], judged: Judgement) -> None:
+    result, made = what
     if rule.definition.check is None:
         return
     findings = clipped(rule.definition.check(filled, rule.settings), segment.first, segment.after)
     # Of measured values the same was found before.
-    again = estimated[findings.runs.row, findings.runs.start]
+    again = sums_of(made.astype(np.int64), findings.runs) > 0
     if not again.any():
         return
     runs = findings.runs.pick(again)

@@ -1,17 +1,18 @@
 """Billed days are locked: which finals they hold, and what waits for a person because of it.
 
-The bill stands on the version that was current when it was made. What moves a billed value all the same (a person, or a
-measured value in place of a substitute) is a version above it and a delta for billing; nothing else does.
+The bill stands on the version that was current when it was made. What moves a billed value all the same (a person, a
+measured value in place of a substitute, and the register that an estimate shares with one of them) is a version above
+it and a delta for billing; nothing else does.
 """
 
 from typing import Final
 
 import polars as pl
 
-from schemas.codes import Rule, Severity
+from schemas.codes import Quality, Rule, Severity
 from schemas.frames import CHANNEL, DELTAS, EXCEPTIONS, RULE, SEVERITY, conform
 
-EDIT, LATE_READ = "edit", "late_read"
+EDIT, LATE_READ, RESCALED = "edit", "late_read", "rescaled"
 """Reasons of DELTAS."""
 _SERIES: Final = ["meter_id", "channel"]
 _ORDER: Final = [*_SERIES, "interval_start"]
@@ -57,13 +58,17 @@ def deltas_of(changed: pl.DataFrame) -> pl.DataFrame:
     by_person = pl.col("author").is_not_null()
     told = changed.with_columns(
         delta_milli=pl.col("value_milli").fill_null(0) - pl.col("value_milli_past").fill_null(0),
-        reason=pl.when(by_person).then(pl.lit(EDIT)).otherwise(pl.lit(LATE_READ)),
+        reason=pl.when(by_person)
+        .then(pl.lit(EDIT))
+        .when(pl.col("quality") == Quality.ESTIMATED.value)
+        .then(pl.lit(RESCALED))
+        .otherwise(pl.lit(LATE_READ)),
     )
     return conform(told, DELTAS).sort(_ORDER)
 
 
 def held_corrections(held: pl.DataFrame) -> pl.DataFrame:
-    """Findings, as EXCEPTIONS without `run_id`: measured values that were billed and would be others now.
+    """Findings, as EXCEPTIONS without `run_id`: values billed or final estimates that would be others now.
 
     One a run of intervals; `measured_milli` is what they would sum to now (null where one of them cannot be known),
     `limit_milli` what was billed. A person takes one over by an edit (`accept`), which makes it a delta.

@@ -165,7 +165,8 @@ class VeeParams(msgspec.Struct, frozen=True):
     profiles: tuple[ClassProfile, ...] = ()
     """Class profiles, for series without history (E7)."""
     four_eyes_milli: int = 100_000_000
-    """Change of energy by one edit above which another person than its author must approve it: 100 kWh."""
+    """Change of energy by one edit, or by the edits of one author to a local day of a series, above which another
+    person than the author must approve them: 100 kWh."""
     estimation: Estimation = Estimation()
     block_cells: int = 400_000
     """Cells of a block: a few matrices of it fit the processor's cache."""

@@ -11,9 +11,12 @@ from schemas.frames import CHANNEL, EXCEPTIONS, RAW_ORDER
 from schemas.quantity import UNITY_MILLI, primary_milli
 from validation.block import ABSENT, Flags, Ints, Mask
 from validation.fleet import Fleet
+from validation.rules.definition import ACCUMULATED
 
 NOT_VALID: Final = np.uint32(Status.DATA_NOT_VALID)
 """The meter itself calls the value worthless: it is kept in the raw tables and treated as never measured."""
+_REJECTED: Final = Status.CLOCK_INVALID | Status.TEST_MODE | Status.OVERFLOW
+"""V1, V18 and V19: a value with one of these is never used."""
 _RULES: Final = (Rule.IDENTITY, Rule.METER_EXCHANGE)
 _FINDINGS: Final = EXCEPTIONS.empty().select("meter_id", "channel", "rule", "first_interval", "intervals")
 
@@ -114,7 +117,8 @@ def place_intervals(
 
     A row of no series, off the grid, of another length than master data say, or from outside its installation has
     no cell and becomes a finding. Rows around the grid, beyond the history of a run, are left out in silence. A value
-    sent as unknowable yields to any other of its interval. With `ahead_s` a value that was received so long before
+    sent as unknowable yields to any other of its interval, and one that its own status or sign rejects to one that can
+    be used. With `ahead_s` a value that was received so long before
     its interval was over has a doubtful clock, or an invalid one, whatever its own status says (V1). Findings are of
     rows within the bounds: of the history around them those were told that judged it.
     """
@@ -139,7 +143,9 @@ def place_intervals(
         bits = np.zeros(layout.cells, dtype=np.uint32)
         bits[cell] = status
     copies, disputed = _FINDINGS.clear(), np.empty(0, dtype=np.int64)
-    if np.count_nonzero(cells != ABSENT) != np.count_nonzero(value != ABSENT):
+    unknowable = value == ABSENT
+    twice = np.count_nonzero(cells != ABSENT) != len(value) - np.count_nonzero(unknowable)
+    if twice or (cells[cell[unknowable]] != ABSENT).any():
         copies, disputed = _settle(rows, cell, value, cells, (bits, within))
     return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies)
 
@@ -209,14 +215,16 @@ def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
 def _settle(
     rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, also: tuple[Flags | None, Bounds]
 ) -> tuple[pl.DataFrame, Ints]:
-    """Write the last value in raw order into every cell that several rows name; say how many there were."""
+    """Write the last value in raw order into every cell that several rows name; say how many there were.
+
+    One that can be used goes before one that its own status or sign rejects, and that before one sent as unknowable.
+    """
     bits, within = also
     often = np.bincount(cell, minlength=1)[cell] > 1
     several = (
         rows.filter(pl.Series(often))
         .with_columns(_cell=pl.Series(cell[often]), _value=pl.Series(value[often]))
-        .with_columns(_known=pl.col("_value") != ABSENT)
-        .sort("_known", *RAW_ORDER)
+        .sort(_usable(), *RAW_ORDER)
     )
     last = several.unique("_cell", keep="last", maintain_order=True)
     at = last["_cell"].to_numpy()
@@ -237,6 +245,14 @@ def _settle(
         )
     )
     return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
+
+
+def _usable() -> pl.Expr:
+    """2: nothing in the row itself speaks against it; 1: a rule rejects it whatever is around it; 0: no value."""
+    known = pl.col("_value") != ABSENT
+    rejected = (pl.col("status") & int(_REJECTED)) != 0
+    negative = (pl.col("_value") < 0) & pl.col("channel").cast(pl.String).is_in([one.value for one in ACCUMULATED])
+    return known.cast(pl.Int8) + (known & ~rejected & ~negative)
 
 
 def _inside(within: Bounds) -> pl.Expr:

@@ -9,7 +9,7 @@ from schemas.codes import EditAction, Method, Quality, Rule, Severity
 from validation.anchor import Anchored, anchor
 from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs, sums_of
 from validation.corroborate import corroborated
-from validation.edit import Authors, Edited, scaled
+from validation.edit import Authors, Edited, fits, scaled
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates, estimate, forward
 from validation.judge import Found, Judgement, Segment, judge, judge_again, judge_billing
 from validation.leaps import without_leaps
@@ -18,7 +18,8 @@ from validation.params import VeeParams
 from validation.periods import periods_of
 from validation.rules.definition import Findings, found
 from validation.sheet import QUALITY_CODE, Result
-from validation.stuck import stuck_values, take_back
+from validation.stuck import stuck_values
+from validation.take_back import take_back, without_edited
 from validation.tou import registers_of
 
 FINDING_SEVERITY: Final = {
@@ -69,6 +70,7 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
     block = without_leaps(block, segments)
     judged, (block, waiting) = judge(block, segments), _waited_for(block, edited)
     kinds, value = _kinds(block, judged, edited)
+    judged = without_edited(block, segments, judged, edited)
     kinds = _reopened(block, kinds, value)
     kinds, judged = _unstuck(block, segments, judged, (kinds, value))
     serving = kinds.measured & ~judged.suspect & ~block.supply.touched & ~block.supply.restored
@@ -85,14 +87,11 @@ def repair(block: Block, segments: Sequence[Segment], edited: Edited | None, par
     estimates, fixed = spread(block, long, estimates)
     anchored, draft = _met(block, (estimates, known, fixed), kinds.measured, params), estimates
     result = _assemble(block, judged, kinds, anchored)
-    result.value[kinds.edited] = value[kinds.edited]
-    if edited is not None:
-        _edit_estimates(result, edited)
-        result = result._replace(author=edited.author)
+    result, unmet = _by_hand(result, kinds, value, edited)
     judge_again(block, result, segments, judged)
     made = _made(result, anchored, fixed, edited)
     judge_billing(block, result, segments, judged, (periods_of(block, params), made))
-    other = (*_findings(block, anchored, edited), *_waits(waiting))
+    other = (*_findings(block, anchored), *_not_applied(edited, unmet & ~waiting), *_waits(waiting))
     behind = Workings(block, kinds.gaps, serving & ~long.cells, known, draft, anchored, fixed)
     return Repaired(result, tuple(judged.found), other, behind)
 
@@ -210,18 +209,44 @@ def _assemble(block: Block, judged: Judgement, kinds: _Kinds, anchored: Anchored
     return Result(value, quality, method, judged.failed, judged.unjudged, author)
 
 
-def _edit_estimates(result: Result, edited: Edited) -> None:
-    """Carry out what a person said about intervals that had no measured value: scale or accept the estimate."""
+def _by_hand(result: Result, kinds: _Kinds, value: Ints, edited: Edited | None) -> tuple[Result, Mask]:
+    """The result with what persons decided, and where they spoke of an estimate and there is none."""
+    if edited is None:
+        return result, np.zeros((1, 1), dtype=np.bool_)
+    result.value[kinds.edited] = value[kinds.edited]
+    return result._replace(author=edited.author), _edit_estimates(result, edited)
+
+
+def _edit_estimates(result: Result, edited: Edited) -> Mask:
+    """Carry out what a person said about intervals that had no measured value: scale or accept the estimate.
+
+    Returns:
+        Where there was none either, or it became no energy at all.
+    """
+    unmet = np.zeros(result.value.shape, dtype=np.bool_)
+    missing = result.quality == QUALITY_CODE[Quality.MISSING]
+    estimated = result.quality == QUALITY_CODE[Quality.ESTIMATED]
     for one in edited.later:
         cut = np.s_[one.series, one.start : one.stop]
-        mine = result.quality[cut] == QUALITY_CODE[Quality.ESTIMATED]
+        mine = estimated[cut]
+        unmet[cut] |= missing[cut]
         if one.action is EditAction.SCALE and one.value is not None:
-            result.value[cut] = np.where(mine, scaled(result.value[cut], one.value), result.value[cut])
+            known = np.where(mine, result.value[cut], 0)
+            fit = fits(known, one.value)
+            unmet[cut] |= mine & ~fit
+            mine = mine & fit
+            result.value[cut][mine] = scaled(np.where(mine, known, 0), one.value)[mine]
         result.quality[cut][mine] = QUALITY_CODE[Quality.EDITED]
         result.method[cut][mine] = METHOD_CODE[Method.MANUAL]
+    return unmet
 
 
-def _findings(block: Block, anchored: Anchored, edited: Edited | None) -> tuple[tuple[Rule, Findings], ...]:
+def _not_applied(edited: Edited | None, unmet: Mask) -> tuple[tuple[Rule, Findings], ...]:
+    told = [] if edited is None else [edited.refused, found(find_runs(unmet))]
+    return tuple((Rule.EDIT_NOT_APPLIED, one) for one in told if len(one.runs.row))
+
+
+def _findings(block: Block, anchored: Anchored) -> tuple[tuple[Rule, Findings], ...]:
     span, advance = block.stretches.span, block.stretches.advance
     other: list[tuple[Rule, Findings]] = []
     for rule, which in (
@@ -234,8 +259,6 @@ def _findings(block: Block, anchored: Anchored, edited: Edited | None) -> tuple[
     lost = _lost(block, anchored.estimates)
     if len(lost.row):
         other.append((Rule.NO_ESTIMATE, found(lost)))
-    if edited is not None and len(edited.refused.row):
-        other.append((Rule.EDIT_NOT_APPLIED, found(edited.refused)))
     return tuple(other)
 
 

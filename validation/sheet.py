@@ -13,6 +13,7 @@ from validation.block import ABSENT, Bits, Block, Ints
 from validation.blocks import Series
 from validation.estimate import NO_METHOD
 from validation.fleet import Fleet
+from validation.met_stretches import NONE, Stretch
 from validation.place import Layout
 
 QUALITY_CODE = {quality: number for number, quality in enumerate(Quality)}
@@ -53,9 +54,12 @@ class Sheet(NamedTuple):
     failed: Bits
     unjudged: Bits
     author: Authors
+    """Empty where no person spoke."""
+    stretch: Stretch
+    """Number of the anchored stretch (`validation.met_stretches`); empty where nothing is billed."""
 
 
-def open_sheet(fleet: Fleet, layout: Layout, series: Series, *, edited: bool) -> Sheet:
+def open_sheet(fleet: Fleet, layout: Layout, series: Series, *, edited: bool, billed: bool) -> Sheet:
     """Room for every final that the run will give."""
     length = series.wanted_to - series.wanted_from
     order = _order(fleet, layout, series)
@@ -71,11 +75,12 @@ def open_sheet(fleet: Fleet, layout: Layout, series: Series, *, edited: bool) ->
         np.empty(size, dtype=np.uint64),
         np.empty(size, dtype=np.uint64),
         np.full(size if edited else 0, -1, dtype=np.int32),
+        np.full(size if billed else 0, NONE, dtype=np.int32),
     )
 
 
-def enter(sheet: Sheet, numbers: Ints, block: Block, result: Result) -> None:
-    """Write the wanted cells of a block's series into their places."""
+def enter(sheet: Sheet, numbers: Ints, block: Block, result: Result, stretch: Stretch | None = None) -> None:
+    """Write the wanted cells of a block's series into their places, and their stretches where they matter."""
     length = sheet.length[numbers]
     before = np.cumsum(length) - length
     to = np.repeat(sheet.first[numbers] - before, length) + np.arange(int(length.sum()))
@@ -87,6 +92,8 @@ def enter(sheet: Sheet, numbers: Ints, block: Block, result: Result) -> None:
     sheet.unjudged[to] = result.unjudged[wanted]
     if len(sheet.author) and result.author.shape == wanted.shape:
         sheet.author[to] = result.author[wanted]
+    if stretch is not None:
+        sheet.stretch[to] = stretch[wanted]
 
 
 def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp: Stamp) -> pl.DataFrame:

@@ -11,19 +11,21 @@ from schemas.frames import BILLED, FINAL_PEAKS
 from validation.around import look_around, spans_of
 from validation.block import Block, Ints
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
-from validation.edit import Desk, apply_edits, lay_desk
+from validation.desk import Desk, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
+from validation.four_eyes import repair_edited
 from validation.judge import segments_of
 from validation.locks import held_corrections
 from validation.master import facts_of
+from validation.met_stretches import met_stretches
 from validation.net import place_net
 from validation.params import VeeParams
 from validation.peaks import peaks_of
 from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
 from validation.reads import fill_cumulative, read_registers
-from validation.repair import Repaired, repair
+from validation.repair import Repaired
 from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
@@ -44,7 +46,8 @@ class VeeInputs(NamedTuple):
     edits: pl.DataFrame
     finals: pl.DataFrame
     billed: pl.DataFrame = BILLED.empty()
-    """Days that are billed: their finals change only by a person, or where a measured value replaces a substitute."""
+    """Days that are billed: their finals change only by a person, or where a measured value replaces a substitute; the
+    estimates that share a register's advance with such a value move with it."""
     peaks: pl.DataFrame = FINAL_PEAKS.empty()
     """FINAL_PEAKS of the time before the intervals that were given: what V9 knows of more than that."""
 
@@ -85,19 +88,24 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     run = lay_blocks(inputs, params)
     source, series, desk = run
     fleet, placed = source.fleet, source.placed
-    sheet = open_sheet(fleet, source.layout, series, edited=bool(desk.instructions))
+    billed = bool(inputs.billed.height and inputs.finals.height)
+    sheet = open_sheet(fleet, source.layout, series, edited=bool(desk.instructions), billed=billed)
     findings: list[pl.DataFrame] = []
+    stretches = 0
     for numbers, block, repaired in judged_blocks(run, params):
-        enter(sheet, numbers, block, repaired.result)
+        met = met_stretches(block, repaired.workings.anchored, stretches) if billed else None
+        stretches += len(block.stretches.advance)
+        enter(sheet, numbers, block, repaired.result, met)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
     pending = take_pending(sheet.failed, sheet.unjudged)
     judged = finals_of(sheet, fleet, source.layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
-    versions = with_versions(judged, inputs.finals, inputs.billed)
+    versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
     rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
+    rows.append(desk.lost)
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 
@@ -130,15 +138,14 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     awaits = params.estimate_after_s is not None
     heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
     series = bounds_of(fleet, layout, placed, params, heard)
-    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout))
+    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout, bounds))
 
 
 def judged_blocks(run: Blocks, params: VeeParams) -> Iterator[tuple[Ints, Block, Repaired]]:
     """Blocks in the order of the series, judged and repaired, with the series of their rows."""
     for numbers, block in cut_blocks(run.source, run.series, params):
         segments = segments_of(block, params.rule_sets)
-        edited = apply_edits(block, numbers, run.desk, params.four_eyes_milli)
-        yield numbers, block, repair(block, segments, edited, params)
+        yield numbers, block, repair_edited(block, segments, numbers, run.desk, params)
 
 
 def _final_estimates(deadline: datetime) -> pl.Expr:

@@ -42,39 +42,48 @@ class Versions(NamedTuple):
     deltas: pl.DataFrame
     """DELTAS: new versions of billed intervals."""
     held: pl.DataFrame
-    """Measured values that were billed and stay, though they would be others now: the identity, `interval_s`,
-    `value_milli` (as it would be), `value_milli_past`."""
+    """Values that were billed, or are final estimates, and stay, though they would be others now: the identity,
+    `interval_s`, `value_milli` (as it would be), `value_milli_past`."""
 
 
 _NO_REPLACED: Final = FINALS.empty().select(*IDENTITY, "value_milli", value_milli_past="value_milli")
 _NO_HELD: Final = FINALS.empty().select(*IDENTITY, "interval_s", "value_milli", value_milli_past="value_milli")
 _MEASURED: Final = (Quality.VALID.value, Quality.SUSPECT.value)
 _SUBSTITUTE: Final = (Quality.ESTIMATED.value, Quality.MISSING.value)
+_OUT: Final = pl.col("quality_past") == Quality.OUTAGE.value
+_MOVED: Final = pl.col("value_milli").ne_missing(pl.col("value_milli_past"))
 
 
-def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, billed: pl.DataFrame) -> Versions:
+def with_versions(
+    judged: pl.DataFrame, previous: pl.DataFrame, billed: pl.DataFrame, stretch: pl.Series | None = None
+) -> Versions:
     """The current finals after this run, and those of them that are new.
 
     A judgement equal to the stored one is not written. A stored edit of a person, and a final estimate, yield only to
-    a person. On a billed day only a person, or a measured value in place of a substitute, makes a new version; it is a
-    delta for billing, and the rest stays as billed: what corrects a measured value waits for a person.
+    a person. On a billed day only a person, or a measured value in place of a substitute, makes a new version, and with
+    it the estimates whose register it shares, which are scaled anew; each is a delta for billing. The rest stays as
+    billed, and waits for a person where it would be another now. That one estimate without a register would be another
+    one is not such a case: neither knows better.
 
     Args:
         judged: One FINALS row an interval, as this run sees it; their versions are set here.
         previous: Finals of earlier runs, any versions, any intervals.
         billed: BILLED.
+        stretch: Of each row of `judged` the anchored stretch that it lies in, -1 for none; None: none is known.
     """
     if not previous.height:
         return Versions(judged, judged, _NO_REPLACED, DELTAS.empty(), _NO_HELD)
     past = newest(previous)
     both = judged.join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left")
-    both = both.with_columns(_locked=locked(both, billed))
+    met = pl.lit(-1, pl.Int32) if stretch is None else stretch
+    both = both.with_columns(_locked=locked(both, billed), _stretch=met)
     equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_past")) for name in JUDGEMENT)
     person = (pl.col("quality") == Quality.EDITED.value) | pl.col("author").is_not_null()
     held = (pl.col("quality_past") == Quality.EDITED.value) | pl.col("is_final_estimate_past")
-    better = pl.col("quality").is_in(_MEASURED) & pl.col("quality_past").is_in(_SUBSTITUTE)
+    better = pl.col("quality").is_in(_MEASURED) & (pl.col("quality_past").is_in(_SUBSTITUTE) | (_OUT & _MOVED))
     kept = pl.col("version_past").is_not_null() & (equal | ((held | (pl.col("_locked") & ~better)) & ~person))
     both = both.with_columns(_kept=kept.fill_null(value=False))
+    both = both.with_columns(_kept=pl.col("_kept") & ~(_scaled_anew() & ~equal & ~held).fill_null(value=False))
     names = [name for name in judged.columns if name not in (*IDENTITY, "version")]
     current = both.with_columns(
         *(pl.when("_kept").then(f"{name}_past").otherwise(name).alias(name) for name in names),
@@ -86,11 +95,7 @@ def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, billed: pl.DataF
         pl.col("quality_past").is_in(_MEASURED),
         pl.col("value_milli") != pl.col("value_milli_past"),
     )
-    waiting = both.filter(
-        pl.col("_kept") & pl.col("_locked"),
-        pl.col("quality_past").is_in(_MEASURED),
-        pl.col("value_milli").ne_missing(pl.col("value_milli_past")),
-    )
+    waiting = both.filter(pl.col("_kept"), _MOVED, _told())
     return Versions(
         current,
         current.filter(~both["_kept"]),
@@ -98,3 +103,20 @@ def with_versions(judged: pl.DataFrame, previous: pl.DataFrame, billed: pl.DataF
         deltas_of(changed.filter("_locked").with_columns(version=pl.col("version_past") + 1)),
         waiting.select(_NO_HELD.columns),
     )
+
+
+def _scaled_anew() -> pl.Expr:
+    """Billed substitutes that are estimates anchored beside a billed value that moves."""
+    moves = ~pl.col("_kept") & pl.col("_locked") & _MOVED & pl.col("version_past").is_not_null()
+    beside = (pl.col("_stretch") >= 0) & moves.any().over("_stretch")
+    estimate = (pl.col("quality") == Quality.ESTIMATED.value) & pl.col("quality_past").is_in(_SUBSTITUTE)
+    return pl.col("_kept") & pl.col("_locked") & beside & estimate
+
+
+def _told() -> pl.Expr:
+    """Of values that stay those whose change a person has to know of."""
+    guess = (pl.col("quality") == Quality.ESTIMATED.value) & (pl.col("quality_past") == Quality.ESTIMATED.value)
+    better_known = ~guess | (pl.col("_stretch") >= 0)
+    billed = pl.col("_locked") & (pl.col("quality_past") != Quality.EDITED.value) & better_known
+    final = pl.col("is_final_estimate_past") & pl.col("quality").is_in(_MEASURED)
+    return billed | final

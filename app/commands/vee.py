@@ -45,6 +45,9 @@ def register(ami: typer.Typer) -> None:
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
         grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
         judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
+        four_eyes: Annotated[
+            float, typer.Option("--four-eyes", min=0, max=1e9, metavar="KWH", help="Edits may change it unapproved.")
+        ] = 100.0,
         compare_rules: Annotated[
             Path | None, typer.Option("--compare-rules", metavar="F", help="Dry run: what these rules would change.")
         ] = None,
@@ -74,6 +77,7 @@ def register(ami: typer.Typer) -> None:
             holidays=load_calendar(calendar).holidays,
             rule_sets=load_rule_sets(rules),
             silences=silences_of(inputs, now),
+            four_eyes_milli=round(four_eyes * 1_000_000),
         )
         if compare_rules is not None:
             changes = dry_run(inputs, params, load_rule_sets(compare_rules))

@@ -159,6 +159,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         estimate_after_s=round(vee.estimate_after_hours * 3600),
         rule_sets=load_rule_sets(_path(vee.rules_file)),
         gate_months=vee.billing_gate == "month",
+        four_eyes_milli=round(vee.four_eyes_kwh * 1_000_000),
     )
     registry = registry_of(settings)
     work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))

@@ -12,6 +12,13 @@ def test_an_empty_text_is_the_defaults():
     assert parse_config("", "ami.toml") == Config()
 
 
+def test_what_an_edit_may_change_alone_is_a_setting_of_vee():
+    assert parse_config("[vee]\nfour_eyes_kwh = 12.5\n", "ami.toml").vee.four_eyes_kwh == 12.5
+    for wrong in ("-1", "nan", "1e30"):
+        with pytest.raises(ContractError, match="four_eyes_kwh"):
+            parse_config(f"[vee]\nfour_eyes_kwh = {wrong}\n", "ami.toml")
+
+
 def test_settings_are_read():
     config = parse_config('[clickhouse]\nhost = "db"\nsecure = true\n[ingest]\nbatch_messages = 5\n', "ami.toml")
     assert config.clickhouse is not None

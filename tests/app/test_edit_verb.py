@@ -84,6 +84,13 @@ def test_an_edit_is_stored_once_and_becomes_a_higher_version_that_names_its_auth
         ]
 
 
+def test_a_shift_makes_the_days_dirty_that_its_values_come_to(store: SqlStore) -> None:
+    for hours, days in ((22, [10, 11]), (-4, [9, 10])):
+        publisher = MemoryPublisher()
+        dirty = enter_edits(store, publisher, edit(action="shift", value_milli=hours * 3_600_000), FLEET)
+        assert dirty["day"].sort().to_list() == [date(2026, 3, day) for day in days]
+
+
 def test_the_days_are_local_ones_and_the_end_of_the_span_is_outside(store: SqlStore) -> None:
     """From noon to 13:00 UTC in Sydney it is 23:00 to midnight of the tenth; an hour more, and the eleventh begins."""
     for hours, days in ((1, [date(2026, 3, 10)]), (2, [date(2026, 3, 10), date(2026, 3, 11)])):

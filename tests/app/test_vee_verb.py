@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from app.cli import main
-from schemas.frames import DETERMINANTS
+from schemas.frames import DETERMINANTS, EDITS
 
 MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
 
@@ -182,3 +182,17 @@ def test_a_late_change_of_a_billed_day_is_written_as_a_delta(day: Path, capsys: 
     capsys.readouterr()
     assert vee(day, "--finals", str(day / "billed.parquet")) == 0
     assert pl.read_parquet(finals)["value_milli"][3] == 1_200_000
+
+
+def test_how_much_an_edit_may_change_unapproved_is_an_option(day: Path, capsys: pytest.CaptureFixture[str]):
+    row = {
+        "edit_id": "E1", "meter_id": "MTR1", "channel": "energy_delivered", "from": MONDAY,
+        "to": MONDAY + timedelta(hours=1), "action": "set", "value_milli": 3_000_000, "reason": "read on site",
+        "author": "ann", "approved_by": None, "made_at": MONDAY,
+    }  # fmt: skip
+    pl.DataFrame([row], schema=EDITS.schema).write_parquet(day / "edits.parquet")
+    for more, value in (((), 3_000_000), (("--four-eyes", "1.5"), 1_000_000), (("--four-eyes", "2"), 3_000_000)):
+        assert vee(day, "--edits", str(day / "edits.parquet"), *more) == 0
+        told = json.loads(capsys.readouterr().out)["exceptions"]
+        assert pl.read_parquet(day / "out" / "finals.parquet")["value_milli"][0] == value
+        assert told.get("edit_not_applied", 0) == (value == 1_000_000)

@@ -41,7 +41,10 @@ def test_scale_and_shift_work_on_measured_values() -> None:
     scaled = vee(intervals=intervals(values), edits=edit("scale", 3, 5, 1_500))
     assert shown(scaled.finals, 3, 4) == [(155, "edited", "manual", "ann"), (156, "edited", "manual", "ann")]
     shifted = vee(intervals=intervals(values), edits=edit("shift", 10, 12, 3_600_000))
-    assert [row[0] for row in shown(shifted.finals, 9, 10, 11, 12)] == [109, 109, 110, 112]
+    assert [row[:3] for row in shown(shifted.finals, 9, 10, 11, 12, 13)] == [
+        (109, "valid", None), (112, "estimated", "flat"), (110, "edited", "manual"), (111, "edited", "manual"),
+        (113, "valid", None),
+    ]  # fmt: skip
 
 
 def test_accepting_keeps_a_value_that_a_rule_rejected_and_confirms_an_estimate() -> None:
@@ -64,6 +67,44 @@ def test_the_last_of_several_edits_counts_whatever_order_they_came_in() -> None:
     for rows in (both, both[::-1]):
         result = vee(intervals=intervals([1] * 6), edits=rows)
         assert [row[0] for row in shown(result.finals, 2, 3)] == [7, 5]
+
+
+TWICE = ("scale", 2_000)
+THRICE = ("scale", 3_000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "actions", "wanted"),
+    [
+        (90, [TWICE, ("reject", None)], (20, "estimated", "linear", "ann")),
+        (90, [("accept", None), ("reject", None)], (20, "estimated", "linear", "ann")),
+        (90, [("set", 7), ("re_estimate", None)], (20, "estimated", "linear", "ann")),
+        (90, [("reject", None), TWICE], (40, "edited", "manual", "ann")),
+        (90, [("reject", None), ("accept", None)], (20, "edited", "manual", "ann")),
+        (90, [("set", 7), TWICE], (14, "edited", "manual", "ann")),
+        (90, [TWICE, THRICE], (540, "edited", "manual", "ann")),
+        (None, [TWICE, THRICE], (120, "edited", "manual", "ann")),
+        (None, [("accept", None), TWICE], (40, "edited", "manual", "ann")),
+        (None, [TWICE, ("re_estimate", None)], (20, "estimated", "linear", "ann")),
+        (None, [TWICE, ("reject", None), THRICE], (60, "edited", "manual", "ann")),
+        (None, [TWICE, ("set", 7), THRICE], (21, "edited", "manual", "ann")),
+    ],
+)
+def test_edits_of_one_value_act_in_the_order_in_which_they_were_made(
+    sent: int | None, actions: list[tuple[str, int | None]], wanted: tuple[Any, ...]
+) -> None:
+    rows = [
+        edit(action, 2, 3, value, edit_id=f"E{at}", made_at=JUDGED_AT + at * HOUR)
+        for at, (action, value) in enumerate(actions)
+    ]
+    result = vee(intervals=intervals([10, 10, sent, 30, 10]), edits=pl.concat(rows))
+    assert shown(result.finals, 2) == [wanted]
+
+
+def test_what_a_later_edit_takes_out_of_an_earlier_one_is_its_own_part_alone() -> None:
+    both = pl.concat([edit("scale", 1, 6, 2_000), edit("reject", 2, 4, edit_id="E2", made_at=JUDGED_AT + HOUR)])
+    result = vee(intervals=intervals([10] * 8, skip=[1, 2, 5]), edits=both)
+    assert result.finals["value_milli"].to_list() == [10, 20, 10, 10, 20, 20, 10, 10]
 
 
 @pytest.mark.parametrize(("approved_by", "applied"), [(None, False), ("ann", False), ("bob", True)])

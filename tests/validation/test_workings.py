@@ -156,7 +156,7 @@ def test_a_billed_value_whose_correction_waits_is_told_as_such() -> None:
     day = {"meter_id": "MTR1", "channel": None, "billed_from": MONDAY, "billed_to": MONDAY + DAY}
     corrected = intervals([100] * 5 + [170, 180] + [100] * 17)
     given = {"intervals": corrected, "finals": first, "billed": of(frames.BILLED, day)}
-    waits = "as it was billed: what was sent since waits for a person"
+    waits = "as it was billed: what has become known since waits for a person"
     assert [waits in told(at, **given) for at in (4, 5, 6, 7)] == [False, True, True, False]
     assert "used as it came" not in told(5, **given)
     assert waits not in told(5, intervals=corrected, finals=first)
