@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
-from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
@@ -110,18 +110,34 @@ def _first_and_last(fleet: Fleet, layout: Layout, placed: Placed) -> tuple[Ints,
     return first, last
 
 
-def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Ints, Block]]:
-    """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows."""
+def cut_blocks(
+    inputs: Inputs, series: Series, params: VeeParams, only: Mask | None = None
+) -> Iterator[tuple[Ints, Block]]:
+    """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows.
+
+    With `only` blocks of those series alone.
+    """
     at = 0
     for group in inputs.fleet.groups:
+        every = (group.after - group.first) * len(group.channels)
+        if only is not None and not only[at : at + every].any():
+            at += every
+            continue
         days = local_days(group.first_slot, group.slots, group.step_s, group.timezone, params.holidays)
         size = group.after - group.first
         rows = max(1, params.block_cells // max(group.slots, 1))
         for channel in group.channels:
-            for first in range(0, size, rows):
-                numbers = np.arange(at + first, at + min(first + rows, size))
+            for numbers in _pieces(at, size, rows, only):
                 yield numbers, _block(inputs, group, days, (channel, numbers), series)
             at += size
+
+
+def _pieces(at: int, size: int, rows: int, only: Mask | None) -> Iterator[Ints]:
+    """Consecutive series from `at` on, at most `rows` a piece; with `only` pieces of those."""
+    runs = [(0, size)] if only is None else zip(*find_runs(only[None, at : at + size])[1:], strict=True)
+    for start, stop in runs:
+        for first in range(start, stop, rows):
+            yield np.arange(at + first, at + min(first + rows, stop))
 
 
 def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints], series: Series) -> Block:
