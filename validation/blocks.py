@@ -52,6 +52,10 @@ class Series(NamedTuple):
     install: Ints
     awaited: Mask
     """(series,): later intervals were asked for, and are on their way."""
+    due_from: Ints
+    due_to: Ints
+    """What is missing is not awaited here: between the first value of a series that nobody dates and the time from
+    which on values are on their way; the whole grid where nothing is awaited."""
 
 
 def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, heard_us: Ints | None) -> Series:
@@ -68,17 +72,21 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
     removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install]
     lowest = np.maximum(first, -(-installed // step_us) - origin)
     highest = np.minimum(after, removed // step_us - origin)
+    due_from, due_to = np.full((2, len(install)), 0, dtype=np.int64)
+    due_to += np.iinfo(np.int64).max
     if params.estimate_after_s is not None:
         awaited_us = (params.judged_at - _EPOCH) // _MICROSECOND - params.estimate_after_s * 1_000_000
         due = -(-awaited_us // step_us) - origin
         if heard_us is not None:
             due = np.where(heard_us > awaited_us, -1, due)
         oldest, newest = _first_and_last(fleet, layout, placed)
-        highest = np.minimum(highest, np.maximum(newest + 1, due))
+        due_to = np.maximum(newest + 1, due)
+        highest = np.minimum(highest, due_to)
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
-        lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
+        due_from = np.where(unknown, oldest, due_from)
+        lowest = np.maximum(lowest, due_from)
     asked = np.minimum(after, removed // step_us - origin)
-    return Series(lowest, np.maximum(highest, lowest), install, highest < asked)
+    return Series(lowest, np.maximum(highest, lowest), install, highest < asked, due_from, due_to)
 
 
 def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
@@ -149,9 +157,9 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     value = inputs.placed.value[cells].reshape(shape)
     bits = inputs.placed.status
     install = series.install[numbers]
-    expected, wanted = _masks(value, series, numbers, group, inputs.fleet)
-    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s))
     span, cut = _rows(registers.span, numbers)
+    expected, wanted = _masks((value, span), series, numbers, group, inputs.fleet)
+    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s))
     covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
     disputed = inputs.placed.disputed
     some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
@@ -211,8 +219,19 @@ def _clipped(runs: Runs, width: int) -> Runs:
     return Runs(runs.row, np.clip(runs.start, 0, width - 1), np.clip(runs.stop, 1, width))
 
 
-def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
-    """Where a value is expected (between the data or the bounds, while installed), and where a final is wanted."""
+def _reach(span: Runs, series: Series, numbers: Ints, group: Group) -> tuple[Ints, Ints]:
+    """How far the stretches that hold wanted intervals reach, as far as nothing in them is awaited: (series,) each."""
+    low, high = np.full(len(numbers), group.slots), np.zeros(len(numbers), dtype=np.int64)
+    over = (span.stop > group.wanted[0]) & (span.start < group.wanted[1])
+    np.minimum.at(low, span.row[over], span.start[over])
+    np.maximum.at(high, span.row[over], span.stop[over])
+    return np.maximum(low, series.due_from[numbers]), np.minimum(high, series.due_to[numbers])
+
+
+def _masks(given: tuple[Ints, Runs], series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
+    """Where a value is expected (between the data, the bounds or the reads that hold wanted intervals between them,
+    while installed), and where a final is wanted."""
+    value, span = given
     slot = np.arange(group.slots)
     low, high = series.wanted_from[numbers, None], series.wanted_to[numbers, None]
     wanted = (slot >= low) & (slot < high)
@@ -222,7 +241,9 @@ def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Flee
     some = present.any(axis=1)
     first = np.where(some, present.argmax(axis=1), group.slots)
     after = np.where(some, group.slots - present[:, ::-1].argmax(axis=1), 0)
-    expected = (slot >= np.minimum(first, group.wanted[0])[:, None]) & (slot < np.maximum(after[:, None], high))
+    begun, ended = _reach(span, series, numbers, group)
+    first, after = np.minimum(np.minimum(first, begun), group.wanted[0]), np.maximum(after, ended)
+    expected = (slot >= first[:, None]) & (slot < np.maximum(after[:, None], high))
     step_us = group.step_s * 1_000_000
     installs = fleet.installs[series.install[numbers]]
     begin = -(-installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy() // step_us) - group.first_slot

@@ -97,20 +97,23 @@ def _on_grid(group: Group, span: _Span, params: VeeParams) -> Group:
 
 
 def _span(intervals: pl.DataFrame, reads: pl.DataFrame, params: VeeParams) -> _Span | None:
-    """First and last instant of the data and of the grid; null where there is neither."""
+    """First and last instant of the data and of the grid; null where there is neither.
+
+    Where there are intervals they alone bound a grid that was not asked for; reads beyond them are data still.
+    """
     ends = intervals.select(
         pl.col("interval_start").min().alias("first"),
         (pl.col("interval_start") + pl.duration(seconds=pl.col("interval_s"))).max().alias("last"),
     )
-    if not intervals.height:
-        ends = reads.select(pl.col("read_at").min().alias("first"), pl.col("read_at").max().alias("last"))
-    first, last = ends.row(0)
+    told = reads.select(pl.col("read_at").min().alias("first"), pl.col("read_at").max().alias("last"))
+    first, last = (ends if intervals.height else told).row(0)
     grid_from, grid_to = params.grid_from or first, params.grid_to or last
     if grid_from is None or grid_to is None:
         return None
     if grid_to - grid_from > timedelta(days=MAX_SPAN_DAYS):
         raise ContractError(f"grid from {grid_from} to {grid_to}: more than ten years; give both bounds")
-    return _Span(first or grid_from, last or grid_to, grid_from, grid_to)
+    both = pl.concat([ends, told]).select(pl.col("first").min(), pl.col("last").max()).row(0)
+    return _Span(both[0] or grid_from, both[1] or grid_to, grid_from, grid_to)
 
 
 def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFrame, params: VeeParams) -> pl.DataFrame:
