@@ -205,8 +205,9 @@ def _check_values(
     if run.checks is None or not (check >= 0).any():
         return checked, np.full((1, 1), ABSENT)
     series = np.where(check >= 0, layout.of[check, CHANNEL_CODE[channel.value]], -1)
-    # Grids of one interval length begin and end together, whatever their group.
+    # Grids of one interval length and phase begin and end together, whatever their group.
     checked = (series >= 0) & (run.checks.base[series] >= 0) & (layout.step[series] == group.step_s)
+    checked &= layout.phase[series] == group.phase_s
     if not checked.any():
         return checked, np.full((1, 1), ABSENT)
     values = np.full((len(install), group.slots), ABSENT)
@@ -216,7 +217,7 @@ def _check_values(
 
 def _volts_within(volts: Volts, install: Ints, group: Group) -> Samples:
     cut = slice(*np.searchsorted(volts.install, [install[0], install[-1] + 1]))
-    slot = volts.at_us[cut] // (group.step_s * 1_000_000) - group.first_slot
+    slot = group.slot_at(volts.at_us[cut])
     inside = (slot >= 0) & (slot < group.slots)
     return Samples((volts.install[cut] - install[0])[inside], slot[inside], volts.value[cut][inside])
 
@@ -231,8 +232,7 @@ def _touched(spans: Spans, install: Ints, group: Group, shape: tuple[int, int]) 
     if not len(mine.install):
         return np.zeros((1, 1), dtype=np.bool_)
     step_us = group.step_s * 1_000_000
-    start = mine.start // step_us - group.first_slot
-    stop = -(-np.minimum(mine.stop, FOR_EVER - step_us) // step_us) - group.first_slot
+    start, stop = group.slot_at(mine.start), group.slot_from(np.minimum(mine.stop, FOR_EVER - step_us))
     return mask_of(mine.install, start, stop, shape)
 
 
@@ -240,7 +240,7 @@ def _overlap_runs(spans: Spans, install: Ints, group: Group) -> Runs:
     mine = _cut(spans, install)
     step_us = group.step_s * 1_000_000
     bound = FOR_EVER - step_us
-    start = np.clip(np.clip(mine.start, -bound, bound) // step_us - group.first_slot, 0, group.slots)
-    stop = np.clip(-(-np.clip(mine.stop, -bound, bound) // step_us) - group.first_slot, 0, group.slots)
+    start = np.clip(group.slot_at(np.clip(mine.start, -bound, bound)), 0, group.slots)
+    stop = np.clip(group.slot_from(np.clip(mine.stop, -bound, bound)), 0, group.slots)
     some = stop > start
     return Runs(mine.install[some], start[some], stop[some])

@@ -68,15 +68,16 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
     install = layout.install
     grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
     step_us, origin, first, after = grid[layout.group].T
-    installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install]
-    removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install]
+    phase_us = layout.phase * 1_000_000
+    installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install] - phase_us
+    removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install] - phase_us
     lowest = np.maximum(first, -(-installed // step_us) - origin)
     highest = np.minimum(after, removed // step_us - origin)
     due_from, due_to = np.full((2, len(install)), 0, dtype=np.int64)
     due_to += np.iinfo(np.int64).max
     if params.estimate_after_s is not None:
         awaited_us = (params.judged_at - _EPOCH) // _MICROSECOND - params.estimate_after_s * 1_000_000
-        due = -(-awaited_us // step_us) - origin
+        due = -(-(awaited_us - phase_us) // step_us) - origin
         if heard_us is not None:
             due = np.where(heard_us > awaited_us, -1, due)
         oldest, newest = _first_and_last(fleet, layout, placed)
@@ -131,7 +132,8 @@ def cut_blocks(
         if only is not None and not only[at : at + every].any():
             at += every
             continue
-        days = local_days(group.first_slot, group.slots, group.step_s, group.timezone, params.holidays)
+        start_s = group.first_slot * group.step_s + group.phase_s
+        days = local_days(start_s, group.slots, group.step_s, group.timezone, params.holidays)
         size = group.after - group.first
         rows = max(1, params.block_cells // max(group.slots, 1))
         for channel in group.channels:
@@ -159,7 +161,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     install = series.install[numbers]
     span, cut = _rows(registers.span, numbers)
     expected, wanted = _masks((value, span), series, numbers, group, inputs.fleet)
-    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s))
+    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s, group.phase_s))
     covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
     disputed = inputs.placed.disputed
     some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
@@ -169,6 +171,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         rate_class=group.rate_class,
         step_s=group.step_s,
         first_slot=group.first_slot,
+        phase_s=group.phase_s,
         days=days,
         master=master_of(inputs.facts, install, group.step_s),
         value=value,
@@ -199,8 +202,7 @@ def _waiting(inputs: Inputs, channel: Channel, install: Ints, group: Group) -> M
     if spans is None:
         return np.zeros((1, 1), dtype=np.bool_)
     cut = slice(*np.searchsorted(spans[0], [install[0], install[-1] + 1]))
-    step_us = group.step_s * 1_000_000
-    start, stop = spans[1][cut] // step_us - group.first_slot, -(-spans[2][cut] // step_us) - group.first_slot
+    start, stop = group.slot_at(spans[1][cut]), group.slot_from(spans[2][cut])
     return mask_of(spans[0][cut] - install[0], start, stop, (len(install), group.slots))
 
 
@@ -244,8 +246,7 @@ def _masks(given: tuple[Ints, Runs], series: Series, numbers: Ints, group: Group
     begun, ended = _reach(span, series, numbers, group)
     first, after = np.minimum(np.minimum(first, begun), group.wanted[0]), np.maximum(after, ended)
     expected = (slot >= first[:, None]) & (slot < np.maximum(after[:, None], high))
-    step_us = group.step_s * 1_000_000
     installs = fleet.installs[series.install[numbers]]
-    begin = -(-installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy() // step_us) - group.first_slot
-    end = installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy() // step_us - group.first_slot
+    begin = group.slot_from(installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy())
+    end = group.slot_at(installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy())
     return expected & (slot >= begin[:, None]) & (slot < end[:, None]), wanted

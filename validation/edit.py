@@ -75,9 +75,7 @@ def lay_desk(edits: pl.DataFrame, fleet: Fleet, layout: Layout) -> Desk:
         if series[at] < 0:
             continue
         group = fleet.groups[layout.group[series[at]]]
-        step_us = group.step_s * 1_000_000
-        first = int(-(-start[at] // step_us)) - group.first_slot
-        after = int(-(-stop[at] // step_us)) - group.first_slot
+        first, after = int(group.slot_from(start[at])), int(group.slot_from(stop[at]))
         first, after = max(first, 0), min(after, group.slots)
         if first < after:
             kind = EditAction(action)

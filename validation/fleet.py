@@ -9,15 +9,17 @@ from schemas.codes import Channel
 from schemas.errors import ContractError
 from schemas.frames import CHANNEL
 from schemas.timegrid import INTERVAL_LENGTHS_S, zone
+from validation.block import Ints
 from validation.params import MAX_SPAN_DAYS, VeeParams
+from validation.phases import with_phases
 from validation.rules.definition import ACCUMULATED
 
-_GROUP: Final = ("interval_s", "timezone", "rate_class", "_channels")
+_GROUP: Final = ("interval_s", "timezone", "rate_class", "_channels", "_phase_s")
 _ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
 
 
 class Group(NamedTuple):
-    """Installations of one interval length, zone, rate class and list of channels: rows `first` to `after`."""
+    """Installations of one interval length, phase, zone, rate class and list of channels: rows `first` to `after`."""
 
     step_s: int
     timezone: str
@@ -26,11 +28,21 @@ class Group(NamedTuple):
     first: int
     after: int
     first_slot: int
-    """Interval 0 of the group's blocks, in steps since 1970-01-01T00:00Z."""
+    """Interval 0 of the group's blocks, in steps since 1970-01-01T00:00Z and the phase."""
     slots: int
     """Intervals of the blocks: those asked for, and the data around them as history."""
     wanted: tuple[int, int]
     """Intervals asked for, half open, counted from `first_slot`."""
+    phase_s: int = 0
+    """Seconds by which intervals begin after whole steps since 1970-01-01T00:00Z (`validation.phases`)."""
+
+    def slot_at(self, instant_us: Ints) -> Ints:
+        """Interval in which instants lie, from microseconds since the epoch."""
+        return (instant_us - self.phase_s * 1_000_000) // (self.step_s * 1_000_000) - self.first_slot
+
+    def slot_from(self, instant_us: Ints) -> Ints:
+        """First interval that begins at instants or after them."""
+        return -(-(instant_us - self.phase_s * 1_000_000) // (self.step_s * 1_000_000)) - self.first_slot
 
 
 class Fleet(NamedTuple):
@@ -61,19 +73,19 @@ def find_fleet(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     installs = _completed(meters, intervals, reads, params)
     span = _span(intervals, reads, params)
     if not installs.height or span is None:
-        return Fleet(installs.clear().drop("_channels"), ())
+        return Fleet(installs.clear().drop("_channels", "_phase_s"), ())
     for name in installs["timezone"].unique():
         zone(name)
     groups: list[Group] = []
     first = 0
-    for step_s, timezone, rate_class, count in (
-        installs.group_by(_GROUP, maintain_order=True).len().select(*_GROUP[:3], "len").rows()
+    for step_s, timezone, rate_class, phase_s, count in (
+        installs.group_by(_GROUP, maintain_order=True).len().select(*_GROUP[:3], "_phase_s", "len").rows()
     ):
         channels = tuple(Channel(name) for name in installs["channels"][first])
-        group = Group(step_s, timezone, rate_class, channels, first, first + count, 0, 0, (0, 0))
+        group = Group(step_s, timezone, rate_class, channels, first, first + count, 0, 0, (0, 0), phase_s)
         groups.append(_on_grid(group, span, params))
         first += count
-    return Fleet(installs.drop("_channels"), tuple(groups))
+    return Fleet(installs.drop("_channels", "_phase_s"), tuple(groups))
 
 
 def meter_ids(rows: pl.DataFrame) -> pl.Series:
@@ -84,7 +96,7 @@ def meter_ids(rows: pl.DataFrame) -> pl.Series:
 def _on_grid(group: Group, span: _Span, params: VeeParams) -> Group:
     """The same group with the intervals that its blocks hold."""
     step = timedelta(seconds=group.step_s)
-    epoch = datetime(1970, 1, 1, tzinfo=span.grid_from.tzinfo)
+    epoch = datetime(1970, 1, 1, tzinfo=span.grid_from.tzinfo) + timedelta(seconds=group.phase_s)
     context = timedelta(days=params.context_days)
     wanted_from = -((epoch - span.grid_from) // step)
     wanted_to = (span.grid_to - epoch) // step
@@ -133,7 +145,8 @@ def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
         )
         installs = installs.drop("data_interval_s", "data_channels")
     return (
-        installs.filter(pl.col("interval_s") > 0, pl.col("channels").list.len() > 0)
+        with_phases(installs, intervals, reads)
+        .filter(pl.col("interval_s") > 0, pl.col("channels").list.len() > 0)
         .with_columns(
             zoned=pl.col("timezone").is_not_null(),
             timezone=pl.col("timezone").fill_null(params.timezone),

@@ -161,10 +161,11 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
     series[install < 0] = -1
     number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
     grid = np.array(
-        [(group.step_s * 1_000_000, group.first_slot, group.slots) for group in fleet.groups] or [(1, 0, 0)]
+        [(one.step_s * 1_000_000, one.first_slot, one.slots, one.phase_s * 1_000_000) for one in fleet.groups]
+        or [(1, 0, 0, 0)]
     )
-    step_us, origin, width = grid[number].T
-    instant = rows["read_at"].to_physical().to_numpy()
+    step_us, origin, width, phase_us = grid[number].T
+    instant = rows["read_at"].to_physical().to_numpy() - phase_us
     at = instant // step_us - origin
     kept = (series >= 0) & (instant % step_us == 0) & (at >= 0) & (at <= width)
     table = rows.select(*RAW_ORDER).with_columns(
