@@ -170,6 +170,8 @@ class Block(NamedTuple):
     """Times of reception are those of a reference clock."""
     has_reads: Mask
     """(series,): reads of this channel are at hand."""
+    has_tou: Mask
+    """(series, 4): usable reads of the time-of-use register are at hand."""
     around: Around
 
     @property

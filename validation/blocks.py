@@ -193,6 +193,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         clock_known=inputs.clock_known,
         has_reads=registers.read[numbers],
+        has_tou=registers.tou_read[numbers],
         around=around_of(inputs.surroundings, group, (channel, install), (inputs.placed.value, layout), inputs.net),
     )
 

@@ -67,6 +67,8 @@ class Registers(NamedTuple):
     """Where it moved further than supply and fuse let it (V13)."""
     read: Mask
     """(series,): reads are at hand."""
+    tou_read: Mask
+    """(series, 4): reads of each time-of-use register are at hand."""
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -77,17 +79,18 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     has = np.zeros(len(layout.base), dtype=np.bool_)
     has[placed.series] = True
     tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
+    tou_read = np.zeros((len(layout.base), TOU_REGISTERS), dtype=np.bool_)
     told = set(rows["channel"].unique().cast(pl.String))
     for total, registers in TOU_OF.items():
         for number, register in enumerate(registers):
             if register.value not in told:
                 continue
             column = _as_if(layout.of, total, register)
-            mine = _link(
-                _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column), layout, facts
-            )
-            _match(links.span, mine, tou[:, number])
-    return Registers(links.span, links.advance, _at_ends(placed, links.span), tou, links.broken, links.jumps, has)
+            read = _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column)
+            tou_read[read.series, number] = True
+            _match(links.span, _link(read, layout, facts), tou[:, number])
+    ends = _at_ends(placed, links.span)
+    return Registers(links.span, links.advance, ends, tou, links.broken, links.jumps, has, tou_read)
 
 
 def _at_ends(placed: _Reads, span: Spans) -> Ints:
