@@ -13,6 +13,7 @@ from validation.block import Ints
 from validation.params import MAX_SPAN_DAYS, VeeParams
 from validation.phases import with_phases
 from validation.rules.definition import ACCUMULATED
+from validation.strangers import with_eras
 
 _GROUP: Final = ("interval_s", "timezone", "rate_class", "_channels", "_phase_s")
 _ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
@@ -64,8 +65,8 @@ def find_fleet(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     """The installations that a run judges.
 
     Master data come first; what they leave open, and meters they do not know, is taken from the data: the commonest
-    interval length, the channels that arrived. An installation of which neither says the interval length cannot be
-    judged and is left out.
+    interval length, the channels that arrived; a stranger whose length changed has an installation for each. An
+    installation of which neither says the interval length cannot be judged and is left out.
 
     Raises:
         ContractError: A zone is unknown, or no bounds were given and the data span more than ten years.
@@ -132,7 +133,7 @@ def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     """Every installation with interval length, zone and channels, sorted by group, meter and time."""
     known = meters.select("meter_id").unique()
     heard = pl.concat([meter_ids(intervals), meter_ids(reads)]).unique().to_frame()
-    strangers = heard.join(known, on="meter_id", how="anti")
+    strangers = with_eras(heard.join(known, on="meter_id", how="anti"), intervals)
     installs = pl.concat(
         [meters.with_columns(in_master=pl.lit(value=True)), strangers.with_columns(in_master=pl.lit(value=False))],
         how="diagonal",

@@ -36,8 +36,8 @@ def with_phases(installs: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataF
 def _of_intervals(intervals: pl.DataFrame) -> pl.DataFrame:
     """How many intervals of each length and phase the meters sent that sent any off the whole steps."""
     length = intervals["interval_s"]
-    lengths = length.unique() if intervals.height else length
-    step_us = pl.lit(lengths[0] * 1_000_000, pl.Int64) if len(lengths) == 1 else pl.col("interval_s") * _MICROSECONDS
+    one = intervals.height and length.min() == length.max()
+    step_us = pl.lit(length[0] * 1_000_000, pl.Int64) if one else pl.col("interval_s") * _MICROSECONDS
     phase_us = pl.col("interval_start").to_physical() % step_us
     off = intervals.filter(phase_us != 0)["meter_id"].unique()
     return (

@@ -159,7 +159,7 @@ def _spans(triples: list[tuple[int, int, int]]) -> Spans:
 def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Reads:
     """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time."""
     rows = reads.filter(pl.col("value_milli").is_not_null(), (pl.col("status") & UNUSABLE) == 0)
-    install = installation_of(rows, fleet, "read_at")
+    rows, install = _for_both(rows, installation_of(rows, fleet, "read_at"), fleet)
     series = of[install, rows["channel"].to_physical().to_numpy()]
     series[install < 0] = -1
     number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
@@ -181,6 +181,22 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
         table = table.sort(*RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")
     return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
+
+
+def _for_both(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[pl.DataFrame, Ints]:
+    """Reads and their installations; one at the instant at which an installation of a meter follows another is both's:
+    the initial read of the one and the final read of the other."""
+    dates = fleet.installs.select("meter_id", "installed_at", "removed_at").with_row_index("install")
+    meets = dates.join(
+        dates, left_on=["meter_id", "installed_at"], right_on=["meter_id", "removed_at"], suffix="_before"
+    )
+    if not meets.height:
+        return rows, install
+    before, since = np.full(dates.height, -1), np.full(dates.height, ABSENT)
+    before[meets["install"].to_numpy()] = meets["install_before"].to_numpy()
+    since[meets["install"].to_numpy()] = meets["installed_at"].to_physical().to_numpy()
+    also = (install >= 0) & (before[install] >= 0) & (since[install] == rows["read_at"].to_physical().to_numpy())
+    return pl.concat([rows, rows.filter(pl.Series(also))]), np.concatenate([install, before[install[also]]])
 
 
 def fill_cumulative(value: Ints, registers: Registers, where: tuple[Fleet, Layout, Facts]) -> None:
