@@ -79,6 +79,8 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     With `off` billing alone holds a line, by its missing, estimated and suspect intervals."""
     rules_file: str | None = None
     calendar_file: str | None = None
+    estimation_file: str | None = None
+    """Time-of-use calendar and class profiles (`app.estimation`)."""
 
 
 class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

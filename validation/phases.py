@@ -14,6 +14,7 @@ WHOLE_PHASE_S: Final = 900
 """Phases are whole quarters of an hour: so are the offsets of all zones."""
 _ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
 _SERIES: Final = ("meter_id", "interval_s")
+_COUNTED: Final = {"meter_id": pl.String(), "interval_s": pl.Int32(), "_phase_s": pl.Int64(), "len": pl.UInt32()}
 _MICROSECONDS: Final = pl.lit(1_000_000, pl.Int64)
 
 
@@ -51,6 +52,8 @@ def _of_reads(reads: pl.DataFrame, installs: pl.DataFrame, intervals: pl.DataFra
     """How many pairs of reads, one interval apart, each phase has of meters without intervals."""
     sent = intervals["meter_id"].rle().struct.field("value").unique()
     silent = installs.filter(~pl.col("meter_id").is_in(sent.implode()), pl.col("interval_s") > 0)
+    if not silent.height:
+        return pl.DataFrame(schema=_COUNTED)
     at = pl.col("read_at").to_physical()
     return (
         reads.filter(pl.col("channel").cast(pl.String).is_in(_ACCUMULATED))
