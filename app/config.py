@@ -84,6 +84,8 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an edit, or an author's edits to a day of a series, may change without the approval of another person."""
     rules_file: str | None = None
     calendar_file: str | None = None
+    estimation_file: str | None = None
+    """Time-of-use calendar and class profiles (`app.estimation`)."""
 
 
 class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

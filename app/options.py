@@ -16,6 +16,9 @@ Sender = Annotated[
 MetersFile = Annotated[Path | None, typer.Option("--meters", metavar="F", help="METERS.csv: one row an installation.")]
 TypesFile = Annotated[Path | None, typer.Option("--types", metavar="F", help="meter_types.toml beside the built-in.")]
 CalendarFile = Annotated[Path | None, typer.Option("--calendar", metavar="F", help="Holidays (TOML).")]
+EstimationFile = Annotated[
+    Path | None, typer.Option("--estimation", metavar="F", help="Time-of-use calendar, class profiles (TOML).")
+]
 MetricsFile = Annotated[
     Path | None,
     typer.Option("--metrics", metavar="F", help="Prometheus textfile of the ledger's batches, written last."),

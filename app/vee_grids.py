@@ -129,6 +129,7 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
         right=begins.filter(begins >= end).min(),
         inside=((begins >= start) & (begins < end)).any(),
         step_us=pl.col("interval_s").min().cast(pl.Int64) * 1_000_000,
+        phase_us=(begins.to_physical() % (pl.col("interval_s").min().cast(pl.Int64) * 1_000_000)).mode().min(),
     )
     gaps = series.filter("inside")
     at = pl.col("read_at")
@@ -138,9 +139,9 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
             pl.col("value_milli").is_not_null(),
             (pl.col("status") & UNUSABLE) == 0,
         )
-        .join(series.select(*_SERIES, "step_us"), on=_SERIES, how="left")
+        .join(series.select(*_SERIES, "step_us", "phase_us"), on=_SERIES, how="left")
         # A read off the grid bounds no stretch (`validation.reads`).
-        .filter((at.to_physical() % pl.col("step_us").fill_null(1)) == 0)
+        .filter((at.to_physical() - pl.col("phase_us").fill_null(0)) % pl.col("step_us").fill_null(1) == 0)
     )
     stretches = reads.group_by(_SERIES).agg(
         before=at.filter(at < start).max(),

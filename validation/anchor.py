@@ -14,6 +14,18 @@ WHOLE: Final = 4
 _PARTS: Final = 5
 
 
+class Periods(NamedTuple):
+    """Stretches in which a time-of-use register advanced by less than what is known of its intervals."""
+
+    stretch: Ints
+    known: Ints
+    advance: Ints
+    """Of the register."""
+
+
+_NO_PERIODS: Final = Periods(*np.empty((3, 0), dtype=np.int64))
+
+
 class Anchored(NamedTuple):
     """Estimates after anchoring, and what became of each stretch that holds one.
 
@@ -33,6 +45,8 @@ class Anchored(NamedTuple):
     """One an estimate: the time-of-use register that it meets, 0 to 3, or `WHOLE`, the total."""
     due: Ints
     """One an estimate: what the estimates of its stretch and part were moved to sum to; ABSENT where they were not."""
+    overrun: Periods
+    """Where estimates met the total alone, because a period's register is contradicted."""
 
 
 def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, register: Ints | None) -> Anchored:
@@ -57,8 +71,9 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     part = np.full(len(which), WHOLE)
     rest = np.full((len(total), _PARTS), ABSENT)
     rest[:, WHOLE] = block.stretches.advance - total
+    overrun = _NO_PERIODS
     if register is not None and len(which):
-        _by_register(block, (stretch, register[estimates.slot[which]], part), (known, register), rest)
+        overrun = _by_register(block, (stretch, register[estimates.slot[which]], part), (known, register), rest)
     key, owner = np.unique(stretch * _PARTS + part, return_inverse=True)
     at = key // _PARTS, key % _PARTS
     whole = np.zeros(len(key), dtype=np.int64)
@@ -77,7 +92,7 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     of, meets, due = (np.full(len(value), none) for none in (-1, WHOLE, ABSENT))
     of[which], meets[which] = stretch, part
     due[which[moves]] = target[owner[moves]]
-    return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved, of, meets, due)
+    return Anchored(scaled, np.unique(at[0][zero]), np.unique(at[0][negative]), total, moved, of, meets, due, overrun)
 
 
 def in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints, Ints]:
@@ -92,8 +107,11 @@ def in_stretches(block: Block, estimates: Estimates, fixed: Mask) -> tuple[Ints,
     return np.flatnonzero(inside), at[inside]
 
 
-def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints, Ints], rest: Ints) -> None:
-    """Split the stretches whose time-of-use registers can be met, in place: parts of cells, and rest of each part."""
+def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints, Ints], rest: Ints) -> Periods:
+    """Split the stretches whose time-of-use registers can be met, in place: parts of cells, and rest of each part.
+
+    Tells where they cannot, because a register says less than what is known beyond its resolution.
+    """
     stretch, register, part = cells
     matrix, of_slot = known
     tou, advance = block.stretches.tou, block.stretches.advance
@@ -117,6 +135,10 @@ def _by_register(block: Block, cells: tuple[Ints, Ints, Ints], known: tuple[Ints
     rest[met, :WHOLE] = remainder[met]
     split = met[stretch]
     part[split] = register[split]
+    over = agree[:, None] & ~stray[:, None] & (tou != ABSENT) & (remainder < -2 * resolution[:, None])
+    over &= np.isin(np.arange(len(advance)), stretch)[:, None]
+    which, number = np.nonzero(over)
+    return Periods(which, parts[which, number], tou[which, number])
 
 
 def _targets(block: Block, stretch: Ints, remainder: Ints, whole: Ints) -> tuple[Ints, Mask]:

@@ -38,6 +38,15 @@ class Volts(NamedTuple):
     """mV."""
 
 
+class Checks(NamedTuple):
+    """What check meters measured, as their own judgement left it (`validation.check_meters`)."""
+
+    base: Ints
+    """(series,): position of a checking series' interval 0 in `value`, -1 of the others."""
+    value: Ints
+    """Primary; ABSENT where the check meter has no valid measured value."""
+
+
 class Surroundings(NamedTuple):
     """The same for a whole run; vectors have one element an installation."""
 
@@ -54,6 +63,8 @@ class Surroundings(NamedTuple):
     nominal: Ints
     """Voltage between a phase and neutral, in mV; ABSENT where unknown."""
     volts: Volts
+    checks: Checks | None = None
+    """None: no check meter is judged yet."""
 
 
 def look_around(
@@ -155,12 +166,12 @@ def around_of(
     """The surroundings of one block: a channel of the installations that are its rows, consecutive."""
     channel, install = what
     shape = (len(install), group.slots)
-    check = run.check[install]
     unproven, unproven_by = exchanges_within(run.exchanges, channel, install, group)
+    checked, check = _check_values(run, channel, install, group, cells[1])
     return Around(
         siblings=_siblings(group, install, cells),
-        check=_check_values(check, channel, group, cells),
-        checked=check >= 0,
+        check=check,
+        checked=checked,
         inactive=_touched(run.inactive, install, group, shape),
         service_known=np.full((1, 1), run.service_known),
         overlap=_overlap_runs(run.overlap, install, group),
@@ -185,22 +196,28 @@ def _siblings(group: Group, install: Ints, cells: tuple[Ints, Layout]) -> Mappin
     return found
 
 
-def _check_values(check: Ints, channel: Channel, group: Group, cells: tuple[Ints, Layout]) -> Ints:
-    value, layout = cells
-    series = np.where(check >= 0, layout.of[check, CHANNEL_CODE[channel.value]], -1) if len(layout.of) else check
-    having = np.flatnonzero(series >= 0)
-    # Grids of one interval length begin and end together, whatever their group.
-    having = having[layout.step[series[having]] == group.step_s]
-    if not len(having):
-        return np.full((1, 1), ABSENT)
-    values = np.full((len(check), group.slots), ABSENT)
-    values[having] = value[layout.base[series[having], None] + np.arange(group.slots)]
-    return values
+def _check_values(
+    run: Surroundings, channel: Channel, install: Ints, group: Group, layout: Layout
+) -> tuple[Mask, Ints]:
+    """Which rows have a check meter with a series of this channel and interval length, and what that measured."""
+    check = run.check[install]
+    checked = np.zeros(len(install), dtype=np.bool_)
+    if run.checks is None or not (check >= 0).any():
+        return checked, np.full((1, 1), ABSENT)
+    series = np.where(check >= 0, layout.of[check, CHANNEL_CODE[channel.value]], -1)
+    # Grids of one interval length and phase begin and end together, whatever their group.
+    checked = (series >= 0) & (run.checks.base[series] >= 0) & (layout.step[series] == group.step_s)
+    checked &= layout.phase[series] == group.phase_s
+    if not checked.any():
+        return checked, np.full((1, 1), ABSENT)
+    values = np.full((len(install), group.slots), ABSENT)
+    values[checked] = run.checks.value[run.checks.base[series[checked], None] + np.arange(group.slots)]
+    return checked, values
 
 
 def _volts_within(volts: Volts, install: Ints, group: Group) -> Samples:
     cut = slice(*np.searchsorted(volts.install, [install[0], install[-1] + 1]))
-    slot = volts.at_us[cut] // (group.step_s * 1_000_000) - group.first_slot
+    slot = group.slot_at(volts.at_us[cut])
     inside = (slot >= 0) & (slot < group.slots)
     return Samples((volts.install[cut] - install[0])[inside], slot[inside], volts.value[cut][inside])
 
@@ -215,8 +232,7 @@ def _touched(spans: Spans, install: Ints, group: Group, shape: tuple[int, int]) 
     if not len(mine.install):
         return np.zeros((1, 1), dtype=np.bool_)
     step_us = group.step_s * 1_000_000
-    start = mine.start // step_us - group.first_slot
-    stop = -(-np.minimum(mine.stop, FOR_EVER - step_us) // step_us) - group.first_slot
+    start, stop = group.slot_at(mine.start), group.slot_from(np.minimum(mine.stop, FOR_EVER - step_us))
     return mask_of(mine.install, start, stop, shape)
 
 
@@ -224,7 +240,7 @@ def _overlap_runs(spans: Spans, install: Ints, group: Group) -> Runs:
     mine = _cut(spans, install)
     step_us = group.step_s * 1_000_000
     bound = FOR_EVER - step_us
-    start = np.clip(np.clip(mine.start, -bound, bound) // step_us - group.first_slot, 0, group.slots)
-    stop = np.clip(-(-np.clip(mine.stop, -bound, bound) // step_us) - group.first_slot, 0, group.slots)
+    start = np.clip(group.slot_at(np.clip(mine.start, -bound, bound)), 0, group.slots)
+    stop = np.clip(group.slot_from(np.clip(mine.stop, -bound, bound)), 0, group.slots)
     some = stop > start
     return Runs(mine.install[some], start[some], stop[some])

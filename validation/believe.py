@@ -1,11 +1,16 @@
 """Which reads of one register can be believed: rollovers, resets, momentary values and registers that were stuck.
 
-One backward or impossible value is never a new base: a second read confirms it first (V13, V22).
+One backward or impossible value is never a new base: a second read confirms it first (V13, V22), and no later one
+takes that back: a fault may last for several reads.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from validation.block import ABSENT
+
+LONGEST_FAULT: Final = 96
+"""Reads of a wrong course after which a register is no more believed to return to its old one."""
+FAR: Final = 10
 
 
 class Register(NamedTuple):
@@ -104,6 +109,31 @@ def _stuck_since(register: Register, links: list[tuple[int, int]], last: int, he
 
 
 def _confirmed(register: Register, last: int, here: int) -> bool:
-    """The next read follows this one, and does not follow the last believed one."""
+    """The next read follows this one and not the last believed one, and the register stays on its new course."""
     after = here + 1
-    return after < len(register.at) and register.moved(last, after) is None and register.moved(here, after) is not None
+    return (
+        after < len(register.at)
+        and register.moved(last, after) is None
+        and register.moved(here, after) is not None
+        and not _returns(register, last, here)
+    )
+
+
+def _returns(register: Register, last: int, here: int) -> bool:
+    """A later read leaves the course of this one for that of the last believed one, and the read after it follows."""
+    return any(
+        register.moved(last, back) is not None
+        and _leaves(register, last, back)
+        and register.moved(back, back + 1) is not None
+        for back in range(here + 2, min(here + 2 + LONGEST_FAULT, len(register.at) - 1))
+    )
+
+
+def _leaves(register: Register, last: int, back: int) -> bool:
+    """The step to a read is none that this register makes: it can only have been on another course before."""
+    before = back - 1
+    if register.moved(before, back) is None:
+        return True
+    # Without a limit any step is believed: one is odd that the course of the last believed read makes ten times less.
+    step, course = register.value[back] - register.value[before], register.value[back] - register.value[last]
+    return register.limit == ABSENT and step > FAR * max(course, 1)

@@ -138,7 +138,8 @@ class Block(NamedTuple):
     rate_class: str | None
     step_s: int
     first_slot: int
-    """Interval 0 starts at `first_slot * step_s` seconds after 1970-01-01T00:00Z."""
+    """Interval 0 starts at `first_slot * step_s + phase_s` seconds after 1970-01-01T00:00Z."""
+    phase_s: int
     days: Days
     master: Master
     value: Ints
@@ -169,6 +170,8 @@ class Block(NamedTuple):
     """Times of reception are those of a reference clock."""
     has_reads: Mask
     """(series,): reads of this channel are at hand."""
+    has_tou: Mask
+    """(series, 4): usable reads of the time-of-use register are at hand."""
     around: Around
 
     @property
@@ -184,7 +187,7 @@ class Block(NamedTuple):
 
     def start_us(self, slot: Ints) -> Ints:
         """Microseconds since the epoch at which intervals start."""
-        return (self.first_slot + slot) * self.step_s * 1_000_000
+        return ((self.first_slot + slot) * self.step_s + self.phase_s) * 1_000_000
 
 
 def find_runs(mask: Mask) -> Runs:

@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
-from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
@@ -52,6 +52,10 @@ class Series(NamedTuple):
     install: Ints
     awaited: Mask
     """(series,): later intervals were asked for, and are on their way."""
+    due_from: Ints
+    due_to: Ints
+    """What is missing is not awaited here: between the first value of a series that nobody dates and the time from
+    which on values are on their way; the whole grid where nothing is awaited."""
 
 
 def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, heard_us: Ints | None) -> Series:
@@ -64,21 +68,26 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
     install = layout.install
     grid = np.array([(g.step_s * 1_000_000, g.first_slot, *g.wanted) for g in fleet.groups] or [(1, 0, 0, 0)])
     step_us, origin, first, after = grid[layout.group].T
-    installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install]
-    removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install]
+    phase_us = layout.phase * 1_000_000
+    installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install] - phase_us
+    removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install] - phase_us
     lowest = np.maximum(first, -(-installed // step_us) - origin)
     highest = np.minimum(after, removed // step_us - origin)
+    due_from, due_to = np.full((2, len(install)), 0, dtype=np.int64)
+    due_to += np.iinfo(np.int64).max
     if params.estimate_after_s is not None:
         awaited_us = (params.judged_at - _EPOCH) // _MICROSECOND - params.estimate_after_s * 1_000_000
-        due = -(-awaited_us // step_us) - origin
+        due = -(-(awaited_us - phase_us) // step_us) - origin
         if heard_us is not None:
             due = np.where(heard_us > awaited_us, -1, due)
         oldest, newest = _first_and_last(fleet, layout, placed)
-        highest = np.minimum(highest, np.maximum(newest + 1, due))
+        due_to = np.maximum(newest + 1, due)
+        highest = np.minimum(highest, due_to)
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
-        lowest = np.where(unknown, np.maximum(lowest, oldest), lowest)
+        due_from = np.where(unknown, oldest, due_from)
+        lowest = np.maximum(lowest, due_from)
     asked = np.minimum(after, removed // step_us - origin)
-    return Series(lowest, np.maximum(highest, lowest), install, highest < asked)
+    return Series(lowest, np.maximum(highest, lowest), install, highest < asked, due_from, due_to)
 
 
 def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
@@ -110,18 +119,35 @@ def _first_and_last(fleet: Fleet, layout: Layout, placed: Placed) -> tuple[Ints,
     return first, last
 
 
-def cut_blocks(inputs: Inputs, series: Series, params: VeeParams) -> Iterator[tuple[Ints, Block]]:
-    """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows."""
+def cut_blocks(
+    inputs: Inputs, series: Series, params: VeeParams, only: Mask | None = None
+) -> Iterator[tuple[Ints, Block]]:
+    """Blocks of at most `params.block_cells` cells, in the order of the series, with the series of their rows.
+
+    With `only` blocks of those series alone.
+    """
     at = 0
     for group in inputs.fleet.groups:
-        days = local_days(group.first_slot, group.slots, group.step_s, group.timezone, params.holidays)
+        every = (group.after - group.first) * len(group.channels)
+        if only is not None and not only[at : at + every].any():
+            at += every
+            continue
+        start_s = group.first_slot * group.step_s + group.phase_s
+        days = local_days(start_s, group.slots, group.step_s, group.timezone, params.holidays)
         size = group.after - group.first
         rows = max(1, params.block_cells // max(group.slots, 1))
         for channel in group.channels:
-            for first in range(0, size, rows):
-                numbers = np.arange(at + first, at + min(first + rows, size))
+            for numbers in _pieces(at, size, rows, only):
                 yield numbers, _block(inputs, group, days, (channel, numbers), series)
             at += size
+
+
+def _pieces(at: int, size: int, rows: int, only: Mask | None) -> Iterator[Ints]:
+    """Consecutive series from `at` on, at most `rows` a piece; with `only` pieces of those."""
+    runs = [(0, size)] if only is None else zip(*find_runs(only[None, at : at + size])[1:], strict=True)
+    for start, stop in runs:
+        for first in range(start, stop, rows):
+            yield np.arange(at + first, at + min(first + rows, stop))
 
 
 def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints], series: Series) -> Block:
@@ -133,9 +159,9 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     value = inputs.placed.value[cells].reshape(shape)
     bits = inputs.placed.status
     install = series.install[numbers]
-    expected, wanted = _masks(value, series, numbers, group, inputs.fleet)
-    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s))
     span, cut = _rows(registers.span, numbers)
+    expected, wanted = _masks((value, span), series, numbers, group, inputs.fleet)
+    supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s, group.phase_s))
     covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
     disputed = inputs.placed.disputed
     some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
@@ -145,6 +171,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         rate_class=group.rate_class,
         step_s=group.step_s,
         first_slot=group.first_slot,
+        phase_s=group.phase_s,
         days=days,
         master=master_of(inputs.facts, install, group.step_s),
         value=value,
@@ -166,6 +193,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         clock_known=inputs.clock_known,
         has_reads=registers.read[numbers],
+        has_tou=registers.tou_read[numbers],
         around=around_of(inputs.surroundings, group, (channel, install), (inputs.placed.value, layout), inputs.net),
     )
 
@@ -175,8 +203,7 @@ def _waiting(inputs: Inputs, channel: Channel, install: Ints, group: Group) -> M
     if spans is None:
         return np.zeros((1, 1), dtype=np.bool_)
     cut = slice(*np.searchsorted(spans[0], [install[0], install[-1] + 1]))
-    step_us = group.step_s * 1_000_000
-    start, stop = spans[1][cut] // step_us - group.first_slot, -(-spans[2][cut] // step_us) - group.first_slot
+    start, stop = group.slot_at(spans[1][cut]), group.slot_from(spans[2][cut])
     return mask_of(spans[0][cut] - install[0], start, stop, (len(install), group.slots))
 
 
@@ -195,8 +222,19 @@ def _clipped(runs: Runs, width: int) -> Runs:
     return Runs(runs.row, np.clip(runs.start, 0, width - 1), np.clip(runs.stop, 1, width))
 
 
-def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
-    """Where a value is expected (between the data or the bounds, while installed), and where a final is wanted."""
+def _reach(span: Runs, series: Series, numbers: Ints, group: Group) -> tuple[Ints, Ints]:
+    """How far the stretches that hold wanted intervals reach, as far as nothing in them is awaited: (series,) each."""
+    low, high = np.full(len(numbers), group.slots), np.zeros(len(numbers), dtype=np.int64)
+    over = (span.stop > group.wanted[0]) & (span.start < group.wanted[1])
+    np.minimum.at(low, span.row[over], span.start[over])
+    np.maximum.at(high, span.row[over], span.stop[over])
+    return np.maximum(low, series.due_from[numbers]), np.minimum(high, series.due_to[numbers])
+
+
+def _masks(given: tuple[Ints, Runs], series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
+    """Where a value is expected (between the data, the bounds or the reads that hold wanted intervals between them,
+    while installed), and where a final is wanted."""
+    value, span = given
     slot = np.arange(group.slots)
     low, high = series.wanted_from[numbers, None], series.wanted_to[numbers, None]
     wanted = (slot >= low) & (slot < high)
@@ -206,9 +244,10 @@ def _masks(value: Ints, series: Series, numbers: Ints, group: Group, fleet: Flee
     some = present.any(axis=1)
     first = np.where(some, present.argmax(axis=1), group.slots)
     after = np.where(some, group.slots - present[:, ::-1].argmax(axis=1), 0)
-    expected = (slot >= np.minimum(first, group.wanted[0])[:, None]) & (slot < np.maximum(after[:, None], high))
-    step_us = group.step_s * 1_000_000
+    begun, ended = _reach(span, series, numbers, group)
+    first, after = np.minimum(np.minimum(first, begun), group.wanted[0]), np.maximum(after, ended)
+    expected = (slot >= first[:, None]) & (slot < np.maximum(after[:, None], high))
     installs = fleet.installs[series.install[numbers]]
-    begin = -(-installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy() // step_us) - group.first_slot
-    end = installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy() // step_us - group.first_slot
+    begin = group.slot_from(installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy())
+    end = group.slot_at(installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy())
     return expected & (slot >= begin[:, None]) & (slot < end[:, None]), wanted

@@ -38,9 +38,9 @@ class Days(NamedTuple):
     """Days since 1970-01-01."""
 
 
-def local_days(first_slot: int, intervals: int, step_s: int, timezone: str, holidays: Iterable[date]) -> Days:
-    """The local days of the intervals `first_slot` … counted in steps since 1970-01-01T00:00Z."""
-    starts = (np.arange(intervals, dtype=np.int64) + first_slot) * (step_s * 1_000_000)
+def local_days(start_s: int, intervals: int, step_s: int, timezone: str, holidays: Iterable[date]) -> Days:
+    """The local days of intervals, the first of which begins `start_s` seconds after 1970-01-01T00:00Z."""
+    starts = (np.arange(intervals, dtype=np.int64) * step_s + start_s) * 1_000_000
     local = with_local_time(
         pl.DataFrame({"interval_start": pl.Series(starts).cast(UTC_US)}).with_columns(timezone=pl.lit(timezone))
     )

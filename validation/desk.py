@@ -58,10 +58,8 @@ def lay_desk(edits: pl.DataFrame, fleet: Fleet, layout: Layout, bounds: Bounds =
             if series < 0:
                 continue
             group = fleet.groups[layout.group[series]]
-            step_us = group.step_s * 1_000_000
             begins, ends = max(start[at], spans[0][install]), min(stop[at], spans[1][install])
-            first = max(int(-(-begins // step_us)) - group.first_slot, 0)
-            after = min(int(-(-ends // step_us)) - group.first_slot, group.slots)
+            first, after = max(int(group.slot_from(begins)), 0), min(int(group.slot_from(ends)), group.slots)
             if first < after:
                 lost[at] = False
                 kind = EditAction(action)

@@ -80,14 +80,13 @@ def exchanges_within(run: Exchanges, channel: Channel, install: Ints, group: Gro
     """The intervals beside the exchanges of a block's rows, and how far the nearest read is, in milliseconds."""
     if channel not in ACCUMULATED:
         return NO_RUNS, NO_RUNS.row
-    step_us = group.step_s * 1_000_000
     code = CHANNEL_CODE[channel.value]
     parts = []
     for at, read, before in ((run.removed, run.final, 1), (run.installed, run.initial, 0)):
         at, read = at[install], read[install, code]
         row = np.flatnonzero(at != ABSENT)
         # The last whole interval of a meter that left, the first whole one of a meter that came.
-        slot = (at[row] // step_us - 1 if before else -(-at[row] // step_us)) - group.first_slot
+        slot = group.slot_at(at[row]) - 1 if before else group.slot_from(at[row])
         inside = (slot >= 0) & (slot < group.slots)
         row, slot = row[inside], slot[inside]
         far = np.where(read[row] == ABSENT, ABSENT, np.abs(at[row] - read[row]) // 1000)

@@ -9,15 +9,18 @@ from schemas.codes import Channel
 from schemas.errors import ContractError
 from schemas.frames import CHANNEL
 from schemas.timegrid import INTERVAL_LENGTHS_S, zone
+from validation.block import Ints
 from validation.params import MAX_SPAN_DAYS, VeeParams
+from validation.phases import with_phases
 from validation.rules.definition import ACCUMULATED
+from validation.strangers import with_eras
 
-_GROUP: Final = ("interval_s", "timezone", "rate_class", "_channels")
+_GROUP: Final = ("interval_s", "timezone", "rate_class", "_channels", "_phase_s")
 _ACCUMULATED: Final = sorted(channel.value for channel in ACCUMULATED)
 
 
 class Group(NamedTuple):
-    """Installations of one interval length, zone, rate class and list of channels: rows `first` to `after`."""
+    """Installations of one interval length, phase, zone, rate class and list of channels: rows `first` to `after`."""
 
     step_s: int
     timezone: str
@@ -26,11 +29,21 @@ class Group(NamedTuple):
     first: int
     after: int
     first_slot: int
-    """Interval 0 of the group's blocks, in steps since 1970-01-01T00:00Z."""
+    """Interval 0 of the group's blocks, in steps since 1970-01-01T00:00Z and the phase."""
     slots: int
     """Intervals of the blocks: those asked for, and the data around them as history."""
     wanted: tuple[int, int]
     """Intervals asked for, half open, counted from `first_slot`."""
+    phase_s: int = 0
+    """Seconds by which intervals begin after whole steps since 1970-01-01T00:00Z (`validation.phases`)."""
+
+    def slot_at(self, instant_us: Ints) -> Ints:
+        """Interval in which instants lie, from microseconds since the epoch."""
+        return (instant_us - self.phase_s * 1_000_000) // (self.step_s * 1_000_000) - self.first_slot
+
+    def slot_from(self, instant_us: Ints) -> Ints:
+        """First interval that begins at instants or after them."""
+        return -(-(instant_us - self.phase_s * 1_000_000) // (self.step_s * 1_000_000)) - self.first_slot
 
 
 class Fleet(NamedTuple):
@@ -52,8 +65,8 @@ def find_fleet(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     """The installations that a run judges.
 
     Master data come first; what they leave open, and meters they do not know, is taken from the data: the commonest
-    interval length, the channels that arrived. An installation of which neither says the interval length cannot be
-    judged and is left out.
+    interval length, the channels that arrived; a stranger whose length changed has an installation for each. An
+    installation of which neither says the interval length cannot be judged and is left out.
 
     Raises:
         ContractError: A zone is unknown, or no bounds were given and the data span more than ten years.
@@ -61,19 +74,19 @@ def find_fleet(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
     installs = _completed(meters, intervals, reads, params)
     span = _span(intervals, reads, params)
     if not installs.height or span is None:
-        return Fleet(installs.clear().drop("_channels"), ())
+        return Fleet(installs.clear().drop("_channels", "_phase_s"), ())
     for name in installs["timezone"].unique():
         zone(name)
     groups: list[Group] = []
     first = 0
-    for step_s, timezone, rate_class, count in (
-        installs.group_by(_GROUP, maintain_order=True).len().select(*_GROUP[:3], "len").rows()
+    for step_s, timezone, rate_class, phase_s, count in (
+        installs.group_by(_GROUP, maintain_order=True).len().select(*_GROUP[:3], "_phase_s", "len").rows()
     ):
         channels = tuple(Channel(name) for name in installs["channels"][first])
-        group = Group(step_s, timezone, rate_class, channels, first, first + count, 0, 0, (0, 0))
+        group = Group(step_s, timezone, rate_class, channels, first, first + count, 0, 0, (0, 0), phase_s)
         groups.append(_on_grid(group, span, params))
         first += count
-    return Fleet(installs.drop("_channels"), tuple(groups))
+    return Fleet(installs.drop("_channels", "_phase_s"), tuple(groups))
 
 
 def meter_ids(rows: pl.DataFrame) -> pl.Series:
@@ -84,7 +97,7 @@ def meter_ids(rows: pl.DataFrame) -> pl.Series:
 def _on_grid(group: Group, span: _Span, params: VeeParams) -> Group:
     """The same group with the intervals that its blocks hold."""
     step = timedelta(seconds=group.step_s)
-    epoch = datetime(1970, 1, 1, tzinfo=span.grid_from.tzinfo)
+    epoch = datetime(1970, 1, 1, tzinfo=span.grid_from.tzinfo) + timedelta(seconds=group.phase_s)
     context = timedelta(days=params.context_days)
     wanted_from = -((epoch - span.grid_from) // step)
     wanted_to = (span.grid_to - epoch) // step
@@ -97,27 +110,30 @@ def _on_grid(group: Group, span: _Span, params: VeeParams) -> Group:
 
 
 def _span(intervals: pl.DataFrame, reads: pl.DataFrame, params: VeeParams) -> _Span | None:
-    """First and last instant of the data and of the grid; null where there is neither."""
+    """First and last instant of the data and of the grid; null where there is neither.
+
+    Where there are intervals they alone bound a grid that was not asked for; reads beyond them are data still.
+    """
     ends = intervals.select(
         pl.col("interval_start").min().alias("first"),
         (pl.col("interval_start") + pl.duration(seconds=pl.col("interval_s"))).max().alias("last"),
     )
-    if not intervals.height:
-        ends = reads.select(pl.col("read_at").min().alias("first"), pl.col("read_at").max().alias("last"))
-    first, last = ends.row(0)
+    told = reads.select(pl.col("read_at").min().alias("first"), pl.col("read_at").max().alias("last"))
+    first, last = (ends if intervals.height else told).row(0)
     grid_from, grid_to = params.grid_from or first, params.grid_to or last
     if grid_from is None or grid_to is None:
         return None
     if grid_to - grid_from > timedelta(days=MAX_SPAN_DAYS):
         raise ContractError(f"grid from {grid_from} to {grid_to}: more than ten years; give both bounds")
-    return _Span(first or grid_from, last or grid_to, grid_from, grid_to)
+    both = pl.concat([ends, told]).select(pl.col("first").min(), pl.col("last").max()).row(0)
+    return _Span(both[0] or grid_from, both[1] or grid_to, grid_from, grid_to)
 
 
 def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFrame, params: VeeParams) -> pl.DataFrame:
     """Every installation with interval length, zone and channels, sorted by group, meter and time."""
     known = meters.select("meter_id").unique()
     heard = pl.concat([meter_ids(intervals), meter_ids(reads)]).unique().to_frame()
-    strangers = heard.join(known, on="meter_id", how="anti")
+    strangers = with_eras(heard.join(known, on="meter_id", how="anti"), intervals)
     installs = pl.concat(
         [meters.with_columns(in_master=pl.lit(value=True)), strangers.with_columns(in_master=pl.lit(value=False))],
         how="diagonal",
@@ -130,7 +146,8 @@ def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
         )
         installs = installs.drop("data_interval_s", "data_channels")
     return (
-        installs.filter(pl.col("interval_s") > 0, pl.col("channels").list.len() > 0)
+        with_phases(installs, intervals, reads)
+        .filter(pl.col("interval_s") > 0, pl.col("channels").list.len() > 0)
         .with_columns(
             zoned=pl.col("timezone").is_not_null(),
             timezone=pl.col("timezone").fill_null(params.timezone),

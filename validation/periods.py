@@ -22,8 +22,9 @@ def periods_of(block: Block, params: VeeParams) -> list[tuple[int, int]]:
     if not params.gate_months:
         return [(0, width)]
     step = timedelta(seconds=block.step_s)
-    low = 0 if params.grid_from is None else -((_EPOCH - params.grid_from) // step) - block.first_slot
-    high = width if params.grid_to is None else (params.grid_to - _EPOCH) // step - block.first_slot
+    origin = _EPOCH + timedelta(seconds=block.phase_s)
+    low = 0 if params.grid_from is None else -((origin - params.grid_from) // step) - block.first_slot
+    high = width if params.grid_to is None else (params.grid_to - origin) // step - block.first_slot
     months = block.days.date.astype("datetime64[D]").astype("datetime64[M]")
     days = np.append(np.flatnonzero(np.append(True, months[1:] != months[:-1])), len(months))
     bounds = block.days.first[days].tolist()

@@ -37,6 +37,8 @@ class Layout(NamedTuple):
     """Installation of a series."""
     step: Ints
     """Interval length of a series, in seconds."""
+    phase: Ints
+    """By how much its intervals begin after whole steps since the epoch, in seconds."""
     cells: int
 
 
@@ -77,8 +79,8 @@ def lay_out(fleet: Fleet) -> Layout:
             series, cells = series + size, cells + size * group.slots
     empty = [np.empty(0, dtype=np.int64)]
     group_number = np.concatenate(group_of or empty)
-    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)[group_number]
-    return Layout(of, np.concatenate(base or empty), group_number, np.concatenate(install or empty), step, cells)
+    step, phase = np.array([(group.step_s, group.phase_s) for group in fleet.groups] or [(1, 0)])[group_number].T
+    return Layout(of, np.concatenate(base or empty), group_number, np.concatenate(install or empty), step, phase, cells)
 
 
 def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
@@ -174,15 +176,16 @@ def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout:
     series = layout.of.ravel()[install * layout.of.shape[1] + channel] if len(layout.of) else np.full(len(install), -1)
     series[install < 0] = -1
     safe = np.maximum(series, 0)
-    grid = [(group.step_s, group.first_slot, group.slots) for group in fleet.groups] or [(1, 0, 0)]
+    grid = [(one.step_s, one.first_slot, one.slots, one.phase_s) for one in fleet.groups] or [(1, 0, 0, 0)]
     if len(set(grid)) == 1:
         # One grid for all, the usual case: constants instead of three gathers.
-        step, origin, width = (np.int64(one) for one in grid[0])
+        step, origin, width, phase = (np.int64(one) for one in grid[0])
     else:
-        step, origin, width = np.array(grid)[layout.group[safe]].T
+        step, origin, width, phase = np.array(grid)[layout.group[safe]].T
     step_us = step * 1_000_000
-    slot = start // step_us
-    identity = (series < 0) | (slot * step_us != start) | (rows["interval_s"].to_numpy() != step)
+    since = start - phase * 1_000_000 if np.any(phase) else start
+    slot = since // step_us
+    identity = (series < 0) | (slot * step_us != since) | (rows["interval_s"].to_numpy() != step)
     outside = _outside(install, start, step_us, fleet)
     slot -= origin
     inside = (slot >= 0) & (slot < width) & ~identity & ~outside

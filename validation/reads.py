@@ -67,6 +67,8 @@ class Registers(NamedTuple):
     """Where it moved further than supply and fuse let it (V13)."""
     read: Mask
     """(series,): reads are at hand."""
+    tou_read: Mask
+    """(series, 4): reads of each time-of-use register are at hand."""
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -77,17 +79,18 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     has = np.zeros(len(layout.base), dtype=np.bool_)
     has[placed.series] = True
     tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
+    tou_read = np.zeros((len(layout.base), TOU_REGISTERS), dtype=np.bool_)
     told = set(rows["channel"].unique().cast(pl.String))
     for total, registers in TOU_OF.items():
         for number, register in enumerate(registers):
             if register.value not in told:
                 continue
             column = _as_if(layout.of, total, register)
-            mine = _link(
-                _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column), layout, facts
-            )
-            _match(links.span, mine, tou[:, number])
-    return Registers(links.span, links.advance, _at_ends(placed, links.span), tou, links.broken, links.jumps, has)
+            read = _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column)
+            tou_read[read.series, number] = True
+            _match(links.span, _link(read, layout, facts), tou[:, number])
+    ends = _at_ends(placed, links.span)
+    return Registers(links.span, links.advance, ends, tou, links.broken, links.jumps, has, tou_read)
 
 
 def _at_ends(placed: _Reads, span: Spans) -> Ints:
@@ -156,15 +159,16 @@ def _spans(triples: list[tuple[int, int, int]]) -> Spans:
 def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Reads:
     """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time."""
     rows = reads.filter(pl.col("value_milli").is_not_null(), (pl.col("status") & UNUSABLE) == 0)
-    install = installation_of(rows, fleet, "read_at")
+    rows, install = _for_both(rows, installation_of(rows, fleet, "read_at"), fleet)
     series = of[install, rows["channel"].to_physical().to_numpy()]
     series[install < 0] = -1
     number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
     grid = np.array(
-        [(group.step_s * 1_000_000, group.first_slot, group.slots) for group in fleet.groups] or [(1, 0, 0)]
+        [(one.step_s * 1_000_000, one.first_slot, one.slots, one.phase_s * 1_000_000) for one in fleet.groups]
+        or [(1, 0, 0, 0)]
     )
-    step_us, origin, width = grid[number].T
-    instant = rows["read_at"].to_physical().to_numpy()
+    step_us, origin, width, phase_us = grid[number].T
+    instant = rows["read_at"].to_physical().to_numpy() - phase_us
     at = instant // step_us - origin
     kept = (series >= 0) & (instant % step_us == 0) & (at >= 0) & (at <= width)
     table = rows.select(*RAW_ORDER).with_columns(
@@ -177,6 +181,22 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
         table = table.sort(*RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")
     return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
+
+
+def _for_both(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[pl.DataFrame, Ints]:
+    """Reads and their installations; one at the instant at which an installation of a meter follows another is both's:
+    the initial read of the one and the final read of the other."""
+    dates = fleet.installs.select("meter_id", "installed_at", "removed_at").with_row_index("install")
+    meets = dates.join(
+        dates, left_on=["meter_id", "installed_at"], right_on=["meter_id", "removed_at"], suffix="_before"
+    )
+    if not meets.height:
+        return rows, install
+    before, since = np.full(dates.height, -1), np.full(dates.height, ABSENT)
+    before[meets["install"].to_numpy()] = meets["install_before"].to_numpy()
+    since[meets["install"].to_numpy()] = meets["installed_at"].to_physical().to_numpy()
+    also = (install >= 0) & (before[install] >= 0) & (since[install] == rows["read_at"].to_physical().to_numpy())
+    return pl.concat([rows, rows.filter(pl.Series(also))]), np.concatenate([install, before[install[also]]])
 
 
 def fill_cumulative(value: Ints, registers: Registers, where: tuple[Fleet, Layout, Facts]) -> None:

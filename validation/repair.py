@@ -256,6 +256,9 @@ def _findings(block: Block, anchored: Anchored) -> tuple[tuple[Rule, Findings], 
         if len(which):
             runs = Runs(span.row[which], span.start[which], span.stop[which])
             other.append((rule, found(runs, anchored.known[which], advance[which])))
+    if len(anchored.overrun.stretch):
+        which, known, moved = anchored.overrun
+        other.append((Rule.ANCHOR_NEGATIVE_REMAINDER, found(span.pick(which), known, moved)))
     lost = _lost(block, anchored.estimates)
     if len(lost.row):
         other.append((Rule.NO_ESTIMATE, found(lost)))

@@ -101,9 +101,9 @@ def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp:
     order = _order(fleet, layout, series)
     length = sheet.length[order]
     install = np.repeat(series.install[order], length)
-    step = np.array([group.step_s for group in fleet.groups], dtype=np.int64)[layout.group[order]]
+    step = layout.step[order]
     origin = np.array([group.first_slot for group in fleet.groups], dtype=np.int64)[layout.group[order]]
-    start = (origin + series.wanted_from[order]) * step * 1_000_000
+    start = ((origin + series.wanted_from[order]) * step + layout.phase[order]) * 1_000_000
     step_us = np.repeat(step * 1_000_000, length)
     before = np.cumsum(length) - length
     ordinal = np.arange(len(sheet.value)) - np.repeat(before, length)
@@ -150,7 +150,7 @@ def _channel(layout: Layout) -> npt.NDArray[np.uint8]:
 def _order(fleet: Fleet, layout: Layout, series: Series) -> Ints:
     """Series sorted by meter, channel, time."""
     meter = fleet.installs["meter_id"].rank("dense").to_numpy()[series.install]
-    grid = np.array([group.first_slot * group.step_s for group in fleet.groups] or [0])[layout.group]
+    grid = np.array([one.first_slot * one.step_s + one.phase_s for one in fleet.groups] or [0])[layout.group]
     step = np.array([group.step_s for group in fleet.groups] or [0])[layout.group]
     order: Ints = np.lexsort((grid + series.wanted_from * step, _channel(layout), meter))
     return order

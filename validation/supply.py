@@ -88,14 +88,14 @@ def pairs_of(
     )
 
 
-def supply_of(spans: tuple[Ints, Ints, Ints], first: int, shape: tuple[int, int], grid: tuple[int, int]) -> Supply:
+def supply_of(spans: tuple[Ints, Ints, Ints], first: int, shape: tuple[int, int], grid: tuple[int, int, int]) -> Supply:
     """The masks of a block whose row 0 is installation `first`.
 
     Args:
         spans: `install`, `off_from`, `off_to` of the whole run, sorted by installation.
         first: Installation of the block's first row.
         shape: Series, intervals.
-        grid: First interval counted from the epoch, and the length of an interval in seconds.
+        grid: First interval counted from the epoch and the phase, and length of an interval and phase in seconds.
     """
     install, off_from, off_to = spans
     cut = slice(*np.searchsorted(install, [first, first + shape[0]]))
@@ -105,7 +105,7 @@ def supply_of(spans: tuple[Ints, Ints, Ints], first: int, shape: tuple[int, int]
         return Supply(known, none, none, none)
     first_slot, step_us = grid[0], grid[1] * 1_000_000
     row = install[cut] - first
-    start, stop = off_from[cut], off_to[cut]
+    start, stop = off_from[cut] - grid[2] * 1_000_000, off_to[cut] - grid[2] * 1_000_000
     whole = -(-start // step_us) - first_slot, stop // step_us - first_slot
     touched = start // step_us - first_slot, -(-np.minimum(stop, FOR_EVER - step_us) // step_us) - first_slot
     after = touched[1]

@@ -9,8 +9,9 @@ import polars as pl
 from schemas.codes import Quality
 from schemas.frames import BILLED, FINAL_PEAKS
 from validation.around import look_around, spans_of
-from validation.block import Block, Ints
+from validation.block import Block, Ints, Mask
 from validation.blocks import Inputs, Series, bounds_of, cut_blocks, heard_of
+from validation.check_meters import checking, judged_checks
 from validation.desk import Desk, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
@@ -138,12 +139,22 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     awaits = params.estimate_after_s is not None
     heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
     series = bounds_of(fleet, layout, placed, params, heard)
-    return Blocks(source, series, lay_desk(inputs.edits, fleet, layout, bounds))
+    return _with_checks(Blocks(source, series, lay_desk(inputs.edits, fleet, layout, bounds)), params)
 
 
-def judged_blocks(run: Blocks, params: VeeParams) -> Iterator[tuple[Ints, Block, Repaired]]:
-    """Blocks in the order of the series, judged and repaired, with the series of their rows."""
-    for numbers, block in cut_blocks(run.source, run.series, params):
+def _with_checks(run: Blocks, params: VeeParams) -> Blocks:
+    """The same run with what its check meters measured, judged by itself: others are held against it."""
+    only = checking(run.source)
+    if not only.any():
+        return run
+    checks = judged_checks(judged_blocks(run, params, only), len(only))
+    surroundings = run.source.surroundings._replace(checks=checks)
+    return run._replace(source=run.source._replace(surroundings=surroundings))
+
+
+def judged_blocks(run: Blocks, params: VeeParams, only: Mask | None = None) -> Iterator[tuple[Ints, Block, Repaired]]:
+    """Blocks in the order of the series, judged and repaired, with the series of their rows; of all, or of `only`."""
+    for numbers, block in cut_blocks(run.source, run.series, params, only):
         segments = segments_of(block, params.rule_sets)
         yield numbers, block, repair_edited(block, segments, numbers, run.desk, params)
 

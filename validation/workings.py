@@ -47,7 +47,10 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
     found: list[tuple[Channel, datetime, int | None, str]] = []
     for _, block, repaired in judged_blocks(run, params):
         mine = np.flatnonzero((meters.gather(block.master.install) == meter_id).to_numpy())
-        low, high = ((at - _EPOCH) // timedelta(seconds=block.step_s) - block.first_slot for at in span)
+        low, high = (
+            -((_EPOCH - at + timedelta(seconds=block.phase_s)) // timedelta(seconds=block.step_s)) - block.first_slot
+            for at in span
+        )
         row, slot = repaired.workings.draft.row, repaired.workings.draft.slot
         which = np.flatnonzero(np.isin(row, mine) & (slot >= low) & (slot < high))
         if len(which):
@@ -76,7 +79,7 @@ class _Told:
 
     def instant(self, slot: int) -> datetime:
         """When an interval begins."""
-        return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s)
+        return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""

@@ -11,6 +11,7 @@ from app.calendar import load_calendar
 from app.commands.simulate import load_params
 from app.commands.vee import load_rule_sets
 from app.config import masked, parse_config
+from app.estimation import load_estimation
 from app.files import read_bytes, read_text
 from app.inputs import load_meters, load_tariffs, load_types
 from app.options import Json
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     TARIFFS = "tariffs"
     TYPES = "types"
     CALENDAR = "calendar"
+    ESTIMATION = "estimation"
     METERS = "meters"
     SIMULATION = "simulation"
 
@@ -39,6 +41,7 @@ _CHECK: Final[dict[Kind, Callable[[Path], object]]] = {
     Kind.TARIFFS: load_tariffs,
     Kind.TYPES: load_types,
     Kind.CALENDAR: load_calendar,
+    Kind.ESTIMATION: load_estimation,
     Kind.METERS: lambda file: parse_meters(read_text(file), str(file)),
     Kind.SIMULATION: lambda file: load_params(file, meters=1, days=1, seed=1),
 }

@@ -9,10 +9,11 @@ import polars as pl
 import typer
 
 from app.calendar import load_calendar
+from app.estimation import load_estimation
 from app.files import parse_instant, read_frame, read_text, write_outputs
 from app.inputs import load_meters, load_types
 from app.ledger import load_billed
-from app.options import CalendarFile, Json, MetersFile, Out, TypesFile
+from app.options import CalendarFile, EstimationFile, Json, MetersFile, Out, TypesFile
 from app.summary import counts, progress, say, timed
 from schemas.errors import ContractError
 from schemas.frames import BILLED, EDITS, EVENTS, FINALS, INTERVALS, OUTAGES, READS, Frame
@@ -42,6 +43,7 @@ def register(ami: typer.Typer) -> None:
         ledger: Annotated[Path | None, typer.Option("--ledger", metavar="F", help="What is billed: its days.")] = None,
         calendar: CalendarFile = None,
         rules: Annotated[Path | None, typer.Option("--rules", metavar="F", help="Rule sets (TOML).")] = None,
+        estimation: EstimationFile = None,
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
         grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
         judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
@@ -69,6 +71,7 @@ def register(ami: typer.Typer) -> None:
             finals=_optional(finals, FINALS),
             billed=_billed(ledger, finals),
         )
+        aids = load_estimation(estimation)
         now = datetime.now(UTC) if judged_at is None else parse_instant(judged_at, "--judged-at")
         params = vee_params(
             judged_at=now,
@@ -78,6 +81,8 @@ def register(ami: typer.Typer) -> None:
             rule_sets=load_rule_sets(rules),
             silences=silences_of(inputs, now),
             four_eyes_milli=round(four_eyes * 1_000_000),
+            tou=aids.tou,
+            profiles=aids.profiles,
         )
         if compare_rules is not None:
             changes = dry_run(inputs, params, load_rule_sets(compare_rules))

@@ -15,7 +15,8 @@ from app import doors, store_lane, stores, vee_lane, workers
 from app.calendar import load_calendar
 from app.certificates import earliest_end
 from app.commands.vee import load_rule_sets
-from app.config import Config, parse_config
+from app.config import Config, Vee, parse_config
+from app.estimation import load_estimation
 from app.files import read_text
 from app.following import Following, RegistryFeed
 from app.fuse import Fuse
@@ -148,9 +149,10 @@ def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     return doors.ValueSource(source), _following(settings, registry, timed), _params(settings)
 
 
-def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
-    vee = settings.vee
-    params = VeeParams(
+def judging(vee: Vee) -> VeeParams:
+    """What the configuration says of how values are judged; run and time are each batch's own."""
+    aids = load_estimation(_path(vee.estimation_file))
+    return VeeParams(
         judged_at=datetime.now(UTC),
         run_id="",
         holidays=load_calendar(_path(vee.calendar_file)).holidays,
@@ -160,7 +162,14 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
         rule_sets=load_rule_sets(_path(vee.rules_file)),
         gate_months=vee.billing_gate == "month",
         four_eyes_milli=round(vee.four_eyes_kwh * 1_000_000),
+        tou=aids.tou,
+        profiles=aids.profiles,
     )
+
+
+def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
+    vee = settings.vee
+    params = judging(vee)
     registry = registry_of(settings)
     work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
     values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))

@@ -6,7 +6,7 @@ from datetime import timedelta
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vee_made import MONDAY, failed, found, intervals, meters, reads, unjudged, vee
+from vee_made import DELIVERED, MONDAY, failed, found, intervals, meters, reads, unjudged, vee
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -141,3 +141,18 @@ def test_the_energy_of_every_anchored_stretch_is_conserved_and_no_value_is_negat
         if all(instant in finals for instant in inside):
             assert sum(finals[instant] for instant in inside) == register[after] - register[first]
     assert min(finals.values()) >= 0
+
+
+def test_time_of_use_registers_are_unjudged_where_one_of_them_was_not_read_together_with_the_total() -> None:
+    # T1 was not read at the end of the first day: in neither day is its advance known, and no value is to blame.
+    told = {
+        DELIVERED: {MONDAY: 0, MONDAY + DAY: 24_000, MONDAY + 2 * DAY: 48_000},
+        "energy_delivered_t1": {MONDAY: 0, MONDAY + 2 * DAY: 24_000},
+        "energy_delivered_t2": {MONDAY: 0, MONDAY + DAY: 12_000, MONDAY + 2 * DAY: 24_000},
+    }
+    result = vee(
+        intervals=intervals([1_000] * 48), reads=pl.concat([reads(at, channel=name) for name, at in told.items()])
+    )
+    assert set(result.finals["quality"]) == {"valid"}
+    assert failed(result, "tou_sum") == []
+    assert unjudged(result, "tou_sum") == list(range(48))

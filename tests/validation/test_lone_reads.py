@@ -34,9 +34,7 @@ def test_one_read_of_a_meter_that_nobody_knows_gives_nothing_and_stops_nothing(
     meters: pl.DataFrame, named: int, channel: str, *, bounded: bool
 ) -> None:
     edits = pl.DataFrame([EDIT], schema=EDITS.schema)
-    inputs = VeeInputs(
-        INTERVALS.empty(), read(channel), EVENTS.empty(), OUTAGES.empty(), meters, edits, FINALS.empty()
-    )
+    inputs = VeeInputs(INTERVALS.empty(), read(channel), EVENTS.empty(), OUTAGES.empty(), meters, edits, FINALS.empty())
     bounds = (MIDNIGHT - DAY, MIDNIGHT + DAY) if bounded else (None, None)
     judged = run_vee(inputs, VeeParams(judged_at=MIDNIGHT, run_id="", grid_from=bounds[0], grid_to=bounds[1]))
     assert judged.finals.height == (named if bounded else 0)

@@ -400,3 +400,15 @@ def test_months_of_estimates_are_a_finding_and_a_late_read_anchors_them_all() ->
     )  # fmt: skip
     assert later.finals["value_milli"].sum() == 10 * 24_000 + 70 * 30_000 + 7
     assert set(later.appended["version"]) == {2}
+
+
+def test_a_period_whose_register_says_less_than_its_intervals_is_told_and_the_total_is_met() -> None:
+    # Hours 8 to 17 hold 1 000 of T1; it moved by 900 and T2 by 1 500. The total leaves 300 for hours 5, 6 and 7.
+    result = vee(params(tou=TOU), intervals=intervals([100] * 24, skip=[5, 6, 7]), reads=tou_reads(2_400, 900, 1_500))
+    assert result.finals["value_milli"].sum() == 2_400
+    told = found(result, "anchor_negative_remainder")
+    assert told.select("first_interval", "intervals", "measured_milli", "limit_milli").rows() == [
+        (MONDAY, 24, 1_000, 900)
+    ]
+    fine = vee(params(tou=TOU), intervals=intervals([100] * 24, skip=[5, 6, 7]), reads=tou_reads(2_400, 1_200, 1_200))
+    assert found(fine, "anchor_negative_remainder").is_empty()

@@ -41,14 +41,14 @@ def multiplier(block: Block, settings: Settings) -> Findings:
 
 
 def tou_sum(block: Block, settings: Settings) -> Findings:
-    """V12: the time-of-use registers advance by as much as the total does, within a resolution for each of them."""
+    """V12: the time-of-use registers advance by as much as the total does, within a resolution for each of them.
+
+    Every register that was read of this meter at all must be at hand in the stretch.
+    """
     tou = block.stretches.tou
     known = tou != ABSENT
     count = known.sum(axis=1)
-    # Every register that this meter has anywhere must be at hand in the stretch.
-    having = np.zeros((block.shape[0], tou.shape[1]), dtype=np.bool_)
-    np.logical_or.at(having, block.stretches.span.row, known)
-    judged = (count > 0) & (known == having[block.stretches.span.row]).all(axis=1) & ~_with_holes(block)
+    judged = (count > 0) & (known == block.has_tou[block.stretches.span.row]).all(axis=1) & ~_with_holes(block)
     span = block.stretches.span.pick(judged)
     total = np.where(known, tou, 0).sum(axis=1)[judged]
     advance = block.stretches.advance[judged]
