@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
@@ -35,6 +36,16 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ContractError(f"{path}: not UTF-8 text at byte {error.start}") from error
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """What is wrong with the content of a file is said with its name."""
+    try:
+        yield
+    except ContractError as error:
+        text = str(error)
+        raise ContractError(text if text.startswith(str(file)) else f"{file}: {text}") from error
 
 
 def read_frame(path: Path, frame: Frame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from app.config import Keys
-from app.files import read_bytes, read_text
+from app.files import naming, read_bytes, read_text
 from app.kek import load_book, load_kek
 from app.registry import parse_meters
 from billing_export.tariffs import TariffBook, parse_tariffs
@@ -38,10 +38,8 @@ def load_keyring(file: Path | None) -> Keyring:
     """The keys of a KEYS.csv; an empty ring without one."""
     if file is None:
         return Keyring.empty()
-    try:
+    with naming(file):
         return Keyring.from_csv(read_text(file))
-    except ContractError as error:
-        raise ContractError(_named(file, error)) from error
 
 
 def configured_keyring(keys: Keys) -> Keyring:
@@ -57,10 +55,8 @@ def _signers(keys: Keys) -> Mapping[bytes, bytes]:
     if keys.public_file is None:
         return NO_SIGNERS
     file = Path(keys.public_file)
-    try:
+    with naming(file):
         return parse_signers(read_text(file))
-    except ContractError as error:
-        raise ContractError(_named(file, error)) from error
 
 
 def parse_sender(text: str | None) -> bytes | None:
@@ -80,10 +76,8 @@ def load_types(file: Path | None) -> MeterTypes:
     """The built-in meter types, and those of a file beside and before them."""
     if file is None:
         return meter_types.BUILT_IN
-    try:
+    with naming(file):
         return meter_types.parse_types(read_text(file))
-    except ContractError as error:
-        raise ContractError(_named(file, error)) from error
 
 
 def load_meters(file: Path | None, types: MeterTypes) -> pl.DataFrame:
@@ -114,11 +108,6 @@ def _load_frames(file: Path) -> pl.DataFrame:
     if received.height != frames.height:
         raise ContractError(f"{sidecar}: {received.height} rows for the {frames.height} frames of {file.name}")
     return frames.with_columns(received["topic"], received["received_at"])
-
-
-def _named(file: Path, error: ContractError) -> str:
-    text = str(error)
-    return text if text.startswith(str(file)) else f"{file}: {text}"
 
 
 def load_tariffs(file: Path | None) -> TariffBook:

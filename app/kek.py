@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from app.files import output_folder, read_bytes
+from app.files import naming, output_folder, read_bytes
 from ingest.hidden import Hidden, Kek
 from ingest.key_files import parse_wrapped_parts, render_wrapped
 from ingest.key_rows import KeyRows
@@ -55,7 +55,7 @@ def load_book(file: Path, kek: Kek, *, sealed: bool = True) -> KeyRows:
             sealed (`ingest.key_seal`); one that is not `sealed` yet may be read all the same.
     """
     try:
-        with file.open("rb") as opened:
+        with file.open("rb") as opened, naming(file):
             return parse_wrapped_parts(_parts(opened, file), kek, sealed=sealed)
     except OSError as error:
         raise ContractError(f"{file}: {error.strerror or error}") from error

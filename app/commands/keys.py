@@ -3,11 +3,11 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from app.files import read_text
+from app.files import naming, read_text
 from app.kek import held_book, load_book, load_kek, write_book
 from app.options import Json
 from app.summary import counts, say
@@ -18,6 +18,7 @@ from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
 
+Parsed = TypeVar("Parsed")
 Book = Annotated[Path, typer.Option("--book", metavar="F", help="The wrapped key file.")]
 KekFile = Annotated[Path | None, typer.Option("--kek-file", metavar="F", help="File with the key-encrypting key.")]
 KekEnv = Annotated[str | None, typer.Option("--kek-env", metavar="NAME", help="Environment variable that holds it.")]
@@ -77,13 +78,14 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """End a rotation: refuse the older versions of these meters' keys from now on."""
         kek = _kek(kek_file, kek_env, kek_command)
-        named, known = parse_titles(read_text(titles)), _known_kind(kind)
+        known = _known_kind(kind)
+        named = _parsed(titles, parse_titles)
         _change(book, kek, lambda before: revoke_keys(before, named, known, newest_too=newest_too), as_json=json)
 
     @keys.command("list")
     def list_(book: Book, json: Json = False) -> None:
         """Titles, kinds, versions and states; needs no key-encrypting key."""
-        rows = parse_statuses(read_text(book))
+        rows = _parsed(book, parse_statuses)
         if json:
             say({"keys": rows.rows(named=True)}, as_json=True)
             return
@@ -140,7 +142,13 @@ def _kek(file: Path | None, variable: str | None, command: str | None) -> Hidden
 
 
 def _clear(file: Path, kind: str) -> KeyRows:
-    return of_kind(parse_clear(read_text(file)), _known_kind(kind))
+    known = _known_kind(kind)
+    return of_kind(_parsed(file, parse_clear), known)
+
+
+def _parsed(file: Path, parse: Callable[[str], Parsed]) -> Parsed:
+    with naming(file):
+        return parse(read_text(file))
 
 
 def _known_kind(kind: str) -> str:

@@ -300,3 +300,18 @@ def test_the_folder_of_a_new_book_is_made(run, tmp_path):
         ["keys", "import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--book", f"{folder}/b", "--kek-env", "AMI_TEST_KEK"]
     )
     assert code == 0 and (folder / "b").exists()
+
+
+def test_what_is_wrong_with_a_file_of_keys_is_said_with_its_name(run, tmp_path):
+    good, book = clear(tmp_path, f"{TITLE},{EK},{AK}"), tmp_path / "book.csv"
+    assert run("import", good)[0] == 0
+    bad = tmp_path / "bad.csv"
+    bad.write_text("system_title,ek,ak\nzz,00,11\n")
+    whole = book.read_text()
+    for verb in ("import", "rotate", "revoke"):
+        code, _, said = run(verb, str(bad))
+        assert code == 2 and f"{bad}: " in said
+    book.write_text(whole.replace("active", "asleep"))
+    for verb in ("list", "verify"):
+        code, _, said = run(verb)
+        assert code == 2 and said.count(f"{book}: ") == 1
