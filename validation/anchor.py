@@ -8,6 +8,7 @@ import polars as pl
 from schemas.codes import Method
 from validation.block import ABSENT, Block, Ints, Mask, sums_of
 from validation.estimate import METHOD_CODE, NO_METHOD, Estimates
+from validation.tou_links import with_links
 
 WHOLE: Final = 4
 """Part of a stretch that is anchored to the total; 0 to 3 are its time-of-use registers."""
@@ -73,7 +74,12 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     rest[:, WHOLE] = block.stretches.advance - total
     overrun = _NO_PERIODS
     if register is not None and len(which):
-        overrun = _by_register(block, (stretch, register[estimates.slot[which]], part), (known, register), rest)
+        overrun = _by_register(
+            with_links(block, (known, register), stretch),
+            (stretch, register[estimates.slot[which]], part),
+            (known, register),
+            rest,
+        )
     key, owner = np.unique(stretch * _PARTS + part, return_inverse=True)
     at = key // _PARTS, key % _PARTS
     whole = np.zeros(len(key), dtype=np.int64)

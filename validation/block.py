@@ -61,6 +61,15 @@ class Stretches(NamedTuple):
     """What the register said at the end of each, primary."""
 
 
+class TouLinks(NamedTuple):
+    """Pairs of consecutive usable reads of a time-of-use register between which its total was read as well."""
+
+    span: Runs
+    register: Ints
+    """0 to 3."""
+    advance: Ints
+
+
 class Master(NamedTuple):
     """Master data of a block's series, one element a series."""
 
@@ -162,6 +171,7 @@ class Block(NamedTuple):
     waiting: Mask
     """The head end is silent here: what is missing is not estimated yet; (1, 1) False where it is not."""
     stretches: Stretches
+    tou_links: TouLinks
     broken: Runs
     """Between two reads whose difference is no advance (V22)."""
     jumps: Runs

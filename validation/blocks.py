@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
-from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, find_runs
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, TouLinks, find_runs
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
@@ -189,6 +189,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
             registers.tou[cut][covered],
             registers.value[cut][covered],
         ),
+        tou_links=_tou_links(registers, numbers),
         broken=_clipped(_rows(registers.broken, numbers)[0], width),
         jumps=_clipped(_rows(registers.jumps, numbers)[0], width),
         clock_known=inputs.clock_known,
@@ -216,6 +217,11 @@ def _at(cells: Ints, shape: tuple[int, int]) -> Mask:
 def _rows(spans: Spans, numbers: Ints) -> tuple[Runs, slice]:
     cut = slice(*np.searchsorted(spans.series, [numbers[0], numbers[-1] + 1]))
     return Runs(spans.series[cut] - numbers[0], spans.start[cut], spans.stop[cut]), cut
+
+
+def _tou_links(registers: Registers, numbers: Ints) -> TouLinks:
+    runs, cut = _rows(registers.links, numbers)
+    return TouLinks(runs, *(part[cut] for part in registers.linked))
 
 
 def _clipped(runs: Runs, width: int) -> Runs:

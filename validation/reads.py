@@ -69,6 +69,10 @@ class Registers(NamedTuple):
     """(series,): reads are at hand."""
     tou_read: Mask
     """(series, 4): reads of each time-of-use register are at hand."""
+    links: Spans
+    """Between consecutive usable reads of a time-of-use register, where they are no span of the total."""
+    linked: tuple[Ints, Ints]
+    """One a link: register, 0 to 3, and its advance."""
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -80,6 +84,7 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     has[placed.series] = True
     tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
     tou_read = np.zeros((len(layout.base), TOU_REGISTERS), dtype=np.bool_)
+    lone = [(*np.empty((3, 0), dtype=np.int64), *np.empty((2, 0), dtype=np.int64))]
     told = set(rows["channel"].unique().cast(pl.String))
     for total, registers in TOU_OF.items():
         for number, register in enumerate(registers):
@@ -88,9 +93,15 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
             column = _as_if(layout.of, total, register)
             read = _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column)
             tou_read[read.series, number] = True
-            _match(links.span, _link(read, layout, facts), tou[:, number])
+            mine = _link(read, layout, facts)
+            other = ~_match(links.span, mine, tou[:, number])
+            count = np.count_nonzero(other)
+            lone.append((*(part[other] for part in mine.span), np.full(count, number), mine.advance[other]))
     ends = _at_ends(placed, links.span)
-    return Registers(links.span, links.advance, ends, tou, links.broken, links.jumps, has, tou_read)
+    columns = [np.concatenate(part) for part in zip(*lone, strict=True)]
+    series, start, stop, number_of, advance = (column[np.argsort(columns[0], kind="stable")] for column in columns)
+    also = Spans(series, start, stop), (number_of, advance)
+    return Registers(links.span, links.advance, ends, tou, links.broken, links.jumps, has, tou_read, *also)
 
 
 def _at_ends(placed: _Reads, span: Spans) -> Ints:
@@ -106,13 +117,15 @@ def _as_if(of: Ints, total: Channel, register: Channel) -> Ints:
     return table
 
 
-def _match(span: Spans, links: "_Links", column: Ints) -> None:
-    """Write the advances of a register into `column`, where it was read together with the total."""
+def _match(span: Spans, links: "_Links", column: Ints) -> Mask:
+    """Write the advances of a register into `column`, where it was read together with the total; say of which links."""
     wide = int(max(span.stop.max(initial=0), links.span.stop.max(initial=0))) + 1
     keys = [(one.series * wide + one.start) * wide + one.stop for one in (span, links.span)]
     at = np.searchsorted(keys[0], keys[1])
     hit = keys[0][np.minimum(at, len(keys[0]) - 1)] == keys[1] if len(keys[0]) else at < 0
     column[at[hit]] = links.advance[hit]
+    matched: Mask = hit
+    return matched
 
 
 class _Links(NamedTuple):

@@ -412,3 +412,13 @@ def test_a_period_whose_register_says_less_than_its_intervals_is_told_and_the_to
     ]
     fine = vee(params(tou=TOU), intervals=intervals([100] * 24, skip=[5, 6, 7]), reads=tou_reads(2_400, 1_200, 1_200))
     assert found(fine, "anchor_negative_remainder").is_empty()
+
+
+def test_a_read_of_the_total_alone_does_not_part_the_periods_from_their_registers() -> None:
+    # At noon the total alone was read. Hour 5 is the night's, hours 6 and 7 the day's, all before noon.
+    told = pl.concat([tou_reads(2_440, 1_300, 1_140), reads({MONDAY + DAY / 2: 1_000 + 1_240})])
+    result = vee(params(tou=TOU), intervals=intervals([100] * 24, skip=[5, 6, 7]), reads=told)
+    assert result.finals["value_milli"].to_list()[5:8] == [40, 150, 150]
+    # With a gap on either side of noon nobody knows what T1 left for each: the totals are met.
+    both = vee(params(tou=TOU), intervals=intervals([100] * 24, skip=[5, 6, 7, 13]), reads=told)
+    assert both.finals["value_milli"][:12].sum() == both.finals["value_milli"][12:].sum() + 40 == 1_240
