@@ -18,7 +18,7 @@ from schemas.codes import EventKind, Origin, RejectReason
 
 
 def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Events], list[Refused]]:
-    """Every event of these messages, and the messages whose events happened nobody knows when."""
+    """Every event of these messages once, and what is refused: events of an unknown time, and those told again."""
     events: list[Events] = []
     for slot in plan.events.codes:
         code = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
@@ -32,7 +32,9 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
         events.append(_word_events(word, group, _times(plan, group, None, newest)))
     for alarm in plan.events.alarms:
         events += _alarm_events(alarm, group, _times(plan, group, None, newest))
-    return _timed(events)
+    timed, refused = _timed(events)
+    once, again = _told_once(timed)
+    return once, [*refused, *again]
 
 
 def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
@@ -109,3 +111,22 @@ def _timed(events: Sequence[Events]) -> tuple[list[Events], list[Refused]]:
         if lacking.any():
             refused.append(untimed(each.message[lacking]))
     return timed, refused
+
+
+def _told_once(events: Sequence[Events]) -> tuple[list[Events], list[Refused]]:
+    """Each event of a message once, the first told: equal ones would be one row in the store, as of values."""
+    if sum(len(each.message) > 0 for each in events) < 2:
+        return list(events), []
+    joined = Events._make(np.concatenate(columns) for columns in zip(*events, strict=True))
+    order = np.lexsort(joined)  # stable: of equal events the first told stands first
+    repeats = np.ones(len(order) - 1, np.bool_)
+    for column in joined:
+        repeats &= column[order[1:]] == column[order[:-1]]
+    if not repeats.any():
+        return list(events), []
+    again = np.zeros(len(order), np.bool_)
+    again[order[1:][repeats]] = True
+    message, values = np.unique(joined.message[again], return_counts=True)
+    detail = "an event that the message tells twice"
+    refused = Refused(message, REASON_CODE[RejectReason.LAYOUT_UNKNOWN], 0, values, detail)
+    return [Events._make(column[~again] for column in joined)], [refused]

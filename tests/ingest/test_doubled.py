@@ -52,6 +52,19 @@ def test_of_two_rows_of_one_instant_the_last_counts_and_the_other_is_a_reject() 
     ]
 
 
+def test_an_event_that_a_register_and_its_descriptor_both_tell_is_one_row_and_the_other_a_reject() -> None:
+    def alarms(register: int, descriptor: int) -> bytes:
+        told = [("0-0:97.98.0.255", number(register), None), ("0-0:97.98.20.255", number(descriptor), None)]
+        return notification(register_rows([device_name(), *told]), START)
+
+    decoded = decode(sealed(alarms(2, 2), 1), sealed(alarms(2, 4), 2), sealed(alarms(2, 2), 3))
+    assert decoded.events.select("offset", "code").rows() == [(0, 2), (1, 2), (1, 4), (2, 2)]
+    assert decoded.rejects.select("offset", "reason", "detail").rows() == [
+        (offset, "layout_unknown", "1 values: an event that the message tells twice") for offset in (0, 2)
+    ]
+    assert decoded.counts[:3] == (3, 3, 0)
+
+
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("status", [0xFF, 0x00, 0x80])
 def test_the_repeated_hour_of_a_log_stands_in_both_hours_whatever_its_status_says(
