@@ -18,7 +18,7 @@ from schemas.codes import EventKind, Origin, RejectReason
 
 
 def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Events], list[Refused]]:
-    """Every event of these messages, and the messages whose events happened nobody knows when."""
+    """Every event of these messages once, and what is refused: events of an unknown time."""
     events: list[Events] = []
     for slot in plan.events.codes:
         code = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]

@@ -107,6 +107,11 @@ def parse_statuses(text: str) -> pl.DataFrame:
     return rows.select("system_title", "kind", pl.col("version").cast(pl.Int64), "status")
 
 
+def has_seal(text: str) -> bool:
+    """The file ends with a seal, true or not: without one nothing says how many keys it held."""
+    return bool(without_seal(text.encode()).seal)
+
+
 def parse_titles(text: str) -> npt.NDArray[np.uint64]:
     """The system titles of a table with a column `system_title`, whatever else it holds.
 

@@ -27,7 +27,7 @@ from schemas.codes import Channel, RejectReason
 from schemas.errors import ProtocolError
 
 _NOT_CUT: Final = LONE | {Tag.BOOLEAN}
-"""Numbers that are no slots, or have no place: a layout takes them for structure, a plan for constants."""
+"""What a plan takes for constants where it has no place: it is read from the learned message, as structure is."""
 _NO_NUMBER: Final = frozenset(
     (
         Tag.OCTET_STRING,
@@ -184,7 +184,7 @@ def _number(node: Node, quantity: Quantity) -> Cell | Refusal:
     """A read of a number that is a quantity, or why it cannot be one."""
     if quantity.power is None:
         return Refusal(RejectReason.SCALING, node.at, 1, "no scaler is sent, and the meter type names none")
-    if node.tag in UNSIGNED or node.tag in SIGNED or (node.tag in LONE and node.placed):
+    if node.tag in UNSIGNED or node.tag in SIGNED or (node.tag in _NOT_CUT and node.placed):
         return Cell(node, quantity.channel, quantity.obis, quantity.power)
     if node.tag not in _NOT_CUT:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a delta without a value before it")

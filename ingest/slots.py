@@ -49,7 +49,9 @@ class Grid(NamedTuple):
 
 
 def dtype_of(node: Node) -> str:
-    """How numpy reads the bytes of a number."""
+    """How numpy reads the bytes of a number or boolean."""
+    if node.tag == Tag.BOOLEAN:
+        return "?"
     return f">{'i' if node.tag in _SIGNED_TAGS else 'u'}{node.stop - node.at}"
 
 
@@ -257,6 +259,8 @@ def _view(
 
 
 def _to_int64(view: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], Flags | None]:
+    if view.dtype.kind == "b":  # of other octets than 0 and 1 numpy does not say what number they are
+        return (view.view(np.uint8) != 0).astype(np.int64), None
     if view.dtype.kind == "u" and view.dtype.itemsize == 8:
         unsigned = view.astype(np.uint64)
         beyond: Flags = unsigned > np.uint64(_INT64_MAX)

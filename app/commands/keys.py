@@ -13,7 +13,7 @@ from app.options import Json
 from app.summary import counts, say
 from ingest.hidden import Hidden
 from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
-from ingest.key_files import parse_clear, parse_statuses, parse_titles
+from ingest.key_files import has_seal, parse_clear, parse_statuses, parse_titles
 from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
@@ -84,13 +84,8 @@ def register(ami: typer.Typer) -> None:
 
     @keys.command("list")
     def list_(book: Book, json: Json = False) -> None:
-        """Titles, kinds, versions and states; needs no key-encrypting key."""
-        rows = _parsed(book, parse_statuses)
-        if json:
-            say({"keys": rows.rows(named=True)}, as_json=True)
-            return
-        for row in rows.rows():
-            typer.echo("  ".join(str(value) for value in row))
+        """Titles, kinds, versions and states; needs no key-encrypting key. Says where the book has no seal."""
+        _list(book, as_json=json)
 
     @keys.command("verify")
     def verify(
@@ -131,6 +126,18 @@ def _register_seal(keys: typer.Typer) -> None:
             # Whether a worker may load it is for `verify` to say, and for `rotate` to mend: both want it sealed.
             write_book(book, rows, kek)
             say(_counted(rows), as_json=json)
+
+
+def _list(book: Path, *, as_json: bool) -> None:
+    text = read_text(book)
+    rows, sealed = parse_statuses(text), has_seal(text)
+    if as_json:
+        say({"keys": rows.rows(named=True), "sealed": sealed}, as_json=True)
+        return
+    if not sealed:
+        typer.echo(f"{book}: the book has no seal, so it may lack keys; `ami keys seal` counts them", err=True)
+    for row in rows.rows():
+        typer.echo("  ".join(str(value) for value in row))
 
 
 def _kek(file: Path | None, variable: str | None, command: str | None) -> Hidden:

@@ -87,7 +87,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
 
 
 def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
-    if node.is_number or node.tag in LONE or node.tag in (Tag.DATE_TIME, Tag.BIT_STRING):
+    if node.is_number or node.tag in LONE or node.tag in (Tag.DATE_TIME, Tag.BIT_STRING, Tag.BOOLEAN):
         return True
     return node.tag in STRINGS and node.stop - node.at != LOGICAL_NAME_OCTETS and apdu[node.at : node.stop] not in fixed
 

@@ -219,13 +219,21 @@ def test_a_book_without_a_seal_is_refused_until_its_keys_are_counted_and_it_is_s
     for verb in (("verify",), ("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))):
         code, _, said = run(*verb)
         assert code == 2 and "ami keys seal" in said
-    assert len(json.loads(run("list", "--json")[1])["keys"]) == 2
+    listed = json.loads(run("list", "--json")[1])
+    assert len(listed["keys"]) == 2 and listed["sealed"] is False
+    code, out, said = run("list")
+    assert code == 0 and len(out.splitlines()) == 2 and "no seal" in said and "ami keys seal" in said
+    book.write_text(unsealed[: unsealed[:-1].rindex("\n") + 1])  # cut behind a whole line: one key is gone
+    code, out, said = run("list")
+    assert code == 0 and len(out.splitlines()) == 1 and "may lack" in said
+    book.write_text(unsealed)
     told = json.loads(run("seal", "--json")[1])
     assert told["keys"] == 2 and told["sealed"] is False
     code, _, said = run("seal", "--keys", "3")
     assert code == 2 and "holds 2" in said and book.read_text() == unsealed
     assert run("seal", "--keys", "2")[0] == 0
     assert book.read_text() == sealed and run("verify")[0] == 0
+    assert json.loads(run("list", "--json")[1])["sealed"] is True and run("list")[2] == ""
     assert run("seal", "--keys", "2")[0] == 0 and book.read_text() == sealed
 
 

@@ -146,3 +146,23 @@ def test_layouts_of_many_values_are_kept_as_far_as_their_values_are_not_too_many
     assert sum(len(layout.located.nodes) for layout in kept) <= 2 * MAX_ELEMENTS
     assert max(layout.length for layout in kept) == len(pushes[-1]) - 8  # the latest are there
     assert len(kept) == 25
+
+
+def switches(states: bytes) -> bytes:
+    """A push of a boolean a switch, each sent as this octet."""
+    values = [(f"0-0:96.3.{number}.255", Data(Tag.BOOLEAN, True), None) for number in range(len(states))]
+    apdu = bytearray(notification(register_rows([device_name(), *values])))
+    for number, state in enumerate(states):
+        name = bytes((0, 0, 96, 3, number, 0xFF, Tag.BOOLEAN))
+        apdu[apdu.index(name) + len(name)] = state
+    return wrap_wpdu(bytes(apdu))
+
+
+def test_booleans_are_slots_and_true_is_every_octet_but_zero():
+    sent = [bytes(octets) for octets in ((0, 0, 1, 1, 0), (1, 0, 0, 0x7F, 1), (0xFF, 1, 0, 1, 0x80), (0, 0, 0, 0, 0))]
+    decoded = decode_frames(
+        frames(*map(switches, sent)), RING, Windows.empty(), meters(enrolled(system_title=None)), BUILT_IN
+    )
+    reads = decoded.reads.sort("offset", "obis")
+    assert reads["value_milli"].to_list() == [1_000 * (octet != 0) for octets in sent for octet in octets]
+    assert sum(map(len, decoded.learned.by_shape.values())) == 1
