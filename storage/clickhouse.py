@@ -24,7 +24,7 @@ from schemas.errors import AmiError, ContractError, TerminalError, TransientErro
 from schemas.frames import UTC_US
 from storage.native_columns import encode_column
 from storage.queries import Query
-from storage.refusals import OF_ROWS
+from storage.refusals import MENDED_BY, OF_ROWS
 
 logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
 """Where nobody set logs up, the driver's would be a stack on standard error beside the one line of a verb."""
@@ -184,7 +184,7 @@ def typed_error(error: Exception) -> AmiError:
         text = f"clickhouse code {error.code}: {str(error.message).splitlines()[0][:200]}"
         if error.code in _TRANSIENT:
             return TransientError(text)
-        return ContractError(text) if error.code in OF_ROWS else TerminalError(text)
+        return ContractError(text) if error.code in OF_ROWS else TerminalError(MENDED_BY.get(error.code, "") + text)
     if isinstance(error, (EOFError, OSError, errors.NetworkError, errors.SocketTimeoutError)):
         text = " ".join(str(error).split())
         if "certificate verify failed" in text:

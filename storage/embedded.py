@@ -15,7 +15,7 @@ import polars as pl
 from schemas.errors import AmiError, ContractError, TerminalError, TransientError
 from storage.migrations import apply_migrations
 from storage.queries import Query, literal
-from storage.refusals import OF_ROWS
+from storage.refusals import MENDED_BY, OF_ROWS
 from storage.store import SqlStore
 
 _SETTINGS: Final = (
@@ -117,8 +117,11 @@ def _typed(error: RuntimeError) -> AmiError:
     text = str(error)
     if any(code in text for code in _BUSY):
         return TransientError(text)
-    code = _CODE.search(text)
-    return ContractError(text) if code is not None and int(code[1]) in OF_ROWS else TerminalError(text)
+    told = _CODE.search(text)
+    code = 0 if told is None else int(told[1])
+    if code in MENDED_BY:
+        return TerminalError(MENDED_BY[code] + " ".join(text.split()))
+    return ContractError(text) if code in OF_ROWS else TerminalError(text)
 
 
 def _as_told(have: pl.Schema, want: pl.Schema) -> list[pl.Expr]:

@@ -102,9 +102,7 @@ def plan_migrations(
     if pending and done and pending[0].number < max(done):
         raise ContractError(f"migration {pending[0].number:03d}_{pending[0].name}: newer ones are already applied")
     for migration in pending:
-        if server < migration.minimum:
-            needed = ".".join(map(str, migration.minimum))
-            raise ContractError(f"migration {migration.number:03d}_{migration.name}: needs a server of {needed}")
+        _check_server(migration, server)
     return pending
 
 
@@ -134,6 +132,7 @@ def apply_migrations(
     """
     wanted = packaged_migrations() if wanted is None else wanted
     first = wanted[0]
+    _check_server(first, target.version())
     for statement in render_statements(first, cluster):
         target.execute(statement)
     _lock(target, cluster)
@@ -163,6 +162,14 @@ def render_statements(migration: Migration, cluster: str | None = None) -> tuple
     )
 
 
+def _check_server(migration: Migration, server: tuple[int, int]) -> None:
+    """Said before a statement is: of one that it does not know a server says something else."""
+    if server < migration.minimum:
+        needed, have = (".".join(map(str, version)) for version in (migration.minimum, server))
+        name = f"{migration.number:03d}_{migration.name}"
+        raise ContractError(f"migration {name}: needs a server of {needed}, this is {have}")
+
+
 def _done(known: dict[int, Migration], applied: pl.DataFrame) -> set[int]:
     done: set[int] = set()
     for number, checksum, status in applied.select("number", "checksum", "status").rows():
@@ -171,7 +178,10 @@ def _done(known: dict[int, Migration], applied: pl.DataFrame) -> set[int]:
             raise ContractError(f"migration {number:03d}: applied by a newer release")
         name = f"{number:03d}_{migration.name}"
         if status != "done":
-            raise TerminalError(f"migration {name}: started and never finished; repair it, then record it as done")
+            raise TerminalError(
+                f"migration {name}: started and never finished; carry out what is left of the file {name}.sql, then"
+                f" record it as done: {_recording(migration, 'done')}"
+            )
         if checksum != migration.checksum:
             raise ContractError(f"migration {name}: the file was edited after it was applied")
         done.add(number)
@@ -185,9 +195,13 @@ def _applied(target: Target) -> pl.DataFrame:
 
 
 def _record(target: Target, migration: Migration, status: str) -> None:
+    target.execute(_recording(migration, status))
+
+
+def _recording(migration: Migration, status: str) -> str:
     values = ", ".join(literal(text, "String") for text in (migration.name, migration.checksum, status))
     # A SELECT, not VALUES: for those the native protocol waits for a block of data.
-    target.execute(f"INSERT INTO migrations (number, name, checksum, status) SELECT {migration.number}, {values}")
+    return f"INSERT INTO migrations (number, name, checksum, status) SELECT {migration.number}, {values}"
 
 
 def _on(cluster: str | None) -> str:
@@ -200,4 +214,4 @@ def _lock(target: Target, cluster: str | None) -> None:
     except TerminalError as error:
         if not _IS_THERE.search(str(error)):
             raise
-        raise TerminalError(f"another run is migrating; if none is, drop the table {_LOCK}") from error
+        raise TerminalError(f"another run is migrating; if none is: DROP TABLE {_LOCK}{_on(cluster)}") from error

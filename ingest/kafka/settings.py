@@ -2,12 +2,17 @@
 
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from schemas.bounds import Milliseconds
 from schemas.errors import AmiError, ContractError, TerminalError, TransientError
+
+_MENDED_BY: Final = {
+    "FencedInstanceIdError": "another worker of this role runs under the same group.instance: name each its own: ",
+}
+"""What to do, before what the library says."""
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,5 +93,6 @@ def read_secret(file: str | None) -> str | None:
 
 def typed_error(error: Exception, *, retriable: bool) -> AmiError:
     """A broker's refusal as one of ours: to be tried again, or final."""
-    text = f"kafka: {type(error).__name__}: {str(error)[:200]}"
+    name = type(error).__name__
+    text = f"kafka: {name}: {_MENDED_BY.get(name, '')}{str(error)[:200]}"
     return TransientError(text) if retriable else TerminalError(text)

@@ -57,6 +57,44 @@ def test_a_half_done_migration_blocks_the_next() -> None:
         plan_migrations(migrations(1, 2), state((1, first.checksum, "started")), (24, 8))
 
 
+def test_what_a_killed_run_left_is_told_with_the_statements_that_end_it() -> None:
+    """As a person would go on after a kill in the middle of the last file: the two statements told are carried out."""
+    engine = EmbeddedEngine()
+    try:
+        apply_migrations(engine)
+        last = packaged_migrations()[-1]
+        engine.execute(f"ALTER TABLE migrations DELETE WHERE number = {last.number} SETTINGS mutations_sync = 2")
+        engine.execute(
+            "INSERT INTO migrations (number, name, checksum, status)"
+            f" SELECT {last.number}, '{last.name}', '{last.checksum}', 'started'"
+        )
+        engine.execute("CREATE TABLE migrations_running (at DateTime DEFAULT now()) ENGINE = TinyLog")
+        for starts in ("DROP TABLE migrations_running", "INSERT INTO migrations "):
+            with pytest.raises(TerminalError) as told:
+                apply_migrations(engine)
+            statement = str(told.value).rpartition(": ")[2]
+            assert statement.startswith(starts)
+            engine.execute(statement)
+        assert apply_migrations(engine) == ()
+    finally:
+        engine.close()
+
+
+def test_a_server_that_is_too_old_is_told_before_anything_is_asked_of_it() -> None:
+    class Old:
+        def version(self) -> tuple[int, int]:
+            return 18, 16
+
+        def execute(self, sql: str) -> None:
+            raise TerminalError(f"Unknown data type family: {sql}")
+
+        def select(self, query: Query) -> pl.DataFrame:
+            raise TerminalError(query.text())
+
+    with pytest.raises(ContractError, match=r"needs a server of \d+\.\d+, this is 18\.16"):
+        apply_migrations(Old())
+
+
 @pytest.mark.parametrize(
     ("wanted", "applied", "server", "message"),
     [
@@ -138,6 +176,9 @@ def test_what_is_pending_is_told_without_touching_the_database(engine: EmbeddedE
 
 def test_a_lock_that_cannot_be_taken_for_another_reason_is_not_called_another_run() -> None:
     class Refusing:
+        def version(self) -> tuple[int, int]:
+            return 24, 8
+
         def execute(self, sql: str) -> None:
             if "migrations_running" in sql:
                 raise TerminalError("clickhouse code 497: not enough privileges")
