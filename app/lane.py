@@ -77,6 +77,8 @@ class LaneParams(NamedTuple):
     poll_seconds: float = 0.2
     batch_octets: int = 2**25
     """What its rows take in memory: a backlog comes in messages of many frames, as fast as the broker can send."""
+    adopt_beside: bool = False
+    """`adopt` waits for a store and leaves the source alone: it goes beside the loop, that goes round meanwhile."""
 
 
 class _Pending(NamedTuple):
@@ -235,6 +237,7 @@ class Lane(Generic[Prepared]):
                 self._next[span.topic, span.partition] = span.next
 
     def _wait(self, done: Future[None]) -> None:
+        """Until it is done or we must give up; meanwhile we stay a member of the group and the loop is alive."""
         self._source.pause()
         while not done.done() and not self._must_give_up():
             try:
@@ -253,10 +256,25 @@ class Lane(Generic[Prepared]):
         while self._changed:
             self._settle()
             self._changed = False
+            self._health.assigned = False  # nothing is read before the work knows from where
+            self._retry(self._adopt, self._adoption_failed)
             self._health.assigned = bool(self._next)
-            self._retry(lambda: self._work.adopt(self._positions()), self._adoption_failed)
             self._health.last_insert_good = True  # nothing is in flight, and the store has answered
             self._source.resume()
+
+    def _adopt(self) -> None:
+        """The work has taken over our places, though the store may say nothing for long."""
+        places = self._positions()
+        if not self._params.adopt_beside:
+            self._work.adopt(places)
+            return
+        done = beside(lambda: self._work.adopt(places), "adopt")
+        wait([done], self._params.poll_seconds)
+        if not done.done():
+            self._wait(done)
+        if not done.done():
+            raise StoppedError("told to stop, and what belongs to our partitions is not loaded")
+        done.result()
 
     def _positions(self) -> tuple[Position, ...]:
         return tuple(Position(topic, part, offset) for (topic, part), offset in sorted(self._next.items()))
