@@ -469,6 +469,37 @@ def test_a_worker_told_to_stop_while_the_store_says_nothing_ends_within_its_boun
     work.answers.set()
 
 
+@pytest.mark.parametrize("away", ["brokers", "store"])
+def test_with_nothing_in_flight_a_worker_ends_at_once_though_it_waits_between_two_tries(away: str, monkeypatch):
+    """The bound is for what is in flight, and no wait between two tries is added to it."""
+    monkeypatch.setattr("app.retry.FIRST_WAIT_S", 30.0)
+    monkeypatch.setattr("app.retry.LONGEST_WAIT_S", 30.0)
+    failed = threading.Event()
+
+    class Away(_Counting):
+        def adopt(self, positions):
+            failed.set()
+            raise TransientError("the database is away")
+
+    class NoBrokers(_Script):
+        def poll(self, limit_s, max_messages):
+            failed.set()
+            raise TransientError("the brokers are away")
+
+    polls = [_polled([0], assigned=[Position("t", 0, 0)])]
+    source, work = (NoBrokers(polls), _Counting()) if away == "brokers" else (_Script(polls), Away())
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(failed.is_set())
+        return sum(asked) > 2  # not by the failure itself: the signal comes while it waits
+
+    begun = time.monotonic()
+    with pytest.raises(StoppedError):
+        _lane(source, work, shutdown_seconds=30.0).run(stop)
+    assert time.monotonic() - begun < 12
+
+
 def test_a_swallowed_reject_would_be_seen(log, store, simulated):
     class Swallowing(MemoryPublisher):
         def flush(self) -> None:
