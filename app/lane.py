@@ -23,6 +23,8 @@ LOG = logging.getLogger("ami.lane")
 
 Prepared = TypeVar("Prepared")
 
+_LISTEN_S: Final = 0.2
+"""How long a wait between two tries goes on after a signal, at most."""
 _FIRST_GUESS: Final = 65_536
 """Octets a message takes before one has come: as the gateway packs them."""
 
@@ -77,6 +79,8 @@ class LaneParams(NamedTuple):
     poll_seconds: float = 0.2
     batch_octets: int = 2**25
     """What its rows take in memory: a backlog comes in messages of many frames, as fast as the broker can send."""
+    adopt_beside: bool = False
+    """`adopt` waits for a store and leaves the source alone: it goes beside the loop, that goes round meanwhile."""
 
 
 class _Pending(NamedTuple):
@@ -117,8 +121,12 @@ class Lane(Generic[Prepared]):
         self._deadline: float | None = None
         self._told_to_stop: Callable[[], bool] = lambda: False
         self._changed = False
-        self._retry = Retry(self._must_give_up)
-        self._retry_delivery = Retry(self._must_give_up)
+        # A delivery tries again in its own thread, and only that of `run` asks for the signal.
+        self._retry = Retry(self._may_leave, wait=_sleep_until(lambda: self._must_stop() and self._may_leave()))
+        self._retry_commit = Retry(
+            self._must_give_up, wait=_sleep_until(lambda: self._must_stop() and self._must_give_up())
+        )
+        self._retry_delivery = Retry(self._must_give_up, wait=_sleep_until(self._must_give_up))
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Go round until `stop`, then finish what is in flight within the bound.
@@ -146,6 +154,10 @@ class Lane(Generic[Prepared]):
         if self._deadline is None and self._told_to_stop():
             self._deadline = self._clock() + self._params.shutdown_seconds
         return self._deadline is not None
+
+    def _may_leave(self) -> bool:
+        """Told to stop, and nothing is in flight that is lost by going at once; else when the bound has passed."""
+        return self._deadline is not None and (self._in_flight is None or self._must_give_up())
 
     def _must_give_up(self) -> bool:
         return self._deadline is not None and self._clock() >= self._deadline
@@ -229,12 +241,13 @@ class Lane(Generic[Prepared]):
         if not done.done():
             raise StoppedError(f"told to stop, and the batch in flight is not through: {spans[0].topic} is read again")
         done.result()
-        committed = self._retry(lambda: self._source.commit(spans), self._broker_failed)
+        committed = self._retry_commit(lambda: self._source.commit(spans), self._broker_failed)
         for span in spans:
             if (span.topic, span.partition) in committed:
                 self._next[span.topic, span.partition] = span.next
 
     def _wait(self, done: Future[None]) -> None:
+        """Until it is done or we must give up; meanwhile we stay a member of the group and the loop is alive."""
         self._source.pause()
         while not done.done() and not self._must_give_up():
             try:
@@ -253,10 +266,25 @@ class Lane(Generic[Prepared]):
         while self._changed:
             self._settle()
             self._changed = False
+            self._health.assigned = False  # nothing is read before the work knows from where
+            self._retry(self._adopt, self._adoption_failed)
             self._health.assigned = bool(self._next)
-            self._retry(lambda: self._work.adopt(self._positions()), self._adoption_failed)
             self._health.last_insert_good = True  # nothing is in flight, and the store has answered
             self._source.resume()
+
+    def _adopt(self) -> None:
+        """The work has taken over our places, though the store may say nothing for long."""
+        places = self._positions()
+        if not self._params.adopt_beside:
+            self._work.adopt(places)
+            return
+        done = beside(lambda: self._work.adopt(places), "adopt")
+        wait([done], self._params.poll_seconds)
+        if not done.done():
+            self._wait(done)
+        if not done.done():
+            raise StoppedError("told to stop, and what belongs to our partitions is not loaded")
+        done.result()
 
     def _positions(self) -> tuple[Position, ...]:
         return tuple(Position(topic, part, offset) for (topic, part), offset in sorted(self._next.items()))
@@ -284,6 +312,18 @@ class Lane(Generic[Prepared]):
         messages = sum(span.next - span.first for span in spans)
         octets = sum(int(part.estimated_size()) for part in frames)
         self._pending = _Pending(frames, spans, messages, octets, self._pending.since)
+
+
+def _sleep_until(over: Callable[[], bool]) -> Callable[[float], None]:
+    """Sleeps between two tries, for the time given or until it is over with them."""
+
+    def sleep(wait_s: float) -> None:
+        left_s = wait_s
+        while left_s > 0 and not over():
+            time.sleep(min(left_s, _LISTEN_S))
+            left_s -= _LISTEN_S
+
+    return sleep
 
 
 def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:

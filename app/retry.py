@@ -24,7 +24,7 @@ class Retry:
 
     Args:
         stopping: True once the worker shall give up.
-        wait: Sleeps for that many seconds; a test passes its own.
+        wait: Sleeps for that many seconds, or less once the worker shall give up; a test passes its own.
         seed: Of the random part of the waits; None: of the system.
     """
 
@@ -54,7 +54,10 @@ class Retry:
                     failed(error)
                 if self._stopping():
                     raise StoppedError(str(error)) from error
+                why = error
             self._wait(self._random.uniform(wait_s / 2, wait_s))
+            if self._stopping():
+                raise StoppedError(str(why)) from why
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 

@@ -1,5 +1,7 @@
 """Which local days must be judged again because somebody's supply was found to have been off."""
 
+import logging
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -9,6 +11,13 @@ from outage.belief import DOWN, UP
 from schemas.frames import DIRTY_DAYS
 from validation.supply import NODE_COLUMN
 
+LOG = logging.getLogger("ami.supply")
+
+LONGEST_OUTAGE: Final = timedelta(days=366)
+"""Of an incident that is said to have lasted longer only the last days are judged again: a clock has invented the rest,
+and every bucket below its node would be judged for each day of it."""
+_A_DAY: Final = timedelta(days=1)
+"""So far a restoration may lie ahead of the step that tells it, as clocks of systems differ."""
 _UTC: Final = "UTC"
 
 
@@ -34,8 +43,10 @@ class SupplyDays:
             events: EVENTS.
         """
         incidents = outages.group_by("node_kind", "node_id").agg(
-            begin=pl.col("started_at").min(), end=pl.coalesce("restored_at", "updated_at").max()
+            begin=pl.col("started_at").min(),
+            end=pl.min_horizontal(pl.coalesce("restored_at", "updated_at"), pl.col("updated_at") + _A_DAY).max(),
         )
+        incidents = _bounded(incidents)
         own = events.filter(pl.col("event").is_in([*DOWN, *UP])).select(
             "meter_id", begin="occurred_at", end="occurred_at"
         )
@@ -69,6 +80,15 @@ class SupplyDays:
         return named.join(mine.select(column, "bucket", "zone").unique(), on=column).select(
             "bucket", "zone", "begin", pl.max_horizontal("begin", "end").alias("end")
         )
+
+
+def _bounded(incidents: pl.DataFrame) -> pl.DataFrame:
+    """None begins more than `LONGEST_OUTAGE` before its end; those that did are told."""
+    first = pl.col("end") - LONGEST_OUTAGE
+    longer = incidents.filter(pl.col("begin") < first)
+    for kind, node in longer.select("node_kind", "node_id").rows():
+        LOG.warning("only the last year of an outage is judged again", extra={"fields": {"kind": kind, "node": node}})
+    return incidents.with_columns(begin=pl.max_horizontal("begin", first))
 
 
 def _local_days(zone: str) -> pl.Expr:

@@ -116,14 +116,15 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
     )
     # Small pushes take the last-gasp lane too: their values are stored from there.
     source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))
-    return source, _following(settings, registry, Observed(work, workers.LANE)), _params(settings)
+    params = _params(settings)._replace(adopt_beside=True)
+    return source, _following(settings, registry, Observed(work, workers.LANE)), params
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before, stored = doors.look_back(settings, LOOK_BACK_MESSAGES), stores.stored_windows(settings)
     registry = registry_of(settings)
     work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before, stored), "lastgasp")
-    params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
+    params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05, adopt_beside=True)
     source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
     return source, _following(settings, registry, work), params
 

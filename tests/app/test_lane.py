@@ -425,6 +425,81 @@ def test_a_worker_told_to_stop_while_its_windows_cannot_be_loaded_ends_within_it
     assert source.committed_spans == []
 
 
+class _Silent(_Counting):
+    """Its store takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def adopt(self, positions):
+        assert self.answers.wait(30)
+        super().adopt(positions)
+
+
+def test_a_store_that_says_nothing_leaves_the_loop_alive_and_the_worker_not_ready_until_it_has_answered():
+    work, health, beats = _Silent(), Health(heartbeat_limit_s=60), []
+    source = _Script([_polled([0], assigned=[Position("t", 0, 0)]), _polled([1])])
+    ready: list[bool] = []
+
+    def beat(at: float) -> None:
+        beats.append(at)
+        Health.beat(health, at)
+        ready.append(health.ready(at))
+        if len(beats) == 4:
+            work.answers.set()
+
+    health.beat = beat
+    Lane(source, work, PARAMS._replace(adopt_beside=True), health).run(source.is_empty)
+    assert len(beats) > 4
+    assert ready[:4] == [False] * 4
+    assert ready[-1]
+    assert work.adopted == [(Position("t", 0, 0),)]
+    assert work.delivered == [0, 1]
+
+
+def test_a_worker_told_to_stop_while_the_store_says_nothing_ends_within_its_bound():
+    work = _Silent()
+    source = _Script([_polled([0], assigned=[Position("t", 0, 0)])])
+    begun = time.monotonic()
+    with pytest.raises(StoppedError):
+        _lane(source, work, adopt_beside=True, shutdown_seconds=0.2).run(source.is_empty)
+    assert time.monotonic() - begun < 20
+    assert source.committed_spans == []
+    work.answers.set()
+
+
+@pytest.mark.parametrize("away", ["brokers", "store"])
+def test_with_nothing_in_flight_a_worker_ends_at_once_though_it_waits_between_two_tries(away: str, monkeypatch):
+    """The bound is for what is in flight, and no wait between two tries is added to it."""
+    monkeypatch.setattr("app.retry.FIRST_WAIT_S", 30.0)
+    monkeypatch.setattr("app.retry.LONGEST_WAIT_S", 30.0)
+    failed = threading.Event()
+
+    class Away(_Counting):
+        def adopt(self, positions):
+            failed.set()
+            raise TransientError("the database is away")
+
+    class NoBrokers(_Script):
+        def poll(self, limit_s, max_messages):
+            failed.set()
+            raise TransientError("the brokers are away")
+
+    polls = [_polled([0], assigned=[Position("t", 0, 0)])]
+    source, work = (NoBrokers(polls), _Counting()) if away == "brokers" else (_Script(polls), Away())
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(failed.is_set())
+        return sum(asked) > 2  # not by the failure itself: the signal comes while it waits
+
+    begun = time.monotonic()
+    with pytest.raises(StoppedError):
+        _lane(source, work, shutdown_seconds=30.0).run(stop)
+    assert time.monotonic() - begun < 12
+
+
 def test_a_swallowed_reject_would_be_seen(log, store, simulated):
     class Swallowing(MemoryPublisher):
         def flush(self) -> None:

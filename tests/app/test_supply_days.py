@@ -74,6 +74,16 @@ def test_an_outage_that_goes_on_is_dirty_as_far_as_it_is_known() -> None:
     assert days_of(step("T2", NOON, None, "reported"), EVENTS.empty()) == {("D", DAY)}
 
 
+@pytest.mark.parametrize(("begin", "end"), [(1970, 2026), (2026, 9999)])
+def test_an_outage_that_a_clock_made_endless_is_judged_for_a_year_at_most(begin: int, end: int) -> None:
+    outage = step("T2", datetime(begin, 3, 2, tzinfo=UTC), datetime(end, 3, 2, tzinfo=UTC))
+    outage = outage.with_columns(updated_at=pl.lit(NOON).cast(pl.Datetime("us", "UTC")))
+    days = {day for _, day in days_of(outage, EVENTS.empty())}
+    assert DAY in days
+    assert len(days) <= 368
+    assert max(days) <= DAY + timedelta(days=1)
+
+
 @pytest.mark.parametrize("state", ["cancelled", "merged"])
 def test_what_turned_out_to_be_none_makes_its_days_dirty_too(state: str) -> None:
     assert days_of(step("T2", NOON, None, state), EVENTS.empty()) == {("D", DAY)}
