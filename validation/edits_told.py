@@ -28,7 +28,7 @@ def edits_told(lines: pl.DataFrame, edits: pl.DataFrame) -> pl.Series:
     action = pl.col("action").cast(pl.String)
     did = pl.coalesce(*(pl.when(action == one.value).then(text) for one, text in _DID.items()))
     at = pl.col("made_at").dt.to_string("%Y-%m-%dT%H:%MZ")
-    by = pl.when(pl.col("approved_by").is_null()).then(pl.lit("")).otherwise(pl.lit(", approved by ") + pl.col("approved_by"))
+    by = (pl.lit(", approved by ") + pl.col("approved_by")).fill_null("")
     text = pl.format("{} by {} at {}{} ({})", did, pl.col("author"), at, by, pl.col("reason"))
     rows = edits.sort("made_at", "edit_id").select("channel", "from", "to", text=text)
     numbered = lines.select("channel", "interval_start", "author").with_row_index("row")
