@@ -10,6 +10,7 @@ from schemas.frames import EXCEPTIONS, conform
 from validation.block import ABSENT, Ints
 from validation.fleet import Fleet
 from validation.place import Bounds, Layout
+from validation.stored_edits import STORED
 
 _NO_LOST: Final = EXCEPTIONS.empty().drop("run_id")
 
@@ -89,6 +90,7 @@ def _spans(fleet: Fleet) -> tuple[Ints, Ints]:
 
 def _lost(edits: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
     start, end = bounds
+    edits = edits.filter(pl.col("edit_id") != STORED)
     here = edits if start is None else edits.filter(pl.col("from") >= start)
     here = here if end is None else here.filter(pl.col("from") < end)
     told = here.with_columns(

@@ -31,6 +31,7 @@ from validation.replacement import replacements
 from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
 from validation.silence import waiting_spans
+from validation.stored_edits import with_stored
 from validation.stray_findings import by_rule_sets
 from validation.supply import supply_spans
 from validation.versions import with_versions
@@ -139,7 +140,8 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     awaits = params.estimate_after_s is not None
     heard = heard_of(inputs.intervals, inputs.reads, fleet, layout) if awaits else None
     series = bounds_of(fleet, layout, placed, params, heard)
-    return _with_checks(Blocks(source, series, lay_desk(inputs.edits, fleet, layout, bounds)), params)
+    desk = lay_desk(with_stored(inputs.edits, inputs.finals), fleet, layout, bounds)
+    return _with_checks(Blocks(source, series, desk), params)
 
 
 def _with_checks(run: Blocks, params: VeeParams) -> Blocks:
