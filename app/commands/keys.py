@@ -129,8 +129,7 @@ def _register_seal(keys: typer.Typer) -> None:
 
 
 def _list(book: Path, *, as_json: bool) -> None:
-    text = read_text(book)
-    rows, sealed = parse_statuses(text), has_seal(text)
+    rows, sealed = _parsed(book, parse_statuses), _parsed(book, has_seal)
     if as_json:
         say({"keys": rows.rows(named=True), "sealed": sealed}, as_json=True)
         return

@@ -87,7 +87,7 @@ def test_an_edit_is_stored_once_and_becomes_a_higher_version_that_names_its_auth
 def test_a_shift_makes_the_days_dirty_that_its_values_come_to(store: SqlStore) -> None:
     for hours, days in ((22, [10, 11]), (-4, [9, 10])):
         publisher = MemoryPublisher()
-        dirty = enter_edits(store, publisher, edit(action="shift", value_milli=hours * 3_600_000), FLEET)
+        dirty = enter_edits(store, publisher, edit(action="shift", value_milli=hours * 3_600_000), FLEET, NOW)
         assert dirty["day"].sort().to_list() == [date(2026, 3, day) for day in days]
 
 
