@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -177,9 +178,12 @@ class Line:
             threading.Thread(target=self._carry, args=(caller,), daemon=True).start()
 
     def _carry(self, caller: socket.socket) -> None:
-        with caller, socket.create_connection(("127.0.0.1", self._to)) as server:
+        # Not select(): a process that has had many engines open has descriptors beyond the 1,024 that it knows.
+        with caller, socket.create_connection(("127.0.0.1", self._to)) as server, selectors.DefaultSelector() as ends:
+            ends.register(caller, selectors.EVENT_READ)
+            ends.register(server, selectors.EVENT_READ)
             while not self._stop.is_set():
-                for ready in select.select([caller, server], [], [], 0.05)[0]:
+                for ready in [key.fileobj for key, _ in ends.select(0.05)]:
                     data = ready.recv(1 << 16)
                     if not data:
                         return

@@ -6,14 +6,13 @@ from clickhouse_driver.errors import ServerException
 from schemas.errors import TerminalError
 from storage.clickhouse import typed_error
 from storage.embedded import EmbeddedEngine
-from storage.store import SqlStore
 
 
 def test_tables_that_are_not_made_ask_for_a_migration() -> None:
     engine = EmbeddedEngine()
     try:
         with pytest.raises(TerminalError, match="run `ami migrate`") as told:
-            SqlStore(engine).load_windows((("ami.frames.v1", 0, 5),))
+            engine.execute("SELECT * FROM table_of_a_migration_that_was_not_run")
         assert "\n" not in str(told.value)
     finally:
         engine.close()
