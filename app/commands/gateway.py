@@ -55,6 +55,7 @@ async def serve(settings: Config, health: telemetry.Health) -> None:
     limits = within_descriptors(settings.gateway.limits)
     publishers = {topic: KafkaPublisher(settings.kafka, linger_ms=0) for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC)}
     gateway = Gateway(publishers, limits)
+    unsent = 0
     try:
         await listen(gateway, settings.gateway)
         try:
@@ -63,7 +64,8 @@ async def serve(settings: Config, health: telemetry.Health) -> None:
             unsent = await gateway.stop()
     finally:
         for publisher in publishers.values():
-            publisher.close()
+            # What is unsent has had all of `shutdown_s`: nothing is waited for once more.
+            publisher.close(0 if unsent else 5)
     if unsent:
         raise TransientError(f"gateway: {unsent} bytes were taken and could not be sent")
 

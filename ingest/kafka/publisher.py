@@ -98,10 +98,10 @@ class KafkaPublisher:
             self._begin_anew()
             raise typed_error(failure, retriable=_may_pass(failure)) from failure
 
-    def close(self) -> None:
-        """What was published is sent if it can be within a few seconds; the connection is given back."""
+    def close(self, limit_s: float = 5) -> None:
+        """What was published is sent if it can be within the limit; the connection is given back."""
         if self._producer is not None:
-            _shut(self._producer, 5)
+            _shut(self._producer, limit_s)
             self._producer = None
 
     def _open(self) -> Any:

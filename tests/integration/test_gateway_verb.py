@@ -1,20 +1,24 @@
 """`ami gateway` as a process: it takes pushes, tells its health, and sends what it took before it ends."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from fleet import fresh_topics, on_topics, patiently
+from found import Found
 from services import free_port
 
 from ingest.dlms.framing import wrap_wpdu
 from ingest.kafka.settings import KafkaSettings
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC
 
+GASP = wrap_wpdu(b"\xc2\x00")
 PUSHES = [wrap_wpdu(b"\x0f" + bytes([i]) * 200) for i in range(50)]
 
 
@@ -52,6 +56,41 @@ def test_pushes_reach_kafka_and_the_process_ends_well_when_told(kafka_settings: 
         gateway.kill()
     assert sorted(on_topics(kafka_settings, FRAMES_TOPIC)["payload"]) == sorted(PUSHES)
     assert on_topics(kafka_settings, LAST_GASP_TOPIC)["payload"].to_list() == [b"\xc2\x00"]
+
+
+def test_with_a_silent_broker_the_process_ends_within_its_bound_and_says_what_is_unsent(
+    our_kafka: Found, tmp_path: Path
+) -> None:
+    """The brokers hold their connections and answer nothing; closing waited 5 s more for each lane."""
+    assert our_kafka.process is not None
+    kafka_settings = KafkaSettings(brokers=(f"{our_kafka.host}:{our_kafka.port}",), request_timeout_ms=10_000)
+    fresh_topics(kafka_settings)
+    port, status = free_port(), free_port()
+    config = tmp_path / "ami.toml"
+    config.write_text(
+        f'[kafka]\nbrokers = ["{kafka_settings.brokers[0]}"]\n[telemetry]\nport = {status}\n'
+        f'[gateway]\nbind = "127.0.0.1"\nport = {port}\n[gateway.limits]\nshutdown_s = 2\n'
+    )
+    ami = Path(sys.executable).with_name("ami")
+    broker = int((our_kafka.process.folder / "pid").read_text())
+    gateway = subprocess.Popen([str(ami), "gateway", "--config", str(config)], stderr=subprocess.PIPE, text=True)
+    try:
+        patiently(lambda: answer(f"http://127.0.0.1:{status}/healthz/ready")[0] == 200)
+        os.kill(broker, signal.SIGSTOP)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as meter:
+            meter.sendall(PUSHES[0] + GASP)
+            for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC):
+                taken = f'messages_total{{topic="{topic}"}} 1.0'
+                patiently(lambda taken=taken: taken in answer(f"http://127.0.0.1:{status}/metrics")[1])
+            told = time.monotonic()
+            gateway.send_signal(signal.SIGTERM)
+            _, said = gateway.communicate(timeout=60)
+        assert gateway.returncode == 1
+        assert f"gateway: {len(PUSHES[0] + GASP)} bytes were taken and could not be sent" in said.splitlines()[-1]
+        assert time.monotonic() - told < 9
+    finally:
+        os.kill(broker, signal.SIGCONT)
+        gateway.kill()
 
 
 @pytest.mark.parametrize("text", ["[gateway]\nport = 'x'\n", "[gateway.limits]\nholds = 1\n"])
