@@ -1,6 +1,6 @@
 """The Kafka side of a worker: its source, its publisher, and what stood on a topic before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import polars as pl
@@ -10,7 +10,7 @@ from app.lane import Source
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.ranges import read_range
 from ingest.kafka.source import FirstStart, KafkaSource, Place, Polled, Position, Span, Subscription
-from schemas.frames import RAW_FRAMES, UTC_US
+from schemas.frames import UTC_US
 
 FRAMES_TOPIC: Final = "ami.frames.v1"
 LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
@@ -81,17 +81,18 @@ _VALUES: Final = {
 }  # fmt: skip
 
 
-def look_back(config: Config, messages: int) -> Callable[[tuple[Position, ...]], pl.DataFrame]:
-    """Reads the last messages that stand before positions: what an events worker rebuilds its replay windows from.
+def look_back(config: Config, messages: int) -> Callable[[tuple[Position, ...]], Iterator[pl.DataFrame]]:
+    """Reads the last messages that stand before positions, in parts: of them an events worker rebuilds its windows.
 
     Args:
         config: Names the brokers.
         messages: How many messages of each partition to go back.
     """
 
-    def read(positions: tuple[Position, ...]) -> pl.DataFrame:
-        spans = [Span(topic, part, max(0, offset - messages), offset, 0) for topic, part, offset in positions if offset]
-        return pl.concat([RAW_FRAMES.empty(), *(part for span in spans for part in read_range(config.kafka, span))])
+    def read(positions: tuple[Position, ...]) -> Iterator[pl.DataFrame]:
+        for topic, partition, offset in positions:
+            if offset:
+                yield from read_range(config.kafka, Span(topic, partition, max(0, offset - messages), offset, 0))
 
     return read
 

@@ -14,7 +14,7 @@ from app.messages import from_messages
 from app.telemetry import Health
 from ingest.decode import Decoded
 from ingest.kafka.source import Place, Position, Span
-from schemas.frames import EVENTS, INTERVALS, RAW_FRAMES, READS, REJECTS, REPLAY_WINDOWS, Frame
+from schemas.frames import EVENTS, INTERVALS, READS, REJECTS, REPLAY_WINDOWS, Frame
 from storage.store import ReadingStore
 
 LAST_GASP_TOPIC: Final = "ami.lastgasp.v1"
@@ -176,7 +176,7 @@ def carry_both_lanes(
     """What both lanes give, carried by the workers: gasps first, without the store, then the usual pushes."""
     gasps = pl.col("topic") == LAST_GASP_TOPIC
     urgent = Keeping(
-        workers.EventsWork(publisher, registry, lambda _: RAW_FRAMES.empty(), lambda _: REPLAY_WINDOWS.empty())
+        workers.EventsWork(publisher, registry, lambda _: (), lambda _: REPLAY_WINDOWS.empty())
     )
     _carry(frames.filter(gasps), urgent)
     for part in urgent.kept:

@@ -10,7 +10,7 @@ committed. Each worker says what it does with a batch; `app.lane` carries batche
 the batch to be done again, and the store collapses what came twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import wait
 from typing import Final, NamedTuple, Protocol
 
@@ -160,7 +160,8 @@ class EventsWork:
     """The last-gasp lane: decode, publish, flush. It waits for no database.
 
     Args:
-        look_back: RAW_FRAMES of the topic that stand before those positions, as many as are worth reading again.
+        look_back: RAW_FRAMES of the topic that stand before those positions, as many as are worth reading again, in
+            parts: a message may hold hundreds of frames, and no more than a part is in memory.
         stored: REPLAY_WINDOWS of the lane as of those positions, as far as the database has them and answers at once:
             what lies before the look-back. What it lacks the topic brings.
     """
@@ -169,7 +170,7 @@ class EventsWork:
         self,
         publisher: Publisher,
         registry: Registry,
-        look_back: Callable[[tuple[Position, ...]], pl.DataFrame],
+        look_back: Callable[[tuple[Position, ...]], Iterable[pl.DataFrame]],
         stored: Callable[[tuple[Position, ...]], pl.DataFrame],
     ) -> None:
         self._publisher, self._registry, self._look_back, self._stored = publisher, registry, look_back, stored
@@ -178,7 +179,8 @@ class EventsWork:
     def adopt(self, positions: tuple[Position, ...]) -> None:
         """Replay windows as stored, and rebuilt from the messages before the first to be read."""
         self._windows = Windows.from_frame(self._stored(positions))
-        self._windows = self._decode(self._look_back(positions)).windows
+        for part in self._look_back(positions):
+            self._windows = self._decode(part).windows
 
     def enrol(self, registry: Registry) -> None:
         """From the next batch on this registry counts."""

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -238,12 +239,31 @@ def test_a_recorded_gasp_of_before_the_look_back_is_a_copy_by_the_windows_that_a
     place = (Position(workers.LAST_GASP_TOPIC, 0, after),)
 
     def events_with(stored) -> int:
-        work = workers.EventsWork(MemoryPublisher(), registry, lambda _: gasps.clear(), lambda _: stored)
+        work = workers.EventsWork(MemoryPublisher(), registry, lambda _: (), lambda _: stored)
         work.adopt(place)
         return work.prepare(recorded).events.height
 
     assert events_with(REPLAY_WINDOWS.empty()) > 0
     assert events_with(seen) == 0
+
+
+def test_what_is_read_again_before_the_first_message_is_held_a_part_at_a_time(simulated, registry):
+    gasps = simulated.frames.filter(pl.col("topic") == workers.LAST_GASP_TOPIC)
+    recorded = gasps.with_columns(offset=pl.col("offset") + gasps["offset"].max() + 1)
+    alive: list[weakref.ref] = []
+
+    def parts(_):
+        for number in range(4):
+            part = gasps[number::4].sort("offset")
+            assert sum(each() is not None for each in alive) <= 1, "parts that were decoded are still held"
+            alive.append(weakref.ref(part))
+            yield part
+            del part
+
+    work = workers.EventsWork(MemoryPublisher(), registry, parts, lambda _: REPLAY_WINDOWS.empty())
+    work.adopt((Position(workers.LAST_GASP_TOPIC, 0, 1),))
+    assert len(alive) == 4
+    assert work.prepare(recorded).events.height == 0, "each part was seen"
 
 
 def test_a_lane_that_waits_for_no_database_starts_without_its_windows(caplog):
