@@ -160,9 +160,10 @@ def _completed(meters: pl.DataFrame, intervals: pl.DataFrame, reads: pl.DataFram
 def _facts(intervals: pl.DataFrame, reads: pl.DataFrame, open_ids: pl.DataFrame) -> pl.DataFrame:
     """What data say of meters whose master data leave something open: interval length and channels."""
     measured = (
-        intervals.join(open_ids, on="meter_id", how="semi")
+        _runs(intervals.select("meter_id", "channel", "interval_s"))
+        .join(open_ids, on="meter_id", how="semi")
         .group_by("meter_id", "channel", "interval_s")
-        .len()
+        .agg(pl.col("len").sum())
         .sort("meter_id", "len", "interval_s", descending=[False, True, False])
         .group_by("meter_id", maintain_order=True)
         .agg(pl.col("interval_s").first(), pl.col("channel").unique().sort())
@@ -187,3 +188,11 @@ def _facts(intervals: pl.DataFrame, reads: pl.DataFrame, open_ids: pl.DataFrame)
         pl.col("interval_s").alias("data_interval_s"),
         pl.col("channel").cast(pl.List(CHANNEL)).alias("data_channels"),
     )
+
+
+def _runs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Equal rows that follow each other as one, and how many they are (`len`): as stored, a day of a series is one."""
+    begins = rows.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift(1))) | (pl.int_range(pl.len()) == 0))
+    at = begins.to_series().arg_true()
+    after = at.shift(-1, fill_value=rows.height)
+    return rows[at].with_columns((after - at).alias("len"))
