@@ -5,115 +5,42 @@ datagram that finds no room is counted as lost. Nothing is acknowledged to a met
 """
 
 import asyncio
-import contextlib
 import socket
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import polars as pl
+from typing import Any, Final, NamedTuple
 
 from ingest.datagrams import Given, HeldBlocks
+from ingest.gateway_lane import Lane, Publisher
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
+from ingest.gateway_room import Room
 from ingest.lanes import LAST_GASP_TOPIC, key_of_stream, lane_of_stream, with_sender
 from ingest.line_titles import LineTitles
-from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from ingest.stream_names import name_of, single_messages
-from schemas.errors import TransientError
 
 DLMS_PORT: Final = 4059
 """Registered with IANA for DLMS/COSEM."""
-_READ_OCTETS: Final = 65_536
-_RETRY_S: Final = (0.05, 5.0)
-_BESIDE_OCTETS: Final = 256
-"""What a message takes in memory beside its own bytes, be it empty."""
-_DATAGRAMS_ALONE: Final = 4
-"""One part in so many of the room is left to datagrams: a stream can be made to wait, a last gasp cannot."""
+_READ_OCTETS: Final = 16_384
+_MESSAGES_A_TURN: Final = 16
+"""After so many the others have their turn: connections that send nothing but tiny messages hold no datagram up."""
 
 
-class Publisher(Protocol):
-    """Where packed messages go; used from one thread of its own."""
+class _Addressed(NamedTuple):
+    """A message, and where it goes."""
 
-    def publish(self, topic: str, rows: pl.DataFrame) -> int:
-        """Rows of `key`, `value`, `partition`, `timestamp_ms` are handed over."""
-        ...
-
-    def partition_for(self, topic: str, key: bytes) -> int:
-        """The partition that a key belongs to."""
-        ...
-
-    def flush(self) -> None:
-        """All is acknowledged; raises `TransientError` where it may be tried again."""
-        ...
+    topic: str
+    message: bytes
+    key: bytes
 
 
-class _Lane:
-    """Messages on their way to one topic: packed by partition, sent by one thread, held until acknowledged."""
+class _Silent(NamedTuple):
+    """A connection of which something is waited for, and since when."""
 
-    def __init__(self, topic: str, publisher: Publisher, gateway: "Gateway") -> None:
-        self._topic = topic
-        self._publisher = publisher
-        self._gateway = gateway
-        self._waiting: dict[int, list[Waiting]] = {}
-        self._octets = 0
-        self._due = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=topic)
-        self._closing = False
-
-    def close(self) -> None:
-        """Nothing more will be added: what waits is due."""
-        self._closing = True
-        self._due.set()
-
-    def add(self, message: bytes, key: bytes) -> None:
-        """Take a message over."""
-        partition = self._publisher.partition_for(self._topic, key)
-        self._waiting.setdefault(partition, []).append(Waiting(message, key, time.time_ns() // 1_000_000))
-        self._octets += len(message)
-        if self._topic == LAST_GASP_TOPIC or self._octets >= self._gateway.limits.packed_octets:
-            self._due.set()
-
-    async def ready(self) -> None:
-        """The topic's partitions are known, so that no message waits for them."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._publisher.partition_for, self._topic, b"")
-
-    async def run(self) -> None:
-        """Send until closing and empty."""
-        while not (self._closing and not self._waiting):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._gateway.limits.linger_s)
-            self._due.clear()
-            if self._waiting:
-                waiting, self._waiting, self._octets = self._waiting, {}, 0
-                await self._send(waiting)
-                self._gateway.released(sum(len(item.message) for items in waiting.values() for item in items),
-                                       sum(map(len, waiting.values())))  # fmt: skip
-        self._thread.shutdown(wait=False)
-
-    async def _send(self, waiting: dict[int, list[Waiting]]) -> None:
-        wait_s, longest_s = _RETRY_S
-        loop = asyncio.get_running_loop()
-        # What waited while the broker was away is much: it is packed beside the listener.
-        rows = await loop.run_in_executor(self._thread, packed_rows, waiting, self._gateway.limits.packed_octets)
-        while True:
-            try:
-                await loop.run_in_executor(self._thread, self._publish, rows)
-            except TransientError:
-                # The same rows again, until it works: senders are slowed down meanwhile.
-                self._gateway.counts.retries += 1
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, longest_s)
-            else:
-                self._gateway.counts.packed += rows.height
-                return
-
-    def _publish(self, rows: pl.DataFrame) -> None:
-        self._publisher.publish(self._topic, rows)
-        self._publisher.flush()
+    writer: asyncio.StreamWriter
+    since: float
 
 
 class Gateway:
@@ -123,13 +50,15 @@ class Gateway:
         """`publishers`: one for each lane, by topic, so that neither waits for the other."""
         self.limits = limits or GatewayLimits()
         self.counts = GatewayCounts()
-        self._lanes = {topic: _Lane(topic, publisher, self) for topic, publisher in publishers.items()}
-        self._held = 0
-        self._held_messages = 0
+        self.room = Room(self.limits.held_octets, publishers)
+        self._lanes = {
+            topic: Lane(topic, publisher, self.limits, self.counts, self.room)
+            for topic, publisher in publishers.items()
+        }
         self._begun = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._turn = asyncio.Lock()
         self._handlers: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], _Silent] = {}  # of those, who is waited for; the longest first
         self._tasks: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
         self._transport: asyncio.DatagramTransport | None = None
@@ -168,7 +97,7 @@ class Gateway:
         _, unsent = await asyncio.wait(self._tasks, timeout=self.limits.shutdown_s)
         for task in unsent:
             task.cancel()
-        return self._held
+        return self.room.octets
 
     async def wait_failed(self) -> None:
         """Returns when a lane cannot go on (the broker refuses for good); raises what it said."""
@@ -188,47 +117,29 @@ class Gateway:
 
         `titles`: of the senders of its line; a message ciphered by service goes on with the one of its own port in it.
         """
-        known = titles or LineTitles()
+        for each in self._addressed(message, peer, titles or LineTitles(), over_udp=over_udp):
+            self._hold(each)
+
+    def _addressed(self, message: bytes, peer: str, titles: LineTitles, *, over_udp: bool) -> Iterator[_Addressed]:
         for each in single_messages(message):
             name = name_of(each)
-            known.note(each, name.title)
-            named = with_sender(each, known.of(each))
+            titles.note(each, name.title)
+            title = titles.of(each)
+            named = with_sender(each, title)
             if named is not each:
-                name = name._replace(title=known.of(each))
+                name = name._replace(title=title)
             topic = lane_of_stream(name, len(named), over_udp=over_udp)
-            self._hold(topic, named, key_of_stream(name, peer))
+            yield _Addressed(topic, named, key_of_stream(name, peer))
 
-    def _hold(self, topic: str, message: bytes, key: bytes) -> None:
-        self.counts.messages[topic] += 1
-        self.counts.octets += len(message)
-        self._held += len(message)
-        self._held_messages += 1
-        if not self.has_room():
-            self._room.clear()
-        self._lanes[topic].add(message, key)
-
-    def has_room(self, *, over_udp: bool = False) -> bool:
-        """Whether more may be taken: of streams until three quarters of the room are taken, of datagrams until all."""
-        taken = self.held_octets()
-        if over_udp:
-            return taken < self.limits.held_octets
-        return _DATAGRAMS_ALONE * taken < (_DATAGRAMS_ALONE - 1) * self.limits.held_octets
-
-    def held_octets(self) -> int:
-        """What is not acknowledged yet, in memory."""
-        return self._held + _BESIDE_OCTETS * self._held_messages
-
-    def released(self, octets: int, messages: int) -> None:
-        """So much is acknowledged."""
-        self._held -= octets
-        self._held_messages -= messages
-        self.counts.acknowledged += messages
-        if self.has_room():
-            self._room.set()
+    def _hold(self, each: _Addressed) -> None:
+        self.counts.messages[each.topic] += 1
+        self.counts.octets += len(each.message)
+        self.room.take(each.topic, len(each.message))
+        self._lanes[each.topic].add(each.message, each.key)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if len(self._handlers) >= self.limits.connections or task is None:
+        if task is None or not self._has_place():
             self.counts.refused += 1
             writer.close()
             return
@@ -237,7 +148,7 @@ class Gateway:
         peer = str(writer.get_extra_info("peername")[0])
         cutter = StreamCutter(self.limits.message_octets, self.limits.message_s)
         try:
-            await self._read(reader, cutter, peer)
+            await self._read(reader, cutter, peer, (task, writer))
         except OSError:  # time, or whatever a network says when it loses a sender
             self.counts.cut_short += 1
         except asyncio.CancelledError:
@@ -247,10 +158,35 @@ class Gateway:
             for message in cutter.finish():
                 self.take(message, peer, over_udp=False)
             self._handlers.discard(task)
+            self._silent.pop(task, None)
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader, cutter: StreamCutter, peer: str) -> None:
+    def _has_place(self) -> bool:
+        """Whether another connection is taken: where all places are, the one that is silent for longest gives way.
+
+        Who was heard of within `message_s` keeps its place, and who waits for room: what it sent is not lost.
+        """
+        if len(self._handlers) < self.limits.connections:
+            return True
+        task, silent = next(iter(self._silent.items()), (None, None))
+        if task is None or silent is None:
+            return False
+        if asyncio.get_running_loop().time() - silent.since < self.limits.message_s:
+            return False
+        self.counts.gave_way += 1
+        del self._silent[task]
+        silent.writer.close()  # its reader comes to its end
+        return True
+
+    async def _read(
+        self,
+        reader: asyncio.StreamReader,
+        cutter: StreamCutter,
+        peer: str,
+        place: tuple[asyncio.Task[None], asyncio.StreamWriter],
+    ) -> None:
         loop = asyncio.get_running_loop()
+        task, writer = place
         begun = heard = loop.time()
         no_room_s, begun_octets = 0.0, 0  # nobody is late for want of room
         titles = LineTitles()
@@ -258,28 +194,65 @@ class Gateway:
             while not cutter.lost_step and not (cutter.waiting and self._begun > self.limits.begun_octets):
                 last = begun + self.limits.message_s if cutter.partial else heard + self.limits.idle_s
                 until = last if cutter.due is None else min(last, cutter.due)
+                self._silent.setdefault(task, _Silent(writer, loop.time()))
                 data = await self._next(reader, until + no_room_s, is_last=until == last)
+                if data is not None:
+                    self._silent.pop(task, None)
                 if data == b"":
                     return
+                now = loop.time() - no_room_s
                 came = loop.time()
-                try:
-                    # All who wait are woken at once, and the first of them may take what room there is.
-                    while not self.has_room():
-                        await self._room.wait()
-                finally:  # told to stop too: what was read is taken
-                    no_room_s += loop.time() - came
-                    now = loop.time() - no_room_s
-                    messages = cutter.feed(data, now) if data else []
-                    messages += cutter.expire(now)
-                    heard = now if data else heard
-                    begun = now if data and cutter.partial <= len(data) else begun
-                    for message in messages:
-                        self.take(message, peer, over_udp=False, titles=titles)
-                    self._begun += cutter.waiting - begun_octets
-                    begun_octets = cutter.waiting
+                await self._take_all((data or b"", now), cutter, peer, titles)
+                no_room_s += loop.time() - came
+                if data:
+                    heard = now
+                    begun = now if cutter.partial <= len(data) else begun
+                self._begun += cutter.waiting - begun_octets
+                begun_octets = cutter.waiting
         finally:
             self._begun -= begun_octets
         self.counts.cut_short += 1
+
+    async def _take_all(self, read: tuple[bytes, float], cutter: StreamCutter, peer: str, titles: LineTitles) -> None:
+        """Take what a stream brought (octets, and when) as there is room: last gasps first, which wait for no frames.
+
+        Told to stop, all that was read is taken.
+        """
+        left = self._cut(read, cutter, peer, titles)
+        gasps, others = deque[_Addressed](), deque[_Addressed]()
+        try:
+            await self._next_turn()
+            while some := list(islice(left, _MESSAGES_A_TURN)):
+                for each in some:
+                    (gasps if each.topic == LAST_GASP_TOPIC else others).append(each)
+                self._take_waiting(gasps)
+                await self._next_turn()
+            for queue in (gasps, others):
+                while queue:
+                    await self.room.wait(queue[0].topic)
+                    await self._next_turn()
+                    self._take_waiting(queue)
+        finally:
+            for each in (*gasps, *others, *left):
+                self._hold(each)
+
+    def _cut(
+        self, read: tuple[bytes, float], cutter: StreamCutter, peer: str, titles: LineTitles
+    ) -> Iterator[_Addressed]:
+        data, now = read
+        messages = cutter.feed(data, now) if data else []
+        for message in (*messages, *cutter.expire(now)):
+            yield from self._addressed(message, peer, titles, over_udp=False)
+
+    def _take_waiting(self, queue: deque[_Addressed]) -> None:
+        for _ in range(min(_MESSAGES_A_TURN, len(queue))):
+            if self.room.is_free(queue[0].topic):
+                self._hold(queue.popleft())
+
+    async def _next_turn(self) -> None:
+        """The sockets are looked at, then one of those who wait for their turn goes on, in order."""
+        async with self._turn:
+            await asyncio.sleep(0)
 
     async def _next(self, reader: asyncio.StreamReader, until: float, *, is_last: bool) -> bytes | None:
         """What comes next, nothing at the end; None where nothing came by then and it is not the last moment."""
@@ -303,7 +276,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Take it, or count it as lost: a datagram cannot be made to wait."""
-        if not self._gateway.has_room(over_udp=True):
+        if not self._gateway.room.is_free_for_datagrams():
             self._gateway.counts.udp_lost += 1
             return
         self._give(self._blocks.feed(data, str(addr[0]), self._loop.time()))

@@ -13,7 +13,8 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Bounds, each with what it guards against."""
 
     connections: Count = 20_000
-    """Open at once; more are closed on arrival. File descriptors and memory."""
+    """Open at once. For one more the one that is silent for longest is closed, where that is longer than `message_s`,
+    else the newcomer. File descriptors and memory."""
     message_octets: MessageOctets = 262_144
     """One message with all its blocks: 65,535 of a wrapper PDU, four of them."""
     held_octets: Octets = 268_435_456
@@ -39,6 +40,8 @@ class GatewayCounts:
 
     connections: int = 0
     refused: int = 0
+    gave_way: int = 0
+    """Connections closed because they were silent when all places were taken."""
     messages: dict[str, int] = field(default_factory=lambda: {FRAMES_TOPIC: 0, LAST_GASP_TOPIC: 0})
     octets: int = 0
     acknowledged: int = 0

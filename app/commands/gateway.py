@@ -108,7 +108,7 @@ async def _until_told(gateway: Gateway, health: telemetry.Health) -> None:
     while not told.is_set() and not failure.done():
         health.beat(time.monotonic())
         health.assigned = True
-        health.last_insert_good = gateway.has_room()
+        health.last_insert_good = gateway.room.is_free(FRAMES_TOPIC)
         lost_in_kernel = _show(gateway, shown, lost_in_kernel)
         await asyncio.wait(ends, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
     if failure.done():
@@ -123,7 +123,7 @@ def _show(gateway: Gateway, shown: GatewayCounts, lost_in_kernel: int) -> int:
     for topic, messages in counts.messages.items():
         telemetry.GATEWAY_MESSAGES.labels(topic=topic).inc(messages - shown.messages[topic])
         shown.messages[topic] = messages
-    for outcome in ("connections", "refused", "cut_short"):
+    for outcome in ("connections", "refused", "gave_way", "cut_short"):
         grown = getattr(counts, outcome) - getattr(shown, outcome)
         telemetry.GATEWAY_CONNECTIONS.labels(outcome=outcome).inc(grown)
         setattr(shown, outcome, getattr(counts, outcome))

@@ -54,9 +54,9 @@ class FakePublisher:
 Scenario = Callable[[Gateway, int], Awaitable[None]]
 
 
-def run(scenario: Scenario, publisher: FakePublisher, **limits: float) -> Gateway:
+def run(scenario: Scenario, publisher: FakePublisher, gasps: FakePublisher | None = None, **limits: float) -> Gateway:
     async def whole() -> Gateway:
-        publishers = {FRAMES_TOPIC: publisher, LAST_GASP_TOPIC: FakePublisher.sharing(publisher)}
+        publishers = {FRAMES_TOPIC: publisher, LAST_GASP_TOPIC: gasps or FakePublisher.sharing(publisher)}
         gateway = Gateway(publishers, GatewayLimits(**({"linger_s": 0.01, "shutdown_s": 5.0} | limits)))
         port = await gateway.start(port=0)
         await asyncio.wait_for(scenario(gateway, port), 20)
@@ -223,7 +223,7 @@ def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
 
     async def scenario(gateway: Gateway, port: int) -> None:
         sending = asyncio.create_task(send(port, b"".join(LARGE * 2_000)))
-        await until(lambda: gateway.counts.retries > 0 and not gateway.has_room())
+        await until(lambda: gateway.counts.retries > 0 and not gateway.room.is_free(FRAMES_TOPIC))
         assert gateway.counts.octets < 1_000_000
         assert not sending.done()
         publisher.away.clear()
@@ -240,7 +240,7 @@ def test_a_datagram_that_finds_no_room_is_counted_as_lost() -> None:
 
     async def scenario(gateway: Gateway, port: int) -> None:
         sending = asyncio.create_task(send(port, LARGE[0]))
-        await until(lambda: not gateway.has_room())
+        await until(lambda: not gateway.room.is_free(FRAMES_TOPIC))
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
         )
@@ -275,7 +275,7 @@ def test_streams_leave_room_to_datagrams_which_cannot_wait() -> None:
 
     async def scenario(gateway: Gateway, port: int) -> None:
         sending = asyncio.create_task(send(port, b"".join(LARGE)))
-        await until(lambda: not gateway.has_room())
+        await until(lambda: not gateway.room.is_free(FRAMES_TOPIC))
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
         )
@@ -295,16 +295,16 @@ def test_who_waits_for_room_does_not_overrun_it_with_all_others_that_wait() -> N
     held: list[int] = []
 
     async def scenario(gateway: Gateway, port: int) -> None:
-        take = gateway.take
+        take = gateway.room.take
 
         def noting(*given: object, **named: object) -> None:
             take(*given, **named)
-            held.append(gateway.held_octets())
+            held.append(gateway.room.held())
 
-        gateway.take = noting
+        gateway.room.take = noting
         _, first = await asyncio.open_connection("127.0.0.1", port)
         first.write(LARGE[0])
-        await until(lambda: not gateway.has_room())
+        await until(lambda: not gateway.room.is_free(FRAMES_TOPIC))
         writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(40)]
         for writer in writers:
             writer.write(LARGE[1])
@@ -433,3 +433,82 @@ def test_what_was_taken_is_sent_when_the_gateway_is_asked_to_stop() -> None:
     run(scenario, publisher, linger_s=30.0)
     assert publisher.messages(FRAMES_TOPIC) == [LARGE[0]]
     assert [v for _, v, _ in publisher.sent if len(v) == 100] == [LARGE[1][:100]]
+
+
+GASP = wrap_wpdu(bytes.fromhex("c200010203"))
+
+
+def test_a_lane_that_cannot_be_written_holds_no_last_gasp_of_another_connection_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    frames, gasps = FakePublisher(), FakePublisher()
+    frames.away.set()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        sending = asyncio.create_task(send(port, b"".join(LARGE * 100)))
+        await until(lambda: not gateway.room.is_free(FRAMES_TOPIC))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(LARGE[0] + GASP)
+        await until(lambda: gasps.messages(LAST_GASP_TOPIC) == [GASP])
+        await until(lambda: gateway.counts.retries > 3)
+        assert not sending.done()
+        frames.away.clear()
+        await sending
+        writer.close()
+
+    gateway = run(scenario, frames, gasps, held_octets=100_000)
+    assert gateway.counts.acknowledged == 2_002
+    said = [record for record in caplog.records if record.name == "ami.gateway"]
+    assert [record.fields["topic"] for record in said] == [FRAMES_TOPIC] * 2, (
+        "once when it begins, once when it is over"
+    )
+    assert said[0].fields["why"] == "away"
+
+
+def test_tiny_messages_of_many_connections_hold_no_datagram_up() -> None:
+    publisher = FakePublisher()
+    tiny, passes = wrap_wpdu(b"\x0f"), [0]
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(30)]
+        await until(lambda: gateway.counts.connections == 30)
+        turns: list[int] = []
+        for writer in writers:
+            writer.write(tiny * 1_500)
+        while sum(gateway.counts.messages.values()) < 30 * 1_500:
+            before = sum(gateway.counts.messages.values())
+            await asyncio.sleep(0)
+            turns.append(sum(gateway.counts.messages.values()) - before)
+            passes[0] += 1
+        for writer in writers:
+            writer.close()
+        assert max(turns) <= 64, "messages between two looks at the sockets"
+
+    gateway = run(scenario, publisher)
+    assert passes[0] > 0 and gateway.counts.messages[LAST_GASP_TOPIC] == 45_000
+
+
+def test_where_all_places_are_taken_the_connection_that_is_silent_for_longest_gives_way() -> None:
+    publisher = FakePublisher()
+
+    async def scenario(gateway: Gateway, port: int) -> None:
+        lines = []
+        for number in range(3):
+            lines.append(await asyncio.open_connection("127.0.0.1", port))
+            await until(lambda wanted=number + 1: gateway.counts.connections == wanted)
+        early, _ = await asyncio.open_connection("127.0.0.1", port)
+        assert await early.read() == b"", "all three came just now"
+        await asyncio.sleep(1.1)
+        lines[0][1].write(SMALL[0])
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 1)
+        await send(port, SMALL[1])
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)
+        assert await lines[1][0].read() == b"", "the longest silent was closed"
+        lines[0][1].write(SMALL[2])
+        lines[2][1].write(SMALL[3])
+        await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 4)
+        for _, writer in lines:
+            writer.close()
+
+    gateway = run(scenario, publisher, connections=3, message_s=1.0)
+    assert (gateway.counts.refused, gateway.counts.gave_way, gateway.counts.connections) == (1, 1, 4)
