@@ -7,10 +7,12 @@ nothing new appends nothing.
 
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from typing import Final, Protocol
 
 import polars as pl
 
+from app.beside import beside
 from app.lane import Polled, Source
 from app.messages import to_messages
 from app.workers import DIRTY_DAYS_TOPIC, Publisher
@@ -38,8 +40,8 @@ class Revisits:
 
     Args:
         source: The member of the group that reads the topic.
-        publisher: Writes to it.
-        due: DIRTY_DAYS to be looked at again now.
+        publisher: Writes to it; nobody else's.
+        due: DIRTY_DAYS to be looked at again now. Asked beside the poll loop, over a connection of its own.
         every_s: Seconds between two times; the first comes with the partition.
         clock: Seconds of a monotonic clock.
     """
@@ -56,23 +58,30 @@ class Revisits:
         self._every_s, self._clock = every_s, clock
         self._speaks = False
         self._next_at = clock()
+        self._saying: Future[None] | None = None
         self.pause, self.resume, self.lag, self.close = source.pause, source.resume, source.lag, source.close
 
     def poll(self, limit_s: float, max_messages: int) -> Polled:
-        """See `app.lane.Source`. Before anything is read, what is due is written and acknowledged.
+        """See `app.lane.Source`. What is due is written first where the database says it within the limit.
 
-        While the database or the brokers are away the topic is read all the same, and it is tried again in a while.
+        While the database or the brokers are away, or say nothing, the topic is read all the same: an answer that comes
+        later is written then, and a failure is tried again in a while.
         """
-        if self._speaks and self._clock() >= self._next_at:
+        if self._saying is None and self._speaks and self._clock() >= self._next_at:
+            self._saying = beside(self._say, "revisits")
+            wait([self._saying], limit_s)
+        if self._saying is not None and self._saying.done():
+            said, self._saying = self._saying, None
             try:
-                self._say(self._due())
+                said.result()
                 self._next_at = self._clock() + self._every_s
             except TransientError as error:
                 self._next_at = self._clock() + AGAIN_S
                 LOG.warning("what is due cannot be told", extra={"fields": {"why": str(error)}})
         return self._noted(self._source.poll(limit_s, max_messages))
 
-    def _say(self, days: pl.DataFrame) -> None:
+    def _say(self) -> None:
+        days = self._due()
         if days.height:
             self._publisher.publish(DIRTY_DAYS_TOPIC, to_messages(days, days["bucket"]))
             self._publisher.flush()

@@ -1,6 +1,8 @@
 """VEE beside a day that fills hour by hour: what is on its way is awaited, what is late is estimated, once."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -21,6 +23,8 @@ from validation.params import VeeParams
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TURN = 3
+ANSWERED_S = 30.0
+"""How long a poll waits for what is due: it goes on as soon as that is told."""
 NAMES = [f"AMI{number:013d}" for number in range(7)]
 SILENT, LATE, REMOVED, MOVED = NAMES[1], NAMES[2], NAMES[5], NAMES[6]
 ENDS = {REMOVED: MIDNIGHT + 20 * HOUR, MOVED: MIDNIGHT + 8 * HOUR}
@@ -84,7 +88,7 @@ class Hours:
         dirty = days.unique()
         self.publisher.publish(workers.DIRTY_DAYS_TOPIC, to_messages(dirty, dirty["bucket"]))
         self.publisher.flush()
-        self.source.poll(0.0, 1)
+        self.source.poll(ANSWERED_S, 1)
         said = self.publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
         self.work.deliver(self.work.prepare(to_messages(said, said["bucket"])), "")
         self.publisher = self.source._publisher = MemoryPublisher()
@@ -169,24 +173,24 @@ def test_only_the_owner_of_the_first_partition_says_what_is_due(store: SqlStore)
     source, told = hours.source, hours.publisher
     first = (workers.DIRTY_DAYS_TOPIC, 0)
     source._source.poll = lambda *_: Polled(frozenset({first}), (Position(workers.DIRTY_DAYS_TOPIC, 1, 0),), (), ())
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
     hours.now = MIDNIGHT + 60 * HOUR
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
     source._source.poll = Nothing().poll
-    source.poll(0.0, 1)
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
+    source.poll(ANSWERED_S, 1)
     due = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
     assert set(due["bucket"]) == set(bucket_of(pl.Series(NAMES)))
     assert due["day"].max() == (MIDNIGHT + 36 * HOUR).date()
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == due.height, "once in six hours"
     source._source.poll = lambda *_: Polled(frozenset({first}), (), (), ())
     hours.now += 7 * HOUR
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
     again = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height
     hours.now += 7 * HOUR
-    source.poll(0.0, 1)
+    source.poll(ANSWERED_S, 1)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * due.height
 
 
@@ -202,7 +206,29 @@ def test_a_database_that_is_away_keeps_nobody_from_reading_the_topic() -> None:
     publisher, member = MemoryPublisher(), Nothing()
     source = Revisits(member, publisher, due, 3600, lambda: now[0])
     for now[0] in (0.0, 0.2, 0.4, 59.0, 60.5, 61.0):
-        polled.append(source.poll(0.0, 1).assigned)
+        polled.append(source.poll(ANSWERED_S, 1).assigned)
     assert len(polled) == 6 and all(polled)
     assert asked == [0.2, 60.5]
     assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)["bucket"].to_list() == [7]
+
+
+def test_a_database_that_says_nothing_holds_no_poll_and_its_answer_is_told_when_it_comes() -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def due() -> pl.DataFrame:
+        asked.set()
+        assert answer.wait(60)
+        return pl.DataFrame({"bucket": [7], "day": [MIDNIGHT.date()]}, schema=DIRTY_DAYS.schema)
+
+    publisher, now = MemoryPublisher(), [0.0]
+    source = Revisits(Nothing(), publisher, due, 3600, lambda: now[0])
+    assert all(source.poll(0.0, 1).assigned for _ in range(9)), "the loop goes round"
+    assert asked.wait(60) and publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
+    answer.set()
+    assert source._saying is not None
+    wait([source._saying], 60)
+    assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)["bucket"].to_list() == [7]
+    source.poll(0.0, 1)
+    now[0] = 3599.0
+    source.poll(0.0, 1)
+    assert source._saying is None, "once in an hour, from when it was told"
