@@ -20,6 +20,8 @@ from validation.params import Estimation, VeeParams
 from validation.reads import TOU_OF
 from validation.repair import Workings
 from validation.vee import VeeInputs, judged_blocks, lay_blocks
+from validation.wall_clock import wall_clocks
+from validation.wall_rows import instants_off_wall, on_wall, params_on_wall
 
 _NAMED_DAYS: Final = 3
 """Like days that a sentence names; of the others it says how many there are."""
@@ -40,8 +42,19 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
 
     Returns:
         `channel`, `interval_start`, `estimate_milli` (null where there is none), `behind`: a sentence in which
-        quantities are primary, in thousandths.
+        quantities are primary, in thousandths. Of a meter that keeps to the wall clock the instants in it are by that
+        clock.
     """
+    for clock, mine in wall_clocks(inputs.intervals, inputs.reads, inputs.meters, params):
+        if meter_id in mine:
+            ends = clock.wall(pl.Series(span, dtype=UTC_US))
+            given = VeeInputs(**on_wall(clock, inputs._asdict()))
+            told = _workings(given, params_on_wall(clock, params), meter_id, (ends[0], ends[1]))
+            return instants_off_wall(clock, told, "interval_start")
+    return _workings(inputs, params, meter_id, span)
+
+
+def _workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[datetime, datetime]) -> pl.DataFrame:
     run = lay_blocks(inputs, params)
     meters = run.source.fleet.installs["meter_id"]
     found: list[tuple[Channel, datetime, int | None, str]] = []
