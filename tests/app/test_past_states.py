@@ -2,51 +2,28 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hourly_day import DAY, HOUR, MIDNIGHT, bill_of, sent
 
 from app.cli import main
-from schemas.frames import DETERMINANTS, EDITS, FINALS, INTERVALS
+from schemas.frames import EDITS, FINALS
 from storage.embedded import open_embedded
 
-MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-RUNS = [MONDAY + k * DAY for k in (2, 10, 20, 40)]
+RUNS = [MIDNIGHT + k * DAY for k in (2, 10, 20, 40)]
 """When the course below was judged: without hour 5; it came; hour 7 set by a person; billed, then hour 9 moves."""
-
-
-def sent(hours: dict[int, int]) -> pl.DataFrame:
-    row = {
-        "topic": "t", "partition": 0, "offset": 0, "received_at": MONDAY + DAY, "meter_id": "MTR1",
-        "channel": "energy_delivered", "interval_s": 3600, "status": 0,
-    }  # fmt: skip
-    rows = [
-        row | {"frame": hour, "interval_start": MONDAY + hour * HOUR, "value_milli": value}
-        for hour, value in hours.items()
-    ]
-    return pl.DataFrame(rows, schema=INTERVALS.schema)
 
 
 def an_edit(number: int, hour: int, value: int, made_at: datetime) -> dict[str, Any]:
     return {
-        "edit_id": f"E{number}", "meter_id": "MTR1", "channel": "energy_delivered", "from": MONDAY + hour * HOUR,
-        "to": MONDAY + (hour + 1) * HOUR, "action": "set", "value_milli": value, "reason": "read on site",
+        "edit_id": f"E{number}", "meter_id": "MTR1", "channel": "energy_delivered", "from": MIDNIGHT + hour * HOUR,
+        "to": MIDNIGHT + (hour + 1) * HOUR, "action": "set", "value_milli": value, "reason": "read on site",
         "author": "ann", "approved_by": "bea", "made_at": made_at,
     }  # fmt: skip
-
-
-def a_bill() -> pl.DataFrame:
-    line = {
-        "batch_id": "b", "line_no": 1, "meter_id": "MTR1", "channel": "energy_delivered", "uom": "kWh", "sign": 1,
-        "determinant": "energy_total", "value_milli": 1, "period_start": MONDAY, "period_end": MONDAY + DAY,
-        "timezone": "UTC", "quality_class": "actual", "determinant_revision": 1,
-        **{f"n_{name}": 0 for name in ("intervals", "actual", "estimated", "edited", "suspect", "outage", "missing")},
-    }  # fmt: skip
-    return pl.DataFrame([line], schema=DETERMINANTS.schema)
 
 
 @pytest.fixture
@@ -54,14 +31,14 @@ def course(tmp_path: Path) -> list[Path]:
     """Results of four runs over one day of 100 an hour, each judged with the finals of the one before."""
     whole = dict.fromkeys(range(24), 100)
     edits = [an_edit(1, 7, 777, RUNS[2]), an_edit(2, 9, 999, RUNS[3])]
-    for name, rows in {
-        "short": sent({hour: value for hour, value in whole.items() if hour != 5}),
-        "full": sent(whole | {5: 500}),
+    for name, values in {
+        "short": {hour: value for hour, value in whole.items() if hour != 5},
+        "full": whole | {5: 500},
     }.items():
-        rows.write_parquet(tmp_path / f"{name}.parquet")
+        sent(values, 24, "MTR1").write_parquet(tmp_path / f"{name}.parquet")
     for count in (1, 2):
         pl.DataFrame(edits[:count], schema=EDITS.schema).write_parquet(tmp_path / f"edits{count}.parquet")
-    a_bill().write_parquet(tmp_path / "ledger.parquet")
+    bill_of("MTR1").write_parquet(tmp_path / "ledger.parquet")
     files = [tmp_path / f"run{k}" / "finals.parquet" for k in range(4)]
     more = [
         [],
@@ -90,7 +67,7 @@ def source(request: pytest.FixtureRequest, course: list[Path], tmp_path: Path) -
     settings = tmp_path / "ami.toml"
     settings.write_text(f'[embedded]\npath = "{tmp_path / "store"}"\n')
     named = ["--store", str(tmp_path / "store")] if request.param == "store" else ["--config", str(settings)]
-    return [*named, "--from", MONDAY.isoformat(), "--to", (MONDAY + DAY).isoformat()]
+    return [*named, "--from", MIDNIGHT.isoformat(), "--to", (MIDNIGHT + DAY).isoformat()]
 
 
 @pytest.fixture
@@ -103,7 +80,7 @@ def ask(tmp_path: Path) -> Callable[..., pl.DataFrame]:
 
 
 def hours(state: pl.DataFrame) -> list[tuple[int, str, int]]:
-    assert state["interval_start"].to_list() == [MONDAY + hour * HOUR for hour in range(24)]
+    assert state["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(24)]
     rows = state.with_columns(pl.col("quality").cast(pl.String)).select("value_milli", "quality", "version").rows()
     return [rows[hour] for hour in (5, 7, 9)]
 
@@ -153,11 +130,11 @@ def test_the_summary_says_what_was_read(
     ("arguments", "why"),
     [
         (["--as-of", "yesterday"], "--as-of: 'yesterday' is not an ISO 8601 time"),
-        (["--as-of", "2025-03-04"], "judged by 2025-03-04T00:00:00+00:00; ask for other meters, bounds or a later"),
+        (["--as-of", "2026-03-03"], "judged by 2026-03-03T00:00:00+00:00; ask for other meters, bounds or a later"),
         (["--version", "0"], "'--version': Input should be greater than or equal to 1"),
         (["--version", "4"], "has more than version 3"),
         (["--meter", "MTR9"], "nothing of MTR9"),
-        (["--from", "2025-03-05", "--to", "2025-03-04"], "--from 2025-03-05 is not before --to 2025-03-04"),
+        (["--from", "2026-03-05", "--to", "2026-03-04"], "--from 2026-03-05 is not before --to 2026-03-04"),
     ],
 )
 def test_a_state_that_never_was_is_refused(
@@ -174,7 +151,7 @@ def test_a_history_with_a_hole_or_of_two_minds_is_refused(
     out = ["--out", str(tmp_path / "past")]
     assert main(["finals", str(course[1]), str(course[2]), "--as-of", RUNS[0].isoformat(), *out]) == 2
     told = capsys.readouterr().err
-    assert f"{course[1]}: MTR1 energy_delivered 2025-03-03T00:00" in told
+    assert f"{course[1]}: MTR1 energy_delivered 2026-03-02T00:00" in told
     assert "a version before 2 is in none of the files; give the finals of every run" in told
     alone = ["--judged-at", RUNS[3].isoformat(), "--out", str(tmp_path / "alone")]
     assert main(["vee", str(tmp_path / "full.parquet"), *alone]) == 0

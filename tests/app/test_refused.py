@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -14,13 +13,10 @@ from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
 from app.telemetry import REGISTRY, JsonLines
-from ingest import meter_types
-from ingest.keyring import Keyring
 from outage.messages.cim_json import render_cim_json
 from schemas.errors import ContractError, TerminalError
 from schemas.frames import DIRTY_DAYS, EVENTS, OUTAGES, RAW_FRAMES, REJECTS, REPLAY_WINDOWS
-from simulator.fleet import Simulated, simulate
-from simulator.params import SimulatorParams
+from simulator.fleet import Simulated
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from storage.tables import TABLES
@@ -29,16 +25,6 @@ from validation.params import VeeParams
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 DAY = date(2026, 3, 2)
 PLACE = ["topic", "partition", "offset", "frame"]
-
-
-@pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
-
-
-@pytest.fixture(scope="module")
-def registry(simulated: Simulated) -> workers.Registry:
-    return workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
 
 
 @pytest.fixture
