@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import store_lane, vee_lane, workers
+from app import store_lane, vee_judge, vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
@@ -194,7 +194,7 @@ def test_where_the_finals_of_most_meters_are_refused_the_worker_stops(
     store.engine.execute(f"ALTER TABLE finals ADD CONSTRAINT picky CHECK meter_id = '{meters[0]}'")
     params = VeeParams(judged_at=NOW, run_id="r", context_days=1)
     with pytest.raises(TerminalError, match="of 25 meters"):
-        list(vee_lane.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
+        list(vee_judge.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
     assert set(store.load_current("finals")["meter_id"]) == {meters[0]}
 
 

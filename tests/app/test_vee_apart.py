@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import vee_lane, workers
+from app import vee_judge, vee_lane, workers
 from app.embedded import MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.telemetry import REGISTRY, JsonLines
@@ -90,7 +90,7 @@ def test_a_fault_of_the_code_at_one_meter_is_no_other_meters(
             raise IndexError("index -1 is out of bounds for axis 0 with size 0")
         return run_vee(inputs, params)
 
-    monkeypatch.setattr(vee_lane, "run_vee", faulty)
+    monkeypatch.setattr(vee_judge, "run_vee", faulty)
     assert set(judge(store, simulated, messages, "apart")["meter_id"]) == set(names) - {names[3]}
 
 

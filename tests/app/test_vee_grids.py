@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import vee_lane
+from app import vee_judge, vee_lane
 from app.messages import to_messages
 from app.vee_grids import begun, grids_of
 from ingest.buckets import bucket_of
@@ -202,7 +202,7 @@ class Turns:
             self.costs[-1] = tuple(map(sum, zip(self.costs[-1], told, strict=True)))
             return judged
 
-        monkeypatch.setattr(vee_lane, "run_vee", counted)
+        monkeypatch.setattr(vee_judge, "run_vee", counted)
 
     def turn(self, until: int, *rows: pl.DataFrame) -> None:
         """At this hour so much has come since the last turn."""
