@@ -70,9 +70,8 @@ def register(ami: typer.Typer) -> None:
         seen = Seen()
         with progress("reading finals"):
             if files:
-                history = history_of(
-                    {str(file): read_frame(file, FINALS) for file in files}, whole=(at, version) != (None, None)
-                )
+                results = {str(file): _about(read_frame(file, FINALS), asked) for file in files}
+                history = history_of(results, whole=(at, version) != (None, None))
                 write_in_parts(out, seen.of(iter([_state(history, asked)]), asked))
             else:
                 span = _span(asked)
@@ -145,16 +144,20 @@ def _asked(
     return state
 
 
-def _state(history: pl.DataFrame, asked: State) -> pl.DataFrame:
+def _about(rows: pl.DataFrame, asked: State) -> pl.DataFrame:
+    """The rows of the meters and intervals that are asked for."""
     begun = pl.col("interval_start")
     kept = [
         *([pl.col("meter_id").is_in(asked.meters)] if asked.meters else []),
         *([begun >= asked.start] if asked.start is not None else []),
         *([begun < asked.end] if asked.end is not None else []),
     ]
-    return as_of(history.filter(*kept), judged_at=asked.at, version=asked.version).sort(
-        "meter_id", "channel", "interval_start"
-    )
+    return rows.filter(*kept)
+
+
+def _state(history: pl.DataFrame, asked: State) -> pl.DataFrame:
+    state = as_of(history, judged_at=asked.at, version=asked.version)
+    return state.sort("meter_id", "channel", "interval_start")
 
 
 def _span(asked: State) -> tuple[datetime, datetime]:

@@ -153,6 +153,8 @@ def test_a_history_with_a_hole_or_of_two_minds_is_refused(
     told = capsys.readouterr().err
     assert f"{course[1]}: MTR1 energy_delivered 2026-03-02T00:00" in told
     assert "a version before 2 is in none of the files; give the finals of every run" in told
+    assert main(["finals", str(course[1]), "--as-of", RUNS[0].isoformat(), "--meter", "MTR9", *out]) == 2
+    assert "nothing of MTR9" in capsys.readouterr().err, "nobody asked for what is not whole"
     alone = ["--judged-at", RUNS[3].isoformat(), "--out", str(tmp_path / "alone")]
     assert main(["vee", str(tmp_path / "full.parquet"), *alone]) == 0
     capsys.readouterr()
