@@ -64,16 +64,11 @@ def off_wall(clock: WallClock, judged: Mapping[str, pl.DataFrame]) -> dict[str, 
     return {name: _off(clock, rows) for name, rows in judged.items()}
 
 
-def instants_off_wall(clock: WallClock, rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """The rows with one column of moments of the clock by UTC again."""
-    return rows.with_columns(clock.utc(rows[column]).alias(column))
-
-
 def _off(clock: WallClock, rows: pl.DataFrame) -> pl.DataFrame:
     column = next((name for name in ("interval_start", "first_interval") if name in rows.columns), None)
     if column is None:
         return rows
-    back = instants_off_wall(clock, rows, column)
+    back = rows.with_columns(clock.utc(rows[column]).alias(column))
     if "interval_s" not in rows.columns:
         return back
     return back.with_columns(clock.length_s(rows[column]).alias("interval_s")).filter(pl.col("interval_s") > 0)

@@ -198,7 +198,7 @@ def test_an_estimate_across_the_change_is_explained() -> None:
     )  # fmt: skip
     told = explain(empty, params(), "MTR1", date(2025, 3, 30))
     assert told.lines["interval_start"].to_list() == [midnights(date(2025, 3, 30), 1)[0]]
-    assert "gap of 1" in told.lines["why"][0]
+    assert "gap of 1 from 2025-03-29T23:00Z to 2025-03-30T22:00Z" in told.lines["why"][0]
 
 
 def test_row_order_changes_nothing() -> None:
