@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import polars as pl
 
-from app import vee_lane, workers
+from app import vee_judge, workers
 from app.commands.outages import heard_of_reads
 from app.commands.vee import vee_params
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
@@ -136,7 +136,7 @@ def _judge(store: ReadingStore, meters: pl.DataFrame, truth: pl.DataFrame) -> It
         Scope(tuple(names.slice(first, METERS_A_BUCKET).to_list()), start, end)
         for first in range(0, names.len(), METERS_A_BUCKET)
     ]
-    return vee_lane.judge(store, buckets, params)
+    return vee_judge.judge(store, buckets, params)
 
 
 def _bill(inputs: ExportInputs, span: tuple[datetime, datetime], store: ReadingStore, out: Path) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from validation.rules.definition import ACCUMULATED
 
 _SERIES = ["meter_id", "channel"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP_US = pl.col("interval_s").mode().min().cast(pl.Int64) * 1_000_000
 
 
 def begun(context: Context, ends: pl.DataFrame, asked: Scope, zones: Sequence[str]) -> tuple[Scope, ...]:
@@ -128,8 +129,9 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
         left=stops.filter(begins < start).max(),
         right=begins.filter(begins >= end).min(),
         inside=((begins >= start) & (begins < end)).any(),
-        step_us=pl.col("interval_s").min().cast(pl.Int64) * 1_000_000,
-        phase_us=(begins.to_physical() % (pl.col("interval_s").min().cast(pl.Int64) * 1_000_000)).mode().min(),
+        step_us=_STEP_US,
+        # Two where they keep to the wall clock and it is changed (`validation.wall_clock`).
+        phases_us=(begins.to_physical() % _STEP_US).unique(),
     )
     gaps = series.filter("inside")
     at = pl.col("read_at")
@@ -139,9 +141,9 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
             pl.col("value_milli").is_not_null(),
             (pl.col("status") & UNUSABLE) == 0,
         )
-        .join(series.select(*_SERIES, "step_us", "phase_us"), on=_SERIES, how="left")
+        .join(series.select(*_SERIES, "step_us", "phases_us"), on=_SERIES, how="left")
         # A read off the grid bounds no stretch (`validation.reads`).
-        .filter((at.to_physical() - pl.col("phase_us").fill_null(0)) % pl.col("step_us").fill_null(1) == 0)
+        .filter(pl.col("step_us").is_null() | (at.to_physical() % pl.col("step_us")).is_in(pl.col("phases_us")))
     )
     stretches = reads.group_by(_SERIES).agg(
         before=at.filter(at < start).max(),

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import polars as pl
 
-from app import vee_lane
+from app import vee_judge, vee_lane
 from app.messages import to_messages
 from ingest.buckets import bucket_of
 from schemas.frames import INTERVALS, METERS
@@ -73,7 +73,7 @@ def judged_by_day(meters: int, *, gate: bool) -> dict[date, int]:
         counted[(now - HOUR).date()] += judged.finals.height
         return judged
 
-    vee_lane.run_vee = counting
+    vee_judge.run_vee = counting
     store, master, sent = open_embedded(), fleet(meters), pushes(meters)
     store.append("meters", master, "meters")
     params = VeeParams(judged_at=now, run_id="", estimate_after_s=86_400, gate_months=gate)

@@ -118,8 +118,13 @@ def select_outages(start: datetime, end: datetime) -> Query:
     return select_current(table_of("outages"), touching, {"start": start, "end": end})
 
 
-def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judged_before: datetime | None) -> Query:
-    """The newest final of each interval of [start, end) among those judged before an instant (null: among all)."""
+def select_finals(
+    meters: tuple[str, ...], start: datetime, end: datetime, judged_before: datetime | None, version: int | None = None
+) -> Query:
+    """The newest final of each interval of [start, end) among those judged before an instant (null: among all).
+
+    With `version` among those of that version or an older one.
+    """
     where = (
         "meter_id IN {meters:Array(String)}"
         " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}"
@@ -128,7 +133,19 @@ def select_finals(meters: tuple[str, ...], start: datetime, end: datetime, judge
     if judged_before is not None:
         where += " AND judged_at < {judged_before:DateTime64}"
         params["judged_before"] = judged_before
+    if version is not None:
+        where += " AND version <= {version:Int64}"
+        params["version"] = version
     return select_current(table_of("finals"), where, params)
+
+
+def select_judged(start: datetime, end: datetime) -> Query:
+    """Meters that have a final of an interval that begins in [start, end), by name."""
+    sql = (
+        "SELECT DISTINCT meter_id FROM finals WHERE interval_start >= {start:DateTime64}"
+        " AND interval_start < {end:DateTime64} ORDER BY meter_id"
+    )
+    return Query(sql, {"start": start, "end": end}, pl.Schema({"meter_id": pl.String()}))
 
 
 def select_whether(table: Table) -> Query:

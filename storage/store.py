@@ -96,8 +96,15 @@ class ReadingStore(Protocol):
         """Newest rows of a table, all of them or those of a scope, ordered by what they speak about."""
         ...
 
-    def load_finals(self, scope: Scope, judged_before: datetime | None = None) -> pl.DataFrame:
-        """The newest final of each interval of the scope, or what was the newest before an instant."""
+    def load_finals(
+        self, scope: Scope, judged_before: datetime | None = None, version: int | None = None
+    ) -> pl.DataFrame:
+        """The newest final of each interval of the scope, or what was the newest before an instant; with `version`
+        that one, or the last before it."""
+        ...
+
+    def load_judged(self, start: datetime, end: datetime) -> list[str]:
+        """Meters that have finals of intervals that begin in [start, end), by name."""
         ...
 
     def load_messages(self, places: pl.DataFrame) -> pl.DataFrame:
@@ -230,9 +237,15 @@ class SqlStore:
             return self._load(source, queries.select_current(source))
         return self._load(source, queries.select_span(source, *scope))
 
-    def load_finals(self, scope: Scope, judged_before: datetime | None = None) -> pl.DataFrame:
+    def load_finals(
+        self, scope: Scope, judged_before: datetime | None = None, version: int | None = None
+    ) -> pl.DataFrame:
         """See `ReadingStore.load_finals`."""
-        return self._load(table_of("finals"), queries.select_finals(*scope, judged_before))
+        return self._load(table_of("finals"), queries.select_finals(*scope, judged_before, version))
+
+    def load_judged(self, start: datetime, end: datetime) -> list[str]:
+        """See `ReadingStore.load_judged`."""
+        return self.engine.select(queries.select_judged(start, end))["meter_id"].to_list()
 
     def load_messages(self, places: pl.DataFrame) -> pl.DataFrame:
         """See `ReadingStore.load_messages`."""

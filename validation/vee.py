@@ -35,6 +35,8 @@ from validation.stored_edits import with_stored
 from validation.stray_findings import by_rule_sets
 from validation.supply import supply_spans
 from validation.versions import with_versions
+from validation.wall_clock import wall_clocks
+from validation.wall_rows import beside, bounded_by_data, meters_of, off_wall, on_wall, only_of, params_on_wall
 
 
 class VeeInputs(NamedTuple):
@@ -84,9 +86,38 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     `INTERVALS` and `READS` are as sent; the multiplier of the master data is applied here, once, to both. Row order
     of the inputs changes nothing. A meter without master data is judged by what its data show.
 
+    Meters whose intervals keep to the wall clock over a change of it are judged on its axis (`validation.wall_clock`).
+
     Raises:
         ContractError: A time zone is unknown, or the grid has no bounds within reason.
     """
+    clocks = list(wall_clocks(inputs.intervals, inputs.reads, inputs.meters, params))
+    if not clocks:
+        return _judge(inputs, params, params.judged_at)
+    frames, params = inputs._asdict(), bounded_by_data(inputs.intervals, inputs.reads, params)
+    apart = pl.concat([mine for _, mine in clocks])
+    others = meters_of(frames).filter(~meters_of(frames).is_in(apart.implode()))
+    parts = []
+    if len(others):
+        judged = _judge(VeeInputs(**beside(frames, others)), params, params.judged_at)
+        parts.append(Vee(**only_of(judged._asdict(), others)))
+    for clock, mine in clocks:
+        given = VeeInputs(**on_wall(clock, beside(frames, mine)))
+        judged = _judge(given, params_on_wall(clock, params), params.judged_at)
+        parts.append(Vee(**off_wall(clock, only_of(judged._asdict(), mine))))
+    return _joined(parts)
+
+
+def _joined(parts: list[Vee]) -> Vee:
+    """Judgements of different meters as one."""
+    whole = Vee(*(pl.concat(rows) for rows in zip(*parts, strict=True)))
+    names = [name for name in whole._fields if name != "unjudged"]
+    sorted_rows = {name: getattr(whole, name).sort("meter_id", maintain_order=True) for name in names}
+    return Vee(**sorted_rows, unjudged=unjudged_rules(whole.finals["unjudged"].to_numpy()))
+
+
+def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
+    """The same on the axis on which the times of the inputs are."""
     run = lay_blocks(inputs, params)
     source, series, desk = run
     fleet, placed = source.fleet, source.placed
@@ -100,7 +131,7 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         enter(sheet, numbers, block, repaired.result, met)
         findings += exceptions_of(block, repaired, (series.wanted_from[numbers], series.wanted_to[numbers]))
     pending = take_pending(sheet.failed, sheet.unjudged)
-    judged = finals_of(sheet, fleet, source.layout, series, Stamp(params.judged_at, params.run_id, desk.authors))
+    judged = finals_of(sheet, fleet, source.layout, series, Stamp(judged_at, params.run_id, desk.authors))
     if params.final_before is not None:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,6 +20,8 @@ from validation.params import Estimation, VeeParams
 from validation.reads import TOU_OF
 from validation.repair import Workings
 from validation.vee import VeeInputs, judged_blocks, lay_blocks
+from validation.wall_clock import WallClock, wall_clocks
+from validation.wall_rows import on_wall, params_on_wall
 
 _NAMED_DAYS: Final = 3
 """Like days that a sentence names; of the others it says how many there are."""
@@ -40,8 +42,28 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
 
     Returns:
         `channel`, `interval_start`, `estimate_milli` (null where there is none), `behind`: a sentence in which
-        quantities are primary, in thousandths.
+        quantities are primary, in thousandths, and instants UTC.
     """
+    for clock, mine in wall_clocks(inputs.intervals, inputs.reads, inputs.meters, params):
+        if meter_id in mine:
+            ends = clock.wall(pl.Series(span, dtype=UTC_US))
+            given = VeeInputs(**on_wall(clock, inputs._asdict()))
+            on_axis = _Axis(given, params_on_wall(clock, params), (ends[0], ends[1]), clock)
+            return _workings(on_axis, meter_id)
+    return _workings(_Axis(inputs, params, span, None), meter_id)
+
+
+class _Axis(NamedTuple):
+    """What is asked, on the axis of UTC or of a wall clock."""
+
+    inputs: VeeInputs
+    params: VeeParams
+    span: tuple[datetime, datetime]
+    clock: WallClock | None
+
+
+def _workings(asked: _Axis, meter_id: str) -> pl.DataFrame:
+    inputs, params, span, clock = asked
     run = lay_blocks(inputs, params)
     meters = run.source.fleet.installs["meter_id"]
     found: list[tuple[Channel, datetime, int | None, str]] = []
@@ -54,7 +76,7 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
         row, slot = repaired.workings.draft.row, repaired.workings.draft.slot
         which = np.flatnonzero(np.isin(row, mine) & (slot >= low) & (slot < high))
         if len(which):
-            told = _Told(repaired.workings, params.estimation)
+            told = _Told(repaired.workings, params.estimation, clock)
             value = repaired.workings.anchored.estimates.value.tolist()
             found += [
                 (
@@ -71,15 +93,19 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
 class _Told:
     """Sentences about the estimates of one block."""
 
-    def __init__(self, behind: Workings, settings: Estimation) -> None:
-        self._behind, self._block, self._settings = behind, behind.block, settings
+    def __init__(self, behind: Workings, settings: Estimation, clock: WallClock | None) -> None:
+        self._behind, self._block, self._settings, self._clock = behind, behind.block, settings, clock
         self._pieces = pieces_of(behind.block, behind.gaps, behind.known)
         self._gaps = find_runs(behind.gaps)
         self._blends: dict[int, Like] = {}
 
     def instant(self, slot: int) -> datetime:
-        """When an interval begins."""
-        return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
+        """When an interval begins, by UTC."""
+        at = _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
+        if self._clock is None:
+            return at
+        instant: datetime = self._clock.utc(pl.Series([at], dtype=UTC_US))[0]
+        return instant
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""

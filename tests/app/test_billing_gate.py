@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import vee_lane
+from app import vee_judge, vee_lane
 from app.messages import to_messages
 from app.telemetry import VEE_UNJUDGED
 from app.vee_months import months_to_judge
@@ -232,13 +232,13 @@ def test_only_meters_with_news_have_their_month_judged(store: SqlStore, monkeypa
     for name in (BILLED, FREE):
         month.bring(name, range(FEBRUARY), FEBRUARY + 1)
     judged: list[tuple[tuple[str, ...], int]] = []
-    store_ = vee_lane._store
+    store_ = vee_judge._store
 
-    def counting(to: vee_lane._Source, grid: Scope, done: Vee, params: VeeParams) -> Vee:
+    def counting(to: vee_judge._Source, grid: Scope, done: Vee, params: VeeParams) -> Vee:
         judged.append((grid.meters, (grid.end - grid.start).days))
         return store_(to, grid, done, params)
 
-    monkeypatch.setattr(vee_lane, "_store", counting)
+    monkeypatch.setattr(vee_judge, "_store", counting)
     days = (date(2026, 2, 27), date(2026, 2, 28))
     bucket = pl.DataFrame(
         {"bucket": [bucket_of(pl.Series([n]))[0] for n in (BILLED, FREE) for _ in days], "day": days * 2}

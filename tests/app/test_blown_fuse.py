@@ -1,6 +1,5 @@
 """A fuse that blows leaves what it tells of: its batch is not committed, and the rejects of it are stored and told."""
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -13,8 +12,7 @@ from ingest import meter_types
 from ingest.keyring import Keyring
 from schemas.errors import ContractError, TerminalError
 from schemas.frames import REJECTS, REPLAY_WINDOWS
-from simulator.fleet import Simulated, simulate
-from simulator.params import SimulatorParams
+from simulator.fleet import Simulated
 
 PARAMS = LaneParams(batch_messages=500, batch_seconds=0, shutdown_seconds=10, poll_seconds=0.01)
 
@@ -38,11 +36,6 @@ class Tables:
     def reasons(self) -> dict[str, int]:
         rejects = pl.concat([REJECTS.empty(), *self.rows.get("rejects", [])])
         return dict(rejects.group_by(pl.col("reason").cast(pl.String)).len().rows())
-
-
-@pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
 
 
 def counted(reason: str) -> float:

@@ -5,22 +5,18 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
 import polars as pl
 import pytest
 
-from app import store_lane, vee_lane, workers
+from app import store_lane, vee_judge, vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
 from app.telemetry import REGISTRY, JsonLines
-from ingest import meter_types
-from ingest.keyring import Keyring
 from outage.messages.cim_json import render_cim_json
 from schemas.errors import ContractError, TerminalError
 from schemas.frames import DIRTY_DAYS, EVENTS, OUTAGES, RAW_FRAMES, REJECTS, REPLAY_WINDOWS
-from simulator.fleet import Simulated, simulate
-from simulator.params import SimulatorParams
+from simulator.fleet import Simulated
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from storage.tables import TABLES
@@ -29,16 +25,6 @@ from validation.params import VeeParams
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 DAY = date(2026, 3, 2)
 PLACE = ["topic", "partition", "offset", "frame"]
-
-
-@pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
-
-
-@pytest.fixture(scope="module")
-def registry(simulated: Simulated) -> workers.Registry:
-    return workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
 
 
 @pytest.fixture
@@ -208,7 +194,7 @@ def test_where_the_finals_of_most_meters_are_refused_the_worker_stops(
     store.engine.execute(f"ALTER TABLE finals ADD CONSTRAINT picky CHECK meter_id = '{meters[0]}'")
     params = VeeParams(judged_at=NOW, run_id="r", context_days=1)
     with pytest.raises(TerminalError, match="of 25 meters"):
-        list(vee_lane.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
+        list(vee_judge.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
     assert set(store.load_current("finals")["meter_id"]) == {meters[0]}
 
 

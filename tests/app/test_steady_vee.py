@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import vee_lane, workers
+from app import vee_judge, vee_lane, workers
 from app.embedded import MemoryPublisher
 from app.messages import to_messages
 from app.revisits import Revisits
@@ -143,7 +143,7 @@ def test_a_meter_that_was_removed_and_installed_elsewhere_goes_on_where_its_fina
     for day, now in ((0, 12), (1, 40)):
         params = VeeParams(judged_at=MIDNIGHT + now * HOUR, run_id="", context_days=3, estimate_after_s=86_400)
         start = MIDNIGHT + day * 24 * HOUR
-        assert list(vee_lane.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
+        assert list(vee_judge.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
     mine = finals(store, MOVED)
     assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(16)]
     assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * 6

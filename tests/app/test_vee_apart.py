@@ -5,20 +5,16 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
 import polars as pl
 import pytest
 
-from app import vee_lane, workers
+from app import vee_judge, vee_lane, workers
 from app.embedded import MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.telemetry import REGISTRY, JsonLines
-from ingest import meter_types
-from ingest.keyring import Keyring
 from schemas.errors import TerminalError
 from schemas.frames import DIRTY_DAYS
-from simulator.fleet import Simulated, simulate
-from simulator.params import SimulatorParams
+from simulator.fleet import Simulated
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from storage.tables import TABLES
@@ -29,19 +25,13 @@ MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
-
-
 @pytest.fixture
-def filled(simulated: Simulated) -> Iterator[tuple[SqlStore, pl.DataFrame]]:
+def filled(simulated: Simulated, registry: workers.Registry) -> Iterator[tuple[SqlStore, pl.DataFrame]]:
     """A store with a day of the fleet, and the messages that make it dirty."""
     store, publisher = open_embedded(), MemoryPublisher()
     for table in TABLES:
         store.engine.execute(f"TRUNCATE TABLE {table}")
     store.append("meters", simulated.meters, "meters")
-    registry = workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
     list(carry_both_lanes(simulated.frames, store, publisher, registry))
     dirty = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).filter(pl.col("day") == date(2026, 3, 2))
     yield store, to_messages(dirty, dirty["bucket"])
@@ -100,7 +90,7 @@ def test_a_fault_of_the_code_at_one_meter_is_no_other_meters(
             raise IndexError("index -1 is out of bounds for axis 0 with size 0")
         return run_vee(inputs, params)
 
-    monkeypatch.setattr(vee_lane, "run_vee", faulty)
+    monkeypatch.setattr(vee_judge, "run_vee", faulty)
     assert set(judge(store, simulated, messages, "apart")["meter_id"]) == set(names) - {names[3]}
 
 

@@ -1,18 +1,19 @@
 """How far a meter is judged beside its dirty days, what a turn of the worker costs, who is judged beside whom."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
-from app import vee_lane
+from app import vee_judge, vee_lane
 from app.messages import to_messages
 from app.vee_grids import begun, grids_of
 from ingest.buckets import bucket_of
 from schemas import frames
 from schemas.codes import Rule
 from schemas.frames import FINAL_ENDS, INTERVALS, METERS, READS, conform
+from schemas.timegrid import day_bounds
 from storage.embedded import open_embedded
 from storage.store import Context, Scope, SqlStore
 from validation.params import VeeParams
@@ -113,6 +114,17 @@ def test_a_meter_is_judged_as_far_as_its_new_data_reach_and_no_other_with_it(min
     assert grids(mine, reads, said) == wider(since, until)
 
 
+def test_a_register_read_at_local_midnight_is_met_from_the_other_side_of_a_change_of_the_clock() -> None:
+    """Days of Berlin from 10 March to 2 April 2026; its clock changes on 29 March. Reads where 25 March and 3 April
+    begin, at 23:00 and at 22:00 UTC: the day before the second one is new, and the stretch begins with the first."""
+    begins = [day_bounds(date(2026, 3, 10) + k * DAY, "Europe/Berlin")[0] for k in range(25)]
+    rows = values("A", range(24)).with_columns(interval_start=pl.Series(begins[:24]))
+    rows = rows.with_columns(interval_s=pl.lit(86_400, pl.Int32))
+    reads = registers("A", {0: 0, 1: 9}).with_columns(read_at=pl.Series([begins[15], begins[24]]))
+    new = Scope(("A",), begins[23], begins[24])
+    assert grids_of(_context(rows, reads), FINAL_ENDS.empty(), new) == (Scope(("A",), begins[15], begins[24]),)
+
+
 def test_a_meter_is_not_judged_on_days_before_anything_is_known_of_it() -> None:
     """A has values from this midnight on, and a read of it; B from tomorrow's noon on; C nothing; D has had finals."""
     asked = Scope(("A", "B", "C", "D"), MIDNIGHT - DAY, MIDNIGHT + 3 * DAY)
@@ -190,7 +202,7 @@ class Turns:
             self.costs[-1] = tuple(map(sum, zip(self.costs[-1], told, strict=True)))
             return judged
 
-        monkeypatch.setattr(vee_lane, "run_vee", counted)
+        monkeypatch.setattr(vee_judge, "run_vee", counted)
 
     def turn(self, until: int, *rows: pl.DataFrame) -> None:
         """At this hour so much has come since the last turn."""

@@ -1,54 +1,33 @@
 """Findings in the store: one that no longer holds is withdrawn, one that stands is not told twice, none is lost."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
+import hourly_day
 import polars as pl
 import pytest
+from hourly_day import DAY, MIDNIGHT, fleet_of, whole_day
 
-from app import vee_lane
 from schemas.errors import TransientError
-from schemas.frames import INTERVALS, METERS, REJECTS, UTC_US
-from storage.embedded import open_embedded
+from schemas.frames import UTC_US
 from storage.queries import Query
 from storage.store import Scope, SqlStore
-from validation.params import VeeParams
 
-MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NAME = "AMI0000000000000"
-FLEET = pl.DataFrame(
-    [{"meter_id": NAME, "interval_s": 3600, "channels": ["energy_delivered"], "timezone": "UTC"}], schema=METERS.schema
-)
-WHOLE = Scope((NAME,), MIDNIGHT, MIDNIGHT + DAY)
+FLEET = fleet_of(NAME)
+WHOLE = whole_day(NAME)
 
 
 @pytest.fixture
 def store() -> Iterator[SqlStore]:
-    store = open_embedded()
-    for table in ("meters", "intervals", "finals", "exceptions", "billing_ledger"):
-        store.engine.execute(f"TRUNCATE TABLE {table}")
-    store.append("meters", FLEET, "meters")
-    yield store
-    store.close()
+    yield from hourly_day.opened(FLEET)
 
 
 def sent(store: SqlStore, hours: dict[int, int], received: int) -> None:
-    row = {
-        "topic": "ami.frames.v1", "partition": 0, "received_at": MIDNIGHT + received * HOUR, "interval_s": 3600,
-        "channel": "energy_delivered", "status": 0, "offset": received, "meter_id": NAME,
-    }  # fmt: skip
-    rows = [
-        row | {"frame": hour, "interval_start": MIDNIGHT + hour * HOUR, "value_milli": value}
-        for hour, value in hours.items()
-    ]
-    store.append("intervals", pl.DataFrame(rows, schema=INTERVALS.schema), f"sent {received}")
+    store.append("intervals", hourly_day.sent(hours, received, NAME), f"sent {received}")
 
 
 def judged(store: SqlStore, day: int, span: Scope = WHOLE) -> None:
-    now = MIDNIGHT + day * DAY
-    params = VeeParams(judged_at=now, run_id="", context_days=3)
-    vee_lane.VeeWork(store, FLEET, params, lambda: now).deliver(vee_lane.Due([span], REJECTS.empty()), "")
+    hourly_day.judge(store, FLEET, span, day)
 
 
 def rules(findings: pl.DataFrame) -> list[str]:

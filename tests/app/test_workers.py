@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
 import polars as pl
 import pytest
 
@@ -16,29 +15,16 @@ from app.config import parse_config
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.stores import stored_windows
-from ingest import meter_types
 from ingest.derived import bucket_of
 from ingest.kafka.source import Position
-from ingest.keyring import Keyring
 from schemas.errors import ContractError, TransientError
 from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS, REPLAY_WINDOWS
-from simulator.fleet import Simulated, simulate
-from simulator.params import SimulatorParams
+from simulator.fleet import Simulated
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return simulate(msgspec.structs.replace(SimulatorParams(), meters=25, days=1, seed=11))
-
-
-@pytest.fixture(scope="module")
-def registry(simulated: Simulated) -> workers.Registry:
-    return workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,17 @@ def test_finals_are_told_as_they_stood_before_an_instant(store: ReadingStore) ->
         store.append("finals", finals(version), f"f{version}")
     assert store.load_finals(SCOPE)["version"].to_list() == [3]
     assert store.load_finals(SCOPE, judged_before=T0 + timedelta(days=3))["version"].to_list() == [2]
+    assert store.load_finals(SCOPE, version=2)["version"].to_list() == [2]
+    assert store.load_finals(SCOPE, version=9)["version"].to_list() == [3]
+    assert store.load_finals(SCOPE, T0 + timedelta(days=2), 2)["version"].to_list() == [1]
+
+
+def test_meters_that_have_finals_in_a_span_are_told_once_by_name(store: ReadingStore) -> None:
+    for version in (1, 2):
+        store.append("finals", finals(version), f"f{version}")
+    store.append("finals", finals(1).with_columns(meter_id=pl.lit("SIM00000000")), "other")
+    assert store.load_judged(SCOPE.start, SCOPE.end) == ["SIM00000000", "SIM00000001"]
+    assert store.load_judged(SCOPE.end, SCOPE.end + timedelta(days=1)) == []
 
 
 def test_a_row_decoded_anew_replaces_the_row_of_the_same_provenance(store: ReadingStore) -> None:

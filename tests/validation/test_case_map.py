@@ -14,6 +14,16 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         "validation/test_vee_cases.py::test_a_sender_that_always_prints_48_halves_leaves_two_of_a_long_day_to_be_estimated",
         "validation/test_grid.py::test_short_and_long_days_hold_their_intervals",
     ),
+    "days and hours of the wall clock": (
+        "validation/test_wall_clock.py::test_both_halves_of_the_year_and_the_day_between_them_are_placed",
+        "validation/test_wall_clock.py::test_hours_of_lord_howe_when_half_an_hour_comes_twice",
+        "validation/test_wall_clock.py::test_hours_of_lord_howe_when_half_an_hour_is_skipped",
+        "app/test_local_days.py::test_days_judged_one_by_one_are_those_of_the_clock_and_a_lost_one_meets_the_register",
+    ),
+    "past states": (
+        "app/test_past_states.py::test_a_state_is_read_as_of_any_time",
+        "app/test_past_states.py::test_a_state_is_read_as_of_a_version_and_of_some_meters",
+    ),
     "25th hour": ("validation/test_vee_cases.py::test_a_25th_hourly_value_is_kept",),
     "repeated local hour": (
         "ingest/test_decode.py::test_a_repeated_local_hour_is_told_apart_by_the_dst_bit",

@@ -9,29 +9,9 @@ from hypothesis import strategies as st
 from ingest.dlms.framing import split_lines, split_messages, unwrap
 from schemas.codes import RejectReason
 from tests.ingest import by_hand as hand
-
-
-def wpdu_blocks(apdu: bytes, sender: int) -> list[bytes]:
-    return [hand.wrapper(block, source=sender) for block in hand.blocks(apdu, 7)]
-
-
-def hdlc_blocks(apdu: bytes, sender: int) -> list[bytes]:
-    """LLC in the first frame alone."""
-    llc = (b"\xe6\xe7\x00", *[b""] * len(apdu))
-    parts = zip(llc, hand.blocks(apdu, 7), strict=False)
-    return [hand.hdlc(before + block, server=hand.hdlc_address(sender, 2)) for before, block in parts]
-
-
-def segments(apdu: bytes, sender: int) -> list[bytes]:
-    return hand.hdlc_segments(apdu, 9, server=hand.hdlc_address(sender, 2))
-
+from tests.ingest.lossy import hdlc_blocks, segments, sent, wpdu_blocks
 
 FORMS: list[Callable[[bytes, int], list[bytes]]] = [wpdu_blocks, hdlc_blocks, segments]
-
-
-def sent(sender: int, number: int, octets: int = 30) -> bytes:
-    """An APDU that no other is part of."""
-    return b"\x0f" + bytes((sender, number)) * octets
 
 
 @settings(max_examples=60, deadline=None)
