@@ -91,7 +91,7 @@ def explained(
     )
     behind = workings(_of_meter(inputs, meter_id), bounded(params, judged.finals), meter_id, (start, end))
     both = ["channel", "interval_start"]
-    lines = mine.join(sent, on=both, how="left", maintain_order="left")
+    lines = _with_sent(mine, sent)
     lines = lines.join(behind, on=both, how="left", maintain_order="left")
     lines = lines.with_columns(
         edits_told(lines, inputs.edits.filter(pl.col("meter_id") == meter_id)),
@@ -111,6 +111,19 @@ def explained(
         "unjudged",
     )
     return Explained(lines.select(names), findings)
+
+
+def _with_sent(finals: pl.DataFrame, sent: pl.DataFrame) -> pl.DataFrame:
+    """The finals with `sent_milli`; one of the part of an interval after an installation begins later than its row."""
+    both = ["channel", "interval_start"]
+    whole = pl.col("interval_s").max().over("channel")
+    begins = pl.col("interval_start") - pl.duration(seconds=whole - pl.col("interval_s"))
+    late = finals.select("channel", pl.col("interval_start").alias("at"), begins, whole=whole > pl.col("interval_s"))
+    late = late.filter("whole").drop("whole")
+    moved = late.join(sent, on=both).select("channel", interval_start="at", late_milli="sent_milli")
+    lines = finals.join(sent, on=both, how="left", maintain_order="left")
+    lines = lines.join(moved, on=both, how="left", maintain_order="left")
+    return lines.with_columns(sent_milli=pl.coalesce("sent_milli", "late_milli")).drop("late_milli")
 
 
 def _held(lines: pl.DataFrame, findings: pl.DataFrame) -> pl.Series:
@@ -134,7 +147,8 @@ def _multiplier(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
 
 
 def _step(finals: pl.DataFrame) -> int:
-    return int(finals["interval_s"][0]) if finals.height else 0
+    # Not the first: an exchange may have left a part of an interval.
+    return finals.select(pl.col("interval_s").max()).item() or 0
 
 
 def _of_meter(inputs: VeeInputs, meter_id: str) -> VeeInputs:

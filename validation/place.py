@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from schemas.codes import Rule, Status
@@ -24,6 +25,22 @@ _FINDINGS: Final = EXCEPTIONS.empty().select("meter_id", "channel", "rule", "fir
 CHANNEL_CODE: Final = {name: number for number, name in enumerate(CHANNEL.categories)}
 
 
+class Part(NamedTuple):
+    """One a series: an interval that its installation or removal cuts (`validation.parts`)."""
+
+    slot: Ints
+    """-1: none, or nothing is known of it."""
+    seconds: Ints
+    """How much of it the meter was there, in whole minutes; 0 where there is none."""
+
+
+class Parts(NamedTuple):
+    """Of every series the interval in which it was installed, and the one in which it was removed."""
+
+    first: Part
+    last: Part
+
+
 class Layout(NamedTuple):
     """Where each series' cells lie in the one vector of all cells: by group, channel, installation."""
 
@@ -40,6 +57,7 @@ class Layout(NamedTuple):
     phase: Ints
     """By how much its intervals begin after whole steps since the epoch, in seconds."""
     cells: int
+    parts: Parts
 
 
 Bounds = tuple[datetime | None, datetime | None]
@@ -62,7 +80,7 @@ class Placed(NamedTuple):
 
 
 def lay_out(fleet: Fleet) -> Layout:
-    """Cells for every series of the fleet."""
+    """Cells for every series of the fleet; no interval is cut yet."""
     # At least one row: rows of no installation (-1) look there too, and find no series.
     of = np.full((max(1, fleet.installs.height), len(CHANNEL.categories)), -1, dtype=np.int64)
     base: list[Ints] = []
@@ -80,7 +98,17 @@ def lay_out(fleet: Fleet) -> Layout:
     empty = [np.empty(0, dtype=np.int64)]
     group_number = np.concatenate(group_of or empty)
     step, phase = np.array([(group.step_s, group.phase_s) for group in fleet.groups] or [(1, 0)])[group_number].T
-    return Layout(of, np.concatenate(base or empty), group_number, np.concatenate(install or empty), step, phase, cells)
+    bases, installs = np.concatenate(base or empty), np.concatenate(install or empty)
+    none = Part(np.full(series, -1), np.zeros(series, dtype=np.int64))
+    return Layout(of, bases, group_number, installs, step, phase, cells, Parts(none, none))
+
+
+def channel_of(layout: Layout) -> npt.NDArray[np.uint8]:
+    """Channel code of each series."""
+    install, channel = np.nonzero(layout.of >= 0)
+    codes = np.empty(len(install), dtype=np.uint8)
+    codes[layout.of[install, channel]] = channel
+    return codes
 
 
 def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
@@ -188,6 +216,9 @@ def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout:
     identity = (series < 0) | (slot * step_us != since) | (rows["interval_s"].to_numpy() != step)
     outside = _outside(install, start, step_us, fleet)
     slot -= origin
+    for part in layout.parts:
+        if (part.slot >= 0).any():
+            outside &= (slot != part.slot[safe]) | (part.slot[safe] < 0)
     inside = (slot >= 0) & (slot < width) & ~identity & ~outside
     base = layout.base[safe] if len(layout.base) else safe
     return np.where(inside, base + slot, -1), np.where(identity, 0, np.where(outside, 1, -1))

@@ -22,6 +22,7 @@ from validation.master import facts_of
 from validation.met_stretches import met_stretches
 from validation.net import place_net
 from validation.params import VeeParams
+from validation.parts import parts_of
 from validation.peaks import peaks_of
 from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
@@ -116,6 +117,7 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     """Everything that a run's blocks are cut from."""
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
+    layout = layout._replace(parts=parts_of(fleet, layout, inputs.intervals, inputs.reads))
     facts = facts_of(fleet.installs)
     bounds = params.grid_from, params.grid_to
     placed = place_intervals(inputs.intervals, fleet, layout, params.clock_ahead_s, bounds)

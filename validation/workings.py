@@ -59,7 +59,7 @@ def workings(inputs: VeeInputs, params: VeeParams, meter_id: str, span: tuple[da
             found += [
                 (
                     block.channel,
-                    told.instant(int(slot[one])),
+                    told.begins(int(row[one]), int(slot[one])),
                     None if value[one] == ABSENT else value[one],
                     told.behind(int(one)),
                 )
@@ -80,6 +80,11 @@ class _Told:
     def instant(self, slot: int) -> datetime:
         """When an interval begins."""
         return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
+
+    def begins(self, row: int, slot: int) -> datetime:
+        """When the final of an interval begins: a part of one later than the interval."""
+        begins = self._block.begins_us(np.array([row]), np.array([slot]))
+        return _EPOCH + timedelta(microseconds=int(begins[0]))
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""

@@ -39,11 +39,16 @@ def device_clock(block: Block, settings: Settings) -> Findings:
 
 
 def partial_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
-    """V20: long and skipped intervals, and partial ones; partial because of a power failure is good data."""
+    """V20: long and skipped intervals, and partial ones, by the meter's word or because it was exchanged in them;
+    partial because of a power failure is good data."""
     bits = block.status
     odd = (bits & np.uint32(Status.LONG | Status.SKIPPED)) != 0
     odd |= ((bits & np.uint32(Status.PARTIAL)) != 0) & ((bits & np.uint32(Status.POWER_FAIL)) == 0)
-    return found(find_runs(block.present & odd)) if odd.any() else nothing()
+    odd = block.present & odd if odd.any() else odd
+    if len(block.parts.row):
+        odd = np.broadcast_to(odd, block.shape).copy()
+        odd[block.parts.row, block.parts.slot] = True
+    return found(find_runs(odd)) if odd.any() else nothing()
 
 
 def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -119,7 +124,8 @@ FLAG_RULES: Final = (
         Rule.PARTIAL_INTERVAL,
         Severity.WARNING,
         "V20 partial, long, skipped interval",
-        "the meter reports that the interval was not a whole one; partial because of a power failure is good data",
+        "the meter reports that the interval was not a whole one, or it was installed or removed in it and its value "
+        "or final is of a part; partial because of a power failure is good data",
         EVERY_CHANNEL,
         partial_interval,
     ),
