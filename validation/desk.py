@@ -63,7 +63,7 @@ def lay_desk(edits: pl.DataFrame, fleet: Fleet, layout: Layout, bounds: Bounds =
             first, after = max(int(group.slot_from(begins)), 0), min(int(group.slot_from(ends)), group.slots)
             part = layout.parts.first.slot[series], layout.parts.first.seconds[series]
             # What an installation left of an interval begins within it.
-            if part[0] == first - 1 and group.slot_at(begins + (part[1] * 1_000_000 - 1)) == part[0]:
+            if 0 <= part[0] == first - 1 and group.slot_at(begins + (part[1] * 1_000_000 - 1)) == part[0]:
                 first -= 1
             if first < after:
                 lost[at] = False
