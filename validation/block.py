@@ -166,8 +166,9 @@ class Block(NamedTuple):
     """Primary quantity in thousandths; ABSENT where nothing usable was received."""
     status: Flags
     """Status bits; (1, 1) zero where no value of the block carries any."""
-    disputed: Mask
-    """Raw rows disagree about the interval (V5); (1, 1) False where none of the block do."""
+    disputed: Samples
+    """Intervals about which raw rows disagree (V5), and what the best of those said that were not taken; ABSENT where
+    it was sent as unknowable. Ascending."""
     expected: Mask
     """The series was installed, and the interval lies between its data or the bounds asked for."""
     wanted: Mask

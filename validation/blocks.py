@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
-from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, TouLinks, find_runs
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Samples, Stretches, TouLinks, find_runs
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
@@ -167,10 +167,8 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s, group.phase_s))
     supply = supply._replace(touched=supply.touched | _at(parts.row * width + parts.slot, shape))
     covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
-    disputed = inputs.placed.disputed
-    some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
     return Block(
-        disputed=_at(some, shape),
+        disputed=_disputed(inputs.placed, cells, width),
         channel=channel,
         rate_class=group.rate_class,
         step_s=group.step_s,
@@ -211,6 +209,13 @@ def _waiting(inputs: Inputs, channel: Channel, install: Ints, group: Group) -> M
     cut = slice(*np.searchsorted(spans[0], [install[0], install[-1] + 1]))
     start, stop = group.slot_at(spans[1][cut]), group.slot_from(spans[2][cut])
     return mask_of(spans[0][cut] - install[0], start, stop, (len(install), group.slots))
+
+
+def _disputed(placed: Placed, cells: slice, width: int) -> Samples:
+    at, rival = placed.disputed
+    cut = slice(*np.searchsorted(at, [cells.start, cells.stop]))
+    mine = at[cut] - cells.start
+    return Samples(mine // width, mine % width, rival[cut])
 
 
 def _at(cells: Ints, shape: tuple[int, int]) -> Mask:

@@ -71,12 +71,12 @@ class Placed(NamedTuple):
     """One a cell; primary, ABSENT where nothing usable came."""
     status: Flags | None
     """One a cell; None where no row carries a bit."""
-    disputed: Ints
-    """Cells whose rows disagree."""
+    disputed: tuple[Ints, Ints]
+    """Cells whose rows disagree, ascending, and the primary value that came second, ABSENT where it was unknowable."""
     stray: pl.DataFrame
     """Findings about rows without a cell: `meter_id`, `channel`, `rule`, `first_interval`, `intervals`."""
     copies: pl.DataFrame
-    """Findings about intervals that came more than once, same columns."""
+    """Findings about intervals that came more than once with one value, same columns."""
 
 
 def lay_out(fleet: Fleet) -> Layout:
@@ -172,7 +172,8 @@ def place_intervals(
     if flagged:
         bits = np.zeros(layout.cells, dtype=np.uint32)
         bits[cell] = status
-    copies, disputed = _FINDINGS.clear(), np.empty(0, dtype=np.int64)
+    nothing = np.empty(0, dtype=np.int64)
+    copies, disputed = _FINDINGS.clear(), (nothing, nothing)
     unknowable = value == ABSENT
     twice = np.count_nonzero(cells != ABSENT) != len(value) - np.count_nonzero(unknowable)
     if twice or (cells[cell[unknowable]] != ABSENT).any():
@@ -248,8 +249,9 @@ def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
 
 def _settle(
     rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, also: tuple[Flags | None, Bounds]
-) -> tuple[pl.DataFrame, Ints]:
-    """Write the last value in raw order into every cell that several rows name; say how many there were.
+) -> tuple[pl.DataFrame, tuple[Ints, Ints]]:
+    """Write the last value in raw order into every cell that several rows name; count the rows that repeat another's
+    value, and say where rows disagree.
 
     One that can be used goes before one that its own status or sign rejects, and that before one sent as unknowable.
     """
@@ -265,19 +267,23 @@ def _settle(
     cells[at] = last["_value"].to_numpy()
     if bits is not None:
         bits[at] = last["status"].to_numpy()
+    taken = pl.col("_value").last()
     counted = several.group_by("_cell").agg(
-        pl.col("meter_id", "channel", "interval_start").first(), others=pl.col("_value").n_unique(), rows=pl.len()
+        pl.col("meter_id", "channel", "interval_start").first(),
+        copies=pl.len() - pl.col("_value").n_unique(),
+        rival=pl.col("_value").filter(pl.col("_value") != taken).last(),
     )
-    disputed = counted.filter(pl.col("others") > 1)["_cell"].to_numpy()
+    rivals = counted.filter(pl.col("rival").is_not_null()).sort("_cell")
     copies = (
-        counted.filter(_inside(within))
+        counted.filter(_inside(within), pl.col("copies") > 0)
         .group_by("meter_id", "channel")
         .agg(
             rule=pl.lit(Rule.DUPLICATE.value),
             first_interval=pl.col("interval_start").min(),
-            intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
+            intervals=pl.col("copies").sum().cast(pl.Int32),
         )
     )
+    disputed = rivals["_cell"].to_numpy(), rivals["rival"].to_numpy()
     return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
 
 

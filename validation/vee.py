@@ -33,7 +33,7 @@ from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
 from validation.silence import waiting_spans
 from validation.stored_edits import with_stored
-from validation.stray_findings import by_rule_sets
+from validation.stray_findings import by_rule_sets, only_counted
 from validation.supply import supply_spans
 from validation.versions import with_versions
 
@@ -106,7 +106,8 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
-    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
+    stray, copies = (by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies))
+    rows = [stray, only_counted(copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     rows.append(desk.lost)
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from schemas.codes import Rule, Severity, Status
-from validation.block import Block, find_runs
+from validation.block import ABSENT, Block, Runs, find_runs
 from validation.rules.definition import (
     EVERY_CHANNEL,
     Check,
@@ -57,8 +57,20 @@ def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
 
 
 def duplicate(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
-    """V5: several raw rows, with different values; the last in raw order was taken."""
-    return found(find_runs(block.present & block.disputed)) if block.disputed.any() else nothing()
+    """V5: several raw rows, with different values. Of a run of such intervals the two values that differ most are told:
+    the one that was taken, and the one that came second."""
+    row, slot, rival = block.disputed
+    if not len(row):
+        return nothing()
+    here = block.present[row, slot]
+    row, slot, rival = row[here], slot[here], rival[here]
+    taken = block.value[row, slot]
+    run = np.cumsum(np.append(True, (np.diff(row) != 0) | (np.diff(slot) != 1))[: len(row)]) - 1
+    far = np.where(rival == ABSENT, -1, np.abs(taken - rival))
+    last = np.flatnonzero(np.append(np.diff(run) != 0, True)[: len(row)])
+    most = np.lexsort((far, run))[last]
+    length = np.bincount(run, minlength=len(last))
+    return found(Runs(row[last], slot[last] + 1 - length, slot[last] + 1), taken[most], rival[most])
 
 
 def missing_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -98,9 +110,10 @@ FLAG_RULES: Final = (
     ),
     Definition(
         Rule.DUPLICATE,
-        Severity.INFO,
+        Severity.WARNING,
         "V5 duplicate",
-        "two raw rows for one channel and interval: the last in raw order wins; equal ones are only counted",
+        "two raw rows for one channel and interval with different values: the last in raw order wins, and both are "
+        "told; equal ones are only counted, as info",
         EVERY_CHANNEL,
         duplicate,
     ),
