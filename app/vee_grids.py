@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from schemas.frames import UTC_US
 from schemas.timegrid import day_bounds
 from storage.store import Context, Scope
 from validation.reads import UNUSABLE
@@ -142,6 +143,8 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
             (pl.col("status") & UNUSABLE) == 0,
         )
         .join(series.select(*_SERIES, "step_us", "phases_us"), on=_SERIES, how="left")
+        .join(context.meters.select("meter_id", "installed_at", "removed_at"), on="meter_id", how="left")
+        .with_columns(read_at=_at_exchange())
         # A read off the grid bounds no stretch (`validation.reads`).
         .filter(pl.col("step_us").is_null() | (at.to_physical() % pl.col("step_us")).is_in(pl.col("phases_us")))
     )
@@ -160,4 +163,23 @@ def _reached(context: Context, bucket: Scope) -> pl.DataFrame:
             _spans(back, pl.col("before"), pl.lit(end)),
             _spans(on, pl.lit(start), pl.col("after")),
         ]
+    )
+
+
+def _since_phase(instant: pl.Expr) -> pl.Expr:
+    return instant.to_physical() - pl.col("phases_us").list.min().fill_null(0)
+
+
+def _at_exchange() -> pl.Expr:
+    """`read_at`; in the interval in which the meter was installed its beginning, in that of its removal its end."""
+    at, installed, removed = (pl.col(name) for name in ("read_at", "installed_at", "removed_at"))
+    step = pl.col("step_us").fill_null(1)
+    slot, begins, ends = (_since_phase(one) // step for one in (at, installed, removed))
+    within = _since_phase(at) % step
+    return (
+        pl.when((slot == begins) & (at >= installed))
+        .then((at.to_physical() - within).cast(UTC_US))
+        .when((slot == ends) & (at <= removed) & (within > 0))
+        .then((at.to_physical() - within + step).cast(UTC_US))
+        .otherwise(at)
     )

@@ -96,7 +96,8 @@ def locate(streams: Streams, spans: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         One row per (span, channel) that has intervals: the columns of the span, `channel`, `length_s` (of its first
-        interval), and `lo`, `hi`: the half-open range of rows of the finals. In the order of the finals.
+        interval, or the one after that where an installation left a part of it), and `lo`, `hi`: the half-open range
+        of rows of the finals. In the order of the finals.
     """
     known = streams.streams.drop("service_point_id")
     bounds = known.join(spans, on="meter_id", how="inner", maintain_order="left").with_columns(
@@ -112,7 +113,30 @@ def locate(streams: Streams, spans: pl.DataFrame) -> pl.DataFrame:
         ends = streams.key[last] + streams.length_s[last] // 60
         hi = np.where((hi > lo) & (ends > bounds["upper"].to_numpy()), hi - 1, hi)
     ranged = bounds.with_columns(lo=pl.Series(lo, dtype=pl.Int64), hi=pl.Series(hi, dtype=pl.Int64))
-    return ranged.filter(pl.col("lo") < pl.col("hi")).drop("stream", "lower", "upper")
+    located = ranged.filter(pl.col("lo") < pl.col("hi")).drop("stream", "lower", "upper")
+    first = located["lo"].to_numpy()
+    second = np.minimum(first + 1, located["hi"].to_numpy() - 1)
+    length = np.maximum(streams.length_s[first], streams.length_s[second]).astype(np.int64)
+    return located.with_columns(length_s=pl.Series(length, dtype=pl.Int64))
+
+
+def parts_in(picked: pl.DataFrame, located: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which of the rows that `take` picked are the part of an interval that an exchange left at an end of a span.
+
+    Args:
+        picked: FINALS columns `interval_start` and `interval_s`.
+        located: As `locate` leaves it, in the same order.
+    """
+    after = np.cumsum((located["hi"] - located["lo"]).to_numpy())
+    first = np.append(0, after)[: len(after)]
+    part = np.zeros(picked.height, dtype=bool)
+    for at, edge in ((first, "span_from"), (after - 1, "span_to")):
+        rows = picked.select("interval_start", "interval_s")[at]
+        reach = pl.duration(seconds="interval_s") if edge == "span_to" else pl.duration(seconds=0)
+        beside = rows.select(pl.col("interval_start") + reach).to_series() - located[edge]
+        near = (beside.dt.total_microseconds().abs() < _MINUTE_US).to_numpy()
+        part[at] |= near & (rows["interval_s"].to_numpy() < located["length_s"].to_numpy())
+    return part
 
 
 def take(finals: pl.DataFrame, located: pl.DataFrame) -> tuple[I64, pl.DataFrame]:

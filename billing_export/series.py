@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from billing_export.lines import findings
-from billing_export.located import locate, metered, newest, streams_in, take
+from billing_export.located import locate, metered, newest, parts_in, streams_in, take
 from billing_export.pieces import PARTIES, REVISIONS, ROUNDINGS, TOTALS, ExportInputs, Tally
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
 from schemas.codes import QUALITY_CODES, Channel, Method, Quality, QualityClass
@@ -34,7 +34,8 @@ class Series(NamedTuple):
 def series_of(part: ExportInputs, params: DeterminantParams) -> Series:
     """The newest finals of the carried channels inside the period, by service point, meter, channel and time.
 
-    Findings: those of the spans, and `interval_length_changes` (held): such formats state one length for a stream.
+    Findings: those of the spans, and `interval_length_changes` (held): such formats state one length for a stream. The
+    part of an interval that an exchange left to a meter is none: it goes out as long as it is.
     """
     carried = pl.Series([channel.value for channel in CARRIED], dtype=CHANNEL)
     finals = newest(part.finals.filter(pl.col("channel").is_in(carried.implode())))
@@ -43,7 +44,8 @@ def series_of(part: ExportInputs, params: DeterminantParams) -> Series:
     point = pl.coalesce("nmi", "service_point_id", "meter_id")
     located = locate(streams, spans.spans).sort(point, "meter_id", "channel", "span_from")
     owner, picked = take(finals, located)
-    mixed = np.unique(owner[picked["interval_s"].to_numpy() != located["length_s"].to_numpy()[owner]])
+    other = picked["interval_s"].to_numpy() != located["length_s"].to_numpy()[owner]
+    mixed = np.unique(owner[other & ~parts_in(picked, located)])
     held = _of_two_lengths(located[mixed])
     if len(mixed):
         located = located.filter(~pl.int_range(pl.len()).is_in(mixed.tolist()))

@@ -166,7 +166,7 @@ def around_of(
     """The surroundings of one block: a channel of the installations that are its rows, consecutive."""
     channel, install = what
     shape = (len(install), group.slots)
-    unproven, unproven_by = exchanges_within(run.exchanges, channel, install, group)
+    unproven, unproven_by = exchanges_within(run.exchanges, channel, install, (group, cells[1]))
     checked, check = _check_values(run, channel, install, group, cells[1])
     return Around(
         siblings=_siblings(group, install, cells),

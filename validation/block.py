@@ -50,6 +50,17 @@ class Samples(NamedTuple):
     value: Ints
 
 
+class Cut(NamedTuple):
+    """Intervals for a part of which the meter was installed (`validation.parts`)."""
+
+    row: Ints
+    slot: Ints
+    seconds: Ints
+    """How long it was there."""
+    since: Ints
+    """Seconds from the beginning of the interval to that of the part."""
+
+
 class Stretches(NamedTuple):
     """Pairs of consecutive usable reads: the register moved by `advance` over the intervals of `span`."""
 
@@ -99,7 +110,7 @@ class Supply(NamedTuple):
     out: Mask
     """The whole interval lies in an outage."""
     touched: Mask
-    """Part of the interval lies in an outage."""
+    """Part of the interval lies in an outage, or outside of the meter's installation."""
     restored: Mask
     """First whole interval after restoration."""
 
@@ -155,12 +166,15 @@ class Block(NamedTuple):
     """Primary quantity in thousandths; ABSENT where nothing usable was received."""
     status: Flags
     """Status bits; (1, 1) zero where no value of the block carries any."""
-    disputed: Mask
-    """Raw rows disagree about the interval (V5); (1, 1) False where none of the block do."""
+    disputed: Samples
+    """Intervals about which raw rows disagree (V5), and what the best of those said that were not taken; ABSENT where
+    it was sent as unknowable. Ascending."""
     expected: Mask
     """The series was installed, and the interval lies between its data or the bounds asked for."""
     wanted: Mask
     """The interval lies between the bounds asked for: it gets a final."""
+    parts: Cut
+    """Expected intervals that an installation or a removal cuts."""
     past: tuple[Ints, Ints]
     """(series,): the highest value of the time before the block, ABSENT where unknown, and of how many days."""
     history_days: int
@@ -198,6 +212,13 @@ class Block(NamedTuple):
     def start_us(self, slot: Ints) -> Ints:
         """Microseconds since the epoch at which intervals start."""
         return ((self.first_slot + slot) * self.step_s + self.phase_s) * 1_000_000
+
+    def begins_us(self, row: Ints, slot: Ints) -> Ints:
+        """The same of what the meter of a row was there for: a part of an interval begins later."""
+        begins = self.start_us(slot)
+        for one, at, since in zip(self.parts.row, self.parts.slot, self.parts.since, strict=True):
+            begins = np.where((row == one) & (slot == at), begins + since * 1_000_000, begins)
+        return begins
 
 
 def find_runs(mask: Mask) -> Runs:

@@ -9,11 +9,12 @@ import polars as pl
 
 from schemas.codes import Channel
 from validation.around import Surroundings, around_of
-from validation.block import ABSENT, Block, Ints, Mask, Runs, Stretches, TouLinks, find_runs
+from validation.block import ABSENT, Block, Ints, Mask, Runs, Samples, Stretches, TouLinks, find_runs
 from validation.days import Days, local_days
 from validation.fleet import Fleet, Group
 from validation.master import Facts, master_of
 from validation.params import VeeParams
+from validation.parts import parts_within
 from validation.peaks import Peaks
 from validation.place import Layout, Placed
 from validation.reads import Registers, Spans
@@ -71,8 +72,10 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
     phase_us = layout.phase * 1_000_000
     installed = fleet.installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy()[install] - phase_us
     removed = fleet.installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy()[install] - phase_us
-    lowest = np.maximum(first, -(-installed // step_us) - origin)
-    highest = np.minimum(after, removed // step_us - origin)
+    begins, ends = layout.parts.first.slot, layout.parts.last.slot
+    lowest = np.maximum(first, np.where(begins >= 0, begins, -(-installed // step_us) - origin))
+    until = np.minimum(after, np.where(ends >= 0, ends + 1, removed // step_us - origin))
+    highest = until
     due_from, due_to = np.full((2, len(install)), 0, dtype=np.int64)
     due_to += np.iinfo(np.int64).max
     if params.estimate_after_s is not None:
@@ -86,8 +89,7 @@ def bounds_of(fleet: Fleet, layout: Layout, placed: Placed, params: VeeParams, h
         unknown = fleet.installs["installed_at"].is_null().to_numpy()[install] & (newest >= 0)
         due_from = np.where(unknown, oldest, due_from)
         lowest = np.maximum(lowest, due_from)
-    asked = np.minimum(after, removed // step_us - origin)
-    return Series(lowest, np.maximum(highest, lowest), install, highest < asked, due_from, due_to)
+    return Series(lowest, np.maximum(highest, lowest), install, highest < until, due_from, due_to)
 
 
 def heard_of(intervals: pl.DataFrame, reads: pl.DataFrame, fleet: Fleet, layout: Layout) -> Ints:
@@ -160,13 +162,13 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
     bits = inputs.placed.status
     install = series.install[numbers]
     span, cut = _rows(registers.span, numbers)
-    expected, wanted = _masks((value, span), series, numbers, group, inputs.fleet)
+    expected, wanted = _masks((value, span), series, numbers, (group, inputs.fleet, layout))
+    parts = parts_within(layout.parts, numbers, group.step_s)
     supply = supply_of(inputs.off, int(install[0]), shape, (group.first_slot, group.step_s, group.phase_s))
+    supply = supply._replace(touched=supply.touched | _at(parts.row * width + parts.slot, shape))
     covered = expected[span.row, np.minimum(span.start, width - 1)] & expected[span.row, np.maximum(span.stop - 1, 0)]
-    disputed = inputs.placed.disputed
-    some = disputed[(disputed >= cells.start) & (disputed < cells.stop)] - cells.start
     return Block(
-        disputed=_at(some, shape),
+        disputed=_disputed(inputs.placed, cells, width),
         channel=channel,
         rate_class=group.rate_class,
         step_s=group.step_s,
@@ -181,6 +183,7 @@ def _block(inputs: Inputs, group: Group, days: Days, what: tuple[Channel, Ints],
         history_days=inputs.history_days,
         awaited=series.awaited[numbers],
         past=Peaks(*(one[numbers] for one in inputs.peaks)),
+        parts=parts,
         supply=supply if inputs.supply_known else supply._replace(known=np.zeros((1, 1), dtype=np.bool_)),
         waiting=_waiting(inputs, channel, install, group),
         stretches=Stretches(
@@ -206,6 +209,13 @@ def _waiting(inputs: Inputs, channel: Channel, install: Ints, group: Group) -> M
     cut = slice(*np.searchsorted(spans[0], [install[0], install[-1] + 1]))
     start, stop = group.slot_at(spans[1][cut]), group.slot_from(spans[2][cut])
     return mask_of(spans[0][cut] - install[0], start, stop, (len(install), group.slots))
+
+
+def _disputed(placed: Placed, cells: slice, width: int) -> Samples:
+    at, rival = placed.disputed
+    cut = slice(*np.searchsorted(at, [cells.start, cells.stop]))
+    mine = at[cut] - cells.start
+    return Samples(mine // width, mine % width, rival[cut])
 
 
 def _at(cells: Ints, shape: tuple[int, int]) -> Mask:
@@ -237,10 +247,12 @@ def _reach(span: Runs, series: Series, numbers: Ints, group: Group) -> tuple[Int
     return np.maximum(low, series.due_from[numbers]), np.minimum(high, series.due_to[numbers])
 
 
-def _masks(given: tuple[Ints, Runs], series: Series, numbers: Ints, group: Group, fleet: Fleet) -> tuple[Mask, Mask]:
+def _masks(
+    given: tuple[Ints, Runs], series: Series, numbers: Ints, where: tuple[Group, Fleet, Layout]
+) -> tuple[Mask, Mask]:
     """Where a value is expected (between the data, the bounds or the reads that hold wanted intervals between them,
     while installed), and where a final is wanted."""
-    value, span = given
+    (value, span), (group, fleet, layout) = given, where
     slot = np.arange(group.slots)
     low, high = series.wanted_from[numbers, None], series.wanted_to[numbers, None]
     wanted = (slot >= low) & (slot < high)
@@ -256,4 +268,6 @@ def _masks(given: tuple[Ints, Runs], series: Series, numbers: Ints, group: Group
     installs = fleet.installs[series.install[numbers]]
     begin = group.slot_from(installs["installed_at"].to_physical().fill_null(ABSENT // 2).to_numpy())
     end = group.slot_at(installs["removed_at"].to_physical().fill_null(-(ABSENT // 2)).to_numpy())
+    cut = layout.parts.first.slot[numbers], layout.parts.last.slot[numbers]
+    begin, end = np.where(cut[0] >= 0, cut[0], begin), np.where(cut[1] >= 0, cut[1] + 1, end)
     return expected & (slot >= begin[:, None]) & (slot < end[:, None]), wanted

@@ -61,6 +61,10 @@ def lay_desk(edits: pl.DataFrame, fleet: Fleet, layout: Layout, bounds: Bounds =
             group = fleet.groups[layout.group[series]]
             begins, ends = max(start[at], spans[0][install]), min(stop[at], spans[1][install])
             first, after = max(int(group.slot_from(begins)), 0), min(int(group.slot_from(ends)), group.slots)
+            part = layout.parts.first.slot[series], layout.parts.first.seconds[series]
+            # What an installation left of an interval begins within it.
+            if 0 <= part[0] == first - 1 and group.slot_at(begins + (part[1] * 1_000_000 - 1)) == part[0]:
+                first -= 1
             if first < after:
                 lost[at] = False
                 kind = EditAction(action)

@@ -68,7 +68,15 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
         _fill(draft, mean, Method.MEAN_LIKE_DAY)
     _fill(draft, profile_values(block, (row, slot), serving, params.profiles), Method.PROFILE)
     _fill(draft, _flat(block, draft, serving), Method.FLAT)
+    _shorten(block, draft)
     return draft
+
+
+def _shorten(block: Block, draft: Estimates) -> None:
+    """Of an interval in which the meter was exchanged the part that it was there for, in place."""
+    for row, slot, seconds in zip(*block.parts[:3], strict=True):
+        mine = (draft.row == row) & (draft.slot == slot) & (draft.value != ABSENT)
+        draft.value[mine] = draft.value[mine] * seconds // block.step_s
 
 
 def _fill(draft: Estimates, value: Ints, method: Method) -> None:

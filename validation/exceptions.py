@@ -44,7 +44,7 @@ def _rows(block: Block, rule: Rule, severity: Severity, findings: Findings, boun
             "channel": np.full(size, _CHANNEL_CODE[block.channel.value], dtype=np.uint8),
             "rule": np.full(size, _RULE_CODE[rule], dtype=np.uint8),
             "severity": np.full(size, _SEVERITY_CODE[severity], dtype=np.uint8),
-            "first_interval": block.start_us(runs.start),
+            "first_interval": block.begins_us(runs.row, runs.start),
             "intervals": runs.length.astype(np.int32),
             "measured_milli": findings.measured[kept],
             "limit_milli": findings.limit[kept],

@@ -9,7 +9,7 @@ from schemas.codes import Channel
 from schemas.frames import CHANNEL
 from validation.block import ABSENT, NO_RUNS, Ints, Mask, Runs
 from validation.fleet import Fleet, Group
-from validation.place import CHANNEL_CODE, installation_of
+from validation.place import CHANNEL_CODE, Layout, installation_of
 from validation.reads import UNUSABLE
 from validation.rules.definition import ACCUMULATED
 
@@ -76,17 +76,22 @@ def _neighbours(installs: pl.DataFrame) -> tuple[Mask, Mask]:
     return follows, precedes
 
 
-def exchanges_within(run: Exchanges, channel: Channel, install: Ints, group: Group) -> tuple[Runs, Ints]:
+def exchanges_within(run: Exchanges, channel: Channel, install: Ints, where: tuple[Group, Layout]) -> tuple[Runs, Ints]:
     """The intervals beside the exchanges of a block's rows, and how far the nearest read is, in milliseconds."""
     if channel not in ACCUMULATED:
         return NO_RUNS, NO_RUNS.row
-    code = CHANNEL_CODE[channel.value]
+    code, (group, layout) = CHANNEL_CODE[channel.value], where
+    series = layout.of[install, code]
     parts = []
-    for at, read, before in ((run.removed, run.final, 1), (run.installed, run.initial, 0)):
+    for at, read, cut, before in (
+        (run.removed, run.final, layout.parts.last.slot[series], 1),
+        (run.installed, run.initial, layout.parts.first.slot[series], 0),
+    ):
         at, read = at[install], read[install, code]
         row = np.flatnonzero(at != ABSENT)
-        # The last whole interval of a meter that left, the first whole one of a meter that came.
+        # The last interval of a meter that left, the first one of a meter that came: whole, where its part is unknown.
         slot = group.slot_at(at[row]) - 1 if before else group.slot_from(at[row])
+        slot = np.where(cut[row] >= 0, cut[row], slot)
         inside = (slot >= 0) & (slot < group.slots)
         row, slot = row[inside], slot[inside]
         far = np.where(read[row] == ABSENT, ABSENT, np.abs(at[row] - read[row]) // 1000)

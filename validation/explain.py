@@ -42,6 +42,7 @@ _FINAL = "a final estimate: what was measured since waits for a person"
 _OTHER_ROW = "measured; what was sent last was not used"
 _STRAY = "; what was sent is of another length, grid or channel than master data say (V2), and is not used"
 _UNUSED = "; what was sent could not be used"
+_DISPUTED = 1 << RULE_BIT[Rule.DUPLICATE]
 _MADE = (Quality.ESTIMATED.value, Quality.MISSING.value)
 
 
@@ -86,12 +87,12 @@ def explained(
     sent = (
         inputs.intervals.filter(pl.col("meter_id") == meter_id, inside)
         .sort("received_at", "topic", "partition", "offset", "frame")
-        .unique(["channel", "interval_start"], keep="last", maintain_order=True)
-        .select("channel", "interval_start", sent_milli="value_milli")
+        .group_by("channel", "interval_start", maintain_order=True)
+        .agg(sent_milli=pl.col("value_milli").last(), rows_say=_rows_say())
     )
     behind = workings(_of_meter(inputs, meter_id), bounded(params, judged.finals), meter_id, (start, end))
     both = ["channel", "interval_start"]
-    lines = mine.join(sent, on=both, how="left", maintain_order="left")
+    lines = _with_sent(mine, sent)
     lines = lines.join(behind, on=both, how="left", maintain_order="left")
     lines = lines.with_columns(
         edits_told(lines, inputs.edits.filter(pl.col("meter_id") == meter_id)),
@@ -111,6 +112,29 @@ def explained(
         "unjudged",
     )
     return Explained(lines.select(names), findings)
+
+
+def _with_sent(finals: pl.DataFrame, sent: pl.DataFrame) -> pl.DataFrame:
+    """The finals with `sent_milli`; one of the part of an interval after an installation begins later than its row."""
+    both = ["channel", "interval_start"]
+    whole = pl.col("interval_s").max().over("channel")
+    begins = pl.col("interval_start") - pl.duration(seconds=whole - pl.col("interval_s"))
+    late = finals.select("channel", pl.col("interval_start").alias("at"), begins, whole=whole > pl.col("interval_s"))
+    late = late.filter("whole").drop("whole")
+    moved = late.join(sent, on=both).select(
+        "channel", interval_start="at", late_milli="sent_milli", late_say="rows_say"
+    )  # fmt: skip
+    lines = finals.join(sent, on=both, how="left", maintain_order="left")
+    lines = lines.join(moved, on=both, how="left", maintain_order="left")
+    return lines.with_columns(
+        sent_milli=pl.coalesce("sent_milli", "late_milli"), rows_say=pl.coalesce("rows_say", "late_say")
+    ).drop("late_milli", "late_say")
+
+
+def _rows_say() -> pl.Expr:
+    """The different values of an interval's rows, as sent, in raw order; the last time of each counts."""
+    values = pl.col("value_milli").reverse().unique(maintain_order=True).reverse()
+    return values.cast(pl.String).fill_null("nothing").str.join(" and ")
 
 
 def _held(lines: pl.DataFrame, findings: pl.DataFrame) -> pl.Series:
@@ -134,7 +158,8 @@ def _multiplier(lines: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
 
 
 def _step(finals: pl.DataFrame) -> int:
-    return int(finals["interval_s"][0]) if finals.height else 0
+    # Not the first: an exchange may have left a part of an interval.
+    return finals.select(pl.col("interval_s").max()).item() or 0
 
 
 def _of_meter(inputs: VeeInputs, meter_id: str) -> VeeInputs:
@@ -184,6 +209,7 @@ def _why() -> pl.Expr:
         pl.when(~_lost()).then(pl.lit("")).when("stray").then(pl.lit(_STRAY)).otherwise(pl.lit(_UNUSED)),
         author.fill_null(""),
         (pl.lit(": ") + pl.col("edits")).fill_null(""),
+        pl.when((pl.col("failed") & _DISPUTED) != 0).then(pl.lit("; rows say ") + pl.col("rows_say")).fill_null(""),
         pl.when(failed != "").then(pl.lit("; failed ") + failed).otherwise(pl.lit("")),
     )
 

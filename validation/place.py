@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from schemas.codes import Rule, Status
@@ -24,6 +25,22 @@ _FINDINGS: Final = EXCEPTIONS.empty().select("meter_id", "channel", "rule", "fir
 CHANNEL_CODE: Final = {name: number for number, name in enumerate(CHANNEL.categories)}
 
 
+class Part(NamedTuple):
+    """One a series: an interval that its installation or removal cuts (`validation.parts`)."""
+
+    slot: Ints
+    """-1: none, or nothing is known of it."""
+    seconds: Ints
+    """How much of it the meter was there, in whole minutes; 0 where there is none."""
+
+
+class Parts(NamedTuple):
+    """Of every series the interval in which it was installed, and the one in which it was removed."""
+
+    first: Part
+    last: Part
+
+
 class Layout(NamedTuple):
     """Where each series' cells lie in the one vector of all cells: by group, channel, installation."""
 
@@ -40,6 +57,7 @@ class Layout(NamedTuple):
     phase: Ints
     """By how much its intervals begin after whole steps since the epoch, in seconds."""
     cells: int
+    parts: Parts
 
 
 Bounds = tuple[datetime | None, datetime | None]
@@ -53,16 +71,16 @@ class Placed(NamedTuple):
     """One a cell; primary, ABSENT where nothing usable came."""
     status: Flags | None
     """One a cell; None where no row carries a bit."""
-    disputed: Ints
-    """Cells whose rows disagree."""
+    disputed: tuple[Ints, Ints]
+    """Cells whose rows disagree, ascending, and the primary value that came second, ABSENT where it was unknowable."""
     stray: pl.DataFrame
     """Findings about rows without a cell: `meter_id`, `channel`, `rule`, `first_interval`, `intervals`."""
     copies: pl.DataFrame
-    """Findings about intervals that came more than once, same columns."""
+    """Findings about intervals that came more than once with one value, same columns."""
 
 
 def lay_out(fleet: Fleet) -> Layout:
-    """Cells for every series of the fleet."""
+    """Cells for every series of the fleet; no interval is cut yet."""
     # At least one row: rows of no installation (-1) look there too, and find no series.
     of = np.full((max(1, fleet.installs.height), len(CHANNEL.categories)), -1, dtype=np.int64)
     base: list[Ints] = []
@@ -80,7 +98,17 @@ def lay_out(fleet: Fleet) -> Layout:
     empty = [np.empty(0, dtype=np.int64)]
     group_number = np.concatenate(group_of or empty)
     step, phase = np.array([(group.step_s, group.phase_s) for group in fleet.groups] or [(1, 0)])[group_number].T
-    return Layout(of, np.concatenate(base or empty), group_number, np.concatenate(install or empty), step, phase, cells)
+    bases, installs = np.concatenate(base or empty), np.concatenate(install or empty)
+    none = Part(np.full(series, -1), np.zeros(series, dtype=np.int64))
+    return Layout(of, bases, group_number, installs, step, phase, cells, Parts(none, none))
+
+
+def channel_of(layout: Layout) -> npt.NDArray[np.uint8]:
+    """Channel code of each series."""
+    install, channel = np.nonzero(layout.of >= 0)
+    codes = np.empty(len(install), dtype=np.uint8)
+    codes[layout.of[install, channel]] = channel
+    return codes
 
 
 def installation_of(rows: pl.DataFrame, fleet: Fleet, instant: str) -> Ints:
@@ -144,7 +172,8 @@ def place_intervals(
     if flagged:
         bits = np.zeros(layout.cells, dtype=np.uint32)
         bits[cell] = status
-    copies, disputed = _FINDINGS.clear(), np.empty(0, dtype=np.int64)
+    nothing = np.empty(0, dtype=np.int64)
+    copies, disputed = _FINDINGS.clear(), (nothing, nothing)
     unknowable = value == ABSENT
     twice = np.count_nonzero(cells != ABSENT) != len(value) - np.count_nonzero(unknowable)
     if twice or (cells[cell[unknowable]] != ABSENT).any():
@@ -188,6 +217,9 @@ def _cells(rows: pl.DataFrame, install: Ints, start: Ints, fleet: Fleet, layout:
     identity = (series < 0) | (slot * step_us != since) | (rows["interval_s"].to_numpy() != step)
     outside = _outside(install, start, step_us, fleet)
     slot -= origin
+    for part in layout.parts:
+        if (part.slot >= 0).any():
+            outside &= (slot != part.slot[safe]) | (part.slot[safe] < 0)
     inside = (slot >= 0) & (slot < width) & ~identity & ~outside
     base = layout.base[safe] if len(layout.base) else safe
     return np.where(inside, base + slot, -1), np.where(identity, 0, np.where(outside, 1, -1))
@@ -217,8 +249,9 @@ def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
 
 def _settle(
     rows: pl.DataFrame, cell: Ints, value: Ints, cells: Ints, also: tuple[Flags | None, Bounds]
-) -> tuple[pl.DataFrame, Ints]:
-    """Write the last value in raw order into every cell that several rows name; say how many there were.
+) -> tuple[pl.DataFrame, tuple[Ints, Ints]]:
+    """Write the last value in raw order into every cell that several rows name; count the rows that repeat another's
+    value, and say where rows disagree.
 
     One that can be used goes before one that its own status or sign rejects, and that before one sent as unknowable.
     """
@@ -234,19 +267,23 @@ def _settle(
     cells[at] = last["_value"].to_numpy()
     if bits is not None:
         bits[at] = last["status"].to_numpy()
+    taken = pl.col("_value").last()
     counted = several.group_by("_cell").agg(
-        pl.col("meter_id", "channel", "interval_start").first(), others=pl.col("_value").n_unique(), rows=pl.len()
+        pl.col("meter_id", "channel", "interval_start").first(),
+        copies=pl.len() - pl.col("_value").n_unique(),
+        rival=pl.col("_value").filter(pl.col("_value") != taken).last(),
     )
-    disputed = counted.filter(pl.col("others") > 1)["_cell"].to_numpy()
+    rivals = counted.filter(pl.col("rival").is_not_null()).sort("_cell")
     copies = (
-        counted.filter(_inside(within))
+        counted.filter(_inside(within), pl.col("copies") > 0)
         .group_by("meter_id", "channel")
         .agg(
             rule=pl.lit(Rule.DUPLICATE.value),
             first_interval=pl.col("interval_start").min(),
-            intervals=(pl.col("rows") - 1).sum().cast(pl.Int32),
+            intervals=pl.col("copies").sum().cast(pl.Int32),
         )
     )
+    disputed = rivals["_cell"].to_numpy(), rivals["rival"].to_numpy()
     return copies.select(_FINDINGS.columns).cast(_FINDINGS.schema), disputed
 
 

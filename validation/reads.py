@@ -170,9 +170,13 @@ def _spans(triples: list[tuple[int, int, int]]) -> Spans:
 
 
 def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Reads:
-    """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time."""
+    """Reads that fall on a boundary of their series' grid, the last in raw order of each, sorted by series and time.
+
+    In an interval that a removal cuts the last read up to it stands at its end, in one that an installation cuts the
+    first one from there on at its beginning.
+    """
     rows = reads.filter(pl.col("value_milli").is_not_null(), (pl.col("status") & UNUSABLE) == 0)
-    rows, install = _for_both(rows, installation_of(rows, fleet, "read_at"), fleet)
+    rows, install = for_both(rows, installation_of(rows, fleet, "read_at"), fleet)
     series = of[install, rows["channel"].to_physical().to_numpy()]
     series[install < 0] = -1
     number = layout.group[np.maximum(series, 0)] if len(layout.group) else np.zeros_like(series)
@@ -183,20 +187,52 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
     step_us, origin, width, phase_us = grid[number].T
     instant = rows["read_at"].to_physical().to_numpy() - phase_us
     at = instant // step_us - origin
-    kept = (series >= 0) & (instant % step_us == 0) & (at >= 0) & (at <= width)
+    exact = instant % step_us == 0
+    at, exact, near = _at_parts((at, exact, instant), series, layout, _bounds(install, phase_us, fleet))
+    kept = (series >= 0) & exact & (at >= 0) & (at <= width)
     table = rows.select(*RAW_ORDER).with_columns(
         series=pl.Series(series),
         at=pl.Series(at),
+        near=pl.Series(near),
         value=pl.Series(primary_of(rows["value_milli"], install, fleet)),
     )
     table = table.filter(pl.Series(kept))
     if table.select("series", "at").is_duplicated().any():
-        table = table.sort(*RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
+        table = table.sort("near", *RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")
     return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
 
 
-def _for_both(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[pl.DataFrame, Ints]:
+def _bounds(install: Ints, phase_us: Ints, fleet: Fleet) -> tuple[Ints, Ints]:
+    """When the installation of each read begins and ends on the clock of its grid; ABSENT where that is unknown."""
+    told = []
+    for name in ("installed_at", "removed_at"):
+        # At least one row: reads of no installation (-1) look there too.
+        instants = np.append(fleet.installs[name].to_physical().fill_null(ABSENT).to_numpy(), ABSENT)[install]
+        told.append(np.where(instants == ABSENT, ABSENT, instants - phase_us))
+    return told[0], told[1]
+
+
+def _at_parts(
+    placed: tuple[Ints, Mask, Ints], series: Ints, layout: Layout, bounds: tuple[Ints, Ints]
+) -> tuple[Ints, Mask, Ints]:
+    """Boundaries of reads, which of them stand at one, and how near each is to the exchange that it tells of."""
+    at, exact, instant = placed
+    near = np.zeros_like(at)
+    for part, bound, after in ((layout.parts.first, bounds[0], 0), (layout.parts.last, bounds[1], 1)):
+        if not (part.slot >= 0).any():
+            continue
+        here = (series >= 0) & (part.slot[series] >= 0)
+        there = here & ~exact & (at == part.slot[series])
+        there &= (instant <= bound) if after else (instant >= bound)
+        # What stands at that boundary by itself is of before the installation or after the removal.
+        exact = (exact & ~(here & (at == part.slot[series] + after))) | there
+        near = np.where(there, -np.abs(bound - instant), near)
+        at = np.where(there, at + after, at)
+    return at, exact, near
+
+
+def for_both(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[pl.DataFrame, Ints]:
     """Reads and their installations; one at the instant at which an installation of a meter follows another is both's:
     the initial read of the one and the final read of the other."""
     dates = fleet.installs.select("meter_id", "installed_at", "removed_at").with_row_index("install")

@@ -14,7 +14,7 @@ from validation.blocks import Series
 from validation.estimate import NO_METHOD
 from validation.fleet import Fleet
 from validation.met_stretches import NONE, Stretch
-from validation.place import Layout
+from validation.place import Layout, channel_of
 
 QUALITY_CODE = {quality: number for number, quality in enumerate(Quality)}
 Authors = npt.NDArray[np.int32]
@@ -107,15 +107,17 @@ def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp:
     step_us = np.repeat(step * 1_000_000, length)
     before = np.cumsum(length) - length
     ordinal = np.arange(len(sheet.value)) - np.repeat(before, length)
+    starts, seconds = np.repeat(start, length) + ordinal * step_us, np.repeat(step.astype(np.int32), length)
+    _shorten(starts, seconds, (before, length), _parts(layout, series, order))
     method = pl.Series(sheet.method)
     value = pl.Series(sheet.value)
     columns = pl.DataFrame(
         {
             "meter_id": fleet.installs["meter_id"].gather(install),
             "service_point_id": fleet.installs["service_point_id"].gather(install),
-            "channel": pl.Series(np.repeat(_channel(layout)[order], length)).cat.to(CHANNEL),
-            "interval_start": pl.Series(np.repeat(start, length) + ordinal * step_us).cast(UTC_US),
-            "interval_s": pl.Series(np.repeat(step.astype(np.int32), length)),
+            "channel": pl.Series(np.repeat(channel_of(layout)[order], length)).cat.to(CHANNEL),
+            "interval_start": pl.Series(starts).cast(UTC_US),
+            "interval_s": pl.Series(seconds),
             "value_milli": value.set(value == ABSENT, None) if (sheet.value == ABSENT).any() else value,
             "quality": pl.Series(sheet.quality).cat.to(QUALITY),
             "method": method.set(method == NO_METHOD, None).cat.to(METHOD),
@@ -132,6 +134,26 @@ def finals_of(sheet: Sheet, fleet: Fleet, layout: Layout, series: Series, stamp:
     ).select(FINALS.schema.names())
 
 
+def _parts(layout: Layout, series: Series, order: Ints) -> tuple[Ints, Ints]:
+    """Seconds of the first final of each series and of its last one, 0 where that is a whole interval."""
+    first, last = layout.parts
+    some = series.wanted_to > series.wanted_from
+    begins = np.where(some & (first.slot == series.wanted_from), first.seconds, 0)
+    ends = np.where(some & (last.slot == series.wanted_to - 1), last.seconds, 0)
+    return begins[order], ends[order]
+
+
+def _shorten(starts: Ints, seconds: Authors, series: tuple[Ints, Ints], parts: tuple[Ints, Ints]) -> None:
+    """Write the spans of the finals that are parts of intervals, in place."""
+    first, length = series
+    for at, part, at_end in ((first, parts[0], False), (first + length - 1, parts[1], True)):
+        which = np.flatnonzero(part > 0)
+        cell = at[which]
+        if not at_end:
+            starts[cell] += (seconds[cell] - part[which]) * 1_000_000
+        seconds[cell] = part[which]
+
+
 def _authors(sheet: Sheet, stamp: Stamp) -> pl.Series | pl.Expr:
     if not len(sheet.author):
         return pl.lit(None, pl.String)
@@ -139,18 +161,10 @@ def _authors(sheet: Sheet, stamp: Stamp) -> pl.Series | pl.Expr:
     return names.gather(np.where(sheet.author < 0, len(stamp.authors), sheet.author))
 
 
-def _channel(layout: Layout) -> npt.NDArray[np.uint8]:
-    """Channel code of each series."""
-    install, channel = np.nonzero(layout.of >= 0)
-    codes = np.empty(len(install), dtype=np.uint8)
-    codes[layout.of[install, channel]] = channel
-    return codes
-
-
 def _order(fleet: Fleet, layout: Layout, series: Series) -> Ints:
     """Series sorted by meter, channel, time."""
     meter = fleet.installs["meter_id"].rank("dense").to_numpy()[series.install]
     grid = np.array([one.first_slot * one.step_s + one.phase_s for one in fleet.groups] or [0])[layout.group]
     step = np.array([group.step_s for group in fleet.groups] or [0])[layout.group]
-    order: Ints = np.lexsort((grid + series.wanted_from * step, _channel(layout), meter))
+    order: Ints = np.lexsort((grid + series.wanted_from * step, channel_of(layout), meter))
     return order

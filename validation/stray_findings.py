@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from schemas.codes import Channel, Rule
+from schemas.codes import Channel, Rule, Severity
 from schemas.frames import SEVERITY
 from schemas.timegrid import with_local_time
 from validation.rules.sets import RuleSet, rules_in_force
@@ -34,6 +34,11 @@ def by_rule_sets(findings: pl.DataFrame, installs: pl.DataFrame, sets: Sequence[
     told = pl.Series("severity", [_severity(sets, *key) for key in keys.rows()], dtype=SEVERITY)
     judged = rows.join(keys.with_columns(told), on=_KEY, nulls_equal=True)
     return judged.filter(pl.col("severity").is_not_null()).select(*findings.columns, "severity")
+
+
+def only_counted(copies: pl.DataFrame) -> pl.DataFrame:
+    """The same findings as `info`: rows that repeat a value are counted, however grave it is where they disagree."""
+    return copies.with_columns(severity=pl.lit(Severity.INFO.value).cast(SEVERITY))
 
 
 def _severity(sets: Sequence[RuleSet], rate_class: str | None, channel: str, rule: str, day: date) -> str | None:

@@ -22,6 +22,7 @@ from validation.master import facts_of
 from validation.met_stretches import met_stretches
 from validation.net import place_net
 from validation.params import VeeParams
+from validation.parts import parts_of
 from validation.peaks import peaks_of
 from validation.periods import carried, take_pending
 from validation.place import lay_out, place_intervals
@@ -32,7 +33,7 @@ from validation.report import unjudged_rules
 from validation.sheet import Stamp, enter, finals_of, open_sheet
 from validation.silence import waiting_spans
 from validation.stored_edits import with_stored
-from validation.stray_findings import by_rule_sets
+from validation.stray_findings import by_rule_sets, only_counted
 from validation.supply import supply_spans
 from validation.versions import with_versions
 from validation.wall_clock import wall_clocks
@@ -136,7 +137,8 @@ def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
-    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
+    stray, copies = (by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies))
+    rows = [stray, only_counted(copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     rows.append(desk.lost)
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
@@ -147,6 +149,7 @@ def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:
     """Everything that a run's blocks are cut from."""
     fleet = find_fleet(inputs.meters, inputs.intervals, inputs.reads, params)
     layout = lay_out(fleet)
+    layout = layout._replace(parts=parts_of(fleet, layout, inputs.intervals, inputs.reads))
     facts = facts_of(fleet.installs)
     bounds = params.grid_from, params.grid_to
     placed = place_intervals(inputs.intervals, fleet, layout, params.clock_ahead_s, bounds)

@@ -81,7 +81,7 @@ def _workings(asked: _Axis, meter_id: str) -> pl.DataFrame:
             found += [
                 (
                     block.channel,
-                    told.instant(int(slot[one])),
+                    told.begins(int(row[one]), int(slot[one])),
                     None if value[one] == ABSENT else value[one],
                     told.behind(int(one)),
                 )
@@ -106,6 +106,11 @@ class _Told:
             return at
         instant: datetime = self._clock.utc(pl.Series([at], dtype=UTC_US))[0]
         return instant
+
+    def begins(self, row: int, slot: int) -> datetime:
+        """When the final of an interval begins: a part of one later than the interval."""
+        begins = self._block.begins_us(np.array([row]), np.array([slot]))
+        return _EPOCH + timedelta(microseconds=int(begins[0]))
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""

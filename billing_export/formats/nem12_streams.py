@@ -3,14 +3,15 @@
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from billing_export.lines import findings
-from billing_export.located import I64, locate, metered, minute, newest, streams_in, take
+from billing_export.located import I64, locate, metered, minute, newest, parts_in, streams_in, take
 from billing_export.pieces import ExportInputs
 from billing_export.spans import FINDINGS, DeterminantParams, billing_spans
-from schemas.codes import Channel
-from schemas.frames import CHANNEL
+from schemas.codes import Channel, Quality
+from schemas.frames import CHANNEL, UTC_US
 
 LETTER: Final = {
     Channel.ENERGY_DELIVERED: "E",
@@ -61,6 +62,7 @@ def streams_of(part: ExportInputs, params: DeterminantParams) -> Streams:
     )
     owner, picked = take(finals, members)
     rows = picked.with_columns(member=pl.Series(owner), minute=minute("interval_start"))
+    rows = _whole(rows, members, parts_in(picked, members))
     sound, unsound = _sound(rows, members)
     nobody = nameless.with_columns(determinant=pl.lit(None, dtype=pl.String))
     said = [spans.findings, findings(nobody, "nmi_missing", pl.col("hi") - pl.col("lo"), held=True), unsound]
@@ -71,6 +73,32 @@ def streams_of(part: ExportInputs, params: DeterminantParams) -> Streams:
         members.select("member", *_MEMBER, "suffix"),
         pl.concat([one.cast(FINDINGS) for one in said]),
     )
+
+
+def _whole(rows: pl.DataFrame, members: pl.DataFrame, parts: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """The same rows; what an exchange left of an interval to each meter stands for the interval.
+
+    Where both meters share a stream it is one value: the sum of the parts, under the later meter, estimated if one is.
+    """
+    if not parts.any():
+        return rows
+    named = members.select("member", "nmi", "suffix", whole=pl.col("length_s").cast(pl.Int32))
+    mine = rows.filter(pl.Series(parts)).join(named, on="member", how="left", maintain_order="left")
+    seconds = pl.col("whole").cast(pl.Int64) * 1_000_000
+    start = (pl.col("interval_start").to_physical() // seconds * seconds).cast(UTC_US)
+    mine = mine.with_columns(interval_start=start, interval_s="whole").with_columns(minute=minute("interval_start"))
+    poorest = pl.col("quality").cast(pl.String) == Quality.VALID.value
+    key = ["nmi", "suffix", "interval_start", "interval_s"]
+    value = pl.when(pl.col("value_milli").is_not_null().all()).then(pl.col("value_milli").sum())
+    merged = mine.sort("member").group_by(key, maintain_order=True).agg(
+        pl.all().exclude(*key, "value_milli", "quality", "method", "version", "judged_at").last(),
+        pl.col("version", "judged_at").max(),
+        value_milli=value,
+        quality=pl.col("quality").sort_by(poorest, maintain_order=True).first(),
+        method=pl.col("method").sort_by(poorest, maintain_order=True).first(),
+    )  # fmt: skip
+    both = pl.concat([rows.filter(~pl.Series(parts)), merged.select(rows.columns)])
+    return both.sort("member", "minute")
 
 
 def _members(located: pl.DataFrame, finals: pl.DataFrame) -> pl.DataFrame:

@@ -125,6 +125,25 @@ def test_a_register_read_at_local_midnight_is_met_from_the_other_side_of_a_chang
     assert grids_of(_context(rows, reads), FINAL_ENDS.empty(), new) == (Scope(("A",), begins[15], begins[24]),)
 
 
+def test_a_read_in_the_interval_of_an_exchange_bounds_a_stretch_from_or_to_the_whole_interval() -> None:
+    """A was installed five minutes past the hour -30 and read then; it was read again at 6, or leaves past 30."""
+    at = MIDNIGHT + timedelta(minutes=5)
+    for column, hours, reads, since, until in (
+        ("installed_at", HOURS, pl.concat([off_the_grid(registers("A", {-30: 0})), registers("A", {6: 36})]), -30, 24),
+        (
+            "removed_at",
+            range(-48, 30),
+            pl.concat([registers("A", {12: 0}), off_the_grid(registers("A", {30: 18}))]),
+            0,
+            31,
+        ),
+    ):
+        exchanged = at + (since if column == "installed_at" else 30) * HOUR
+        context = _context(pl.concat([values("A", hours), values("B", HOURS)]), reads)
+        master = conform(pl.DataFrame({"meter_id": ["A"], column: [exchanged]}), METERS)
+        assert grids_of(context._replace(meters=master), ends(), TODAY) == wider(since, until)
+
+
 def test_a_meter_is_not_judged_on_days_before_anything_is_known_of_it() -> None:
     """A has values from this midnight on, and a read of it; B from tomorrow's noon on; C nothing; D has had finals."""
     asked = Scope(("A", "B", "C", "D"), MIDNIGHT - DAY, MIDNIGHT + 3 * DAY)

@@ -22,12 +22,13 @@ from billing_export.export import Export, export
 from billing_export.formats import FORMATS, cmep_check, espi_check, mscons_check, nem13_check
 from billing_export.formats.edifact import ADVICE, read_segments, segment
 from billing_export.formats.espi_import import import_espi
+from billing_export.formats.nem12_import import import_nem12
 from billing_export.formats.sap_isu import read_orders
 from billing_export.pieces import ExportInputs, ExportParams
 from billing_export.series import coded
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError
-from schemas.frames import FINALS
+from schemas.frames import FINALS, UTC_US
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SAMPLES, XSD = SHARED / "xsd" / "samples", SHARED / "xsd" / "espi"
@@ -502,3 +503,41 @@ def test_a_period_that_goes_out_again_says_resend_in_cmep() -> None:
         assert {row[8] for row in rows} == {"RESEND"}
         assert again.files[0].content.replace(b",RESEND,", b",OK,") == first.files[0].content
         assert check_file(again.files[0].name, again.files[0].content).findings == []
+
+
+def exchanged(step: int, start: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """M1 leaves 7 min past the twelfth hour, M2 comes then: 1 kWh an hour; their parts are 0.117 and the rest."""
+    at, each = start + timedelta(hours=12, minutes=7), 1_000_000 * step // 3600
+    whole = 12 * 3600 // step
+    first = build_finals(start, [each] * whole + [117_000], step=step, qualities={whole: ("estimated", "flat")})
+    second = build_finals(start + timedelta(hours=12), [each - 117_000] + [each] * (whole - 1), meter="M2", step=step)
+    part = pl.col("interval_start") == start + timedelta(hours=12)
+    old = first.with_columns(interval_s=pl.when(part).then(420).otherwise("interval_s").cast(pl.Int32))
+    new = second.with_columns(
+        interval_start=pl.when(part).then(pl.lit(at)).otherwise("interval_start").cast(UTC_US),
+        interval_s=pl.when(part).then(step - 420).otherwise("interval_s").cast(pl.Int32),
+    )
+    meters = [{"removed_at": at}, {"meter_id": "M2", "installed_at": at}]
+    return pl.concat([old, new]), build_meters([{"service_point_id": MELO, **meter} for meter in meters])
+
+
+@pytest.mark.parametrize("form", ["cmep", "espi", "mscons", "iec61968", "x12_867"])
+def test_a_part_of_an_interval_that_an_exchange_left_goes_out_as_long_as_it_is(form: str) -> None:
+    rows, registry = exchanged(900, START)
+    found = run(form, rows, registry=registry)
+    assert found.tally.findings.filter("held").rows() == []
+    assert found.tally.totals["value_milli"].sum() == 24_000_000
+    assert all(check_file(file.name, file.content).findings == [] for file in found.files)
+
+
+def test_in_nem12_the_parts_of_an_exchanged_interval_are_one_value_of_the_stream() -> None:
+    """48 half hours of half a kWh, one of them 0.117 of the old meter, estimated, and 0.383 of the new one."""
+    rows, registry = exchanged(1800, NEM_START)
+    found = run("nem12", rows, registry=registry.with_columns(nmi=pl.lit("6305555555")))
+    assert found.tally.findings.filter("held").rows() == []
+    imported = import_nem12(found.files[0].content, "back").finals
+    assert imported["value_milli"].to_list() == [500_000] * 48
+    assert imported.filter(pl.col("quality") == "estimated")["interval_start"].to_list() == [
+        NEM_START + timedelta(hours=12)
+    ]
+    assert all(check_file(file.name, file.content).findings == [] for file in found.files)

@@ -206,7 +206,7 @@ CASES: dict[Rule, Case] = {
     Rule.USAGE_ON_INACTIVE: Case(lambda: on_disconnected(500_000), lambda: on_disconnected(500_001), ALL, plain),
     Rule.FLAT_LINE: Case(
         lambda: vee(intervals=intervals([1, *[7] * 24, 2])), lambda: vee(intervals=intervals([1, *[7] * 25, 2])),
-        list(range(1, 26)), None,
+        list(range(1, 26)), lambda: vee(intervals=intervals([1, *[7] * 25, 2], skip=[5])),
     ),
     Rule.TEST_MODE: Case(lambda: flags(Status.POWER_FAIL), lambda: flags(Status.TEST_MODE), [2], None),
     Rule.OVERFLOW: Case(lambda: flags(Status.POWER_FAIL), lambda: flags(Status.OVERFLOW), [2], None),

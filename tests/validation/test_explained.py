@@ -35,6 +35,13 @@ def test_what_was_multiplied_is_not_used_as_it_came() -> None:
     assert why(intervals=SENT, meters=both) == "measured and used as it came"
 
 
+def test_rows_that_disagree_are_told_with_every_value_as_it_was_sent() -> None:
+    rows = [intervals([value], start=MONDAY + 4 * HOUR, received_at=JUDGED_AT + DAY) for value in (1_200, 1_000)]
+    said = why(intervals=pl.concat([SENT, rows[0]]), meters=meters({"multiplier": 40_000}))
+    assert said.endswith("; rows say 1000 and 1200; failed V5 duplicate")
+    assert "rows say" not in why(intervals=pl.concat([SENT, rows[1]]))
+
+
 def test_a_row_that_was_set_aside_is_not_called_used() -> None:
     worse = intervals([77], start=MONDAY + 4 * HOUR, status=Status.TEST_MODE, received_at=JUDGED_AT + DAY)
     assert why(intervals=pl.concat([SENT, worse])).startswith("measured; what was sent last was not used")

@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from vee_made import JUDGED_AT, MONDAY, failed, intervals, params, vee
+from vee_made import JUDGED_AT, MONDAY, failed, found, intervals, meters, params, vee
 
 from schemas.codes import Status
+from validation.rules.files import parse_rule_sets
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SENT = intervals([1_000] * 24)
+LATER = JUDGED_AT + DAY
 
 
 def again(value: int | None, status: int = 0, channel: str = "energy_delivered") -> pl.DataFrame:
@@ -49,3 +51,35 @@ def test_of_two_that_can_be_used_or_cannot_the_last_counts() -> None:
 def test_power_may_be_below_zero() -> None:
     rows = pl.concat([intervals([500] * 24, channel="power_delivered"), again(-200, channel="power_delivered")])
     assert vee(intervals=rows).finals["value_milli"][5] == -200
+
+
+def test_rows_that_disagree_are_a_warning_with_both_values_and_rows_that_agree_are_counted_as_info() -> None:
+    """Hours 5, 6 and 9 came again with another value, hour 12 twice with the same; 6 differs most of its run."""
+    first = intervals([1_000] * 24)
+    again = [(5, 1_200), (6, 700), (9, 1_001), (12, 1_000), (12, 1_000)]
+    rows = [intervals([value], start=MONDAY + at * HOUR, received_at=LATER) for at, value in again]
+    for parts in ([first, *rows], [*rows[::-1], first]):
+        result = vee(intervals=pl.concat(parts))
+        told = found(result, "duplicate").select(
+            "severity", "first_interval", "intervals", "measured_milli", "limit_milli"
+        )
+        assert told.rows() == [
+            ("warning", MONDAY + 5 * HOUR, 2, 700, 1_000),
+            ("warning", MONDAY + 9 * HOUR, 1, 1_001, 1_000),
+            ("info", MONDAY + 12 * HOUR, 2, None, None),
+        ]
+        assert failed(result, "duplicate") == [5, 6, 9]
+        assert set(result.finals["quality"]) == {"valid"}
+
+
+def test_both_values_of_rows_that_disagree_are_primary_in_the_finding() -> None:
+    rows = pl.concat([intervals([10] * 24), intervals([12], start=MONDAY + 5 * HOUR, received_at=LATER)])
+    told = found(vee(intervals=rows, meters=meters({"multiplier": 40_000})), "duplicate")
+    assert told.select("measured_milli", "limit_milli").rows() == [(480, 400)]
+
+
+def test_a_rule_set_decides_how_grave_rows_that_disagree_are_and_copies_are_counted_all_the_same() -> None:
+    rows = pl.concat([intervals([100] * 24), intervals([100]), intervals([90], start=MONDAY + HOUR, received_at=LATER)])
+    sets = parse_rule_sets('[[rule_set]]\nname = "grave"\n[rule_set.rules.duplicate]\nseverity = "error"\n')
+    told = found(vee(params(rule_sets=sets), intervals=rows), "duplicate")
+    assert told.select("severity", "intervals").rows() == [("info", 1), ("error", 1)]

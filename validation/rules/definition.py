@@ -76,6 +76,7 @@ class Need(StrEnum):
     VALUE_BEFORE = "value_before"
     VOLTAGE = "voltage_reads"
     WHOLE_DAY = "whole_day"
+    WHOLE_RUN = "no_hole (in a run)"
     ZONE = "timezone"
 
 

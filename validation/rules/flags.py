@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from schemas.codes import Rule, Severity, Status
-from validation.block import Block, find_runs
+from validation.block import ABSENT, Block, Runs, find_runs
 from validation.rules.definition import (
     EVERY_CHANNEL,
     Check,
@@ -39,11 +39,16 @@ def device_clock(block: Block, settings: Settings) -> Findings:
 
 
 def partial_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
-    """V20: long and skipped intervals, and partial ones; partial because of a power failure is good data."""
+    """V20: long and skipped intervals, and partial ones, by the meter's word or because it was exchanged in them;
+    partial because of a power failure is good data."""
     bits = block.status
     odd = (bits & np.uint32(Status.LONG | Status.SKIPPED)) != 0
     odd |= ((bits & np.uint32(Status.PARTIAL)) != 0) & ((bits & np.uint32(Status.POWER_FAIL)) == 0)
-    return found(find_runs(block.present & odd)) if odd.any() else nothing()
+    odd = block.present & odd if odd.any() else odd
+    if len(block.parts.row):
+        odd = np.broadcast_to(odd, block.shape).copy()
+        odd[block.parts.row, block.parts.slot] = True
+    return found(find_runs(odd)) if odd.any() else nothing()
 
 
 def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -52,8 +57,20 @@ def identity(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
 
 
 def duplicate(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
-    """V5: several raw rows, with different values; the last in raw order was taken."""
-    return found(find_runs(block.present & block.disputed)) if block.disputed.any() else nothing()
+    """V5: several raw rows, with different values. Of a run of such intervals the two values that differ most are told:
+    the one that was taken, and the one that came second."""
+    row, slot, rival = block.disputed
+    if not len(row):
+        return nothing()
+    here = block.present[row, slot]
+    row, slot, rival = row[here], slot[here], rival[here]
+    taken = block.value[row, slot]
+    run = np.cumsum(np.append(True, (np.diff(row) != 0) | (np.diff(slot) != 1))[: len(row)]) - 1
+    far = np.where(rival == ABSENT, -1, np.abs(taken - rival))
+    last = np.flatnonzero(np.append(np.diff(run) != 0, True)[: len(row)])
+    most = np.lexsort((far, run))[last]
+    length = np.bincount(run, minlength=len(last))
+    return found(Runs(row[last], slot[last] + 1 - length, slot[last] + 1), taken[most], rival[most])
 
 
 def missing_interval(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
@@ -93,9 +110,10 @@ FLAG_RULES: Final = (
     ),
     Definition(
         Rule.DUPLICATE,
-        Severity.INFO,
+        Severity.WARNING,
         "V5 duplicate",
-        "two raw rows for one channel and interval: the last in raw order wins; equal ones are only counted",
+        "two raw rows for one channel and interval with different values: the last in raw order wins, and both are "
+        "told; equal ones are only counted, as info",
         EVERY_CHANNEL,
         duplicate,
     ),
@@ -119,7 +137,8 @@ FLAG_RULES: Final = (
         Rule.PARTIAL_INTERVAL,
         Severity.WARNING,
         "V20 partial, long, skipped interval",
-        "the meter reports that the interval was not a whole one; partial because of a power failure is good data",
+        "the meter reports that the interval was not a whole one, or it was installed or removed in it and its value "
+        "or final is of a part; partial because of a power failure is good data",
         EVERY_CHANNEL,
         partial_interval,
     ),

@@ -6,6 +6,7 @@ import numpy as np
 
 from schemas.codes import Rule, Severity
 from validation.block import Block, Mask, Runs, find_runs, sums_of
+from validation.bridges import beside, over_holes
 from validation.rules.definition import (
     DELIVERED,
     ENERGY,
@@ -23,11 +24,14 @@ SECONDS_A_DAY: Final = 86_400
 
 def zero_on_active(block: Block, settings: Settings) -> Findings:
     """V15: nothing used for days on end, without an outage; unjudged where nothing is known of outages, or of
-    disconnections.
+    disconnections, and where it is days only with the holes in them.
     """
     known = block.supply.known & block.around.service_known
-    runs = find_runs(_zero_outside_outage(block) & known)
-    return found(runs.pick(runs.length * block.step_s >= settings["days"] * SECONDS_A_DAY), 0, 0, ~known)
+    zero = _zero_outside_outage(block) & known
+    runs = find_runs(zero)
+    runs = runs.pick(runs.length * block.step_s >= settings["days"] * SECONDS_A_DAY)
+    open_runs = over_holes(block, zero, -(-settings["days"] * SECONDS_A_DAY // block.step_s))
+    return found(runs, 0, 0, ~known | beside(open_runs, runs))
 
 
 def outage_zero(block: Block, settings: Settings) -> Findings:
@@ -74,7 +78,7 @@ SUPPLY_RULES: Final = (
         "sum x = 0 for 3 days without an outage or a disconnection",
         DELIVERED,
         zero_on_active,
-        (Need.OUTAGES, Need.SERVICE_STATE),
+        (Need.OUTAGES, Need.SERVICE_STATE, Need.WHOLE_RUN),
         (Parameter("days", 3, "d", "shortest run that counts"),),
         beside=True,
     ),

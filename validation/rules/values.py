@@ -6,6 +6,7 @@ import numpy as np
 
 from schemas.codes import Channel, Rule, Severity
 from validation.block import ABSENT, Block, Ints, Mask, Runs, find_runs
+from validation.bridges import beside, over_holes
 from validation.rules.definition import (
     ACCUMULATED,
     ENERGY,
@@ -134,18 +135,21 @@ def _whole_days(block: Block, row: Ints, day: Ints) -> tuple[Ints, Ints]:
 
 
 def flat_line(block: Block, settings: Settings) -> Findings:
-    """V17: the same value, not zero, for longer than a day."""
+    """V17: the same value, not zero, for longer than a day; unjudged where that is so only with the holes in it."""
     same = np.zeros(block.shape, dtype=np.bool_)
     value = block.value
     same[:, 1:] = (value[:, 1:] == value[:, :-1]) & (value[:, 1:] != ABSENT) & (value[:, 1:] != 0)
     again = find_runs(same)
     long = again.pick((again.length + 1) * block.step_s > settings["hours"] * SECONDS_A_HOUR)
     runs = Runs(long.row, long.start - 1, long.stop)
-    return found(runs, value[runs.row, runs.start])
+    least = settings["hours"] * SECONDS_A_HOUR // block.step_s + 1
+    open_runs = over_holes(block, (value != ABSENT) & (value != 0), least)
+    return found(runs, value[runs.row, runs.start], unjudged=beside(open_runs, runs))
 
 
 def step_change(block: Block, settings: Settings) -> Findings:
-    """V8: a value that differs from the one before it by more than 500 % of that one; unjudged after a hole.
+    """V8: a value that differs from the one before it by more than 500 % of that one; unjudged after a hole, and where
+    one of the two is the part of an interval that an exchange left.
 
     A step to a value below the floor is household life and passes, as does a step from 0, which has no percentage. A
     fall is judged by percentages below 100: more than all of it cannot be lost.
@@ -154,13 +158,18 @@ def step_change(block: Block, settings: Settings) -> Findings:
     last, here = value[:, :-1], value[:, 1:]
     floor = settings["floor_milli_per_hour"] * block.step_s // SECONDS_A_HOUR
     far = last * settings["percent"] // 100
-    row, slot = np.nonzero((here >= floor) & (last > 0) & ((here > last + far) | (here < last - far)))
-    runs = Runs(row, slot + 1, slot + 2)
-    before, after = value[row, slot], value[row, slot + 1]
-    by = before * settings["percent"] // 100
+    steps = (here >= floor) & (last > 0) & ((here > last + far) | (here < last - far))
     unjudged = np.zeros(block.shape, dtype=np.bool_)
     unjudged[:, 1:] = (last == ABSENT) & (here != ABSENT)
     unjudged[:, 0] = value[:, 0] != ABSENT
+    for at in (block.parts.slot, block.parts.slot + 1):
+        inside = at < block.shape[1]
+        part = block.parts.row[inside], at[inside]
+        unjudged[part] = value[part] != ABSENT
+    row, slot = np.nonzero(steps & ~unjudged[:, 1:])
+    runs = Runs(row, slot + 1, slot + 2)
+    before, after = value[row, slot], value[row, slot + 1]
+    by = before * settings["percent"] // 100
     return found(runs, after, np.where(after > before, before + by, before - by), unjudged)
 
 
@@ -244,6 +253,7 @@ VALUE_RULES: Final = (
         "the same non-zero value for longer than 24 h",
         ACCUMULATED,
         flat_line,
+        (Need.WHOLE_RUN,),
         parameters=(Parameter("hours", 24, "h", "longest run that passes"),),
         beside=True,
     ),
