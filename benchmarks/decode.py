@@ -227,7 +227,8 @@ def our_values(batch: Batch) -> int:
         used.append(known)
         messages = len(alike.message)
         zones = Zones(np.full(messages, -1, np.int32), ())
-        found = cut_push(plan, Group(alike.message, alike.octets, zones, np.zeros(messages, np.int64)), Texts())
+        received = np.zeros(messages, np.int64)
+        found = cut_push(plan, Group(alike.message, alike.octets, alike.varies, zones, received), Texts())
         cut += sum(block.milli.size for block in (*found.intervals, *found.reads))
     LEARNED[0] = learned.with_used(used)
     if cut < batch.frames.height:

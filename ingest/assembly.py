@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused
+from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused, once
 from ingest.columns import NULL_TEXT, constant, framed, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.meter_names import MeterNames
@@ -199,7 +199,7 @@ def _status(blocks: Sequence[Quantities], rows: int) -> pl.Series:
 
 def _is_one_value(columns: Sequence[npt.NDArray[Any]]) -> bool:
     first = columns[0].flat[0]
-    return all((column == first).all() for column in columns)
+    return all((once(column) == first).all() for column in columns)
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """Rows of a batch before they are frames: numbers by message, row and column, a block a plan."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,11 @@ class Cut(NamedTuple):
     message: Places
     own_time: Micros
     silent: Places
+
+
+def once(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column by message, or its first entry where all messages share one (`slots.shared`)."""
+    return column if column.strides[0] else column[:1]
 
 
 class Texts:

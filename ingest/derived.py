@@ -5,13 +5,12 @@ Where all messages of a block have the same instants, as a fleet's that push on 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import NO_TIME, Quantities
+from ingest.blocks import NO_TIME, Quantities, once
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
@@ -57,15 +56,10 @@ def lives_of(blocks: Sequence[Quantities], name: Places, names: MeterNames) -> L
 
 
 def _living(block: Quantities) -> Living:
-    at, interval_s = _once(block.at), _once(block.interval_s)
+    at, interval_s = once(block.at), once(block.interval_s)
     end = at + interval_s.astype(np.int64)[:, None] * _SECOND_US if interval_s.any() else at
     kept: Flags | None = None if block.kept is None else np.any(block.kept, axis=2)
     return Living(block.message, at, end, kept)
-
-
-def _once(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A column by message, or its first entry where all messages share one."""
-    return column if column.strides[0] else column[:1]
 
 
 def heard_meters(lives: Lives) -> pl.DataFrame:

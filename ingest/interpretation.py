@@ -182,7 +182,7 @@ class _Work:
             zones, names = zone[chosen].astype(np.int32), enrolment.zones
             if meter_type.timezone is not None:
                 zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, meter_type.timezone)
-            group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
+            group = Group(message, octets, alike.varies, Zones(zones, names), self._arrived.received[message])
             plan, known = known.plan_for(of_kind, rules.types)
             self.cuts.append(cut_push(plan, group, self.texts))
         if not alike.is_lone:

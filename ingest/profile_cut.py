@@ -30,7 +30,7 @@ class ProfileCut(NamedTuple):
 
 
 class _Stamps(NamedTuple):
-    """Of each message and row; but for `status` of one message only where the clocks of all say the same."""
+    """Of each message and row; of one message only where all say the same."""
 
     at: npt.NDArray[np.int64]
     usable: Flags  # the clock names an instant and does not call itself invalid
@@ -73,7 +73,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     quantities = Quantities(
         group.message,
         shared(at, messages),
-        stamps.status,
+        shared(stamps.status, messages),
         shared(stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
         milli,
         np.array([CHANNEL_CODE[each] for each in profile.channels], np.uint8),
@@ -164,11 +164,16 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
 
 
 def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
-    """Our status bits of each row; a null repeats the row above, and the first row's says nothing."""
+    """Our status bits of each row, of one message only where all say the same.
+
+    A null repeats the row above, and the first row's says nothing.
+    """
     table = profile.status_of_octet
     status: npt.NDArray[np.uint32]
     if profile.status_grid is not None:
-        status = table[cut_octets(group.octets, profile.status_grid)]
+        grid = profile.status_grid
+        first = slice(0, 1) if not cut_octets(group.varies[None], grid).any() else slice(None)
+        status = table[cut_octets(group.octets[first], grid)]
         return status
     bits = table[cut_numbers(group.octets, profile.status_slots)[0] & 0xFF]
     place = np.cumsum([node is not None for node in profile.statuses]) - 1

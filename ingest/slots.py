@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.clocks import Clocks, Micros, Zones, by_reception, read_clocks
-from ingest.comparison import are_alike
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import WORD_OCTETS
@@ -33,6 +32,7 @@ class Group(NamedTuple):
 
     message: Places  # row of the batch
     octets: Octets  # one APDU a row, rows end to end, zeros behind the last byte
+    varies: Octets  # by octet: the bits in which these messages may differ
     zones: Zones
     received: Micros  # `NO_TIME` where not known
 
@@ -164,7 +164,8 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     if not node.placed:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
         said = np.frombuffer(octets.ljust(2 * WORD_OCTETS, b"\0"), np.uint8)
-        group, place = group._replace(octets=np.tile(said, (len(group.octets), 1))), 0
+        group = group._replace(octets=np.tile(said, (len(group.octets), 1)), varies=np.zeros_like(said))
+        place = 0
     clocks = by_reception(_clocks_of(group, (place, 1, 0), inverted=inverted), group.received)
     return Clocks._make(shared(column, len(group.octets))[:, 0] for column in clocks)
 
@@ -185,7 +186,7 @@ def _clocks_of(group: Group, slots: tuple[int, int, int], *, inverted: bool) -> 
     """
     at, rows, step = slots
     messages, zone = len(group.octets), group.zones.code
-    alike = (zone == zone[:1]).all() and _are_alike(group.octets, slots)
+    alike = (zone == zone[:1]).all() and _are_alike(group.varies, slots)
     first = slice(0, 1) if alike else slice(None)
     words = _view(group.octets[first], at, (1 if alike else messages, rows, _DATE_TIME_WORDS), (step, 4), ">u4")
     if alike and rows <= _KEPT_CLOCKS:
@@ -193,13 +194,9 @@ def _clocks_of(group: Group, slots: tuple[int, int, int], *, inverted: bool) -> 
     return _read(words, Zones(np.repeat(zone[first], rows), group.zones.names), inverted=inverted)
 
 
-def _are_alike(octets: Octets, slots: tuple[int, int, int]) -> bool:
-    if len(octets) == 1:
-        return True
+def _are_alike(varies: Octets, slots: tuple[int, int, int]) -> bool:
     at, rows, step = slots
-    relevant = np.zeros(octets.shape[1], np.uint8)
-    np.ndarray((rows, DATE_TIME_OCTETS), np.uint8, relevant, at, (step, 1))[...] = 0xFF
-    return are_alike(octets.view(np.uint64), relevant.view(np.uint64))
+    return not np.ndarray((rows, DATE_TIME_OCTETS), np.uint8, varies, at, (step, 1)).any()
 
 
 def _read(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
