@@ -8,6 +8,7 @@ Tags are verified before counters are judged, so `replay` and `nonce_reuse` are 
 key has made. Messages that were encrypted without a tag move no window.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ from ingest.places import Located, Part, Parts
 from ingest.protection import Opened, open_all
 from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
-from ingest.spans import Flags, Places, Spans
+from ingest.spans import Flags, Places, Spans, every
 from ingest.titles import titles_from_hex, titles_to_hex
 from ingest.wrapped_keys import open_wrapped
 from schemas.codes import RejectReason
@@ -170,7 +171,6 @@ class _Kept(NamedTuple):
     reads: list[Quantities]
     events: list[Events]
     refused: list[Refused]
-    own_time: Micros
     decoded: Flags
 
 
@@ -181,7 +181,7 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
     decoded = np.zeros(len(sound), np.bool_)
     for rows in (*intervals, *reads):
-        decoded[rows.messages_with_rows()] = True
+        decoded[every(rows.messages_with_rows(), len(decoded))] = True
     for cut in read.cuts:
         decoded[cut.silent[sound[cut.silent]]] = True
     events = [block for cut in read.cuts for block in cut.events]
@@ -191,19 +191,19 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     for block in events:
         decoded[block.message] = True
     refused = [*(part for cut in read.cuts for part in cut.refused), *late]
-    partly = np.zeros(len(sound), np.bool_)
-    for part in refused:
-        partly[part.message] = True
-    own_time = np.full(len(sound), NO_TIME, np.int64)
-    for cut in read.cuts:
-        own_time[cut.message] = _own_time(cut)
-        idle = cut.message[~decoded[cut.message]]
-        faults.record(idle[sound[idle] & ~partly[idle]], RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+    if not decoded.all():
+        partly = np.zeros(len(sound), np.bool_)
+        for part in refused:
+            partly[part.message] = True
+        for cut in read.cuts:
+            idle = cut.message[~decoded[cut.message]]
+            idle = idle[sound[idle] & ~partly[idle]]
+            faults.record(idle, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
     refused = [
         part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
         for part in refused
     ]
-    return _Kept(intervals, reads, events, refused, own_time, decoded)
+    return _Kept(intervals, reads, events, refused, decoded)
 
 
 def _refuse_late(events: list[Events], is_late: Flags, has_rows: Flags, faults: Faults) -> list[Refused]:
@@ -216,6 +216,14 @@ def _refuse_late(events: list[Events], is_late: Flags, has_rows: Flags, faults: 
             faults.record(late[~told], RejectReason.REPLAY, 0, detail)
             refused.append(Refused(late[told], REASON_CODE[RejectReason.REPLAY], 0, values[told], detail))
     return refused
+
+
+def _own_times(cuts: Sequence[Cut], messages: int) -> Micros:
+    """By message what its own clocks say."""
+    own_time = np.full(messages, NO_TIME, np.int64)
+    for cut in cuts:
+        own_time[cut.message] = _own_time(cut)
+    return own_time
 
 
 def _own_time(cut: Cut) -> Micros:
@@ -242,7 +250,7 @@ def _decoded(
     titles, counters = _header_columns(opened)
     came = frames["received_at"]
     if came.null_count():
-        received = np.where(received == NO_TIME, kept.own_time, received)
+        received = np.where(received == NO_TIME, _own_times(read.cuts, frames.height), received)
         came = pl.Series(received).cast(UTC_US)
     provenance = (frames["topic"], frames["partition"], frames["offset"], frames["frame"], came)
     senders = Senders(*provenance, *_names(read, enrolment), counters, opened.authenticated)

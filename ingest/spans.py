@@ -91,6 +91,11 @@ class Spans(NamedTuple):
         return type(self)(np.concatenate([self.octets, extra.octets]), start, length)
 
 
+def every(rows: Places, messages: int) -> Rows:
+    """These rows of so many messages, which ascend; all of them as a slice, which looks nothing up."""
+    return EVERY if len(rows) == messages else rows
+
+
 def rows_at(octets: Octets, start: Places, width: int) -> Octets:
     """So many octets from each place on, a row each; zeros behind the last octet."""
     if not width or not len(start):
