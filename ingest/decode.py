@@ -28,7 +28,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Cut, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, nulls, taken
+from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, named, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -336,14 +336,17 @@ def _seen(
     rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
-    saved = received[rows]
+    columns = [*(frames[name] for name in ("topic", "partition", "offset")), named(titles, "system_title")]
+    columns.append(named(key_names, "key_id"))
+    is_all = len(rows) == frames.height  # in their order
+    saved_at = frames["received_at"]
+    if not is_all or saved_at.null_count():
+        saved_at = pl.Series(np.where(received[rows] == NO_TIME, _EPOCH_US, received[rows])).cast(UTC_US)
     return framed(
         [
-            *(taken(frames[name], rows) for name in ("topic", "partition", "offset")),
-            taken(titles, rows).alias("system_title"),
-            taken(key_names, rows).alias("key_id"),
+            *(columns if is_all else (taken(column, rows) for column in columns)),
             pl.Series("counter", judged.counter),
             pl.Series("digest", opened.digest[rows]),
-            pl.Series("saved_at", np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+            named(saved_at, "saved_at"),
         ]
     )

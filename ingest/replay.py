@@ -189,6 +189,8 @@ class Windows:
         table = WindowTable.new(keys)
         is_known = np.zeros(len(keys.title), np.bool_)
         for known in (self._base, self._recent):
+            if not len(known.highest):
+                continue
             at = known.keys.places(keys)
             found = np.flatnonzero(at >= 0)
             table.adopt(found, known, at[found])
@@ -233,6 +235,9 @@ class Windows:
 
 def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> StreamKeys:
     split = split_names(streams.key_names)
+    if len(split.families) == len(streams.lane_names) == 1:
+        number = contexts.setdefault((split.families[0], streams.lane_names[0]), len(contexts))
+        return StreamKeys(streams.title, np.full(len(streams.lane), number, np.int64), split.part[streams.key_id])
     pair = split.family[streams.key_id] * len(streams.lane_names) + streams.lane
     used, where = np.unique(pair, return_inverse=True)
     numbers = []

@@ -136,6 +136,8 @@ class WindowTable(NamedTuple):
 
     def merged(self, newer: "WindowTable") -> "WindowTable":
         """Both, the newer one's windows in place of ours."""
+        if not len(self.highest) or not len(newer.highest):
+            return newer if len(newer.highest) else self
         ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
         keys = StreamKeys._make(np.concatenate(pair) for pair in zip(ours.keys, newer.keys, strict=True))
         columns = (np.concatenate(pair) for pair in zip(ours[1:], newer[1:], strict=True))
@@ -192,11 +194,16 @@ def judge_counters(
     """
     order = np.argsort(member, kind="stable")
     stream, number = member[order], counter[order]
-    first = np.r_[True, stream[1:] != stream[:-1]]
-    before = np.where(first, table.highest[stream], np.r_[np.int64(-1), number[:-1]])
+    before = table.highest[stream]
+    again = stream[1:] == stream[:-1]
+    if again.any():
+        before[1:][again] = number[:-1][again]
     falls = table.reused != NOT_REUSED
     falls[stream[number <= before]] = True
     verdicts = np.full(len(member), FRESH, np.int8)
+    if not falls.any():
+        _record_rising(table, stream, number, digest[order])
+        return verdicts
     rising, falling = order[~falls[stream]], order[falls[stream]]
     _record_rising(table, member[rising], counter[rising], digest[rising])
     edges = np.flatnonzero(np.diff(member[falling])) + 1
@@ -241,7 +248,8 @@ def _record_rising(
 ) -> None:
     if not len(stream):
         return
-    last = np.r_[stream[1:] != stream[:-1], True]
+    last = np.ones(len(stream), np.bool_)
+    np.not_equal(stream[1:], stream[:-1], out=last[:-1])
     touched, new_highest = stream[last], counter[last]
     # A slot stays only while its counter lies in the window of the new highest.
     known = table.highest[touched][:, None]
