@@ -1,5 +1,6 @@
 """Rows of a batch before they are frames: numbers by message, row and column, a block a plan."""
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -99,9 +100,10 @@ class Texts:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
 
-    def code(self, text: str | None) -> int:
-        """The number of a text; -1 for none."""
-        return -1 if text is None else self._codes.setdefault(text, len(self._codes))
+    def codes(self, texts: Iterable[str | None]) -> npt.NDArray[np.int32]:
+        """The numbers of texts; -1 for none."""
+        known = self._codes
+        return np.array([-1 if text is None else known.setdefault(text, len(known)) for text in texts], np.int32)
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
-from ingest.scaling import to_milli
+from ingest.scaling import ANY_NUMBER, to_milli
 from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers, cut_octets, shared
 from ingest.spans import Flags
 from schemas import timegrid
@@ -55,7 +55,8 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     messages = len(group.message)
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
-    milli, inexact = to_milli(values.numbers, profile.power)
+    most = ANY_NUMBER if profile.value_grid is None else profile.value_grid.most
+    milli, inexact = to_milli(values.numbers, profile.power, most)
     if values.beyond is not None:
         inexact = values.beyond if inexact is None else inexact | values.beyond
     at = stamps.at

@@ -47,6 +47,11 @@ class Grid(NamedTuple):
     column_step: int
     dtype: str  # of numpy, big-endian
 
+    @property
+    def most(self) -> int:
+        """What none of its numbers exceeds, either way."""
+        return (1 << 8 * np.dtype(self.dtype).itemsize) - 1
+
 
 def dtype_of(node: Node) -> str:
     """How numpy reads the bytes of a number or boolean."""
@@ -90,6 +95,11 @@ class Slots(NamedTuple):
     numbers: int
     runs: tuple[tuple[int, Grid], ...]  # place of the first, and a grid of one row
     constants: tuple[tuple[int, int], ...]  # place and value
+
+    @property
+    def most(self) -> int:
+        """What none of the numbers exceeds, either way."""
+        return max([run.most for _, run in self.runs] + [abs(value) for _, value in self.constants], default=0)
 
 
 def slots_of(nodes: Sequence[Node]) -> Slots:
@@ -167,7 +177,10 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
         group = group._replace(octets=np.tile(said, (len(group.octets), 1)), varies=np.zeros_like(said))
         place = 0
     clocks = by_reception(_clocks_of(group, (place, 1, 0), inverted=inverted), group.received)
-    return Clocks._make(shared(column, len(group.octets))[:, 0] for column in clocks)
+    messages = len(group.octets)
+    if len(clocks.at) == messages:
+        return Clocks._make([column[:, 0] for column in clocks])
+    return Clocks._make([shared(column, messages)[:, 0] for column in clocks])
 
 
 def _unix_clock(group: Group, node: Node) -> Clocks:
@@ -191,7 +204,8 @@ def _clocks_of(group: Group, slots: tuple[int, int, int], *, inverted: bool) -> 
     words = _view(group.octets[first], at, (1 if alike else messages, rows, _DATE_TIME_WORDS), (step, 4), ">u4")
     if alike and rows <= _KEPT_CLOCKS:
         return _said(words.tobytes(), group.zones.names[zone[0]] if zone[0] >= 0 else None, inverted=inverted)
-    return _read(words, Zones(np.repeat(zone[first], rows), group.zones.names), inverted=inverted)
+    code = zone[first] if rows == 1 else zone[first].repeat(rows)
+    return _read(words, Zones(code, group.zones.names), inverted=inverted)
 
 
 def _are_alike(varies: Octets, slots: tuple[int, int, int]) -> bool:
@@ -201,8 +215,9 @@ def _are_alike(varies: Octets, slots: tuple[int, int, int]) -> bool:
 
 def _read(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
     messages, rows, _ = words.shape
-    clocks = read_clocks(words.astype(np.uint32).reshape(-1, _DATE_TIME_WORDS), zones, inverted=inverted)
-    return Clocks._make(column.reshape(messages, rows) for column in clocks)
+    columns = words.transpose(2, 0, 1).astype(np.uint32, order="C").reshape(_DATE_TIME_WORDS, -1)
+    clocks = read_clocks(columns.T, zones, inverted=inverted)
+    return Clocks._make([column.reshape(messages, rows) for column in clocks])
 
 
 @lru_cache(maxsize=1024)
