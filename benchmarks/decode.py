@@ -428,8 +428,8 @@ def sizes_up_to(largest: int) -> list[int]:
 
 
 def _show_cost(what: str, batches: Sequence[Batch], rounds: int) -> float:
-    few = sum(batch.frames.height for batch in batches) >= 100_000
-    timing = timed({"stage": lambda: sum(map(ours, batches))}, 3 if few else rounds)["stage"]
+    takes_long = sum(batch.frames.height for batch in batches) >= 100_000
+    timing = timed({"stage": lambda: sum(map(ours, batches))}, 3 if takes_long else rounds)["stage"]
     print(f"  {what} {timing.median_us:8.2f} us a message   spread {timing.spread:4.0%}")
     return timing.median_us
 
