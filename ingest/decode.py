@@ -53,6 +53,8 @@ _ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED, Reje
 """What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about, and a
 message under one wrapped key too many."""
 _NOBODY: Final = pl.Series(dtype=pl.String)
+_NO_TITLE: Final = NULL_TEXT.alias("system_title")
+_NO_COUNTER: Final = NULL_NUMBER.alias("counter")
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -255,9 +257,12 @@ def _decoded(
     provenance = (frames["topic"], frames["partition"], frames["offset"], frames["frame"], came)
     senders = Senders(*provenance, *_names(read, enrolment), counters, opened.authenticated)
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
-    decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
-    rejected = ~kept.decoded & ~judged.is_copy
-    fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum()) if rejected.any() else 0
+    decoded, duplicates = int(np.count_nonzero(kept.decoded)), int(np.count_nonzero(judged.is_copy))
+    rejected = frames.height - int(np.count_nonzero(kept.decoded | judged.is_copy))
+    fusible = 0
+    if rejected:
+        may_blow = _may_blow_fuse(opened, read.meter_row, faults, enrolment)
+        fusible = int(np.count_nonzero(may_blow & ~kept.decoded & ~judged.is_copy))
     return Decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
@@ -266,7 +271,7 @@ def _decoded(
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,
-        Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
+        Counts(frames.height, decoded, rejected, duplicates, fusible),
         _told(frames, {"system_title": titles, "counter": counters}),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
@@ -278,7 +283,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     headers = opened.headers
     messages = len(headers.ciphered)
     if not headers.ciphered.any():
-        return nulls(NULL_TEXT, messages), nulls(NULL_NUMBER, messages)
+        return nulls(_NO_TITLE, messages), nulls(_NO_COUNTER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
         _where_known(pl.Series(headers.counter), headers.ciphered),
@@ -287,7 +292,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
-    told = [column.alias(name) for name, column in headers.items()]
+    told = [named(column, name) for name, column in headers.items()]
     left_out = {"sender", *headers}.intersection(frames.columns)
     if not left_out:
         return frames.hstack(told)

@@ -17,7 +17,7 @@ from ingest.clocks import Micros
 from ingest.columns import constant, framed
 from ingest.enrolment import Enrolment
 from ingest.meter_names import MeterNames
-from ingest.spans import Flags, Places
+from ingest.spans import Flags, Places, every
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
@@ -65,7 +65,8 @@ def _living(block: Quantities) -> Living:
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
     if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and not len(lives.names.others):
-        last, name = int(lives.blocks[0].end.max()), _distinct(lives.name[lives.blocks[0].message])
+        block = lives.blocks[0]
+        last, name = int(block.end.max()), _distinct(lives.name[every(block.message, len(lives.name))])
         return framed([lives.names.taken(name).alias("meter_id"), constant(_instant(last), len(name)).alias("read_at")])
     newest = np.full(len(lives.name), NO_TIME, np.int64)
     for block in lives.blocks:
@@ -108,7 +109,7 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     all_groups = _groups(lives, enrolment)
     if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and lives.blocks[0].at.size <= _KEPT_INSTANTS:
         block = lives.blocks[0]
-        groups = _distinct(all_groups[block.message])
+        groups = _distinct(all_groups[every(block.message, len(all_groups))])
         code = int(groups[0]) // METER_BUCKETS
         if int(groups[-1]) // METER_BUCKETS == code:  # one zone, and one list of days for all buckets
             zone = enrolment.zones[code - 1] if code else None

@@ -334,8 +334,9 @@ def _runs(code: Places) -> list[tuple[int, Places]]:
 
 def _gather(column: npt.NDArray[Any], rows: Places, default: int) -> npt.NDArray[Any]:
     """Entries of a column by row; the default where there is no row."""
-    if len(column) and (rows >= 0).all():
+    known = rows >= 0
+    if not len(column) or not known.any():
+        return np.full(len(rows), default, column.dtype if len(column) else np.int64)
+    if known.all():
         return column[rows]
-    if not len(column):
-        return np.full(len(rows), default, np.int64)
-    return np.where(rows >= 0, column[np.maximum(rows, 0)], np.array(default, column.dtype))
+    return np.where(known, column[np.maximum(rows, 0)], np.array(default, column.dtype))

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
+from ingest.blocks import NO_TIME, Quantities, Refused
 from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
@@ -77,8 +77,8 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
         shared(stamps.status, messages),
         shared(stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
         milli,
-        np.array([CHANNEL_CODE[each] for each in profile.channels], np.uint8),
-        np.full(len(profile.channels), -1, np.int32),
+        profile.channel,
+        profile.obis,
         values.unknown,
         kept,
     )

@@ -11,11 +11,12 @@ from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
 from ingest.scaling import floats_to_milli, to_milli
-from ingest.slots import Group, cut_lone, cut_numbers
+from ingest.slots import Group, cut_lone, cut_numbers, shared
 from ingest.spans import Flags
 from ingest.times import Times, believed_times
 from schemas.codes import Channel, RejectReason
 
+_NO_INTERVAL: Final = np.zeros(1, np.int32)
 _MILLI_POWER: Final = 3
 """A number without a scaler, in thousandths."""
 
@@ -63,7 +64,7 @@ def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Q
         group.message,
         times.at[:, None],
         times.status[:, None],
-        np.zeros(len(group.message), np.int32),
+        shared(_NO_INTERVAL, len(group.message)),
         milli[:, None, :],
         cells.channel,
         texts.codes([cell.obis for cell in cells.each]),
