@@ -6,8 +6,13 @@ The message is an hourly push of 4 intervals and 3 channels. The peers decode by
 tag, gurux-dlms does not); `values` is that work done by ours: link, protection, layouts, and every number and clock as
 columns, scaled and placed in time. `stage` is all of `decode_frames`: replay windows, meters, and every frame built.
 Rounds alternate between all of them, so the machine's noise falls on each; a ratio is the median of the ratios of each
-round, with the least and the greatest, and the spread of a time is (max - min) / median. Ours runs on one core: Polars
-is held to one thread.
+round, with the least and the greatest, and the spread of a time is (max - min) / median. Every run of a round lasts
+tens of milliseconds and more: ours decodes `BATCHES` batches in succession, each of other values, so that it finds
+neither cold caches behind the peers' seconds nor a payload that it has just read. Ours runs on one core: Polars is held
+to one thread.
+
+What a message costs is told twice: by the size of one batch, and of a stream of so many messages that comes in batches
+of at most so many, as a worker receives it.
 """
 
 import argparse
@@ -66,10 +71,15 @@ from schemas.frames import METERS, RAW_FRAMES, UTC_US
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))  # published example keys
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CHANNELS = ("energy_delivered", "energy_received", "reactive_delivered")
+BATCHES = 4
+"""Of ours in a round, of other values each."""
 METER_COUNT = 2000
 METERS_A_FEEDER = 1000
 LEARNED = [Learned.nothing(), Learned.nothing()]
 """Layouts pass from batch to batch, as in a worker: of `values` and of `stage`."""
+MESSAGES_A_ROUND = 20_000
+BATCHES_OF = (1_000, 10_000)
+"""What a worker receives at once: a trickle, and what has piled up."""
 PEER_SHARE = 20
 """Peers decode one message in so many, or a round would take minutes; they cost the same for each."""
 
@@ -143,12 +153,12 @@ def register_push(name: bytes, registers: int, values: Iterable[int]) -> bytes:
     return encode_data_notification(1, None, Data(Tag.ARRAY, tuple(rows)))
 
 
-def batch_of(apdus: Sequence[bytes], *, ciphered: bool) -> Batch:
+def batch_of(apdus: Sequence[bytes], *, ciphered: bool, first_counter: int = 1) -> Batch:
     """The messages of `METER_COUNT` meters in turn, enrolled, in wrappers."""
     payloads = []
     for number, apdu in enumerate(apdus):
         if ciphered:
-            meter, counter = number % METER_COUNT, number // METER_COUNT + 1
+            meter, counter = number % METER_COUNT, number // METER_COUNT + first_counter
             apdu = protect(apdu, system_title=title_of(meter), control=0x30, counter=counter, ek=EK, ak=AK)
         payloads.append(wrap_wpdu(apdu))
     count = len(payloads)
@@ -180,26 +190,44 @@ def name_of(number: int) -> bytes:
     return b"AMI%013d" % (number % METER_COUNT)
 
 
-def hourly_batch(messages: int, *, ciphered: bool, hours: int = 1) -> Batch:
-    """Hourly pushes, cut from one encoded push an hour: only clocks of `hours` hours, names and values differ."""
+def hourly_batch(messages: int, *, ciphered: bool, hours: int = 1, drawn: int = 0) -> Batch:
+    """Hourly pushes, cut from one encoded push an hour: only clocks of `hours` hours, names and values differ.
+
+    `drawn`: how many batches of such values were drawn before.
+    """
     templates = [hourly_push(b"@" * 16, hour, range(12)) for hour in range(hours)]
     at = templates[0].index(b"@" * 16)
-    numbers = np.random.default_rng(1).integers(0, 2**32, messages, dtype=np.uint32)
+    numbers = np.random.default_rng([1, drawn]).integers(0, 2**32, messages, dtype=np.uint32)
     apdus = []
     for number, value in enumerate(numbers):
         template = templates[number % hours]
         apdus.append(template[:at] + name_of(number) + template[at + 16 : -4] + int(value).to_bytes(4, "big"))
-    return batch_of(apdus, ciphered=ciphered)
+    return batch_of(apdus, ciphered=ciphered, first_counter=1 + drawn * messages)
 
 
-def mixed_batch(messages: int) -> Batch:
+def mixed_batch(messages: int, *, drawn: int = 0) -> Batch:
     """Twenty layouts in turn: register pushes of 3 to 22 registers, 12 on average, as many values as an hourly push."""
-    random = np.random.default_rng(2)
+    random = np.random.default_rng([2, drawn])
     apdus = [
         register_push(name_of(number), 3 + number % 20, random.integers(0, 2**31, 30).tolist())
         for number in range(messages)
     ]
     return batch_of(apdus, ciphered=False)
+
+
+def in_succession(draw: Callable[[int], Batch]) -> list[Batch]:
+    """`BATCHES` batches of other values each, of one fleet: its meters and keys are the same."""
+    first, *others = (draw(number) for number in range(BATCHES))
+    return [first, *(each._replace(keyring=first.keyring, enrolment=first.enrolment) for each in others)]
+
+
+def in_batches_of(batch: Batch, size: int) -> list[Batch]:
+    """The messages of a batch in batches of so many."""
+    firsts = range(0, batch.frames.height, size)
+    return [
+        batch._replace(frames=batch.frames.slice(first, size), payloads=batch.payloads[first : first + size])
+        for first in firsts
+    ]
 
 
 def ours(batch: Batch) -> int:
@@ -227,7 +255,8 @@ def our_values(batch: Batch) -> int:
         used.append(known)
         messages = len(alike.message)
         zones = Zones(np.full(messages, -1, np.int32), ())
-        found = cut_push(plan, Group(alike.message, alike.octets, zones, np.zeros(messages, np.int64)), Texts())
+        received = np.zeros(messages, np.int64)
+        found = cut_push(plan, Group(alike.message, alike.octets, alike.varies, zones, received), Texts())
         cut += sum(block.milli.size for block in (*found.intervals, *found.reads))
     LEARNED[0] = learned.with_used(used)
     if cut < batch.frames.height:
@@ -314,12 +343,14 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(title: str, batch: Batch, peers: dict[str, Callable[[Batch], int]], rounds: int) -> dict[str, Timing]:
-    """Print ours beside the peers on one batch."""
+def compare(
+    title: str, batches: Sequence[Batch], peers: dict[str, Callable[[Batch], int]], rounds: int
+) -> dict[str, Timing]:
+    """Print ours, on all batches in succession, beside the peers on the first."""
     both = {"values": our_values, "stage": ours}
-    runs = {name: (lambda run=run: run(batch)) for name, run in (both | peers).items()}
-    found = timed(runs, rounds)
-    print(f"\n{title}: {batch.frames.height:,} messages")
+    runs = {name: (lambda run=run: sum(map(run, batches))) for name, run in both.items()}
+    found = timed(runs | {name: (lambda run=run: run(batches[0])) for name, run in peers.items()}, rounds)
+    print(f"\n{title}: {batches[0].frames.height:,} messages, ours {len(batches)} times as many")
     for name, timing in found.items():
         line = f"  {name:<14}{timing.median_us:10.2f} us a message   spread {timing.spread:4.0%}"
         if name not in ("values", "stage"):
@@ -335,43 +366,72 @@ def main() -> None:
     options.add_argument("--largest", type=int, default=1_000_000)
     chosen = options.parse_args()
     keep_freed_memory()  # as the command does
-    plain = hourly_batch(chosen.messages, ciphered=False)
-    sealed = hourly_batch(chosen.messages, ciphered=True)
+    plain = in_succession(lambda drawn: hourly_batch(chosen.messages, ciphered=False, drawn=drawn))
     found = compare("plain", plain, {"dlms-cosem": dlms_cosem_plain, "gurux-dlms": gurux}, chosen.rounds)
-    wire = sum(map(len, plain.payloads)) / len(plain.payloads)
+    wire = sum(map(len, plain[0].payloads)) / len(plain[0].payloads)
     bandwidth = memory_bandwidth()
     share = (wire / found["values"].median_us * 1e6) / bandwidth
     print(f"  {wire:.0f} bytes a message; {share:.1%} of the bandwidth of a copy ({bandwidth / 1e9:.1f} GB/s)")
-    late = hourly_batch(chosen.messages, ciphered=False, hours=24)
+    del plain
+    late = in_succession(lambda drawn: hourly_batch(chosen.messages, ciphered=False, hours=24, drawn=drawn))
     compare("plain, clocks of 24 hours", late, {"dlms-cosem": dlms_cosem_plain}, chosen.rounds)
+    del late
+    sealed = in_succession(lambda drawn: hourly_batch(chosen.messages, ciphered=True, drawn=drawn))
     peers = {"dlms-cosem": dlms_cosem_ciphered, "gurux-dlms": gurux, "one AES-GCM": raw_aes_gcm}
     found = compare("ciphered, suite 0, one key a meter", sealed, peers, chosen.rounds)
     raw = found["one AES-GCM"].median_us / found["values"].median_us
     print(f"  {raw:.0%} of the rate of one AES-GCM call a message with its key at hand")
-    compare("mixed, 20 layouts", mixed_batch(chosen.messages), {"dlms-cosem": dlms_cosem_plain}, chosen.rounds)
-    show_cost_by_size(chosen.largest, chosen.rounds)
+    del sealed
+    mixed = in_succession(lambda drawn: mixed_batch(chosen.messages, drawn=drawn))
+    compare("mixed, 20 layouts", mixed, {"dlms-cosem": dlms_cosem_plain}, chosen.rounds)
+    del mixed
+    whole = hourly_batch(chosen.largest, ciphered=False)
+    show_cost_by_size(whole, chosen.rounds)
+    show_cost_of_streams(whole, chosen.rounds)
+    del whole
     print("\nresident set of `ami decode` (plain)")
     for size in (chosen.largest // 10, chosen.largest):
         show_resident_set(size)
 
 
-def show_cost_by_size(largest: int, rounds: int) -> None:
+def show_cost_by_size(whole: Batch, rounds: int) -> None:
     """Print what a message costs in batches of 1,000 and more, and what a batch costs whatever is in it.
 
-    A round decodes ten thousand messages at least: the first batch behind a collection of garbage finds cold caches.
+    A round decodes `MESSAGES_A_ROUND` at least: the first batch behind a collection of garbage finds cold caches.
     """
     print("\ncost by the size of the batch (plain)")
-    size, costs = 1000, []
-    while size <= largest:
-        batch = hourly_batch(size, ciphered=False)
-        times = max(1, 10_000 // size)
-        run = {"stage": lambda batch=batch, times=times: sum(ours(batch) for _ in range(times))}
-        timing = timed(run, 3 if size >= 100_000 else rounds)["stage"]
-        print(f"  {size:>9,} messages {timing.median_us:8.2f} us a message   spread {timing.spread:4.0%}")
-        costs.append(timing.median_us)
-        size *= 10
+    costs = []
+    for size in sizes_up_to(whole.frames.height):
+        costs.append(
+            _show_cost(f"{size:>9,} messages", in_batches_of(whole, size)[: -(-MESSAGES_A_ROUND // size)], rounds)
+        )
     if len(costs) > 1:
         print(f"  a batch costs {(costs[0] - costs[1]) / 0.9:.1f} ms more than its messages (from the first two sizes)")
+
+
+def show_cost_of_streams(whole: Batch, rounds: int) -> None:
+    """Print what a message of a stream costs, by how many it has and how many of them come at once at most."""
+    for most in BATCHES_OF:
+        print(f"\ncost by the number of messages, in batches of at most {most:,} (plain)")
+        for size in sizes_up_to(whole.frames.height):
+            streams = in_batches_of(whole, size)[: -(-MESSAGES_A_ROUND // size)]
+            batches = [batch for stream in streams for batch in in_batches_of(stream, most)]
+            _show_cost(f"{size:>9,} messages", batches, rounds)
+
+
+def sizes_up_to(largest: int) -> list[int]:
+    """1,000 and its tenfolds."""
+    sizes = [1000]
+    while sizes[-1] * 10 <= largest:
+        sizes.append(sizes[-1] * 10)
+    return sizes
+
+
+def _show_cost(what: str, batches: Sequence[Batch], rounds: int) -> float:
+    takes_long = sum(batch.frames.height for batch in batches) >= 100_000
+    timing = timed({"stage": lambda: sum(map(ours, batches))}, 3 if takes_long else rounds)["stage"]
+    print(f"  {what} {timing.median_us:8.2f} us a message   spread {timing.spread:4.0%}")
+    return timing.median_us
 
 
 def show_resident_set(messages: int) -> None:

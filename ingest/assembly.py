@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused
-from ingest.columns import NULL_TEXT, constant, framed, nulls, taken
+from ingest.blocks import CODE_BITS, NO_NUMBER, Events, Quantities, Refused, once
+from ingest.columns import KEPT_ROWS, NULL_TEXT, constant, framed, named, nulls, taken
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.meter_names import MeterNames
 from ingest.places import Located
-from ingest.spans import Flags, Places
+from ingest.spans import Flags, Places, every
 from schemas.codes import Channel, EventKind, Origin
 from schemas.frames import (
     CHANNEL,
@@ -33,9 +33,8 @@ from schemas.frames import (
 
 CODE_VERSION: Final = "decode/1"
 """Version of this decoder as rejects carry it: raised when a reject of before may decode now."""
-_KEPT_ROWS: Final = 1 << 14
-"""Rows up to which a column of channels is cut from one that is kept."""
-_CHANNELS: Final = pl.Series([each.value for each in Channel], dtype=CHANNEL)
+_NO_OBIS: Final = NULL_TEXT.alias("obis")
+_CHANNELS: Final = pl.Series("channel", [each.value for each in Channel], dtype=CHANNEL)
 _KINDS: Final = pl.Series([each.value for each in EventKind], dtype=EVENT)
 _ORIGINS: Final = pl.Series([each.value for each in Origin], dtype=ORIGIN)
 _REASONS: Final = pl.Series([each.value for each in REASONS], dtype=REASON)
@@ -73,9 +72,9 @@ def assemble_quantities(
         "status": _status(blocks, rows),
         "interval_s": _interval_s(blocks, rows),
     }
-    at = pl.Series(_joined([_by_row(block, block.at) for block in blocks])).cast(UTC_US)
+    at = _instants(blocks, rows)
     columns |= {"interval_start": at, "read_at": at}
-    return framed([columns[name].alias(name) for name in frame.schema])
+    return framed([named(columns[name], name) for name in frame.schema])
 
 
 def assemble_intervals(blocks: Sequence[Quantities], senders: Senders, obis: Sequence[str]) -> pl.DataFrame:
@@ -159,70 +158,105 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
 
 
 def _provenance(blocks: Sequence[Quantities], senders: Senders, rows: int) -> dict[str, pl.Series]:
-    names = [_by_message(block, senders.name.astype(np.uint32)[block.message]) for block in blocks]
+    name = senders.name.astype(np.uint32)
+    names = [_by_message(block, name[every(block.message, len(name))]) for block in blocks]
     return {
         "topic": _topics(blocks, senders.topic, rows),
-        "partition": _by_value(blocks, senders.partition, rows),
+        "partition": _numbers("partition", blocks, senders.partition, rows),
         "offset": _by_value(blocks, senders.offset, rows),
-        "frame": _by_value(blocks, senders.frame, rows),
+        "frame": _numbers("frame", blocks, senders.frame, rows),
         "received_at": _by_value(blocks, senders.received, rows),
         "meter_id": senders.names.taken(_joined(names)),
     }
 
 
+def _numbers(name: str, blocks: Sequence[Quantities], column: pl.Series, rows: int) -> pl.Series:
+    numbers = column.to_numpy()
+    if _is_same(numbers):  # one partition, frames of their own: nothing to look up
+        return _repeated(name, int(numbers[0]), rows)
+    return _by_value(blocks, column, rows)
+
+
 def _by_value(blocks: Sequence[Quantities], column: pl.Series, rows: int) -> pl.Series:
     numbers = column.to_numpy()
-    if (numbers == numbers[0]).all():  # one partition, frames of their own: nothing to look up
+    if _is_same(numbers):
         return constant(column, rows)
-    return pl.Series(_joined([_by_message(block, numbers[block.message]) for block in blocks])).cast(column.dtype)
+    of_each = [_by_message(block, numbers[every(block.message, len(numbers))]) for block in blocks]
+    return pl.Series(_joined(of_each)).cast(column.dtype)
+
+
+def _is_same(numbers: npt.NDArray[Any]) -> bool:
+    return bool(numbers[0] == numbers[-1]) and bool((numbers == numbers[0]).all())
+
+
+def _repeated(name: str, value: int | str, rows: int) -> pl.Series:
+    """A column of one value: one that most batches have, such as their topic, is kept and not written again."""
+    kept = _kept_of(name, value)
+    return kept.head(rows) if rows <= KEPT_ROWS else constant(kept, rows)
+
+
+@lru_cache(maxsize=256)
+def _kept_of(name: str, value: int | str) -> pl.Series:
+    dtype = READS.schema[name] if name in READS.schema else INTERVALS.schema[name]
+    return constant(pl.Series(name, [value], dtype=dtype), KEPT_ROWS)
 
 
 def _topics(blocks: Sequence[Quantities], topic: pl.Series, rows: int) -> pl.Series:
-    if topic.min() == topic.max():  # the usual batch comes from one topic
-        return constant(topic, rows)
+    least = topic.min()
+    if isinstance(least, str) and least == topic.max():  # the usual batch comes from one topic
+        return _repeated("topic", least, rows)
     return taken(topic, _joined([_by_message(block, block.message) for block in blocks]))
+
+
+def _instants(blocks: Sequence[Quantities], rows: int) -> pl.Series:
+    first = blocks[0]
+    if len(blocks) == 1 and first.kept is None and not first.at.strides[0] and rows <= KEPT_ROWS:
+        return _instants_of(first.at[0].tobytes(), first.milli.shape[2]).head(rows)
+    return pl.Series(_joined([_by_row(block, block.at) for block in blocks])).cast(UTC_US)
+
+
+@lru_cache(maxsize=64)
+def _instants_of(at: bytes, columns: int) -> pl.Series:
+    """The instants of rows that all messages have, `KEPT_ROWS` values at least: one hour's push says them again."""
+    of_one = np.frombuffer(at, np.int64).repeat(columns)
+    return pl.Series(np.tile(of_one, -(-KEPT_ROWS // len(of_one)))).cast(UTC_US)
 
 
 def _interval_s(blocks: Sequence[Quantities], rows: int) -> pl.Series:
     columns = [block.interval_s for block in blocks]
     if _is_one_value(columns):
-        return constant(_one(int(columns[0][0]), pl.Int32), rows)
+        return _repeated("interval_s", int(columns[0][0]), rows)
     return pl.Series(_joined([_by_message(block, block.interval_s) for block in blocks]))
 
 
 def _status(blocks: Sequence[Quantities], rows: int) -> pl.Series:
     columns = [block.status for block in blocks]
     if _is_one_value(columns):  # clocks that have nothing to say of themselves
-        return constant(_one(int(columns[0][0, 0]), pl.UInt32), rows)
+        return _repeated("status", int(columns[0][0, 0]), rows)
     return pl.Series(_joined([_by_row(block, block.status) for block in blocks]))
 
 
 def _is_one_value(columns: Sequence[npt.NDArray[Any]]) -> bool:
     first = columns[0].flat[0]
-    return all((column == first).all() for column in columns)
-
-
-@lru_cache(maxsize=256)
-def _one(value: int, dtype: type[pl.DataType]) -> pl.Series:
-    return pl.Series([value], dtype=dtype)
+    return all((once(column) == first).all() for column in columns)
 
 
 def _channels(blocks: Sequence[Quantities], rows: int) -> pl.Series:
     codes = {block.channel.tobytes() for block in blocks}
-    if len(codes) == 1 and rows <= _KEPT_ROWS and all(block.kept is None for block in blocks):
+    if len(codes) == 1 and rows <= KEPT_ROWS and all(block.kept is None for block in blocks):
         return _channels_of(codes.pop()).head(rows)
     return taken(_CHANNELS, _joined([_by_column(block, block.channel.astype(np.uint32)) for block in blocks]))
 
 
 @lru_cache(maxsize=64)
 def _channels_of(codes: bytes) -> pl.Series:
-    """The channels of rows of these, `_KEPT_ROWS` values at least: what a plan repeats, made once."""
-    return taken(_CHANNELS, np.tile(np.frombuffer(codes, np.uint8), -(-_KEPT_ROWS // len(codes))))
+    """The channels of rows of these, `KEPT_ROWS` values at least: what a plan repeats, made once."""
+    return taken(_CHANNELS, np.tile(np.frombuffer(codes, np.uint8), -(-KEPT_ROWS // len(codes))))
 
 
 def _obis(blocks: Sequence[Quantities], obis: Sequence[str]) -> pl.Series:
     if not obis:
-        return nulls(NULL_TEXT, sum(_rows(block) for block in blocks))
+        return nulls(_NO_OBIS, sum(_rows(block) for block in blocks))
     codes = _joined([_by_column(block, block.obis) for block in blocks])
     return taken(pl.Series([*obis, None], dtype=pl.String), codes % (len(obis) + 1))  # -1 is the last
 
@@ -236,7 +270,7 @@ def _rows(block: Quantities) -> int:
 
 
 def _by_message(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, np.repeat(column, block.milli.shape[1] * block.milli.shape[2]))
+    return _kept(block, column.repeat(block.milli.shape[1] * block.milli.shape[2]))
 
 
 def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -249,7 +283,9 @@ def _by_row(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _by_column(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return _kept(block, np.tile(column, block.milli.shape[0] * block.milli.shape[1]))
+    repeated = np.empty((block.milli.shape[0] * block.milli.shape[1], len(column)), column.dtype)
+    repeated[...] = column  # what `tile` does, dearer
+    return _kept(block, repeated.reshape(-1))
 
 
 def _cells(block: Quantities, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,6 +1,7 @@
 """Rows of a batch before they are frames: numbers by message, row and column, a block a plan."""
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,11 @@ class Cut(NamedTuple):
     silent: Places
 
 
+def once(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column by message, or its first entry where all messages share one (`slots.shared`)."""
+    return column if column.strides[0] else column[:1]
+
+
 class Texts:
     """OBIS texts of a batch, numbered as they come."""
 
@@ -94,9 +100,10 @@ class Texts:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
 
-    def code(self, text: str | None) -> int:
-        """The number of a text; -1 for none."""
-        return -1 if text is None else self._codes.setdefault(text, len(self._codes))
+    def codes(self, texts: Iterable[str | None]) -> npt.NDArray[np.int32]:
+        """The numbers of texts; -1 for none."""
+        known = self._codes
+        return np.array([-1 if text is None else known.setdefault(text, len(known)) for text in texts], np.int32)
 
     @property
     def texts(self) -> tuple[str, ...]:

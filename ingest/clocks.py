@@ -3,7 +3,7 @@
 UTC = local + deviation. A deviation of 8000 hex says nothing: then the zone of the meter decides.
 """
 
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ _MINUTE_US: Final = 60 * _SECOND_US
 _HALF_HOUR_US: Final = 30 * _MINUTE_US
 """How far a meter's clock may be ahead, and its message late, where an hour occurs twice: each has half of it."""
 _DAY_US: Final = 86_400 * _SECOND_US
+_MANY: Final = 1 << 12
+"""Numbers of which it is cheaper to ask whether all are one than to compute with each."""
 _TO_HIGH_BIT: Final = np.uint32((0x7F - 23) << 16 | (0x7F - 59) << 8 | (0x7F - 59))
 _HIGH_BITS: Final = np.uint32(0x808080)
 _FIRST_YEAR: Final = 1970
@@ -97,7 +99,7 @@ def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool =
         One entry a row. The weekday is never used. Hundredths that are not given count as 0; a clock that gives hours
         and minutes but no seconds names no instant.
     """
-    last = words[:, 2]
+    last = _one_if_same(words[:, 2])  # the deviation and the status of a fleet are the same far and wide
     local, complete = _wall_clock(words[:, 0], words[:, 1], last >> np.uint32(24))
     deviation = (last >> np.uint32(8)).astype(np.uint16).view(np.int16).astype(np.int64)
     status = last.astype(np.uint8)
@@ -106,9 +108,19 @@ def read_clocks(words: npt.NDArray[np.uint32], zones: Zones, *, inverted: bool =
     unspecified = deviation == DEVIATION_UNSPECIFIED
     other = at
     if unspecified.any():
-        first = (status == STATUS_UNSPECIFIED) | (status & _DST_BIT > 0)
+        first = _for_all((status == STATUS_UNSPECIFIED) | (status & _DST_BIT > 0), len(words))
         at, placed, other = _place_in_zone(local, complete & unspecified, first, zones, (at, placed & ~unspecified))
-    return Clocks(at, placed, local, complete, _IS_INVALID[status], _STATUS_OF[status], other)
+    invalid, bits = _for_all(_IS_INVALID[status], len(words)), _for_all(_STATUS_OF[status], len(words))
+    return Clocks(at, placed, local, complete, invalid, bits, other)
+
+
+def _one_if_same(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The first alone where all of many are the same: what is computed of it holds for all."""
+    return numbers[:1] if len(numbers) >= _MANY and (numbers == numbers[:1]).all() else numbers
+
+
+def _for_all(column: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    return column if len(column) == rows else np.full(rows, column[0])
 
 
 def by_reception(clocks: Clocks, received: Micros) -> Clocks:
@@ -177,6 +189,7 @@ def _wall_clock(
         time: weekday u8 (never used), hour u8, minute u8, second u8.
         hundredths: FF where not given, which counts as 0.
     """
+    date = _one_if_same(date)
     place = (date >> np.uint32(12) & np.uint32(0xFFFF0)) | (date >> np.uint32(8) & np.uint32(0xF))
     day = date.astype(np.uint8) - np.uint8(1)  # day 0 wraps to 255, which no month has
     of_day = time & np.uint32(0xFFFFFF)

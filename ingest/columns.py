@@ -9,11 +9,11 @@ import polars as pl
 
 from ingest.clocks import Micros
 
-_KEPT: Final = 1 << 14
+KEPT_ROWS: Final = 1 << 14
 """Rows of a column that is kept and cut to what is asked for: one of more rows is made, which then costs little of it.
 """
-NULL_TEXT: Final = pl.Series([None], dtype=pl.String).new_from_index(0, _KEPT)
-NULL_NUMBER: Final = pl.Series([None], dtype=pl.Int64).new_from_index(0, _KEPT)
+NULL_TEXT: Final = pl.Series([None], dtype=pl.String).new_from_index(0, KEPT_ROWS)
+NULL_NUMBER: Final = pl.Series([None], dtype=pl.Int64).new_from_index(0, KEPT_ROWS)
 """For `nulls`."""
 
 
@@ -24,7 +24,12 @@ def constant(value: pl.Series, rows: int) -> pl.Series:
 
 def nulls(kept: pl.Series, rows: int) -> pl.Series:
     """So many nulls of the type of `NULL_TEXT` or `NULL_NUMBER`."""
-    return kept.head(rows) if rows <= _KEPT else constant(kept, rows)
+    return kept.head(rows) if rows <= KEPT_ROWS else constant(kept, rows)
+
+
+def named(column: pl.Series, name: str) -> pl.Series:
+    """The same column by this name."""
+    return column if column.name == name else column.alias(name)
 
 
 def taken(column: pl.Series, places: npt.NDArray[np.integer]) -> pl.Series:

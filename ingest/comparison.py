@@ -1,4 +1,4 @@
-"""Rows of words compared with one row, in the bits that matter: the structure of messages, and what all of them say."""
+"""Rows of words compared with one row, or with each other: the structure of messages, and what all of them say."""
 
 from typing import Final, TypeAlias
 
@@ -11,6 +11,8 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 
 _ROWS_AT_ONCE: Final = 1024
 """Rows compared at once: few enough that what differs stays in the cache."""
+_ROWS_READ_TWICE: Final = 2048
+"""Likewise of rows of which nothing is kept."""
 _ROWS_END_TO_END: Final = 32
 """Rows that are compared as one long one: numpy starts anew at the end of each row, which short rows pay for."""
 
@@ -25,10 +27,26 @@ def differing(words: Words, wanted: Words, relevant: Words) -> Flags:
     return differs
 
 
-def are_alike(words: Words, relevant: Words) -> bool:
-    """All rows have the same relevant bits."""
-    pieces = (words[first : first + _ROWS_AT_ONCE] for first in range(0, len(words), _ROWS_AT_ONCE))
-    return not any(_unlike(piece, words[0], relevant).any() for piece in pieces)
+def varying(words: Words) -> Words:
+    """One row: the bits in which not all rows are alike."""
+    rows, width = words.shape
+    if rows == 1:
+        return np.zeros(width, np.uint64)
+    either: Words = words[0].copy()
+    both: Words = words[0].copy()
+    long = rows - rows % _ROWS_END_TO_END
+    end_to_end = words[:long].reshape(-1, _ROWS_END_TO_END * width)
+    at_once = _ROWS_READ_TWICE // _ROWS_END_TO_END
+    pieces = [end_to_end[first : first + at_once] for first in range(0, len(end_to_end), at_once)]
+    for piece in pieces:
+        some, all_ = np.bitwise_or.reduce(piece, axis=0), np.bitwise_and.reduce(piece, axis=0)
+        either |= np.bitwise_or.reduce(some.reshape(-1, width), axis=0)
+        both &= np.bitwise_and.reduce(all_.reshape(-1, width), axis=0)
+    if long < rows:
+        either |= np.bitwise_or.reduce(words[long:], axis=0)
+        both &= np.bitwise_and.reduce(words[long:], axis=0)
+    either ^= both
+    return either
 
 
 def _unlike(words: Words, wanted: Words, relevant: Words) -> Flags:

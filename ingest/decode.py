@@ -8,6 +8,7 @@ Tags are verified before counters are judged, so `replay` and `nonce_reuse` are 
 key has made. Messages that were encrypted without a tag move no window.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from ingest.assembly import (
 )
 from ingest.blocks import NO_TIME, Cut, Events, Quantities, Refused
 from ingest.clocks import Micros
-from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, nulls, taken
+from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, named, nulls, taken
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
@@ -41,7 +42,7 @@ from ingest.places import Located, Part, Parts
 from ingest.protection import Opened, open_all
 from ingest.replay import Windows
 from ingest.security_headers import check_policy, read_headers
-from ingest.spans import Flags, Places, Spans
+from ingest.spans import Flags, Places, Spans, every
 from ingest.titles import titles_from_hex, titles_to_hex
 from ingest.wrapped_keys import open_wrapped
 from schemas.codes import RejectReason
@@ -52,6 +53,8 @@ _ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED, Reje
 """What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about, and a
 message under one wrapped key too many."""
 _NOBODY: Final = pl.Series(dtype=pl.String)
+_NO_TITLE: Final = NULL_TEXT.alias("system_title")
+_NO_COUNTER: Final = NULL_NUMBER.alias("counter")
 _EPOCH_US: Final = 0
 """When a counter was saved that came at no known time: a file's, which no store keeps."""
 
@@ -170,7 +173,6 @@ class _Kept(NamedTuple):
     reads: list[Quantities]
     events: list[Events]
     refused: list[Refused]
-    own_time: Micros
     decoded: Flags
 
 
@@ -181,7 +183,7 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
     decoded = np.zeros(len(sound), np.bool_)
     for rows in (*intervals, *reads):
-        decoded[rows.messages_with_rows()] = True
+        decoded[every(rows.messages_with_rows(), len(decoded))] = True
     for cut in read.cuts:
         decoded[cut.silent[sound[cut.silent]]] = True
     events = [block for cut in read.cuts for block in cut.events]
@@ -191,19 +193,19 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     for block in events:
         decoded[block.message] = True
     refused = [*(part for cut in read.cuts for part in cut.refused), *late]
-    partly = np.zeros(len(sound), np.bool_)
-    for part in refused:
-        partly[part.message] = True
-    own_time = np.full(len(sound), NO_TIME, np.int64)
-    for cut in read.cuts:
-        own_time[cut.message] = _own_time(cut)
-        idle = cut.message[~decoded[cut.message]]
-        faults.record(idle[sound[idle] & ~partly[idle]], RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+    if not decoded.all():
+        partly = np.zeros(len(sound), np.bool_)
+        for part in refused:
+            partly[part.message] = True
+        for cut in read.cuts:
+            idle = cut.message[~decoded[cut.message]]
+            idle = idle[sound[idle] & ~partly[idle]]
+            faults.record(idle, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
     refused = [
         part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
         for part in refused
     ]
-    return _Kept(intervals, reads, events, refused, own_time, decoded)
+    return _Kept(intervals, reads, events, refused, decoded)
 
 
 def _refuse_late(events: list[Events], is_late: Flags, has_rows: Flags, faults: Faults) -> list[Refused]:
@@ -216,6 +218,14 @@ def _refuse_late(events: list[Events], is_late: Flags, has_rows: Flags, faults: 
             faults.record(late[~told], RejectReason.REPLAY, 0, detail)
             refused.append(Refused(late[told], REASON_CODE[RejectReason.REPLAY], 0, values[told], detail))
     return refused
+
+
+def _own_times(cuts: Sequence[Cut], messages: int) -> Micros:
+    """By message what its own clocks say."""
+    own_time = np.full(messages, NO_TIME, np.int64)
+    for cut in cuts:
+        own_time[cut.message] = _own_time(cut)
+    return own_time
 
 
 def _own_time(cut: Cut) -> Micros:
@@ -242,14 +252,17 @@ def _decoded(
     titles, counters = _header_columns(opened)
     came = frames["received_at"]
     if came.null_count():
-        received = np.where(received == NO_TIME, kept.own_time, received)
+        received = np.where(received == NO_TIME, _own_times(read.cuts, frames.height), received)
         came = pl.Series(received).cast(UTC_US)
     provenance = (frames["topic"], frames["partition"], frames["offset"], frames["frame"], came)
     senders = Senders(*provenance, *_names(read, enrolment), counters, opened.authenticated)
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
-    decoded, duplicates = int(kept.decoded.sum()), int(judged.is_copy.sum())
-    rejected = ~kept.decoded & ~judged.is_copy
-    fusible = int((rejected & _may_blow_fuse(opened, read.meter_row, faults, enrolment)).sum()) if rejected.any() else 0
+    decoded, duplicates = int(np.count_nonzero(kept.decoded)), int(np.count_nonzero(judged.is_copy))
+    rejected = frames.height - int(np.count_nonzero(kept.decoded | judged.is_copy))
+    fusible = 0
+    if rejected:
+        may_blow = _may_blow_fuse(opened, read.meter_row, faults, enrolment)
+        fusible = int(np.count_nonzero(may_blow & ~kept.decoded & ~judged.is_copy))
     return Decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
@@ -258,7 +271,7 @@ def _decoded(
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,
-        Counts(frames.height, decoded, int(rejected.sum()), duplicates, fusible),
+        Counts(frames.height, decoded, rejected, duplicates, fusible),
         _told(frames, {"system_title": titles, "counter": counters}),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
@@ -270,7 +283,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     headers = opened.headers
     messages = len(headers.ciphered)
     if not headers.ciphered.any():
-        return nulls(NULL_TEXT, messages), nulls(NULL_NUMBER, messages)
+        return nulls(_NO_TITLE, messages), nulls(_NO_COUNTER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
         _where_known(pl.Series(headers.counter), headers.ciphered),
@@ -279,7 +292,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
-    told = [column.alias(name) for name, column in headers.items()]
+    told = [named(column, name) for name, column in headers.items()]
     left_out = {"sender", *headers}.intersection(frames.columns)
     if not left_out:
         return frames.hstack(told)
@@ -328,14 +341,17 @@ def _seen(
     rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
-    saved = received[rows]
+    columns = [*(frames[name] for name in ("topic", "partition", "offset")), named(titles, "system_title")]
+    columns.append(named(key_names, "key_id"))
+    is_all = len(rows) == frames.height  # in their order
+    saved_at = frames["received_at"]
+    if not is_all or saved_at.null_count():
+        saved_at = pl.Series(np.where(received[rows] == NO_TIME, _EPOCH_US, received[rows])).cast(UTC_US)
     return framed(
         [
-            *(taken(frames[name], rows) for name in ("topic", "partition", "offset")),
-            taken(titles, rows).alias("system_title"),
-            taken(key_names, rows).alias("key_id"),
+            *(columns if is_all else (taken(column, rows) for column in columns)),
             pl.Series("counter", judged.counter),
             pl.Series("digest", opened.digest[rows]),
-            pl.Series("saved_at", np.where(saved == NO_TIME, _EPOCH_US, saved)).cast(UTC_US),
+            named(saved_at, "saved_at"),
         ]
     )

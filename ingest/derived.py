@@ -5,20 +5,19 @@ Where all messages of a block have the same instants, as a fleet's that push on 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ingest.blocks import NO_TIME, Quantities
+from ingest.blocks import NO_TIME, Quantities, once
 from ingest.buckets import METER_BUCKETS
 from ingest.buckets import bucket_of as bucket_of
 from ingest.clocks import Micros
-from ingest.columns import framed
+from ingest.columns import constant, framed
 from ingest.enrolment import Enrolment
 from ingest.meter_names import MeterNames
-from ingest.spans import Flags, Places
+from ingest.spans import Flags, Places, every
 from schemas.frames import DIRTY_DAYS, HEARD, UTC_US
 
 _SECOND_US: Final = 1_000_000
@@ -28,8 +27,10 @@ _QUARTERS_A_DAY: Final = 96
 _KEPT_DAYS: Final = 8
 """Days of UTC in one batch up to which their local days are kept."""
 _MARKS_A_NUMBER: Final = 16
-_MARKS: Final = 1 << 20
+_MARKS: Final = 1 << 12
 """Marking a range is cheaper than sorting a column up to about so many marks a number."""
+_KEPT_INSTANTS: Final = 128
+"""Instants of one message up to which their local days are kept: a day of quarters of an hour has 96."""
 
 
 class Living(NamedTuple):
@@ -55,29 +56,30 @@ def lives_of(blocks: Sequence[Quantities], name: Places, names: MeterNames) -> L
 
 
 def _living(block: Quantities) -> Living:
-    at, interval_s = _once(block.at), _once(block.interval_s)
+    at, interval_s = once(block.at), once(block.interval_s)
     end = at + interval_s.astype(np.int64)[:, None] * _SECOND_US if interval_s.any() else at
     kept: Flags | None = None if block.kept is None else np.any(block.kept, axis=2)
     return Living(block.message, at, end, kept)
 
 
-def _once(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A column by message, or its first entry where all messages share one."""
-    return column if column.strides[0] else column[:1]
-
-
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
+    if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and not len(lives.names.others):
+        block = lives.blocks[0]
+        last, name = int(block.end.max()), _distinct(lives.name[every(block.message, len(lives.name))])
+        return framed([lives.names.taken(name).alias("meter_id"), constant(_instant(last), len(name)).alias("read_at")])
     newest = np.full(len(lives.name), NO_TIME, np.int64)
     for block in lives.blocks:
         end = block.end if block.kept is None else np.where(block.kept, block.end, NO_TIME)
-        last = np.ascontiguousarray(end.T).max(axis=0)  # down columns: short rows are slow to reduce
-        newest[block.message] = np.maximum(newest[block.message], last)
+        last_of_each = np.ascontiguousarray(end.T).max(axis=0)  # down columns: short rows are slow to reduce
+        newest[block.message] = np.maximum(newest[block.message], last_of_each)
     heard = np.flatnonzero(newest != NO_TIME)
     if not len(heard):
         return HEARD.empty()
-    heard = heard[np.argsort(lives.name[heard], kind="stable")]
     name = lives.name[heard]
+    if (name[1:] < name[:-1]).any():
+        heard = heard[np.argsort(name, kind="stable")]
+        name = lives.name[heard]
     first = np.flatnonzero(_begins(name))
     read_at = pl.Series("read_at", np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
     rows = framed([lives.names.taken(name[first]).alias("meter_id"), read_at])
@@ -85,6 +87,16 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
         return rows
     # A meter that is not enrolled stands among the names once a message.
     return rows.group_by("meter_id", maintain_order=True).agg(pl.col("read_at").max()).select(list(HEARD.schema))
+
+
+def _is_shared(block: Living) -> bool:
+    """All messages have the same instants, and each of them becomes a row."""
+    return len(block.at) == 1 and len(block.end) == 1 and block.kept is None
+
+
+@lru_cache(maxsize=256)
+def _instant(micros: int) -> pl.Series:
+    return pl.Series([micros], dtype=pl.Int64).cast(UTC_US)
 
 
 def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
@@ -95,6 +107,14 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     if not lives.blocks:
         return DIRTY_DAYS.empty()
     all_groups = _groups(lives, enrolment)
+    if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and lives.blocks[0].at.size <= _KEPT_INSTANTS:
+        block = lives.blocks[0]
+        groups = _distinct(all_groups[every(block.message, len(all_groups))])
+        code = int(groups[0]) // METER_BUCKETS
+        if int(groups[-1]) // METER_BUCKETS == code:  # one zone, and one list of days for all buckets
+            zone = enrolment.zones[code - 1] if code else None
+            said = _days_said(block.at.tobytes(), block.end.tobytes(), zone)
+            return _of_days(groups - code * METER_BUCKETS, said)
     found = [each for block in lives.blocks if (each := _quarters(block, all_groups))[1].size]
     if not found:
         return DIRTY_DAYS.empty()
@@ -117,20 +137,44 @@ def dirty_days(lives: Lives, enrolment: Enrolment) -> pl.DataFrame:
     return framed([pl.Series("bucket", bucket.astype(np.int32)), pl.Series("day", day).cast(pl.Date)])
 
 
-def _quarters(block: Living, all_groups: Places) -> tuple[Places, Places]:
-    """Groups of the messages, and quarters of an hour by message and instant; each group once where those are shared.
+def _of_days(bucket: Places, days: tuple[int, ...]) -> pl.DataFrame:
+    """DIRTY_DAYS: each of these days in each of these buckets."""
+    day = constant(_date(days[0]), len(bucket))
+    if len(days) > 1:
+        day = pl.Series(np.tile(np.array(days, np.int32), len(bucket))).cast(pl.Date)
+        bucket = np.repeat(bucket, len(days))
+    return framed([pl.Series("bucket", bucket.astype(np.int32)), day.alias("day")])
 
-    A read at the first instant of a quarter ends the one before too.
-    """
-    instants, kept, groups = block.at, block.kept, all_groups[block.message]
-    reads = block.end == block.at
-    if reads.any():
-        instants = np.concatenate((instants, np.where(reads, instants - 1, instants)), axis=1)
-        kept = None if kept is None else np.concatenate((kept, kept), axis=1)
-    quarter = instants // _STEP_US
+
+@lru_cache(maxsize=256)
+def _date(day: int) -> pl.Series:
+    return pl.Series([day], dtype=pl.Int32).cast(pl.Date)
+
+
+@lru_cache(maxsize=1024)
+def _days_said(at: bytes, end: bytes, zone: str | None) -> tuple[int, ...]:
+    """The local days of one message's instants, ascending: an hour's push has the same in every batch of that hour."""
+    instants, ends = (np.frombuffer(each, np.int64).reshape(1, -1) for each in (at, end))
+    quarter = _quarters_of(instants, ends).reshape(-1)
+    days = quarter // _QUARTERS_A_DAY if zone is None else _local_days(quarter, zone)
+    return tuple(np.unique(days).tolist())
+
+
+def _quarters(block: Living, all_groups: Places) -> tuple[Places, Places]:
+    """Groups of the messages, and quarters of an hour by message and instant; each group once where they are shared."""
+    kept, groups, quarter = block.kept, all_groups[block.message], _quarters_of(block.at, block.end)
+    if kept is not None and quarter.shape[1] > kept.shape[1]:
+        kept = np.concatenate((kept, kept), axis=1)
     if kept is not None:
         return np.broadcast_to(groups[:, None], kept.shape)[kept], np.broadcast_to(quarter, kept.shape)[kept][:, None]
     return groups if len(quarter) == len(groups) else _distinct(groups), quarter
+
+
+def _quarters_of(at: Micros, end: Micros) -> Places:
+    """Quarters of an hour by message and instant. A read at the first instant of a quarter ends the one before too."""
+    reads = end == at
+    instants = np.concatenate((at, np.where(reads, at - 1, at)), axis=1) if reads.any() else at
+    return instants // _STEP_US
 
 
 def _local_days(quarter: Places, zone: str) -> Places:
@@ -182,9 +226,12 @@ def _begins(ascending: Places) -> Flags:
 
 def _distinct(numbers: Places) -> Places:
     """Each number once, ascending; by marking where the range is not much larger than the column."""
+    if (numbers[1:] > numbers[:-1]).all():
+        return numbers
     largest = int(numbers.max())
     if largest < _MARKS_A_NUMBER * len(numbers) + _MARKS:
         marks = np.zeros(largest + 1, np.bool_)
         marks[numbers] = True
         return np.flatnonzero(marks)
-    return np.unique(numbers)
+    ordered = np.sort(numbers)
+    return ordered[_begins(ordered)]

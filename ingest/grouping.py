@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ingest.comparison import Words, differing
+from ingest.comparison import Words, differing, varying
 from ingest.dlms.axdr import MAX_GROUP_A
 from ingest.dlms.cosem import DATE_TIME_OCTETS, DEVIATION_UNSPECIFIED, MAX_DEVIATION_MIN
 from ingest.dlms.data import Tag
@@ -28,14 +28,16 @@ value, a layout takes half a kilobyte."""
 
 
 class Alike(NamedTuple):
-    """Messages that share a layout: rows of the batch and their bytes, one message a row, zeros behind the last.
+    """Messages that share a layout: rows of the batch, ascending, and their bytes, one message a row, zeros behind.
 
-    `is_lone`: it is one of more layouts of its length than fleets have, and this message's alone: not worth keeping.
+    `varies`: by octet of a message, the bits in which they may differ. `is_lone`: it is one of more layouts of its
+    length than fleets have, and this message's alone: not worth keeping.
     """
 
     layout: Layout
     message: Places
     octets: Octets
+    varies: Octets
     is_lone: bool = False
 
 
@@ -74,22 +76,24 @@ def _of_one_length(apdus: Spans, rows: Places, reading: Reading, faults: Faults)
     length = int(apdus.length[rows[0]])
     words = _padded(apdus, rows, length)
     known = list(reading.known(length))
+    varies: Words | None = varying(words)
     for _ in range(_LAYOUTS_A_LENGTH):
         layout, first = (known.pop(0), 0) if known else _first_learned(apdus, rows, reading, faults)
         if layout is None:
             return
         if first > 1:
-            rows, words = rows[first - 1 :], words[first - 1 :]
-        octets = words.view(np.uint8).reshape(len(rows), -1)
-        differing = _differs(layout, words, octets, reading.fixed)
-        if first:
-            differing[0] = False  # it was learned from this one
-        if not differing.any():
-            yield Alike(layout, rows, octets)
+            rows, words, varies = rows[first - 1 :], words[first - 1 :], None
+        octets = _octets(words)
+        differs = _differs(layout, words, varies, reading.fixed)
+        if differs is not None and first:
+            differs[0] = False  # it was learned from this one
+        if differs is None or not differs.any():
+            yield Alike(layout, rows, octets, _octets(varying(words) if varies is None else varies))
             return
-        if not differing.all():
-            yield Alike(layout, rows[~differing], octets[~differing])
-            rows, words = rows[differing], words[differing]
+        if not differs.all():
+            same, varies = words[~differs], None
+            yield Alike(layout, rows[~differs], _octets(same), _octets(varying(same)))
+            rows, words = rows[differs], words[differs]
     at_once = max(1, _OCTETS_AT_ONCE // length)
     for first in range(0, len(rows), at_once):
         yield from _one_by_one(apdus, rows[first : first + at_once], reading, faults)
@@ -121,23 +125,55 @@ def _learn(apdus: Spans, row: int, reading: Reading, faults: Faults) -> Layout |
         return None
 
 
-def _differs(layout: Layout, words: Words, octets: Octets, fixed: frozenset[bytes]) -> Flags:
-    """Messages in which a structure byte is another one, or a slot holds what makes it another layout."""
-    differs = differing(words, layout.wanted, layout.relevant)
+def _octets(words: Words) -> Octets:
+    return words.view(np.uint8).reshape(*words.shape[:-1], -1)
+
+
+def _differs(layout: Layout, words: Words, varies: Words | None, fixed: frozenset[bytes]) -> Flags | None:
+    """Messages in which a structure byte is another one, or a slot holds what makes it another layout. None: nowhere.
+
+    Args:
+        layout: What they may be.
+        words: They.
+        varies: The bits in which they differ from each other; None where nobody looked.
+        fixed: Texts that tell lists apart.
+    """
+    octets = _octets(words)
+    alike = varies is not None and not (varies & layout.relevant).any()
+    if alike and not ((words[0] ^ layout.wanted) & layout.relevant).any():
+        differs = None
+    else:
+        differs = differing(words, layout.wanted, layout.relevant)
+    also = list(_also_differ(layout, octets, None if varies is None else _octets(varies), fixed))
+    if not also:
+        return differs
+    differs = np.zeros(len(words), np.bool_) if differs is None else differs
+    for each in also:
+        differs |= each
+    return differs
+
+
+def _also_differ(layout: Layout, octets: Octets, varies: Octets | None, fixed: frozenset[bytes]) -> Iterator[Flags]:
     at = layout.located.date_time_at
     if at is not None:
-        differs |= ~is_readable(octets[:, at : at + DATE_TIME_OCTETS])
+        stamp = slice(at, at + DATE_TIME_OCTETS)
+        yield _are_unreadable(octets[:, stamp], alike=varies is not None and not varies[stamp].any())
     if layout.located.lookalikes is not None:
-        differs |= _may_be_other(layout.located.lookalikes, octets)
+        yield _may_be_other(layout.located.lookalikes, octets)
     if len(layout.digits):
         octet = octets[:, layout.digits]
-        differs |= ((octet > 0x99) | (octet & 0x0F > 9)).any(axis=1)
+        yield np.any((octet > 0x99) | (octet & 0x0F > 9), axis=1)
     for node in layout.names:
         for text in fixed:
             is_slot = len(text) == node.stop - node.at and node.value not in (text, text.decode("latin-1"))
             if is_slot:  # a text that tells lists apart stands where this layout has a name
-                differs |= (octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8)).all(axis=1)
-    return differs
+                yield np.all(octets[:, node.at : node.stop] == np.frombuffer(text, np.uint8), axis=1)
+
+
+def _are_unreadable(stamps: Octets, *, alike: bool) -> Flags:
+    if alike:
+        return np.full(len(stamps), not is_readable(stamps[:1])[0], np.bool_)
+    return ~is_readable(stamps)
 
 
 def _may_be_other(lookalikes: Lookalikes, octets: Octets) -> Flags:
@@ -181,4 +217,5 @@ def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) ->
     while members:
         layout, alike = members.pop(next(iter(members)))
         rows = np.array(alike, np.int64)
-        yield Alike(layout, rows, _padded(apdus, rows, layout.length).view(np.uint8), is_lone=len(alike) == 1)
+        words = _padded(apdus, rows, layout.length)
+        yield Alike(layout, rows, _octets(words), _octets(varying(words)), is_lone=len(alike) == 1)

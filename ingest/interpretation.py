@@ -21,7 +21,7 @@ from ingest.names import is_padding
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
 from ingest.slots import Group, cut_text_octets, texts_of
-from ingest.spans import Flags, Octets, Places, Spans
+from ingest.spans import Flags, Octets, Places, Spans, every
 from schemas.codes import RejectReason
 
 _UNKNOWN_KIND = MeterKind(None, (), None)
@@ -107,6 +107,7 @@ class _Work:
         self.cuts: list[Cut] = []
         self.texts = Texts()
         self.meter_row = arrived.meter_row.copy()
+        self._messages = len(self.meter_row)
         self._kinds = (*rules.enrolment.kinds, _UNKNOWN_KIND)
         self.names: list[tuple[Places, pl.Series]] = []
         self._unknown: list[tuple[Places, Octets]] = []  # messages and the names in them
@@ -169,20 +170,21 @@ class _Work:
         known = rules.learned.of_layout(alike.layout, manner, rules.types)
         meaning = known.meaning
         alike, known = self._named(alike, known, self._faults if strict is None else faults)
-        meter_row = self.meter_row[alike.message]
+        meter_row = self.meter_row[every(alike.message, self._messages)]
         kind, kinds = self._kinds_of(meter_row)
         zone = _gather(enrolment.zone, meter_row, NOT_ENROLLED)
         for code, chosen in _runs(kind):
-            of_kind = kinds[code]
-            message = alike.message[chosen]
+            of_kind, all_of_them = kinds[code], len(chosen) == len(kind)
+            message = alike.message if all_of_them else alike.message[chosen]
             meter_type = type_of(meaning, of_kind, rules.types)
             if self._read_otherwise(message, meter_type, manner, faults, strict):
                 continue
-            octets = alike.octets if len(chosen) == len(kind) else alike.octets[chosen]
-            zones, names = zone[chosen].astype(np.int32), enrolment.zones
+            octets = alike.octets if all_of_them else alike.octets[chosen]
+            zones, names = (zone if all_of_them else zone[chosen]).astype(np.int32, copy=False), enrolment.zones
             if meter_type.timezone is not None:
                 zones, names = np.where(zones < 0, len(names), zones).astype(np.int32), (*names, meter_type.timezone)
-            group = Group(message, octets, Zones(zones, names), self._arrived.received[message])
+            received = self._arrived.received[every(message, self._messages)]
+            group = Group(message, octets, alike.varies, Zones(zones, names), received)
             plan, known = known.plan_for(of_kind, rules.types)
             self.cuts.append(cut_push(plan, group, self.texts))
         if not alike.is_lone:
@@ -203,20 +205,27 @@ class _Work:
 
     def _named(self, alike: Alike, known: Known, faults: Faults) -> tuple[Alike, Known]:
         """The messages whose sender is known and is who it says, with `meter_row` and names settled."""
-        keep = np.ones(len(alike.message), np.bool_)
-        kind, kinds = self._kinds_of(self._arrived.meter_row[alike.message])
+        keep: Flags | None = None
+        kind, kinds = self._kinds_of(self._arrived.meter_row[every(alike.message, self._messages)])
         for code, chosen in _runs(kind):
             meter_type = type_of(known.meaning, kinds[code], self._rules.types)
             name, known = known.name_for(meter_type)
-            keep[chosen] = self._by_names(alike, chosen, name, faults)
-        if keep.all():
+            goes_on = self._by_names(alike, chosen, name, faults)
+            if len(chosen) == len(kind):
+                keep = goes_on
+            else:
+                keep = np.ones(len(kind), np.bool_) if keep is None else keep
+                keep[chosen] = goes_on
+        if keep is None or keep.all():
             return alike, known
         return alike._replace(message=alike.message[keep], octets=alike.octets[keep]), known
 
     def _by_names(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         """Which of these messages go on, by the first of their names that is a meter's, else the first that is text."""
+        if name is None or (name.instead is None and not name.may_be_clock):
+            return self._settle(alike, chosen, name, faults)
         keep = np.zeros(len(alike.message), np.bool_)
-        left, each = chosen, name
+        left, each = chosen, cast("Name | None", name)
         while each is not None and name is not None and name.instead is not None:
             octets = cut_text_octets(alike.octets[left], each.node)
             known = self._rules.enrolment.names.find(octets) >= 0
@@ -236,17 +245,21 @@ class _Work:
 
     def _settle(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         arrived, enrolment = self._arrived, self._rules.enrolment
-        message = alike.message[chosen]
-        by_title = arrived.meter_row[message]
+        all_of_them = len(chosen) == len(alike.message)
+        message = alike.message if all_of_them else alike.message[chosen]
+        where = every(message, self._messages)
+        by_title = arrived.meter_row[where]
         if name is None:
             return self._unnamed(message, by_title, faults)
-        octets = cut_text_octets(alike.octets if len(chosen) == len(alike.message) else alike.octets[chosen], name.node)
+        octets = cut_text_octets(alike.octets if all_of_them else alike.octets[chosen], name.node)
         by_name = enrolment.names.find(octets)
+        titled = by_title >= 0
+        if (by_name >= 0).all() and ((by_name == by_title) | ~(titled | arrived.ciphered[where])).all():
+            return self._settled(message, by_name, faults)
         empty = np.zeros(len(message), np.bool_)
         unknown = np.flatnonzero(by_name < 0)
         if len(unknown):
             empty[unknown] = is_padding(octets[unknown]).all(axis=1)
-        titled = by_title >= 0
         settled, wrong = by_name, np.zeros(len(message), np.bool_)
         if titled.any():
             # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
@@ -262,11 +275,16 @@ class _Work:
         at = name.node.at
         faults.record(message[wrong], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
-        low = self._owes_more(message, settled)
-        faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
-        self.meter_row[message] = settled
-        keep: Flags = ~(wrong | empty | low)
+        keep: Flags = self._settled(message, settled, faults) & ~(wrong | empty)
         return keep
+
+    def _settled(self, message: Places, meter_row: Places, faults: Faults) -> Flags:
+        """Which of these messages prove what the meters owe whose they are."""
+        low = self._owes_more(message, meter_row)
+        if low.any():
+            faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
+        self.meter_row[every(message, self._messages)] = meter_row
+        return ~low
 
     def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
         """The system title alone names the meter: by METERS, else by itself.
@@ -294,7 +312,8 @@ class _Work:
         if enrolment.asks_nothing(self._rules.keyring):
             return low
         # What came ciphered from the meter of its title was judged by just that before it was opened.
-        left = np.flatnonzero(~arrived.ciphered[message] | (arrived.meter_row[message] != meter_row))
+        where = every(message, self._messages)
+        left = np.flatnonzero(~arrived.ciphered[where] | (arrived.meter_row[where] != meter_row))
         if not len(left):
             return low
         message, meter_row = message[left], meter_row[left]
@@ -315,8 +334,9 @@ def _runs(code: Places) -> list[tuple[int, Places]]:
 
 def _gather(column: npt.NDArray[Any], rows: Places, default: int) -> npt.NDArray[Any]:
     """Entries of a column by row; the default where there is no row."""
-    if len(column) and (rows >= 0).all():
+    known = rows >= 0
+    if not len(column) or not known.any():
+        return np.full(len(rows), default, column.dtype if len(column) else np.int64)
+    if known.all():
         return column[rows]
-    if not len(column):
-        return np.full(len(rows), default, np.int64)
-    return np.where(rows >= 0, column[np.maximum(rows, 0)], np.array(default, column.dtype))
+    return np.where(known, column[np.maximum(rows, 0)], np.array(default, column.dtype))

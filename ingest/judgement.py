@@ -1,5 +1,6 @@
 """Invocation counters of a batch judged by the replay windows: copies, replays, reused counters, late messages."""
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,11 +41,16 @@ def key_names_of(opened: Opened, keyring: Keyring) -> pl.Series:
         return nulls(NULL_TEXT, len(opened.key_row))
     names, used = keyring.key_ids(opened.key_row[with_key])
     if len(names) == 1 and len(with_key) == len(opened.key_row):
-        return constant(pl.Series(names), len(with_key))
+        return constant(_name(names[0]), len(with_key))
     place = np.full(len(opened.key_row), len(names), np.int64)
     place[with_key] = used
     named = taken(pl.Series([*names, None], dtype=pl.String), place)
     return named.scatter(list(opened.brought), list(opened.brought.values())) if opened.brought else named
+
+
+@lru_cache(maxsize=64)
+def _name(name: str) -> pl.Series:
+    return pl.Series([name], dtype=pl.String)
 
 
 def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, windows: Windows, faults: Faults) -> Judged:

@@ -222,7 +222,10 @@ class Keyring:
     def key_ids(self, rows: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
         """The names of these rows' keys, each once, and which of them each row has."""
         codes = self._kinds[rows].astype(np.int64) << 16 | self._versions[rows]
-        used, place = np.unique(codes, return_inverse=True)
+        if len(codes) and (codes == codes[0]).all():
+            used, place = codes[:1], np.zeros(len(codes), np.int64)
+        else:
+            used, place = np.unique(codes, return_inverse=True)
         return [f"{KIND_NAMES[code >> 16]}/{code & 0xFFFF}" for code in used.tolist()], place.reshape(-1)
 
     def _pair(self, row: int) -> Octets:

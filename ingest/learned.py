@@ -89,14 +89,18 @@ class Learned(NamedTuple):
     def with_used(self, used: Iterable[Known]) -> "Learned":
         """The same, these layouts first, the least recently used beyond the bounds forgotten."""
         used = tuple(used)
-        if len(used) == 1 and len(self.by_shape) == 1 and used[0] is next(iter(self.by_shape.values()))[0]:
-            return self
+        if 2 * len(self.by_shape) <= _SHAPES and all(self._stands_first(known) for known in used):
+            return self  # nobody is forgotten soon, so in what order the shapes were used does not matter
         by_shape = dict(self.by_shape)
         for known in used:
             shape = (known.layout.length, known.manner)
             others = tuple(each for each in by_shape.pop(shape, ()) if each.layout is not known.layout)
             by_shape[shape] = (known, *others)[:_LAYOUTS_A_SHAPE]
         return Learned(self.types, _within_bounds(by_shape))
+
+    def _stands_first(self, known: Known) -> bool:
+        layouts = self.by_shape.get((known.layout.length, known.manner))
+        return layouts is not None and layouts[0] is known
 
 
 def _within_bounds(by_shape: dict[Shape, tuple[Known, ...]]) -> dict[Shape, tuple[Known, ...]]:

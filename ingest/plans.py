@@ -63,6 +63,7 @@ class Cells(NamedTuple):
     cut: Places  # places of those that are cut from the bytes
     slots: Slots  # of those
     power: Places  # of those
+    powers: tuple[int, ...]  # each of them once
     lone: tuple[tuple[int, Node, int], ...]  # cut one by one: place, slot, power
     channel: npt.NDArray[np.uint8]
     constant: Places  # by cell: its value where it is not cut and not null
@@ -78,6 +79,7 @@ class Cells(NamedTuple):
             np.array(cut, np.int64),
             slots_of([cells[place].node for place in cut]),
             np.array([cells[place].power for place in cut], np.int64),
+            tuple(sorted({cell.power for cell in cells if cell.power is not None and cell.node.tag not in LONE})),
             tuple((place, node, power) for place, node, power in free if node.tag in LONE),
             np.array([CHANNEL_CODE[cell.channel] for cell in cells], np.uint8),
             np.array([cell.milli or 0 for cell in cells], np.int64),

@@ -5,13 +5,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import CHANNEL_CODE, NO_TIME, Quantities, Refused
+from ingest.blocks import NO_TIME, Quantities, Refused
 from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
 from ingest.profile_plans import Profile
-from ingest.scaling import to_milli
+from ingest.scaling import ANY_NUMBER, to_milli
 from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers, cut_octets, shared
 from ingest.spans import Flags
 from schemas import timegrid
@@ -30,7 +30,7 @@ class ProfileCut(NamedTuple):
 
 
 class _Stamps(NamedTuple):
-    """Of each message and row; but for `status` of one message only where the clocks of all say the same."""
+    """Of each message and row; of one message only where all say the same."""
 
     at: npt.NDArray[np.int64]
     usable: Flags  # the clock names an instant and does not call itself invalid
@@ -55,7 +55,8 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     messages = len(group.message)
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
-    milli, inexact = to_milli(values.numbers, profile.power)
+    most = ANY_NUMBER if profile.value_grid is None else profile.value_grid.most
+    milli, inexact = to_milli(values.numbers, profile.power, most)
     if values.beyond is not None:
         inexact = values.beyond if inexact is None else inexact | values.beyond
     at = stamps.at
@@ -73,11 +74,11 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     quantities = Quantities(
         group.message,
         shared(at, messages),
-        stamps.status,
+        shared(stamps.status, messages),
         shared(stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
         milli,
-        np.array([CHANNEL_CODE[each] for each in profile.channels], np.uint8),
-        np.full(len(profile.channels), -1, np.int32),
+        profile.channel,
+        profile.obis,
         values.unknown,
         kept,
     )
@@ -164,11 +165,16 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
 
 
 def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
-    """Our status bits of each row; a null repeats the row above, and the first row's says nothing."""
+    """Our status bits of each row, of one message only where all say the same.
+
+    A null repeats the row above, and the first row's says nothing.
+    """
     table = profile.status_of_octet
     status: npt.NDArray[np.uint32]
     if profile.status_grid is not None:
-        status = table[cut_octets(group.octets, profile.status_grid)]
+        grid = profile.status_grid
+        first = slice(0, 1) if not cut_octets(group.varies[None], grid).any() else slice(None)
+        status = table[cut_octets(group.octets[first], grid)]
         return status
     bits = table[cut_numbers(group.octets, profile.status_slots)[0] & 0xFF]
     place = np.cumsum([node is not None for node in profile.statuses]) - 1

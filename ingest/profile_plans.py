@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ingest.blocks import CHANNEL_CODE
 from ingest.channels import MILLI
 from ingest.dlms.cosem import obis_text
 from ingest.dlms.data import Tag
@@ -27,6 +28,8 @@ class Profile(NamedTuple):
     statuses: tuple[Node | None, ...]
     values: tuple[tuple[Node | None, ...], ...]  # by row, by channel
     channels: tuple[Channel, ...]
+    channel: npt.NDArray[np.uint8]  # their codes
+    obis: npt.NDArray[np.int32]  # of them: none
     power: int  # value x 10^power is in thousandths
     is_intervals: bool
     stamp_is_end: bool
@@ -80,6 +83,8 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         statuses,
         values,
         channels,
+        np.array([CHANNEL_CODE[each] for each in channels], np.uint8),
+        np.full(len(channels), -1, np.int32),
         layout.scaler + MILLI,
         layout.rows == "intervals",
         layout.stamp == "end",

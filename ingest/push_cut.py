@@ -5,17 +5,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts
+from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts, once
 from ingest.event_cut import cut_events, quiet_alarms, quiet_words, untimed, wide_numbers
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
 from ingest.profile_cut import cut_profile
 from ingest.scaling import floats_to_milli, to_milli
-from ingest.slots import Group, cut_lone, cut_numbers
+from ingest.slots import Group, cut_lone, cut_numbers, shared
 from ingest.spans import Flags
 from ingest.times import Times, believed_times
 from schemas.codes import Channel, RejectReason
 
+_NO_INTERVAL: Final = np.zeros(1, np.int32)
 _MILLI_POWER: Final = 3
 """A number without a scaler, in thousandths."""
 
@@ -63,10 +64,10 @@ def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Q
         group.message,
         times.at[:, None],
         times.status[:, None],
-        np.zeros(len(group.message), np.int32),
+        shared(_NO_INTERVAL, len(group.message)),
         milli[:, None, :],
         cells.channel,
-        np.array([texts.code(cell.obis) for cell in cells.each], np.int32),
+        texts.codes([cell.obis for cell in cells.each]),
         np.broadcast_to(cells.null, milli.shape)[:, None, :] if cells.null.any() else None,
         None if inexact is None else ~inexact[:, None, :],
     )
@@ -82,9 +83,9 @@ def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Q
 def _millis(cells: Cells, group: Group) -> tuple[npt.NDArray[np.int64], Flags | None]:
     """Thousandths by message and cell, and where they are not exact: None where they are everywhere."""
     numbers, beyond = cut_numbers(group.octets, cells.slots)
-    powers = np.unique(cells.power).tolist()
+    powers = cells.powers
     if len(powers) == 1 and len(cells.cut) == len(cells.each):
-        milli, wrong = to_milli(numbers, powers[0])
+        milli, wrong = to_milli(numbers, powers[0], cells.slots.most)
         if beyond is None:
             return milli, wrong
         return milli, beyond if wrong is None else beyond | wrong
@@ -109,9 +110,9 @@ def _refused(reason: RejectReason, at: int, detail: str, group: Group, values: i
 
 def _timed(block: Quantities, refused: list[Refused]) -> Quantities:
     """The reads of messages that were at a known time; the others are refused."""
-    lacking = (block.at == NO_TIME).any(axis=1)
-    if not lacking.any():
+    if not (once(block.at) == NO_TIME).any():
         return block
+    lacking = (block.at == NO_TIME).any(axis=1)
     kept = block.take(lacking)
     cells = kept.milli.shape[1] * kept.milli.shape[2]
     values = np.full(len(kept.message), cells) if kept.kept is None else kept.kept.sum(axis=(1, 2))

@@ -18,6 +18,7 @@ leaves: whoever recorded a message under a key that left could send it as news. 
 refused (BEYOND) until the meter has a new master key, under which it begins anew.
 """
 
+from functools import reduce
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -74,14 +75,14 @@ class Streams(NamedTuple):
 class Windows:
     """All windows of a worker, never changed: `judge` answers with the next value.
 
-    Changes of a batch lie in a small table over a large one and are folded in when they have grown to a quarter of
-    it, so a batch costs what it touches, not what the worker knows.
+    Changes of a batch lie in the last of three tables, the newest windows in the smallest. One is folded into the
+    table before when it has grown to a quarter of that, so a batch costs what it touches, not what the worker knows.
     """
 
-    __slots__ = ("_base", "_contexts", "_recent")
+    __slots__ = ("_contexts", "_tables")
 
     def __init__(self) -> None:
-        self._base = self._recent = NOTHING
+        self._tables: tuple[WindowTable, ...] = (NOTHING, NOTHING, NOTHING)
         self._contexts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -90,7 +91,7 @@ class Windows:
         return cls()
 
     def __len__(self) -> int:
-        return len(self._base.merged(self._recent).highest)
+        return len(self._table().highest)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Windows) and self.to_frame().equals(other.to_frame())
@@ -121,14 +122,12 @@ class Windows:
                 verdicts[rows] = judge_counters(table, place, streams.counter[rows], streams.digest[rows])
         after = Windows()
         after._contexts = contexts
-        after._base, after._recent = self._base, self._recent.merged(table)
-        if len(after._recent.highest) > max(_COMPACT_FLOOR, len(self._base.highest) // _COMPACT_SHARE):
-            after._base, after._recent = self._base.merged(after._recent), NOTHING
+        after._tables = _folded(self._tables, table)
         return verdicts, after
 
     def to_frame(self) -> pl.DataFrame:
         """Every counter still in its window, sorted; `from_frame` of it is the same value."""
-        table = self._base.merged(self._recent)
+        table = self._table()
         names = {number: name for name, number in self._contexts.items()}
         rows, slots = np.nonzero(table.seen)
         highest = table.highest[rows]
@@ -181,14 +180,20 @@ class Windows:
         counter = asked["counter"].to_numpy()
         # A store gives them almost in this order, which makes the sort cheap.
         order = np.lexsort((counter, keys.part, keys.context, keys.title))
-        windows._base = table_of_counters(keys.take(order), counter[order], asked["digest"].to_numpy()[order])
+        base = table_of_counters(keys.take(order), counter[order], asked["digest"].to_numpy()[order])
+        windows._tables = (base, NOTHING, NOTHING)
         return windows
+
+    def _table(self) -> WindowTable:
+        return reduce(WindowTable.merged, self._tables)
 
     def _lookup(self, keys: StreamKeys) -> tuple[WindowTable, npt.NDArray[np.bool_]]:
         """A table of its own for these streams, filled from what is known; and which of them are."""
         table = WindowTable.new(keys)
         is_known = np.zeros(len(keys.title), np.bool_)
-        for known in (self._base, self._recent):
+        for known in self._tables:
+            if not len(known.highest):
+                continue
             at = known.keys.places(keys)
             found = np.flatnonzero(at >= 0)
             table.adopt(found, known, at[found])
@@ -220,19 +225,33 @@ class Windows:
         low = families._replace(part=np.full(len(families.title), NO_PART + 1, np.uint64))
         high = families._replace(context=families.context + 1, part=np.zeros(len(families.title), np.uint64))
         counts = np.zeros(len(families.title), np.int64)
-        for known, before in ((self._base, None), (self._recent, self._base)):
+        for level, known in enumerate(self._tables):
             first, after = known.keys.first_not_below(low), known.keys.first_not_below(high)
             counts += after - first
-            if before is not None:  # what lies in both tables is counted once
+            if level and (after > first).any():  # what lies in tables before is counted once
                 of = np.repeat(np.arange(len(counts)), after - first)
                 rows = np.arange(len(of)) - np.repeat(np.cumsum(after - first) - after, after - first)
-                both = before.keys.places(known.keys.take(rows)) >= 0
-                counts -= np.bincount(of[both], minlength=len(counts))
+                keys = known.keys.take(rows)
+                again = np.any([before.keys.places(keys) >= 0 for before in self._tables[:level]], axis=0)
+                counts -= np.bincount(of[again], minlength=len(counts))
         return counts
+
+
+def _folded(tables: tuple[WindowTable, ...], newest: WindowTable) -> tuple[WindowTable, ...]:
+    """These tables with the newest windows in the last."""
+    *held, last = tables
+    folded = [*held, last.merged(newest)]
+    for level in range(len(folded) - 1, 0, -1):
+        if len(folded[level].highest) > max(_COMPACT_FLOOR, len(folded[level - 1].highest) // _COMPACT_SHARE):
+            folded[level - 1], folded[level] = folded[level - 1].merged(folded[level]), NOTHING
+    return tuple(folded)
 
 
 def _stream_keys(streams: Streams, contexts: dict[tuple[str, str], int]) -> StreamKeys:
     split = split_names(streams.key_names)
+    if len(split.families) == len(streams.lane_names) == 1:
+        number = contexts.setdefault((split.families[0], streams.lane_names[0]), len(contexts))
+        return StreamKeys(streams.title, np.full(len(streams.lane), number, np.int64), split.part[streams.key_id])
     pair = split.family[streams.key_id] * len(streams.lane_names) + streams.lane
     used, where = np.unique(pair, return_inverse=True)
     numbers = []

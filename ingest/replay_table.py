@@ -1,6 +1,6 @@
 """Windows of many streams as columns, and the judgement of counters against them."""
 
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ QUARANTINED: Final = 6
 with another; below the window; under one more wrapped key than are kept; anything but a copy once a counter of the
 stream was seen with two digests."""
 NOT_REUSED: Final = -1
+_FEW_STEPS: Final = 8
+"""Counters that a window is moved by one after the other; by more at once."""
 
 
 class StreamKeys(NamedTuple):
@@ -135,12 +137,28 @@ class WindowTable(NamedTuple):
             ours[rows] = theirs[at]
 
     def merged(self, newer: "WindowTable") -> "WindowTable":
-        """Both, the newer one's windows in place of ours."""
-        ours = self.take(np.flatnonzero(newer.keys.places(self.keys) < 0))
-        keys = StreamKeys._make(np.concatenate(pair) for pair in zip(ours.keys, newer.keys, strict=True))
-        columns = (np.concatenate(pair) for pair in zip(ours[1:], newer[1:], strict=True))
-        joined = WindowTable(keys, *columns)
-        return joined.take(keys.order())
+        """Both, the newer one's windows in place of ours. Each row is written once: a window is half a kilobyte."""
+        if not len(self.highest) or not len(newer.highest):
+            return newer if len(newer.highest) else self
+        at = self.keys.places(newer.keys)
+        new, known = np.flatnonzero(at < 0), np.flatnonzero(at >= 0)
+        place = self.keys.first_not_below(newer.keys.take(new)) + np.arange(len(new))
+        is_ours = np.ones(len(self.highest) + len(new), np.bool_)
+        is_ours[place] = False
+        ours = np.flatnonzero(is_ours)
+        changed = ours[at[known]]
+
+        def joined(mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            column = np.empty((len(is_ours), *mine.shape[1:]), mine.dtype)
+            if len(new):
+                column[ours], column[place] = mine, theirs[new]
+            else:
+                column[...] = mine
+            column[changed] = theirs[known]
+            return column
+
+        keys = StreamKeys._make(map(joined, self.keys, newer.keys))
+        return WindowTable(keys, *map(joined, self[1:], newer[1:]))
 
 
 NOTHING: Final = WindowTable.new(StreamKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64)))
@@ -192,11 +210,16 @@ def judge_counters(
     """
     order = np.argsort(member, kind="stable")
     stream, number = member[order], counter[order]
-    first = np.r_[True, stream[1:] != stream[:-1]]
-    before = np.where(first, table.highest[stream], np.r_[np.int64(-1), number[:-1]])
+    before = table.highest[stream]
+    again = stream[1:] == stream[:-1]
+    if again.any():
+        before[1:][again] = number[:-1][again]
     falls = table.reused != NOT_REUSED
     falls[stream[number <= before]] = True
     verdicts = np.full(len(member), FRESH, np.int8)
+    if not falls.any():
+        _record_rising(table, stream, number, digest[order])
+        return verdicts
     rising, falling = order[~falls[stream]], order[falls[stream]]
     _record_rising(table, member[rising], counter[rising], digest[rising])
     edges = np.flatnonzero(np.diff(member[falling])) + 1
@@ -241,15 +264,26 @@ def _record_rising(
 ) -> None:
     if not len(stream):
         return
-    last = np.r_[stream[1:] != stream[:-1], True]
+    last = np.ones(len(stream), np.bool_)
+    np.not_equal(stream[1:], stream[:-1], out=last[:-1])
     touched, new_highest = stream[last], counter[last]
-    # A slot stays only while its counter lies in the window of the new highest.
-    known = table.highest[touched][:, None]
-    slots = np.arange(WINDOW)
-    held = known - ((known - slots) & (WINDOW - 1))  # of a power of two, and many times faster than a division
-    table.seen[touched] &= held > new_highest[:, None] - WINDOW
+    _drop_left(table, touched, new_highest)
     table.highest[touched] = new_highest
     kept = counter > table.highest[stream] - WINDOW
     place = counter[kept] % WINDOW
     table.seen[stream[kept], place] = True
     table.digest[stream[kept], place] = digest[kept]
+
+
+def _drop_left(table: WindowTable, streams: npt.NDArray[np.int64], highest: npt.NDArray[np.int64]) -> None:
+    """What leaves these windows as their highest counters become these is seen no longer."""
+    before = table.highest[streams]
+    rises = np.where(before < 0, 0, highest - before)  # of a new window nothing leaves
+    if int(rises.max()) <= _FEW_STEPS:
+        for step in range(1, int(rises.max()) + 1):
+            passed = np.flatnonzero(rises >= step)
+            table.seen[streams[passed], (before[passed] + step) % WINDOW] = False
+        return
+    known = before[:, None]
+    held = known - ((known - np.arange(WINDOW)) & (WINDOW - 1))  # of a power of two, and much faster than a division
+    table.seen[streams] &= held > highest[:, None] - WINDOW

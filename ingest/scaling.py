@@ -8,12 +8,21 @@ import numpy.typing as npt
 from ingest.spans import Flags
 
 _INT64_MAX: Final = 2**63 - 1
+ANY_NUMBER: Final = 2**64
+"""What no number exceeds, so that it says nothing."""
 
 
-def to_milli(numbers: npt.NDArray[np.int64], power: int) -> tuple[npt.NDArray[np.int64], Flags | None]:
+def to_milli(
+    numbers: npt.NDArray[np.int64], power: int, most: int = ANY_NUMBER
+) -> tuple[npt.NDArray[np.int64], Flags | None]:
     """Each number x 10^`power`, and where that is not exact or does not fit 63 bits: None where it is everywhere.
 
     What does not is 0 in the first.
+
+    Args:
+        numbers: The caller's own: they may be overwritten.
+        power: Of ten.
+        most: What none of them exceeds, either way: where that fits, nobody looks at them.
     """
     if power >= 0:
         limit = _INT64_MAX // 10**power
@@ -21,8 +30,8 @@ def to_milli(numbers: npt.NDArray[np.int64], power: int) -> tuple[npt.NDArray[np
             wrong: Flags = numbers != 0
             return np.zeros_like(numbers), wrong if wrong.any() else None
         factor = np.int64(10**power)
-        if not numbers.size or (int(numbers.max()) <= limit and int(numbers.min()) >= -limit):
-            return numbers * factor, None
+        if most <= limit or not numbers.size or (int(numbers.max()) <= limit and int(numbers.min()) >= -limit):
+            return np.multiply(numbers, factor, out=numbers), None
         wrong = (numbers > limit) | (numbers < -limit)
         return np.where(wrong, 0, numbers) * factor, wrong
     divisor = 10**-power

@@ -90,8 +90,9 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
     if not len(rows):
         return headers
     usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
-    for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
-        _read_each(apdus, row, headers, faults)
+    if len(usual) < len(rows):
+        for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
+            _read_each(apdus, row, headers, faults)
     if sender is not None:
         lacking = rows[headers.title[rows] == 0]
         headers.title[lacking] = sender[lacking]

@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.clocks import Clocks, Micros, Zones, by_reception, read_clocks
-from ingest.comparison import are_alike
 from ingest.dlms.cosem import DATE_TIME_OCTETS
 from ingest.dlms.data import Tag
 from ingest.dlms.layout import WORD_OCTETS
@@ -24,6 +23,7 @@ _INT64_MAX: Final = 2**63 - 1
 _SIGNED_TAGS: Final = SIGNED | {Tag.DELTA_INT8, Tag.DELTA_INT16, Tag.DELTA_INT32}
 _DATE_TIME_WORDS: Final = DATE_TIME_OCTETS // 4
 _SECOND_US: Final = 1_000_000
+_MANY: Final = 1 << 15
 _KEPT_CLOCKS: Final = 128
 """Date-times of one message up to which what they say is kept: a day of quarters of an hour has 96."""
 
@@ -33,6 +33,7 @@ class Group(NamedTuple):
 
     message: Places  # row of the batch
     octets: Octets  # one APDU a row, rows end to end, zeros behind the last byte
+    varies: Octets  # by octet: the bits in which these messages may differ
     zones: Zones
     received: Micros  # `NO_TIME` where not known
 
@@ -46,6 +47,11 @@ class Grid(NamedTuple):
     columns: int
     column_step: int
     dtype: str  # of numpy, big-endian
+
+    @property
+    def most(self) -> int:
+        """What none of its numbers exceeds, either way."""
+        return (1 << 8 * np.dtype(self.dtype).itemsize) - 1
 
 
 def dtype_of(node: Node) -> str:
@@ -90,6 +96,11 @@ class Slots(NamedTuple):
     numbers: int
     runs: tuple[tuple[int, Grid], ...]  # place of the first, and a grid of one row
     constants: tuple[tuple[int, int], ...]  # place and value
+
+    @property
+    def most(self) -> int:
+        """What none of the numbers exceeds, either way."""
+        return max([run.most for _, run in self.runs] + [abs(value) for _, value in self.constants], default=0)
 
 
 def slots_of(nodes: Sequence[Node]) -> Slots:
@@ -164,9 +175,13 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
     if not node.placed:
         octets = node.value if isinstance(node.value, bytes) else bytes(DATE_TIME_OCTETS)
         said = np.frombuffer(octets.ljust(2 * WORD_OCTETS, b"\0"), np.uint8)
-        group, place = group._replace(octets=np.tile(said, (len(group.octets), 1))), 0
+        group = group._replace(octets=np.tile(said, (len(group.octets), 1)), varies=np.zeros_like(said))
+        place = 0
     clocks = by_reception(_clocks_of(group, (place, 1, 0), inverted=inverted), group.received)
-    return Clocks._make(shared(column, len(group.octets))[:, 0] for column in clocks)
+    messages = len(group.octets)
+    if len(clocks.at) == messages:
+        return Clocks._make([column[:, 0] for column in clocks])
+    return Clocks._make([shared(column, messages)[:, 0] for column in clocks])
 
 
 def _unix_clock(group: Group, node: Node) -> Clocks:
@@ -185,27 +200,25 @@ def _clocks_of(group: Group, slots: tuple[int, int, int], *, inverted: bool) -> 
     """
     at, rows, step = slots
     messages, zone = len(group.octets), group.zones.code
-    alike = (zone == zone[:1]).all() and _are_alike(group.octets, slots)
+    alike = (zone == zone[:1]).all() and _are_alike(group.varies, slots)
     first = slice(0, 1) if alike else slice(None)
     words = _view(group.octets[first], at, (1 if alike else messages, rows, _DATE_TIME_WORDS), (step, 4), ">u4")
     if alike and rows <= _KEPT_CLOCKS:
         return _said(words.tobytes(), group.zones.names[zone[0]] if zone[0] >= 0 else None, inverted=inverted)
-    return _read(words, Zones(np.repeat(zone[first], rows), group.zones.names), inverted=inverted)
+    code = zone[first] if rows == 1 else zone[first].repeat(rows)
+    return _read(words, Zones(code, group.zones.names), inverted=inverted)
 
 
-def _are_alike(octets: Octets, slots: tuple[int, int, int]) -> bool:
-    if len(octets) == 1:
-        return True
+def _are_alike(varies: Octets, slots: tuple[int, int, int]) -> bool:
     at, rows, step = slots
-    relevant = np.zeros(octets.shape[1], np.uint8)
-    np.ndarray((rows, DATE_TIME_OCTETS), np.uint8, relevant, at, (step, 1))[...] = 0xFF
-    return are_alike(octets.view(np.uint64), relevant.view(np.uint64))
+    return not np.ndarray((rows, DATE_TIME_OCTETS), np.uint8, varies, at, (step, 1)).any()
 
 
 def _read(words: npt.NDArray[np.integer], zones: Zones, *, inverted: bool) -> Clocks:
     messages, rows, _ = words.shape
-    clocks = read_clocks(words.astype(np.uint32).reshape(-1, _DATE_TIME_WORDS), zones, inverted=inverted)
-    return Clocks._make(column.reshape(messages, rows) for column in clocks)
+    columns = words.transpose(2, 0, 1).astype(np.uint32, order="C").reshape(_DATE_TIME_WORDS, -1)
+    clocks = read_clocks(columns.T, zones, inverted=inverted)
+    return Clocks._make([column.reshape(messages, rows) for column in clocks])
 
 
 @lru_cache(maxsize=1024)
@@ -265,4 +278,6 @@ def _to_int64(view: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], Fla
         unsigned = view.astype(np.uint64)
         beyond: Flags = unsigned > np.uint64(_INT64_MAX)
         return unsigned.view(np.int64), beyond if beyond.any() else None
+    if view.size >= _MANY and view.dtype.itemsize > 1:
+        view = view.astype(view.dtype.newbyteorder("="))  # bytes first, width second: both at once take longer
     return view.astype(np.int64), None

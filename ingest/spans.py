@@ -91,11 +91,28 @@ class Spans(NamedTuple):
         return type(self)(np.concatenate([self.octets, extra.octets]), start, length)
 
 
+def every(rows: Places, messages: int) -> Rows:
+    """These rows of so many messages, which ascend; all of them as a slice, which looks nothing up."""
+    return EVERY if len(rows) == messages else rows
+
+
 def rows_at(octets: Octets, start: Places, width: int) -> Octets:
     """So many octets from each place on, a row each; zeros behind the last octet."""
     if not width or not len(start):
         return np.zeros((len(start), width), np.uint8)
-    if int(start.max()) + width > len(octets):
-        octets = np.concatenate([octets, np.zeros(width, np.uint8)])
-    windows: Octets = np.ndarray((len(octets) - width + 1, width), np.uint8, octets, 0, (1, 1))
-    return windows[start]
+    last = len(octets) - width
+    if int(start.max()) <= last:
+        return _windows(octets, width)[start]
+    # What ends too soon is read from a copy of the end alone, with zeros behind it.
+    end = np.concatenate([octets[max(last, 0) :], np.zeros(width, np.uint8)])
+    if last < 0:
+        return _windows(end, width)[start]
+    late = start > last
+    found = _windows(octets, width)[np.where(late, 0, start)]
+    found[late] = _windows(end, width)[start[late] - last]
+    return found
+
+
+def _windows(octets: Octets, width: int) -> Octets:
+    """So many octets from each place on."""
+    return np.ndarray((len(octets) - width + 1, width), np.uint8, octets, 0, (1, 1))

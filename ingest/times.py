@@ -43,6 +43,9 @@ def believed_times(plan: Plan, group: Group, register: Node | None, newest: Micr
         own = np.full(messages, NO_TIME, np.int64) if newest is None else newest
         doubtful = np.full(messages, int(Status.CLOCK_DOUBTFUL), np.uint32)
         return Times(np.where(group.received == NO_TIME, own, group.received), doubtful, own)
+    first = clocks[0]
+    if (first.placed & ~first.invalid).all():
+        return Times(first.at, first.status, first.at)
     at = np.full(messages, NO_TIME, np.int64)
     status = np.zeros(messages, np.uint32)
     flagged = np.zeros(messages, np.bool_)

@@ -86,6 +86,29 @@ def test_days_and_meters_are_those_of_each_reading_alone(block: Quantities) -> N
     assert dict(heard_meters(lives).rows()) == newest
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("interval_s", [0, 900])
+@pytest.mark.parametrize("starts", [HOUR, MIDNIGHTS, YEARS])
+def test_meters_of_one_zone_that_say_the_same_in_any_order(starts: np.ndarray, interval_s: int, place: int) -> None:
+    sent = np.array([6, 0, 3, 0, 6]) + place  # of one zone, one of them twice
+    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String))
+    of_all, rows = block_of(starts, interval_s), len(sent)
+    block = of_all._replace(
+        message=np.arange(rows),
+        at=shared(starts, rows),
+        interval_s=shared(np.array([interval_s], np.int32), rows),
+        milli=of_all.milli[:rows],
+        status=of_all.status[:rows],
+    )
+    lives = lives_of([block], sent, names)
+    days, newest = by_hand(of_all)
+    buckets = bucket_of(pl.Series(NAMES)).to_list()
+    assert len(set(buckets)) == len(NAMES)
+    found = dirty_days(lives, REGISTRY).rows()
+    assert found == sorted((bucket, day) for bucket, day in days if bucket in {buckets[each] for each in sent})
+    assert list(heard_meters(lives).rows()) == [(NAMES[each], newest[NAMES[each]]) for each in sorted(set(sent))]
+
+
 def test_of_blocks_without_a_row_nothing_follows() -> None:
     nothing = np.zeros((len(NAMES), 4, 2), np.bool_)
     names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String))

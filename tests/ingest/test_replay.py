@@ -1,6 +1,7 @@
 """Replay windows against a plain restatement of the rule."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest import replay
 from ingest.replay import MAX_WRAPPED, Streams, Windows
 from ingest.replay_table import BEYOND, COPY, FRESH, LATE, QUARANTINED, REPLAY, REUSE, WINDOW
 from schemas.errors import ContractError
@@ -58,6 +60,21 @@ def test_every_counter_is_judged_as_one_by_one_however_the_log_is_cut_into_batch
     first, windows = Windows().judge(streams(messages[:cut]))
     second, _ = windows.judge(streams(messages[cut:]))
     assert [*first.tolist(), *second.tolist()] == judged_one_by_one(messages)
+
+
+@given(st.lists(message, max_size=60), st.lists(st.integers(0, 60), max_size=12))
+def test_however_many_batches_there_were_the_windows_are_those_of_one(messages, cuts):
+    cuts.sort()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "_COMPACT_FLOOR", 1)  # tables of which one is folded into another every few batches
+        windows, verdicts = Windows(), []
+        for first, after in zip((0, *cuts), (*cuts, len(messages)), strict=True):
+            before = windows.to_frame()
+            told, next_windows = windows.judge(streams(messages[first:after]))
+            assert windows.to_frame().equals(before)
+            windows, verdicts = next_windows, [*verdicts, *told.tolist()]
+    assert verdicts == judged_one_by_one(messages)
+    assert windows == Windows().judge(streams(messages))[1]
 
 
 @given(st.lists(message, max_size=60))
@@ -181,3 +198,25 @@ def test_tens_of_thousands_of_wrapped_keys_of_one_meter_are_judged_in_linear_tim
     begun = time.perf_counter()
     windows.judge(sent)
     assert time.perf_counter() - begun < 5.0
+
+
+def test_a_batch_costs_what_it_touches_not_what_the_worker_knows():
+    known, few = 60_000, 500
+
+    def heard(first, counter):
+        title = (np.arange(first, first + few) * 7919 % known + 1).astype(np.uint64)
+        lane, digest = np.zeros(few, np.int64), title + np.uint64(counter)
+        return Streams(title, lane, lane, np.full(few, counter), digest, ("guek/1",), ("ami.frames.v1",))
+
+    windows = Windows()
+    for first in range(0, known, few):
+        windows = windows.judge(heard(first, 1))[1]
+    assert len(windows) == known
+    peaks = []
+    for first in range(0, known // 4, few):
+        tracemalloc.start()
+        verdicts, windows = windows.judge(heard(first, 2))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (verdicts == FRESH).all()
+    assert sorted(peaks)[len(peaks) // 2] < 8 * few * 9 * WINDOW  # eight times the windows of the batch

@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 
 from ingest.decode import Decoded, decode_frames
+from ingest.dlms.apdu import encode_data_notification
+from ingest.dlms.cosem import encode_date_time
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.framing import wrap_wpdu
 from ingest.keyring import Keyring
@@ -58,3 +60,16 @@ def test_a_push_of_clocks_without_a_value_is_a_reject_though_its_type_knows_no_c
     decoded = decode_frames(frames(message, message), NO_KEYS, Windows.empty(), registry, types)
     assert reasons(decoded) == ["layout_unknown", "layout_unknown"] and decoded.counts.decoded == 0
     assert decoded.heard.is_empty() and decoded.dirty_days.is_empty()
+
+
+def test_a_header_of_no_calendar_that_all_say_is_refused_as_alone() -> None:
+    body = interval_rows([(stamp(TWICE, 0), 0, [100, 7])], name=NAMES[0])
+    good = encode_data_notification(1, encode_date_time(TWICE, 0), body)
+    bad = good.replace(encode_date_time(TWICE, 0), encode_date_time(TWICE, 0).replace(b"\x0a\x19", b"\x0d\x19"), 1)
+    learned = decode_frames(frames(wrap_wpdu(good)), NO_KEYS, Windows.empty(), REGISTRY).learned
+    for batch in ([bad], [bad] * 3, [bad, bad, good]):
+        sent = frames(*map(wrap_wpdu, batch))
+        decoded = decode_frames(sent, NO_KEYS, Windows.empty(), REGISTRY, learned=learned)
+        assert decoded.rejects.equals(decode_frames(sent, NO_KEYS, Windows.empty(), REGISTRY).rejects)
+        assert reasons(decoded) == ["date_time"] * batch.count(bad)
+        assert decoded.counts.decoded == batch.count(good)
