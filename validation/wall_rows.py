@@ -1,7 +1,7 @@
 """Frames of meters that keep to the wall clock, on its axis and back (`validation.wall_clock`)."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -44,6 +44,10 @@ def params_on_wall(clock: WallClock, params: VeeParams) -> VeeParams:
     def wall(instant: datetime | None) -> datetime | None:
         return None if instant is None else clock.wall(pl.Series([instant], dtype=UTC_US))[0]
 
+    bounds = wall(params.grid_from), wall(params.grid_to)
+    around = timedelta(days=params.context_days)
+    since, until = bounds
+    odd = () if since is None or until is None else clock.odd_cells(since - around, until + around)
     silences = tuple(
         msgspec.structs.replace(one, silent_from=wall(one.silent_from), silent_to=wall(one.silent_to))
         for one in params.silences
@@ -51,8 +55,9 @@ def params_on_wall(clock: WallClock, params: VeeParams) -> VeeParams:
     return msgspec.structs.replace(
         params,
         judged_at=wall(params.judged_at),
-        grid_from=wall(params.grid_from),
-        grid_to=wall(params.grid_to),
+        grid_from=bounds[0],
+        grid_to=bounds[1],
+        odd_cells=odd,
         final_before=wall(params.final_before),
         silences=silences,
         timezone="UTC",
