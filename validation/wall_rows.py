@@ -31,10 +31,11 @@ def on_wall(clock: WallClock, frames: Mapping[str, pl.DataFrame]) -> dict[str, p
         if name != "intervals"
     }
     meters, finals = placed["meters"], placed["finals"]
+    lasted = clock.wall(_ends(frames["finals"], "interval_start")) - finals["interval_start"]
     return placed | {
         "intervals": _placed(clock, frames["intervals"]),
         "meters": meters.with_columns(timezone=pl.when(pl.col("timezone").is_not_null()).then(pl.lit("UTC"))),
-        "finals": finals.with_columns(interval_s=_nominal(clock, finals)),
+        "finals": finals.with_columns(interval_s=lasted.dt.total_seconds().cast(pl.Int32)),
     }
 
 
@@ -76,7 +77,12 @@ def _off(clock: WallClock, rows: pl.DataFrame) -> pl.DataFrame:
     back = rows.with_columns(clock.utc(rows[column]).alias(column))
     if "interval_s" not in rows.columns:
         return back
-    return back.with_columns(clock.length_s(rows[column]).alias("interval_s")).filter(pl.col("interval_s") > 0)
+    lasts = clock.utc(_ends(rows, column)) - back[column]
+    return back.with_columns(interval_s=lasts.dt.total_seconds().cast(pl.Int32)).filter(pl.col("interval_s") > 0)
+
+
+def _ends(rows: pl.DataFrame, column: str) -> pl.Series:
+    return rows.select(pl.col(column) + pl.duration(seconds="interval_s")).to_series()
 
 
 def meters_of(frames: Mapping[str, pl.DataFrame]) -> pl.Series:
@@ -114,12 +120,6 @@ def bounded_by_data(intervals: pl.DataFrame, reads: pl.DataFrame, params: VeePar
     return msgspec.structs.replace(params, grid_from=params.grid_from or first, grid_to=params.grid_to or last)
 
 
-def _nominal(clock: WallClock, finals: pl.DataFrame) -> pl.Series:
-    """The length of a whole cell where a final has that of its own; of others their own."""
-    own = clock.length_s(finals["interval_start"]) == finals["interval_s"]
-    return finals.select(pl.when(own).then(pl.lit(clock.step_s, pl.Int32)).otherwise("interval_s"))["literal"]
-
-
 def _placed(clock: WallClock, intervals: pl.DataFrame) -> pl.DataFrame:
     """INTERVALS by the clock. A row that is its whole cell, however its sender counts the days on which the clock is
     changed, has the cell's length; several that make a cell up are one; all others stay as they are, and off the grid.
@@ -153,7 +153,7 @@ def _placed(clock: WallClock, intervals: pl.DataFrame) -> pl.DataFrame:
         # As far from the interval as it was: what was received before its interval was over is told by that.
         received_at=received,
         interval_start="_at",
-        interval_s=pl.when("_whole").then(whole_s).when(nominal).then(_NO_CELL).otherwise("interval_s"),
+        interval_s=pl.when("_whole").then(whole_s).when(nominal & first).then(_NO_CELL).otherwise("interval_s"),
     )
     return rows.select(INTERVALS.schema.names())
 
