@@ -38,7 +38,8 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
 
     check meter (E1); line for one interval (E2); blend, where ten like days of the same type are at hand, which beyond
     two hours is called a mean of like days (E3); line within two hours (E2); mean of like days (E3), or one like day
-    (E4); mean of days of another type; class profile (E7); the series' own average (E8).
+    (E4); mean of days of another type; class profile (E7); the series' own average (E8). All but what a check meter
+    measured is of an interval of the grid's length, and is carried to the time that an odd one lasts.
 
     Args:
         block: The block.
@@ -69,7 +70,20 @@ def estimate(block: Block, gaps: Mask, serving: Mask, known: Ints, params: VeePa
     _fill(draft, profile_values(block, (row, slot), serving, params.profiles), Method.PROFILE)
     _fill(draft, _flat(block, draft, serving), Method.FLAT)
     _shorten(block, draft)
-    return draft
+    return _as_long_as_they_last(block, draft, params.odd_cells)
+
+
+def _as_long_as_they_last(block: Block, draft: Estimates, odd_cells: tuple[tuple[int, int], ...]) -> Estimates:
+    """The same estimates; those of odd intervals in proportion to the seconds that they last, rounded half up."""
+    if not odd_cells:
+        return draft
+    begins, seconds = np.array(odd_cells, dtype=np.int64).T
+    start = block.start_us(draft.slot)
+    place = np.minimum(np.searchsorted(begins, start), len(begins) - 1)
+    measured = draft.method == METHOD_CODE[Method.CHECK_METER]
+    odd = (begins[place] == start) & (draft.value != ABSENT) & ~measured
+    value = (2 * np.where(odd, draft.value, 0) * seconds[place] + block.step_s) // (2 * block.step_s)
+    return draft._replace(value=np.where(odd, value, draft.value))
 
 
 def _shorten(block: Block, draft: Estimates) -> None:

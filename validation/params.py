@@ -168,5 +168,8 @@ class VeeParams(msgspec.Struct, frozen=True):
     """Change of energy by one edit, or by the edits of one author to a local day of a series, above which another
     person than the author must approve them: 100 kWh."""
     estimation: Estimation = Estimation()
+    odd_cells: tuple[tuple[int, int], ...] = ()
+    """Intervals that last another time than the length of their grid, ascending: begin in microseconds since 1970, and
+    seconds. Only on the axis of a wall clock (`validation.wall_clock`)."""
     block_cells: int = 400_000
     """Cells of a block: a few matrices of it fit the processor's cache."""

@@ -66,6 +66,14 @@ class WallClock(NamedTuple):
         after = (cells.to_physical() + self.step_s * 1_000_000).cast(UTC_US)
         return ((self.utc(after) - self.utc(cells)).dt.total_seconds()).cast(pl.Int32)
 
+    def odd_cells(self, since: datetime, until: datetime) -> tuple[tuple[int, int], ...]:
+        """Cells between two moments of the clock that last another time than their length: `VeeParams.odd_cells`."""
+        ends = self.cell(pl.Series([since, until], dtype=UTC_US))
+        cells = pl.datetime_range(ends[0], ends[1], timedelta(seconds=self.step_s), eager=True).cast(UTC_US)
+        lengths = self.length_s(cells)
+        odd = lengths != self.step_s
+        return tuple(zip(cells.filter(odd).to_physical(), lengths.filter(odd), strict=True))
+
 
 def wall_clocks(
     intervals: pl.DataFrame, reads: pl.DataFrame, meters: pl.DataFrame, params: VeeParams

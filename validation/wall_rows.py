@@ -1,7 +1,7 @@
 """Frames of meters that keep to the wall clock, on its axis and back (`validation.wall_clock`)."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -31,10 +31,11 @@ def on_wall(clock: WallClock, frames: Mapping[str, pl.DataFrame]) -> dict[str, p
         if name != "intervals"
     }
     meters, finals = placed["meters"], placed["finals"]
+    lasted = clock.wall(_ends(frames["finals"], "interval_start")) - finals["interval_start"]
     return placed | {
         "intervals": _placed(clock, frames["intervals"]),
         "meters": meters.with_columns(timezone=pl.when(pl.col("timezone").is_not_null()).then(pl.lit("UTC"))),
-        "finals": finals.with_columns(interval_s=_nominal(clock, finals)),
+        "finals": finals.with_columns(interval_s=lasted.dt.total_seconds().cast(pl.Int32)),
     }
 
 
@@ -44,6 +45,10 @@ def params_on_wall(clock: WallClock, params: VeeParams) -> VeeParams:
     def wall(instant: datetime | None) -> datetime | None:
         return None if instant is None else clock.wall(pl.Series([instant], dtype=UTC_US))[0]
 
+    bounds = wall(params.grid_from), wall(params.grid_to)
+    around = timedelta(days=params.context_days)
+    since, until = bounds
+    odd = () if since is None or until is None else clock.odd_cells(since - around, until + around)
     silences = tuple(
         msgspec.structs.replace(one, silent_from=wall(one.silent_from), silent_to=wall(one.silent_to))
         for one in params.silences
@@ -51,8 +56,9 @@ def params_on_wall(clock: WallClock, params: VeeParams) -> VeeParams:
     return msgspec.structs.replace(
         params,
         judged_at=wall(params.judged_at),
-        grid_from=wall(params.grid_from),
-        grid_to=wall(params.grid_to),
+        grid_from=bounds[0],
+        grid_to=bounds[1],
+        odd_cells=odd,
         final_before=wall(params.final_before),
         silences=silences,
         timezone="UTC",
@@ -71,7 +77,12 @@ def _off(clock: WallClock, rows: pl.DataFrame) -> pl.DataFrame:
     back = rows.with_columns(clock.utc(rows[column]).alias(column))
     if "interval_s" not in rows.columns:
         return back
-    return back.with_columns(clock.length_s(rows[column]).alias("interval_s")).filter(pl.col("interval_s") > 0)
+    lasts = clock.utc(_ends(rows, column)) - back[column]
+    return back.with_columns(interval_s=lasts.dt.total_seconds().cast(pl.Int32)).filter(pl.col("interval_s") > 0)
+
+
+def _ends(rows: pl.DataFrame, column: str) -> pl.Series:
+    return rows.select(pl.col(column) + pl.duration(seconds="interval_s")).to_series()
 
 
 def meters_of(frames: Mapping[str, pl.DataFrame]) -> pl.Series:
@@ -109,12 +120,6 @@ def bounded_by_data(intervals: pl.DataFrame, reads: pl.DataFrame, params: VeePar
     return msgspec.structs.replace(params, grid_from=params.grid_from or first, grid_to=params.grid_to or last)
 
 
-def _nominal(clock: WallClock, finals: pl.DataFrame) -> pl.Series:
-    """The length of a whole cell where a final has that of its own; of others their own."""
-    own = clock.length_s(finals["interval_start"]) == finals["interval_s"]
-    return finals.select(pl.when(own).then(pl.lit(clock.step_s, pl.Int32)).otherwise("interval_s"))["literal"]
-
-
 def _placed(clock: WallClock, intervals: pl.DataFrame) -> pl.DataFrame:
     """INTERVALS by the clock. A row that is its whole cell, however its sender counts the days on which the clock is
     changed, has the cell's length; several that make a cell up are one; all others stay as they are, and off the grid.
@@ -148,7 +153,7 @@ def _placed(clock: WallClock, intervals: pl.DataFrame) -> pl.DataFrame:
         # As far from the interval as it was: what was received before its interval was over is told by that.
         received_at=received,
         interval_start="_at",
-        interval_s=pl.when("_whole").then(whole_s).when(nominal).then(_NO_CELL).otherwise("interval_s"),
+        interval_s=pl.when("_whole").then(whole_s).when(nominal & first).then(_NO_CELL).otherwise("interval_s"),
     )
     return rows.select(INTERVALS.schema.names())
 

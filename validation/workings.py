@@ -101,10 +101,9 @@ class _Told:
 
     def instant(self, slot: int) -> datetime:
         """When an interval begins, by UTC."""
-        at = _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
         if self._clock is None:
-            return at
-        instant: datetime = self._clock.utc(pl.Series([at], dtype=UTC_US))[0]
+            return self._begin(slot)
+        instant: datetime = self._clock.utc(pl.Series([self._begin(slot)], dtype=UTC_US))[0]
         return instant
 
     def begins(self, row: int, slot: int) -> datetime:
@@ -114,8 +113,17 @@ class _Told:
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""
-        parts = [*self._inputs(one), *self._register(one)]
+        parts = [*self._inputs(one), self._odd(int(self._behind.draft.slot[one])), *self._register(one)]
         return "; ".join(part for part in parts if part)
+
+    def _begin(self, slot: int) -> datetime:
+        return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
+
+    def _odd(self, slot: int) -> str:
+        if self._clock is None:
+            return ""
+        seconds = int(self._clock.length_s(pl.Series([self._begin(slot)], dtype=UTC_US))[0])
+        return "" if seconds == self._block.step_s else f"for the {seconds} s that the interval lasts"
 
     def _inputs(self, one: int) -> Iterator[str]:
         draft = self._behind.draft

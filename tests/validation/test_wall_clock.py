@@ -85,6 +85,13 @@ def test_a_lost_day_of_the_change_meets_the_register_across_it() -> None:
     assert found(sums, "sum_check")["first_interval"].to_list() == [begins[0]]
 
 
+@pytest.mark.parametrize(("first", "hours"), [(date(2025, 3, 22), 23), (date(2025, 10, 18), 25)])
+def test_a_lost_day_of_the_change_without_a_register_is_as_long_as_it_was(first: date, hours: int) -> None:
+    sent = days_of_berlin(first, 16, (0, hours * 3_600)).filter(~pl.int_range(pl.len()).is_in([8]))
+    result = vee(params(judged_at=JUDGED_AT + 365 * DAY), intervals=sent, meters=BERLIN)
+    assert result.finals.select("value_milli", "quality").row(8) == (hours * 1_000, "estimated")
+
+
 def test_reads_at_local_midnights_are_a_cumulative_profile_over_the_change() -> None:
     begins = midnights(date(2025, 3, 22), 17)
     register = {at: int((at - begins[0]).total_seconds()) for at in begins}
@@ -125,6 +132,17 @@ def test_a_long_hour_of_which_a_part_is_lost_is_estimated_to_the_register() -> N
     assert failed(result, "missing_interval") == [73]
     assert result.finals.select("value_milli", "quality", "interval_s").row(73) == (1_500, "estimated", 5_400)
     assert found(result, "identity").select("first_interval", "intervals").rows() == [(AUTUMN, 1)]
+
+
+def test_a_long_hour_has_its_share_of_what_a_register_leaves_and_of_a_line() -> None:
+    """Intervals of 1, 1.5 and 1 hours are lost: of 3,850 that the register leaves they have 1,100, 1,650, 1,100."""
+    begin, after, end = AUTUMN - 73 * HOUR, AUTUMN + 1.5 * HOUR, AUTUMN + 49.5 * HOUR
+    sent = rows(hours_of_howe(begin, AUTUMN, after, end))
+    alone = vee(intervals=sent, meters=HOWE)
+    assert alone.finals.select("value_milli", "method").row(73) == (1_500, "linear")
+    lost = sent.filter(~pl.col("interval_start").is_in([AUTUMN - HOUR, after]))
+    met = vee(intervals=lost, reads=reads({begin: 0, end: 122_500 + 350}), meters=HOWE)
+    assert met.finals["value_milli"].to_list() == [1_000] * 72 + [1_100, 1_650, 1_100] + [1_000] * 47
 
 
 @pytest.mark.parametrize("length", [1_800, 3_600])
@@ -199,6 +217,7 @@ def test_an_estimate_across_the_change_is_explained() -> None:
     told = explain(empty, params(), "MTR1", date(2025, 3, 30))
     assert told.lines["interval_start"].to_list() == [midnights(date(2025, 3, 30), 1)[0]]
     assert "gap of 1 from 2025-03-29T23:00Z to 2025-03-30T22:00Z" in told.lines["why"][0]
+    assert "which gives 23000; for the 82800 s that the interval lasts;" in told.lines["why"][0]
 
 
 def test_row_order_changes_nothing() -> None:
