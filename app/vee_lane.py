@@ -19,7 +19,7 @@ import polars as pl
 from app.messages import from_messages
 from app.refused import store_all, store_rejects
 from app.silences import Silences
-from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
+from app.telemetry import VEE_DELTAS, VEE_GUESSES, VEE_INTERVALS, VEE_UNJUDGED
 from app.unreadable import read, rejects_of_messages
 from app.vee_apart import Apart
 from app.vee_grids import begun, grids_of
@@ -158,6 +158,7 @@ class VeeWork:
                 VEE_UNJUDGED.labels(rule=rule).inc(lacking)
             for reason, moved in judged.deltas.group_by("reason").len().rows():
                 VEE_DELTAS.labels(reason=reason).inc(moved)
+            VEE_GUESSES.inc(judged.guesses.height)
 
 
 def companions(meters: pl.DataFrame) -> pl.DataFrame:
