@@ -39,6 +39,11 @@ VEE_UNJUDGED: Final = Counter(
 VEE_DELTAS: Final = Counter(
     "ami_vee_billed_deltas", "New versions of finals that were billed, by why they moved", ["reason"], registry=REGISTRY
 )
+VEE_GUESSES: Final = Counter(
+    "ami_vee_billed_estimates_kept",
+    "Billed estimates that stay in a run, though another one without a register would take their place",
+    registry=REGISTRY,
+)
 VEE_LEFT_OUT: Final = Counter(
     "ami_vee_left_out_meters", "Meters at which judging failed, left out of their batch", registry=REGISTRY
 )

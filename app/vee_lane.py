@@ -18,7 +18,7 @@ import polars as pl
 from app.messages import from_messages
 from app.refused import store_rejects
 from app.silences import Silences
-from app.telemetry import VEE_DELTAS, VEE_INTERVALS, VEE_UNJUDGED
+from app.telemetry import VEE_DELTAS, VEE_GUESSES, VEE_INTERVALS, VEE_UNJUDGED
 from app.unreadable import read, rejects_of_messages
 from app.vee_judge import companions, judge
 from app.vee_months import LONGEST_MONTH
@@ -154,6 +154,7 @@ class VeeWork:
                 VEE_UNJUDGED.labels(rule=rule).inc(lacking)
             for reason, moved in judged.deltas.group_by("reason").len().rows():
                 VEE_DELTAS.labels(reason=reason).inc(moved)
+            VEE_GUESSES.inc(judged.guesses.height)
 
 
 def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:

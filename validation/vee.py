@@ -71,6 +71,9 @@ class Vee(NamedTuple):
     """Rules that lacked an input: `rule`, `needs` (which input), `intervals` (finals that it left unjudged)."""
     deltas: pl.DataFrame
     """DELTAS: new versions of billed intervals, for billing to post."""
+    guesses: pl.DataFrame
+    """Billed estimates that stay, though another estimate without a register would take their place now: `meter_id`,
+    `channel`, `interval_start`, `interval_s`, `value_milli` (as it would be), `value_milli_past` (as it was billed)."""
 
 
 class Blocks(NamedTuple):
@@ -142,7 +145,8 @@ def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     rows.append(desk.lost)
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
-    return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
+    lacking = unjudged_rules(sheet.unjudged)
+    return Vee(versions.current, exceptions, versions.appended, lacking, versions.deltas, versions.guesses)
 
 
 def lay_blocks(inputs: VeeInputs, params: VeeParams) -> Blocks:

@@ -44,6 +44,8 @@ class Versions(NamedTuple):
     held: pl.DataFrame
     """Values that were billed, or are final estimates, and stay, though they would be others now: the identity,
     `interval_s`, `value_milli` (as it would be), `value_milli_past`."""
+    guesses: pl.DataFrame
+    """Billed estimates that stay, though another one that meets no register would take their place; same columns."""
 
 
 _NO_REPLACED: Final = FINALS.empty().select(*IDENTITY, "value_milli", value_milli_past="value_milli")
@@ -63,7 +65,7 @@ def with_versions(
     a person. On a billed day only a person, or a measured value in place of a substitute, makes a new version, and with
     it the estimates whose register it shares, which are scaled anew; each is a delta for billing. The rest stays as
     billed, and waits for a person where it would be another now. That one estimate without a register would be another
-    one is not such a case: neither knows better.
+    one is not such a case, for neither knows better: those are counted.
 
     Args:
         judged: One FINALS row an interval, as this run sees it; their versions are set here.
@@ -72,7 +74,7 @@ def with_versions(
         stretch: Of each row of `judged` the anchored stretch that it lies in, -1 for none; None: none is known.
     """
     if not previous.height:
-        return Versions(judged, judged, _NO_REPLACED, DELTAS.empty(), _NO_HELD)
+        return Versions(judged, judged, _NO_REPLACED, DELTAS.empty(), _NO_HELD, _NO_HELD)
     past = newest(previous)
     both = judged.join(past, on=list(IDENTITY), how="left", suffix="_past", maintain_order="left")
     met = pl.lit(-1, pl.Int32) if stretch is None else stretch
@@ -95,13 +97,14 @@ def with_versions(
         pl.col("quality_past").is_in(_MEASURED),
         pl.col("value_milli") != pl.col("value_milli_past"),
     )
-    waiting = both.filter(pl.col("_kept"), _MOVED, _told())
+    stay = both.filter(pl.col("_kept"), _MOVED).with_columns(_told=_told())
     return Versions(
         current,
         current.filter(~both["_kept"]),
         replaced.select(_NO_REPLACED.columns),
         deltas_of(changed.filter("_locked").with_columns(version=pl.col("version_past") + 1)),
-        waiting.select(_NO_HELD.columns),
+        stay.filter("_told").select(_NO_HELD.columns),
+        stay.filter(~pl.col("_told"), _guess(), pl.col("_locked")).select(_NO_HELD.columns),
     )
 
 
@@ -113,10 +116,14 @@ def _scaled_anew() -> pl.Expr:
     return pl.col("_kept") & pl.col("_locked") & beside & estimate
 
 
+def _guess() -> pl.Expr:
+    """One estimate stands where another would."""
+    return (pl.col("quality") == Quality.ESTIMATED.value) & (pl.col("quality_past") == Quality.ESTIMATED.value)
+
+
 def _told() -> pl.Expr:
     """Of values that stay those whose change a person has to know of."""
-    guess = (pl.col("quality") == Quality.ESTIMATED.value) & (pl.col("quality_past") == Quality.ESTIMATED.value)
-    better_known = ~guess | (pl.col("_stretch") >= 0)
+    better_known = ~_guess() | (pl.col("_stretch") >= 0)
     billed = pl.col("_locked") & (pl.col("quality_past") != Quality.EDITED.value) & better_known
     final = pl.col("is_final_estimate_past") & pl.col("quality").is_in(_MEASURED)
     return billed | final

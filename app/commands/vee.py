@@ -96,6 +96,7 @@ def register(ami: typer.Typer) -> None:
         if ledger is not None:
             outputs["deltas.parquet"] = judged.deltas
             summary["deltas"] = counts(judged.deltas, "reason")
+            summary["billed_estimates_kept"] = guesses_summary(judged.guesses)
         write_outputs(out, outputs)
         if asked is not None:
             summary |= explained_summary(inputs, judged, params, asked)
@@ -190,6 +191,12 @@ def judged_summary(inputs: VeeInputs, judged: Vee, seconds: float) -> dict[str, 
         "unjudged": dict(zip(judged.unjudged["rule"].cast(pl.String), judged.unjudged["needs"], strict=True)),
         "seconds": seconds,
     }
+
+
+def guesses_summary(guesses: pl.DataFrame) -> dict[str, int]:
+    """How many billed estimates another one would replace, what they were billed with, and what they would be."""
+    billed, other = (int(guesses[name].sum()) for name in ("value_milli_past", "value_milli"))
+    return {"intervals": guesses.height, "billed_milli": billed, "would_be_milli": other}
 
 
 def _bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:

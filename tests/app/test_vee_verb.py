@@ -175,7 +175,14 @@ def test_a_late_change_of_a_billed_day_is_written_as_a_delta(day: Path, capsys: 
         assert deltas.select("interval_start", "value_milli", "value_milli_past", "version").rows() == [
             (MONDAY + 5 * hour, 1_400_000, 1_000_005, 2)
         ]
+        assert told["billed_estimates_kept"] == {"intervals": 0, "billed_milli": 0, "would_be_milli": 0}
         assert pl.read_parquet(finals)["value_milli"][3] == 1_000_003
+    beside = pl.when(pl.col("interval_start") == MONDAY + 4 * hour).then(1_200_004).otherwise("value_milli")
+    rows.with_columns(value_milli=beside).write_parquet(day / "intervals.parquet")
+    assert vee(day, "--finals", str(day / "billed.parquet"), "--ledger", str(ledger)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["billed_estimates_kept"] == {"intervals": 1, "billed_milli": 1_000_005, "would_be_milli": 1_100_005}
+    pl.concat([rows.with_columns(value_milli=corrected), late]).write_parquet(day / "intervals.parquet")
     assert vee(day, "--ledger", str(ledger)) == 2
     assert "--ledger needs --finals" in capsys.readouterr().err
     assert vee(day, "--finals", str(day / "billed.parquet"), "--ledger", str(day / "nowhere")) == 2

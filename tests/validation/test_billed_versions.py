@@ -70,6 +70,21 @@ def test_an_estimate_that_another_one_would_replace_is_no_correction() -> None:
     before = vee(intervals=rows).finals
     other = vee(intervals=intervals([1_000] * 5 + [0] + [2_000] * 18, skip=[5]), finals=before, billed=billed_days(0))
     assert [row[0] - MONDAY for row in told(other)] == [6 * HOUR], "the measured values, not the estimate between them"
+    columns = ("interval_start", "interval_s", "value_milli", "value_milli_past")
+    assert other.guesses.select(columns).rows() == [(MONDAY + 5 * HOUR, 3600, 1_500, 1_000)], "which is counted"
+
+
+def test_of_estimates_only_those_that_stay_under_a_bill_without_a_register_are_counted() -> None:
+    before = vee(intervals=intervals([1_000] * 24, skip=[5])).finals
+    rows = intervals([1_000] * 5 + [0] + [2_000] * 18, skip=[5])
+    assert vee(intervals=rows, finals=before).guesses.height == 0, "not billed: it is replaced"
+    assert vee(intervals=rows, finals=before, billed=billed_days(3)).guesses.height == 0
+    same = vee(intervals=intervals([1_000] * 24, skip=[5]), finals=before, billed=billed_days(0))
+    assert same.guesses.height == 0
+    register = reads({MONDAY: 0, MONDAY + DAY: 42_700})
+    anchored = vee(intervals=rows, reads=register, finals=before, billed=billed_days(0))
+    assert anchored.guesses.height == 0
+    assert [row[:2] for row in told(anchored)] == [(MONDAY + 5 * HOUR, 19)]
 
 
 def test_a_measured_value_takes_the_place_of_a_billed_zero_of_an_outage() -> None:
