@@ -97,11 +97,13 @@ class VeeWork:
     def due(self, store: ReadingStore) -> pl.DataFrame:
         """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence.
 
-        `store` is the caller's own: batches are delivered by another thread over the connection of this work.
+        `store` is the caller's own: batches are delivered by another thread over the connection of this work, and
+        meters are enrolled by a third.
         """
+        buckets, zones = self._buckets, self._zones
         awaited = timedelta(seconds=self._params.estimate_after_s or 0)
         now = self._now()
-        few = self._buckets["meter_id"].gather_every(max(1, self._buckets.height // _FEW))
+        few = buckets["meter_id"].gather_every(max(1, buckets.height // _FEW))
         judged = store.load_current(
             "finals", Scope(tuple(few), now - timedelta(days=self._params.context_days), now - awaited)
         )
@@ -110,11 +112,11 @@ class VeeWork:
             return DIRTY_DAYS.empty()  # before the first day that was judged nothing is awaited
         reach = max(awaited, timedelta(hours=SilenceLimits().longest_h)) + timedelta(days=1)
         first, last = (
-            [instant.astimezone(zone(name)).date() for name in self._zones]
+            [instant.astimezone(zone(name)).date() for name in zones]
             for instant in (max(begun, now - reach), now - awaited)
         )
         days = pl.date_range(min(first), max(last), eager=True).alias("day")
-        return self._buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
+        return buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
 
     def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
