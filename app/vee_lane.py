@@ -10,12 +10,13 @@ data reach into what was judged before (`app.vee_grids`): so that a batch costs 
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
+from app.far_days import near, stored_days, within_tables
 from app.messages import from_messages
 from app.refused import store_all, store_rejects
 from app.silences import Silences
@@ -44,9 +45,6 @@ METERS_A_QUERY: Final = 500
 METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
-FIRST_DAY: Final = date(1905, 1, 1)
-LAST_DAY: Final = date(2294, 12, 31)
-"""DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
 LONGEST_RUN_DAYS: Final = 366
 """A stretch of dirty days that is judged at once, at most: days that each lie within the history of the one before may
 go on for decades, and judging has an end at ten years, for every meter of the bucket."""
@@ -62,6 +60,8 @@ class Due(NamedTuple):
     scopes: list[Scope]
     rejects: pl.DataFrame
     """REJECTS of messages that are no dirty days."""
+    far: pl.DataFrame = DIRTY_DAYS.empty()
+    """DIRTY_DAYS that are due only where something is stored of them: `app.far_days`."""
 
 
 class VeeWork:
@@ -121,10 +121,12 @@ class VeeWork:
     def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
         days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
-        return Due(self._scopes(_within_tables(days)), rejects_of_messages(unreadable, pl.col("at")))
+        days, is_near = within_tables(days.unique()), near(self._now())
+        rejects = rejects_of_messages(unreadable, pl.col("at"))
+        return Due(self._scopes(days.filter(is_near)), rejects, days.filter(~is_near))
 
     def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
-        dirty = dirty.unique().sort("bucket", "day")
+        dirty = dirty.sort("bucket", "day")
         # Days further apart than the history reaches have no context in common: what lies between stays as it is.
         apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
         runs = dirty.with_columns(run=apart.fill_null(value=False).cum_sum().over("bucket"))
@@ -148,8 +150,8 @@ class VeeWork:
     def deliver(self, due: Due, token: str) -> None:
         """Judged and stored; no estimates where an area is silent. Judging a day again appends only what differs."""
         store_rejects(self._store, due.rejects, token)
-        scopes = due.scopes
         now, run_id = self._now(), str(uuid.uuid4())
+        scopes = [*due.scopes, *self._scopes(stored_days(self._store, due.far, self._judged_with, now))]
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
         for judged in judge(self._store, scopes, params, self._beside, self._zones, self._peaks):
@@ -172,15 +174,6 @@ def companions(meters: pl.DataFrame) -> pl.DataFrame:
     at_point = at_point.filter(pl.len().over("service_point_id") > 1)
     mates = at_point.join(at_point.rename({"meter_id": "other"}), on="service_point_id").select("meter_id", "other")
     return pl.concat([checks, mates]).filter(pl.col("meter_id") != pl.col("other")).unique().sort("meter_id", "other")
-
-
-def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:
-    """The days that a table's instants reach, with their context. Others are told: a clock named them, nobody lives."""
-    within = dirty.filter(pl.col("day").is_between(FIRST_DAY, LAST_DAY))
-    if within.height < dirty.height:
-        left_out = {"days": dirty.height - within.height}
-        LOG.warning("days are not judged that no table reaches", extra={"fields": left_out})
-    return within
 
 
 def _meters_at_once(days: int) -> int:
