@@ -3,11 +3,14 @@
 Dirty days come of data. A meter that fell silent, or an area that was waited for, brings none: so the worker that holds
 the first partition of the topic says now and then which days are to be looked at again. Judging one again that has
 nothing new appends nothing.
+
+The store is asked, and the topic written, beside the loop that polls: neither a store that says nothing nor brokers
+that do not acknowledge hold its heartbeat. One question is on its way at a time.
 """
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from typing import Final, Protocol
 
 import polars as pl
@@ -40,8 +43,8 @@ class Revisits:
 
     Args:
         source: The member of the group that reads the topic.
-        publisher: Writes to it; nobody else's.
-        due: DIRTY_DAYS to be looked at again now. Asked beside the poll loop, over a connection of its own.
+        publisher: Writes to it; nobody else uses it.
+        due: DIRTY_DAYS to be looked at again now; asked by a thread of its own, over a connection of its own.
         every_s: Seconds between two times; the first comes with the partition.
         clock: Seconds of a monotonic clock.
     """
@@ -62,23 +65,27 @@ class Revisits:
         self.pause, self.resume, self.lag, self.close = source.pause, source.resume, source.lag, source.close
 
     def poll(self, limit_s: float, max_messages: int) -> Polled:
-        """See `app.lane.Source`. What is due is written first where the database says it within the limit.
+        """See `app.lane.Source`. What is due is asked for, written and acknowledged meanwhile.
 
-        While the database or the brokers are away, or say nothing, the topic is read all the same: an answer that comes
-        later is written then, and a failure is tried again in a while.
+        While the database or the brokers are away the topic is read all the same, and it is tried again in a while.
+
+        Raises:
+            AmiError: As raised by the question before, unless that was transient.
         """
-        if self._saying is None and self._speaks and self._clock() >= self._next_at:
-            self._saying = beside(self._say, "revisits")
-            wait([self._saying], limit_s)
         if self._saying is not None and self._saying.done():
             said, self._saying = self._saying, None
-            try:
-                said.result()
-                self._next_at = self._clock() + self._every_s
-            except TransientError as error:
-                self._next_at = self._clock() + AGAIN_S
-                LOG.warning("what is due cannot be told", extra={"fields": {"why": str(error)}})
+            self._hear(said)
+        if self._speaks and self._saying is None and self._clock() >= self._next_at:
+            self._next_at = self._clock() + self._every_s
+            self._saying = beside(self._say, "revisits")
         return self._noted(self._source.poll(limit_s, max_messages))
+
+    def _hear(self, said: Future[None]) -> None:
+        try:
+            said.result()
+        except TransientError as error:
+            self._next_at = self._clock() + AGAIN_S
+            LOG.warning("what is due cannot be told", extra={"fields": {"why": str(error)}})
 
     def _say(self) -> None:
         days = self._due()

@@ -9,12 +9,13 @@ without any data the worker says itself (`app.revisits`).
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
 
+from app.far_days import near, stored_days, within_tables
 from app.messages import from_messages
 from app.refused import store_rejects
 from app.silences import Silences
@@ -40,9 +41,6 @@ METERS_A_QUERY: Final = 500
 METER_DAYS_A_QUERY: Final = 4_000
 """Days of all of them together, history included: some 600,000 quarters of an hour of two channels. A worker holds one
 such context at a time, so its memory does not follow the length of the history."""
-FIRST_DAY: Final = date(1905, 1, 1)
-LAST_DAY: Final = date(2294, 12, 31)
-"""DateTime64 reaches from 1900 to 2299, and a day is judged beside others. A meter's clock names any up to 9999."""
 LONGEST_RUN_DAYS: Final = 366
 """A stretch of dirty days that is judged at once, at most: days that each lie within the history of the one before may
 go on for decades, and judging has an end at ten years, for every meter of the bucket."""
@@ -58,6 +56,8 @@ class Due(NamedTuple):
     scopes: list[Scope]
     rejects: pl.DataFrame
     """REJECTS of messages that are no dirty days."""
+    far: pl.DataFrame = DIRTY_DAYS.empty()
+    """DIRTY_DAYS that are due only where something is stored of them: `app.far_days`."""
 
 
 class VeeWork:
@@ -93,11 +93,13 @@ class VeeWork:
     def due(self, store: ReadingStore) -> pl.DataFrame:
         """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence.
 
-        `store` is the caller's own: batches are delivered by another thread over the connection of this work.
+        `store` is the caller's own: batches are delivered by another thread over the connection of this work, and
+        meters are enrolled by a third.
         """
+        buckets, zones = self._buckets, self._zones
         awaited = timedelta(seconds=self._params.estimate_after_s or 0)
         now = self._now()
-        few = self._buckets["meter_id"].gather_every(max(1, self._buckets.height // _FEW))
+        few = buckets["meter_id"].gather_every(max(1, buckets.height // _FEW))
         judged = store.load_current(
             "finals", Scope(tuple(few), now - timedelta(days=self._params.context_days), now - awaited)
         )
@@ -106,19 +108,21 @@ class VeeWork:
             return DIRTY_DAYS.empty()  # before the first day that was judged nothing is awaited
         reach = max(awaited, timedelta(hours=SilenceLimits().longest_h)) + timedelta(days=1)
         first, last = (
-            [instant.astimezone(zone(name)).date() for name in self._zones]
+            [instant.astimezone(zone(name)).date() for name in zones]
             for instant in (max(begun, now - reach), now - awaited)
         )
         days = pl.date_range(min(first), max(last), eager=True).alias("day")
-        return self._buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
+        return buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
 
     def prepare(self, messages: pl.DataFrame) -> Due:
         """Meters and spans whose raw data changed, each once; meters of one span together, so that few queries ask."""
         days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
-        return Due(self._scopes(_within_tables(days)), rejects_of_messages(unreadable, pl.col("at")))
+        days, is_near = within_tables(days.unique()), near(self._now())
+        rejects = rejects_of_messages(unreadable, pl.col("at"))
+        return Due(self._scopes(days.filter(is_near)), rejects, days.filter(~is_near))
 
     def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
-        dirty = dirty.unique().sort("bucket", "day")
+        dirty = dirty.sort("bucket", "day")
         # Days further apart than the history reaches have no context in common: what lies between stays as it is.
         apart = pl.col("day").diff().over("bucket") > timedelta(days=self._params.context_days)
         runs = dirty.with_columns(run=apart.fill_null(value=False).cum_sum().over("bucket"))
@@ -142,8 +146,8 @@ class VeeWork:
     def deliver(self, due: Due, token: str) -> None:
         """Judged and stored; no estimates where an area is silent. Judging a day again appends only what differs."""
         store_rejects(self._store, due.rejects, token)
-        scopes = due.scopes
         now, run_id = self._now(), str(uuid.uuid4())
+        scopes = [*due.scopes, *self._scopes(stored_days(self._store, due.far, self._judged_with, now))]
         silences = self._silences.at(now, self._store) if scopes else ()
         params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
         for judged in judge(self._store, scopes, params, self._beside, self._zones, self._peaks):
@@ -155,15 +159,6 @@ class VeeWork:
             for reason, moved in judged.deltas.group_by("reason").len().rows():
                 VEE_DELTAS.labels(reason=reason).inc(moved)
             VEE_GUESSES.inc(judged.guesses.height)
-
-
-def _within_tables(dirty: pl.DataFrame) -> pl.DataFrame:
-    """The days that a table's instants reach, with their context. Others are told: a clock named them, nobody lives."""
-    within = dirty.filter(pl.col("day").is_between(FIRST_DAY, LAST_DAY))
-    if within.height < dirty.height:
-        left_out = {"days": dirty.height - within.height}
-        LOG.warning("days are not judged that no table reaches", extra={"fields": left_out})
-    return within
 
 
 def _meters_at_once(days: int) -> int:

@@ -169,6 +169,18 @@ def select_ends(meters: tuple[str, ...], start: datetime, end: datetime) -> Quer
     return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
 
 
+def select_days(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
+    """By meter the days of UTC, counted from 1970, in which an interval, a read or a final in [start, end) begins."""
+    begins = " UNION ALL ".join(
+        f"SELECT meter_id, toInt32(floor(toUnixTimestamp64Micro(`{at}`) / 86400000000)) AS nth FROM {table}"
+        f" WHERE meter_id IN {{meters:Array(String)}} AND {at} >= {{start:DateTime64}} AND {at} < {{end:DateTime64}}"
+        for table, at in (("intervals", "interval_start"), ("reads", "read_at"), ("finals", "interval_start"))
+    )
+    sql = f"SELECT meter_id, nth AS day FROM ({begins}) GROUP BY meter_id, nth"
+    told = {"meter_id": pl.String(), "day": pl.Int32()}
+    return Query(sql, {"meters": meters, "start": start, "end": end}, pl.Schema(told))
+
+
 def select_peaks(meters: tuple[str, ...], start: datetime, end: datetime) -> Query:
     """By meter and channel the highest value of the valid finals that begin in [start, end), and their days of UTC.
 

@@ -88,6 +88,11 @@ class ReadingStore(Protocol):
         """Where the finals of each series of the scope end, and when it was judged last: FINAL_ENDS, in any order."""
         ...
 
+    def load_days(self, scope: Scope) -> pl.DataFrame:
+        """Days of UTC of which an interval, a read or a final of the scope is stored: `meter_id`, `day` (Date), each
+        once, in any order. Few, where the scope is far from now: one with years of data has all their days."""
+        ...
+
     def load_peaks(self, scope: Scope) -> pl.DataFrame:
         """The highest of the valid finals of each series of the scope, and on how many days: FINAL_PEAKS, any order."""
         ...
@@ -225,6 +230,10 @@ class SqlStore:
         """See `ReadingStore.load_ends`."""
         told = self.engine.select(queries.select_ends(*scope))
         return conform(told.with_columns(pl.col("ends_at", "judged_at").cast(UTC_US)), frames.FINAL_ENDS)
+
+    def load_days(self, scope: Scope) -> pl.DataFrame:
+        """See `ReadingStore.load_days`."""
+        return self.engine.select(queries.select_days(*scope)).with_columns(pl.col("day").cast(pl.Date))
 
     def load_peaks(self, scope: Scope) -> pl.DataFrame:
         """See `ReadingStore.load_peaks`."""

@@ -1,6 +1,6 @@
 """VEE beside a day that fills hour by hour: what is on its way is awaited, what is late is estimated, once."""
 
-import threading
+import socket
 from collections.abc import Iterator
 from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from app import vee_judge, vee_lane, workers
+from app import vee_lane, workers
 from app.embedded import MemoryPublisher
+from app.lane import Lane, LaneParams
 from app.messages import to_messages
-from app.revisits import Revisits
+from app.revisits import AGAIN_S, Revisits
+from app.telemetry import Health
 from ingest.buckets import bucket_of
 from ingest.kafka.source import Polled, Position
-from schemas.errors import TransientError
+from schemas.errors import TerminalError, TransientError
 from schemas.frames import DIRTY_DAYS, INTERVALS, METERS
+from storage.clickhouse import ServerAddress, connect
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
 from validation.params import VeeParams
@@ -23,8 +26,6 @@ from validation.params import VeeParams
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TURN = 3
-ANSWERED_S = 30.0
-"""How long a poll waits for what is due: it goes on as soon as that is told."""
 NAMES = [f"AMI{number:013d}" for number in range(7)]
 SILENT, LATE, REMOVED, MOVED = NAMES[1], NAMES[2], NAMES[5], NAMES[6]
 ENDS = {REMOVED: MIDNIGHT + 20 * HOUR, MOVED: MIDNIGHT + 8 * HOUR}
@@ -88,7 +89,7 @@ class Hours:
         dirty = days.unique()
         self.publisher.publish(workers.DIRTY_DAYS_TOPIC, to_messages(dirty, dirty["bucket"]))
         self.publisher.flush()
-        self.source.poll(ANSWERED_S, 1)
+        poll(self.source)
         said = self.publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
         self.work.deliver(self.work.prepare(to_messages(said, said["bucket"])), "")
         self.publisher = self.source._publisher = MemoryPublisher()
@@ -109,6 +110,14 @@ class Nothing:
     def commit(self, spans) -> frozenset: ...
     def lag(self) -> dict: ...
     def close(self) -> None: ...
+
+
+def poll(source: Revisits) -> Polled:
+    """A poll; what is due by then has been said, if it was asked for."""
+    polled = source.poll(0.0, 1)
+    if source._saying is not None:
+        wait([source._saying])
+    return polled
 
 
 def finals(store: SqlStore, name: str) -> pl.DataFrame:
@@ -143,7 +152,7 @@ def test_a_meter_that_was_removed_and_installed_elsewhere_goes_on_where_its_fina
     for day, now in ((0, 12), (1, 40)):
         params = VeeParams(judged_at=MIDNIGHT + now * HOUR, run_id="", context_days=3, estimate_after_s=86_400)
         start = MIDNIGHT + day * 24 * HOUR
-        assert list(vee_judge.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
+        assert list(vee_lane.judge(store, [Scope((MOVED,), start, start + 24 * HOUR)], params))
     mine = finals(store, MOVED)
     assert mine["interval_start"].to_list() == [MIDNIGHT + hour * HOUR for hour in range(16)]
     assert mine["quality"].to_list() == ["valid"] * 10 + ["estimated"] * 6
@@ -173,24 +182,24 @@ def test_only_the_owner_of_the_first_partition_says_what_is_due(store: SqlStore)
     source, told = hours.source, hours.publisher
     first = (workers.DIRTY_DAYS_TOPIC, 0)
     source._source.poll = lambda *_: Polled(frozenset({first}), (Position(workers.DIRTY_DAYS_TOPIC, 1, 0),), (), ())
-    source.poll(ANSWERED_S, 1)
+    poll(source)
     hours.now = MIDNIGHT + 60 * HOUR
-    source.poll(ANSWERED_S, 1)
+    poll(source)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
     source._source.poll = Nothing().poll
-    source.poll(ANSWERED_S, 1)
-    source.poll(ANSWERED_S, 1)
+    poll(source)
+    poll(source)
     due = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
     assert set(due["bucket"]) == set(bucket_of(pl.Series(NAMES)))
     assert due["day"].max() == (MIDNIGHT + 36 * HOUR).date()
-    source.poll(ANSWERED_S, 1)
+    poll(source)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == due.height, "once in six hours"
     source._source.poll = lambda *_: Polled(frozenset({first}), (), (), ())
     hours.now += 7 * HOUR
-    source.poll(ANSWERED_S, 1)
+    poll(source)
     again = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height
     hours.now += 7 * HOUR
-    source.poll(ANSWERED_S, 1)
+    poll(source)
     assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).height == again == 2 * due.height
 
 
@@ -206,29 +215,55 @@ def test_a_database_that_is_away_keeps_nobody_from_reading_the_topic() -> None:
     publisher, member = MemoryPublisher(), Nothing()
     source = Revisits(member, publisher, due, 3600, lambda: now[0])
     for now[0] in (0.0, 0.2, 0.4, 59.0, 60.5, 61.0):
-        polled.append(source.poll(ANSWERED_S, 1).assigned)
+        polled.append(poll(source).assigned)
     assert len(polled) == 6 and all(polled)
     assert asked == [0.2, 60.5]
     assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)["bucket"].to_list() == [7]
 
 
-def test_a_database_that_says_nothing_holds_no_poll_and_its_answer_is_told_when_it_comes() -> None:
-    asked, answer = threading.Event(), threading.Event()
+def test_the_loop_goes_on_beside_a_store_that_says_nothing_and_what_is_due_comes_later(store: SqlStore) -> None:
+    hours = Hours(store)
+    hours.live(range(2))
+    now, answered, told = [0.0], [], MemoryPublisher()
+    hours.now = MIDNIGHT + 60 * HOUR
+    expected = hours.work.due(store)
+    health = Health(heartbeat_limit_s=60)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(15)
+        away = SqlStore(connect(ServerAddress(port=silent.getsockname()[1], timeout_s=20)))
+        stores = [away, store]
 
+        def due() -> pl.DataFrame:
+            try:
+                return hours.work.due(stores.pop(0))
+            finally:
+                answered.append(now[0])
+
+        source = Revisits(Nothing(), told, due, 3600, lambda: now[0])
+        beats: list[float] = []
+        health.beat = beats.append
+        Lane(source, hours.work, LaneParams(1, 0.0, 1.0, 0.0), health).run(lambda: len(beats) >= 10)
+        assert len(beats) >= 10
+        assert not answered, "the loop has gone round, the store has not said a word"
+        asked, _ = silent.accept()
+        asked.close()
+    wait([source._saying], 15)
+    assert answered == [0.0]
+    poll(source)
+    assert told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
+    now[0] = AGAIN_S
+    poll(source)
+    said = told.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
+    assert expected.height
+    assert said.sort("bucket", "day").equals(expected.sort("bucket", "day")), "later, and every day"
+
+
+def test_a_question_that_will_never_be_answered_ends_the_worker() -> None:
     def due() -> pl.DataFrame:
-        asked.set()
-        assert answer.wait(60)
-        return pl.DataFrame({"bucket": [7], "day": [MIDNIGHT.date()]}, schema=DIRTY_DAYS.schema)
+        raise TerminalError("no such table")
 
-    publisher, now = MemoryPublisher(), [0.0]
-    source = Revisits(Nothing(), publisher, due, 3600, lambda: now[0])
-    assert all(source.poll(0.0, 1).assigned for _ in range(9)), "the loop goes round"
-    assert asked.wait(60) and publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
-    answer.set()
-    assert source._saying is not None
-    wait([source._saying], 60)
-    assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)["bucket"].to_list() == [7]
-    source.poll(0.0, 1)
-    now[0] = 3599.0
-    source.poll(0.0, 1)
-    assert source._saying is None, "once in an hour, from when it was told"
+    source = Revisits(Nothing(), MemoryPublisher(), due, 3600, lambda: 0.0)
+    poll(source)
+    poll(source)
+    with pytest.raises(TerminalError, match="no such table"):
+        poll(source)

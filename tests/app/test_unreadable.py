@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from app import store_lane, vee_lane, workers
+from app import far_days, store_lane, vee_lane, workers
 from app.embedded import MemoryPublisher
 from app.messages import to_messages
 from app.oms_lane import OmsWork, Post
@@ -130,11 +130,12 @@ def test_a_day_at_the_end_of_all_clocks_stops_no_judging_of_others() -> None:
     meters = pl.DataFrame([{"meter_id": "A", "timezone": "Australia/Sydney"}], schema=METERS.schema)
     work = vee_lane.VeeWork(Tables(), meters, VeeParams(judged_at=NOW, run_id="", context_days=400), lambda: NOW)
     far = [date(1, 1, 1), date(1904, 12, 31), date(2295, 1, 1), date(9999, 12, 30), date(9999, 12, 31)]
-    lived = [vee_lane.FIRST_DAY, date(2026, 3, 2), vee_lane.LAST_DAY]
+    lived = [far_days.FIRST_DAY, date(2026, 3, 2), far_days.LAST_DAY]
     days = pl.DataFrame({"bucket": work._buckets["bucket"], "day": [[*far, *lived]]}).explode("day")
     messages = to_messages(days.cast(dict(DIRTY_DAYS.schema)), days["bucket"])["value"].to_list()
-    scopes = work.prepare(on(workers.DIRTY_DAYS_TOPIC, messages)).scopes
-    assert [(scope.start + timedelta(hours=14)).date() for scope in scopes] == lived
+    due = work.prepare(on(workers.DIRTY_DAYS_TOPIC, messages))
+    assert [(scope.start + timedelta(hours=14)).date() for scope in due.scopes] == lived[1:2]
+    assert due.far["day"].sort().to_list() == lived[::2], "judged where something is stored of them"
 
 
 class Seeking:

@@ -1,7 +1,7 @@
 """What every ReadingStore promises."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -231,6 +231,26 @@ def test_where_the_finals_of_each_series_end_whatever_their_version(store: Readi
         ("A", "energy_delivered", T0 + 3 * hour, T0 + 9 * hour),
         ("B", "energy_delivered", T0 + 2 * hour, T0 + 7 * hour),
     ]
+
+
+def test_the_days_of_which_something_is_stored_are_told_by_meter(store: ReadingStore) -> None:
+    day = timedelta(days=1)
+    begin = datetime(1969, 12, 30, tzinfo=UTC)
+    instants = [begin, begin + day - timedelta(microseconds=1), begin + 2 * day, datetime(2250, 7, 1, tzinfo=UTC)]
+    for n, at in enumerate(instants):
+        store.append("intervals", intervals([1], meter_id="A", interval_start=at, offset=[n]), f"days {n}")
+    for table, column in (("reads", "read_at"), ("finals", "interval_start")):
+        at = pl.lit(begin + 400 * day).cast(UTC_US).alias(column)
+        store.append(table, rows_of(TABLES[table]).head(1).with_columns(at, meter_id=pl.lit(table)), "days")
+    told = store.load_days(Scope(("A", "reads", "finals"), begin, datetime(2251, 1, 1, tzinfo=UTC)))
+    assert sorted(told.rows()) == [
+        ("A", begin.date()),
+        ("A", (begin + 2 * day).date()),
+        ("A", date(2250, 7, 1)),
+        ("finals", (begin + 400 * day).date()),
+        ("reads", (begin + 400 * day).date()),
+    ]
+    assert store.load_days(Scope(("A",), begin + 3 * day, begin + 9 * day)).is_empty()
 
 
 class Recorder(EmbeddedEngine):
