@@ -74,10 +74,14 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
     messages = len(apdus.start)
     tag = apdus.at(EVERY, 0)
     ciphered = _IS_CIPHERED[tag] & (apdus.length > 0)
+    title = np.zeros(messages, np.uint64) if signer is None else signer.copy()
+    if not ciphered.any():
+        nothing = np.zeros(messages, np.int64)
+        return Headers(ciphered, title, *(nothing,) * 4, {}, np.zeros(messages, np.bool_), {})
     control, counter, content_at, content_length = (np.zeros(messages, np.int64) for _ in range(4))
     headers = Headers(
         ciphered,
-        np.zeros(messages, np.uint64) if signer is None else signer.copy(),
+        title,
         control,
         counter,
         content_at,
@@ -87,8 +91,6 @@ def read_headers(apdus: Spans, faults: Faults, signer: Titles | None = None, sen
         {},
     )
     rows = np.flatnonzero(ciphered)
-    if not len(rows):
-        return headers
     usual = _read_usual(apdus, rows[tag[rows] == GENERAL_GLO], headers)
     if len(usual) < len(rows):
         for row in np.setdiff1d(rows, usual, assume_unique=True).tolist():
