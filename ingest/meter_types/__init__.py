@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from ingest.dlms.cosem import parse_obis
+from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.event_tables import STANDARDS
 from ingest.templates import Template, check_template
 from schemas import timegrid
@@ -29,7 +30,7 @@ DOUBLED_TITLE: Final = "title_length_doubled"
 """The system title of general-glo stands behind two lengths, `DB 09 08 ...` (Kaifa GPRS)."""
 P1_TELEGRAM: Final = "p1_telegram"
 """General-glo holds a P1 telegram, text in place of an APDU (customer ports of Luxembourg)."""
-QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
+QUIRKS: Final = AXDR_QUIRKS | {QUIRK_NUMBERED, ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
 class Manner(NamedTuple):
