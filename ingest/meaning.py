@@ -59,7 +59,8 @@ class Value(NamedTuple):
     """A leaf of a push with what the push says of it.
 
     `place`: ordinal of the value that the leaf is (a part of). `is_value`: as in `PushValue`. `clock`: what may be a
-    date-time in the same structure or array of that value: when just this was.
+    date-time in the same structure or array of that value: when just this was. `captured`: the date-time that another
+    attribute of the object says of it.
     """
 
     place: int
@@ -69,6 +70,7 @@ class Value(NamedTuple):
     unit: int | None
     is_value: bool = True
     clock: Node | None = None
+    captured: Node | None = None
 
 
 class Rows(NamedTuple):
@@ -100,7 +102,7 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     if rows is None:
         rows, profile_at = _named_rows(located, pushed)
     values = tuple(
-        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock)
+        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock, _captured(located, value))
         for place, value in enumerate(pushed)
         if place != profile_at
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
@@ -108,6 +110,11 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
     list_type = _list_type(located.body, types)
     return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body))
+
+
+def _captured(located: Located, value: PushValue) -> Node | None:
+    node = None if value.captured is None else located.nodes[id(value.captured)]
+    return node if node is not None and node.is_clock else None
 
 
 def _leaves(node: Node, clock: Node | None) -> Iterator[tuple[Node, Node | None]]:

@@ -46,7 +46,8 @@ _INT64_MAX: Final = 2**63 - 1
 class Cell(NamedTuple):
     """A read: its slot and the power of ten that makes thousandths of it; or a constant of the structure.
 
-    `power` is None for a constant `milli`, which is None where the value was sent as null.
+    `power` is None for a constant `milli`, which is None where the value was sent as null. `captured`: the date-time
+    that its object says of it.
     """
 
     node: Node
@@ -54,6 +55,7 @@ class Cell(NamedTuple):
     obis: str | None
     power: int | None
     milli: int | None = None
+    captured: Node | None = None
 
 
 class Cells(NamedTuple):
@@ -97,12 +99,14 @@ class Refusal(NamedTuple):
 class Plan(NamedTuple):
     """Where everything of a message lies, and what it is.
 
-    `stamp` is the date-time of the header, `clock` the clock register sent with the values.
+    `stamp` is the date-time of the header, `clock` the clock register sent with the values. `captured`: reads that
+    have a time of their own, each such time with them.
     """
 
     stamp: Node | None
     clock: Node | None
     cells: Cells
+    captured: tuple[tuple[Node, Cells], ...]
     profile: Profile | None
     events: EventPlan
     refusals: tuple[Refusal, ...]
@@ -125,7 +129,8 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     return Plan(
         _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
-        Cells.of(cells),
+        Cells.of([cell for cell in cells if cell.captured is None]),
+        _by_capture(cells),
         profile if isinstance(profile, Profile) else None,
         events,
         _merged(refusals),
@@ -161,6 +166,14 @@ def _clock(meaning: Meaning, named: list[tuple[Value, bytes | None]], meter_type
     return None
 
 
+def _by_capture(cells: Sequence[Cell]) -> tuple[tuple[Node, Cells], ...]:
+    by_place: dict[int, list[Cell]] = {}
+    for cell in cells:
+        if cell.captured is not None:
+            by_place.setdefault(id(cell.captured), []).append(cell)
+    return tuple((each[0].captured, Cells.of(each)) for each in by_place.values() if each[0].captured is not None)
+
+
 def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Refusal | None:
     """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
     node = value.node
@@ -174,10 +187,11 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Ref
     is_quantity = value.is_value or is_counted
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
-        return Cell(node, quantity.channel, quantity.obis, None) if is_known else None
+        return Cell(node, quantity.channel, quantity.obis, None, None, value.captured) if is_known else None
     if not is_quantity:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "another attribute of an object than its value")
-    return _number(node, quantity)
+    number = _number(node, quantity)
+    return number._replace(captured=value.captured) if isinstance(number, Cell) else number
 
 
 def _number(node: Node, quantity: Quantity) -> Cell | Refusal:
