@@ -18,7 +18,7 @@ from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events, tells_events
-from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
+from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_response, with_templates
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
 from ingest.slots import Slots, slots_of
@@ -117,11 +117,13 @@ class Plan(NamedTuple):
 def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     """What to cut from messages of this layout when a meter of this kind sent them."""
     meter_type = type_of(meaning, kind, types)
-    meaning, unread = _with_templates(meaning, meter_type)
+    meaning, unread = _with_templates(with_response(meaning, meter_type), meter_type)
     named = _named(meaning, meter_type)
     events = plan_events(meaning, named, meter_type)
     profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
-    read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
+    is_known = meaning.unnamed is None or meaning.rows is not None
+    why = "a value without a name" if is_known else "a buffer without a name, and the meter type has no response"
+    read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
     if isinstance(profile, Unread):
@@ -174,14 +176,14 @@ def _by_capture(cells: Sequence[Cell]) -> tuple[tuple[Node, Cells], ...]:
     return tuple((each[0].captured, Cells.of(each)) for each in by_place.values() if each[0].captured is not None)
 
 
-def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Refusal | None:
+def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str) -> Cell | Refusal | None:
     """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
     node = value.node
     is_null = node.tag in (Tag.NULL, Tag.DONT_CARE)
     if node.tag in _NO_NUMBER or (is_null and name is None):
         return None
     if name is None:
-        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, nameless)
     quantity = quantity_of(name, value.scaler, value.unit, meter_type)
     is_counted = name[0] == ABSTRACT and quantity.channel is Channel.OTHER and not tells_events(name)
     is_quantity = value.is_value or is_counted

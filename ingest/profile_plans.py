@@ -56,7 +56,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
     width = len(rows.rows[0])
     numbers = sum(len(row) - 1 for row in rows.rows)
-    layout = meter_type.push_of(obis_text(rows.push_object))
+    layout = None if rows.push_object is None else meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
         return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
     lead = 1 if layout.status == "none" else 2

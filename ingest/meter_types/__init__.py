@@ -70,7 +70,8 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
     objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
     `wake_up_push` the push setups behind which alarm registers (of a standard with event status words: such a word)
-    stand unnamed, or nothing (SMR5); `template` the templates of its compact data.
+    stand unnamed, or nothing (SMR5); `response` the profile that is asked of it, whose buffer a get-response brings
+    without a name; `template` the templates of its compact data.
     """
 
     name: str
@@ -87,6 +88,7 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deviation_inverted: bool = False
     alarm_push: str | None = None
     wake_up_push: str | None = None
+    response: str | None = None
     push: tuple[PushLayout, ...] = ()
     list: tuple[PositionalList, ...] = ()
     template: tuple[Template, ...] = ()
@@ -164,7 +166,7 @@ def _check(entry: MeterType, where: str) -> None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
     places = [value for each in entry.list for value in each.values if value not in LIST_WORDS]
-    setups = [name for name in (entry.alarm_push, entry.wake_up_push) if name is not None]
+    setups = [name for name in (entry.alarm_push, entry.wake_up_push, entry.response) if name is not None]
     _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
     for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)
