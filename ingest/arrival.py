@@ -1,5 +1,6 @@
 """Messages of a batch to APDUs, with what only a meter's type or a sender's public key can add to the link layer."""
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
+from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import GENERAL_DED, GENERAL_GLO, GENERAL_SIGNING
@@ -20,6 +22,7 @@ from ingest.titles import TITLE_OCTETS
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
+_GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
 _SLASH: Final = 0x2F
 _DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
 _IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENERAL_SIGNING))
@@ -40,7 +43,7 @@ def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Rece
     (`key_unknown`). A DSMR4 alarm is read where the type of the meter that it names has the switch.
     """
     telegrams = _alarm_telegrams(messages, rules)
-    apdus = unwrap_all(messages, faults, other=telegrams)
+    apdus = unwrap_all(messages, faults, partial(_sends_numbered, rules), other=telegrams)
     parts.note(faults, Part.MESSAGE)
     if len(telegrams):
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
@@ -86,6 +89,14 @@ def _undoubled(apdus: Spans, rules: Rules) -> Spans:
         meter_row = rules.enrolment.rows_of_titles(apdus.number(rows, 3, TITLE_OCTETS))
         rows = rows[_has_switch(DOUBLED_TITLE, meter_row, rules)]
     return apdus.replaced(rows, [undoubled(apdus.message(row)) for row in rows.tolist()]) if len(rows) else apdus
+
+
+def _sends_numbered(rules: Rules, apdu: bytes) -> bool:
+    """Whether the meter of this APDU may send it in numbered HDLC frames: that of its title, else any (the default)."""
+    is_titled = apdu[:1] in _GENERAL and apdu[1:2] == bytes((TITLE_OCTETS,)) and len(apdu) > 2 + TITLE_OCTETS
+    title = int.from_bytes(apdu[2 : 2 + TITLE_OCTETS], "big") if is_titled else 0
+    meter_row = rules.enrolment.rows_of_titles(np.array([title], np.uint64))
+    return bool(_has_switch(QUIRK_NUMBERED, meter_row, rules)[0])
 
 
 def _has_switch(quirk: str, meter_row: Places, rules: Rules) -> Flags:

@@ -96,9 +96,10 @@ def plan_events(meaning: Meaning, named: Sequence[Named], meter_type: MeterType)
             alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _text_of(name))
     fixed = tuple(_fixed(meaning, meter_type))
     words = tuple(_status_words(named, table, unnamed=is_alarm_push))
-    clocks = [value.node for value in meaning.values if value.node.is_clock]
-    sole = clocks[0] if len(clocks) == 1 else None
     taken = frozenset((*codes, *alarms))
+    of_reads = {value.captured.at for at, (value, _) in enumerate(named) if value.captured and at not in taken}
+    clocks = [value.node for value in meaning.values if value.node.is_clock and value.node.at not in of_reads]
+    sole = clocks[0] if len(clocks) == 1 else None
     return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
 
 
@@ -129,7 +130,7 @@ def _codes(named: Sequence[Named]) -> Iterator[tuple[int, CodeSlot]]:
         if value.node.tag not in UNSIGNED or not value.is_value:
             continue
         if is_event_code(name):
-            yield at, CodeSlot(value.node, value.clock or first.get(value.place), _text_of(name))
+            yield at, CodeSlot(value.node, value.clock or value.captured or first.get(value.place), _text_of(name))
         elif is_event_log(name) and value.clock is not None and value.clock.at not in logged:
             logged.add(value.clock.at)
             yield at, CodeSlot(value.node, value.clock, _text_of(name))

@@ -10,7 +10,8 @@ from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import as_notification, is_alarm_telegram
 from ingest.dlms.cosem import channel_of, obis_text
 from ingest.dlms.data import Data
-from ingest.dlms.framing import LinkMessage, RawMessage, split_lines, split_messages, unwrap
+from ingest.dlms.framing import LinkMessage, RawMessage, check_numbered, split_lines, split_messages, unwrap
+from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.security import SecurityHeader, has_doubled_title, is_ciphered, read_header, undoubled, unprotect
 from ingest.dlms.signing import read_signed, verify_signed
@@ -129,7 +130,10 @@ def _inspected(message: RawMessage, known: _Known) -> dict[str, Json]:
             return explained
         if message.error is not None:
             raise message.error
-        _explain(unwrap(message.payload), explained, known)
+        link = unwrap(message.payload)
+        if not _any_has(QUIRK_NUMBERED, known.quirk_sets):
+            check_numbered(message.payload, link)
+        _explain(link, explained, known)
     except ProtocolError as error:
         explained["error"] = {"reason": error.reason.value, "at": error.at}
     return explained

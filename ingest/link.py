@@ -1,11 +1,12 @@
 """Link-layer messages to APDUs, a batch at once: wrapper PDUs by their columns, every other layer one by one."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from ingest.dlms.blocks import DATABLOCK, TRANSFER_BLOCK
-from ingest.dlms.framing import WPDU_HEAD_OCTETS, unwrap
+from ingest.dlms.framing import WPDU_HEAD_OCTETS, check_numbered, is_numbered, unwrap
 from ingest.faults import Faults
 from ingest.spans import EVERY, Places, Spans
 from schemas.errors import ProtocolError
@@ -15,11 +16,14 @@ _VERSION_SHIFT, _LENGTH_MASK = np.uint64(48), np.uint64(0xFFFF)
 """Of the eight octets of a wrapper's head, as one number."""
 
 
-def unwrap_all(messages: Spans, faults: Faults, other: Places | None = None) -> Spans:
+def unwrap_all(
+    messages: Spans, faults: Faults, sends_numbered: Callable[[bytes], bool], other: Places | None = None
+) -> Spans:
     """The APDU of every message; that of a message with a fault is empty.
 
     Args:
         messages: Link-layer messages, one a row of the batch.
+        sends_numbered: Whether the meter of an APDU may send it in numbered HDLC frames (I).
         other: Messages that are no DLMS and told otherwise: left alone, their APDU empty.
         faults: Receives what `framing.unwrap` refuses, with the byte of the message.
     """
@@ -38,14 +42,19 @@ def unwrap_all(messages: Spans, faults: Faults, other: Places | None = None) -> 
     if other is not None:
         start[other], fast[other] = messages.start[other], True
     slow = np.flatnonzero(~fast)
-    return apdus if not len(slow) else _unwrap_each(messages, apdus, slow, faults)
+    return apdus if not len(slow) else _unwrap_each(messages, apdus, (slow, sends_numbered), faults)
 
 
-def _unwrap_each(messages: Spans, apdus: Spans, rows: Places, faults: Faults) -> Spans:
+def _unwrap_each(messages: Spans, apdus: Spans, asked: tuple[Places, Callable[[bytes], bool]], faults: Faults) -> Spans:
+    rows, sends_numbered = asked
     parts: list[bytes] = []
     for row in rows.tolist():
+        message = messages.message(row)
         try:
-            parts.append(unwrap(messages.message(row)).apdu)
+            link = unwrap(message)
+            if is_numbered(link) and not sends_numbered(link.apdu):
+                check_numbered(message, link)
+            parts.append(link.apdu)
         except ProtocolError as error:
             faults.record_error(row, error)
             parts.append(b"")

@@ -9,6 +9,7 @@ from ingest.dlms.data import Tag
 from ingest.dlms.layout import Layout
 from ingest.dlms.nodes import STRINGS, UNIX_TIME, Located, Node
 from ingest.dlms.push import PushValue, apdu_values
+from ingest.dlms.responses import GetResponse
 from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
 from ingest.templates import (
     CLOCK_NAME,
@@ -59,7 +60,8 @@ class Value(NamedTuple):
     """A leaf of a push with what the push says of it.
 
     `place`: ordinal of the value that the leaf is (a part of). `is_value`: as in `PushValue`. `clock`: what may be a
-    date-time in the same structure or array of that value: when just this was.
+    date-time in the same structure or array of that value: when just this was. `captured`: the date-time that another
+    attribute of the object says of it.
     """
 
     place: int
@@ -69,12 +71,16 @@ class Value(NamedTuple):
     unit: int | None
     is_value: bool = True
     clock: Node | None = None
+    captured: Node | None = None
 
 
 class Rows(NamedTuple):
-    """Rows {clock, [status], values} behind the name of a push object, or of the load profile whose buffer they are."""
+    """Rows {clock, [status], values} behind the name of a push object, or of the load profile whose buffer they are.
 
-    push_object: bytes
+    `push_object` is None in a get-response, which names nothing.
+    """
+
+    push_object: bytes | None
     rows: tuple[tuple[Node, ...], ...]
     node: Node
 
@@ -89,6 +95,7 @@ class Meaning(NamedTuple):
     list_type: MeterType | None  # the type that a list id stands for
     event_name: bytes | None  # logical name of an event-notification
     has_no_rows: bool = False  # rows are announced, and there are none
+    unnamed: Rows | None = None  # the only buffer of a get-response; its numbers are among `values` as well
 
 
 def understand(layout: Layout, types: MeterTypes) -> Meaning:
@@ -100,14 +107,20 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     if rows is None:
         rows, profile_at = _named_rows(located, pushed)
     values = tuple(
-        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock)
+        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock, _captured(located, value))
         for place, value in enumerate(pushed)
         if place != profile_at
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
     list_type = _list_type(located.body, types)
-    return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body))
+    unnamed = _response_rows(located)
+    return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body), unnamed)
+
+
+def _captured(located: Located, value: PushValue) -> Node | None:
+    node = None if value.captured is None else located.nodes[id(value.captured)]
+    return node if node is not None and node.is_clock else None
 
 
 def _leaves(node: Node, clock: Node | None) -> Iterator[tuple[Node, Node | None]]:
@@ -286,12 +299,30 @@ def _named_rows(located: Located, pushed: list[PushValue]) -> tuple[Rows | None,
     return None, None
 
 
+def with_response(meaning: Meaning, meter_type: MeterType) -> Meaning:
+    """The same with the buffer of a get-response under the name that the type knows for it."""
+    rows = meaning.unnamed
+    if rows is None or meaning.rows is not None or meter_type.response is None:
+        return meaning
+    outside = tuple(value for value in meaning.values if not rows.node.at <= value.node.at < rows.node.stop)
+    return meaning._replace(values=outside, rows=rows._replace(push_object=parse_obis(meter_type.response)))
+
+
+def _response_rows(located: Located) -> Rows | None:
+    if not isinstance(located.apdu, GetResponse):
+        return None
+    listed = located.apdu.values_at != ()
+    found = [_rows_behind(None, node) for node in (located.body.items or () if listed else (located.body,))]
+    buffers = [rows for rows in found if rows is not None]
+    return buffers[0] if len(buffers) == 1 else None
+
+
 def _is_load_profile(name: bytes) -> bool:
     """The logical name of a load profile, 1.b.99.1.e and 1.b.99.2.e."""
     return name[0] == 1 and name[2] == _PROFILE_C and name[3] in _LOAD_PROFILES_D
 
 
-def _rows_behind(name: bytes, rows: Node) -> Rows | None:
+def _rows_behind(name: bytes | None, rows: Node) -> Rows | None:
     """Those below this node. The first clocks may be null: their rows are of an instant that nobody knows."""
     cells = tuple(_cells(rows))
     if not cells or len(cells) != len(rows.items or ()) or not all(cells):

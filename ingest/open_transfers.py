@@ -2,9 +2,9 @@
 
 from typing import Final, NamedTuple, TypeAlias
 
-from ingest.dlms.blocks import is_block, transfer_of
+from ingest.dlms.blocks import block_of, is_block, transfer_of
 from ingest.dlms.framing import read_frame
-from ingest.dlms.gathering import apdu_of_frames, block_of
+from ingest.dlms.gathering import apdu_of_frames
 from ingest.dlms.joining import NUMBERED, LinkFrame, continues
 
 _Sender: TypeAlias = tuple[str, int | None, int | None]

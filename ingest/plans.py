@@ -18,7 +18,7 @@ from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events, tells_events
-from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_templates
+from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_response, with_templates
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, Unread, plan_profile
 from ingest.slots import Slots, slots_of
@@ -46,7 +46,8 @@ _INT64_MAX: Final = 2**63 - 1
 class Cell(NamedTuple):
     """A read: its slot and the power of ten that makes thousandths of it; or a constant of the structure.
 
-    `power` is None for a constant `milli`, which is None where the value was sent as null.
+    `power` is None for a constant `milli`, which is None where the value was sent as null. `captured`: the date-time
+    that its object says of it.
     """
 
     node: Node
@@ -54,6 +55,7 @@ class Cell(NamedTuple):
     obis: str | None
     power: int | None
     milli: int | None = None
+    captured: Node | None = None
 
 
 class Cells(NamedTuple):
@@ -99,12 +101,14 @@ class Refusal(NamedTuple):
 class Plan(NamedTuple):
     """Where everything of a message lies, and what it is.
 
-    `stamp` is the date-time of the header, `clock` the clock register sent with the values.
+    `stamp` is the date-time of the header, `clock` the clock register sent with the values. `captured`: reads that
+    have a time of their own, each such time with them.
     """
 
     stamp: Node | None
     clock: Node | None
     cells: Cells
+    captured: tuple[tuple[Node, Cells], ...]
     profile: Profile | None
     events: EventPlan
     refusals: tuple[Refusal, ...]
@@ -115,11 +119,13 @@ class Plan(NamedTuple):
 def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     """What to cut from messages of this layout when a meter of this kind sent them."""
     meter_type = type_of(meaning, kind, types)
-    meaning, unread = _with_templates(meaning, meter_type)
+    meaning, unread = _with_templates(with_response(meaning, meter_type), meter_type)
     named = _named(meaning, meter_type)
     events = plan_events(meaning, named, meter_type)
     profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
-    read = [_cell(value, name, meter_type) for at, (value, name) in enumerate(named) if at not in events.taken]
+    is_known = meaning.unnamed is None or meaning.rows is not None
+    why = "a value without a name" if is_known else "a buffer without a name, and the meter type has no response"
+    read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
     if isinstance(profile, Unread):
@@ -127,7 +133,8 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     return Plan(
         _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
-        Cells.of(cells),
+        Cells.of([cell for cell in cells if cell.captured is None]),
+        _by_capture(cells),
         profile if isinstance(profile, Profile) else None,
         events,
         _merged(refusals),
@@ -163,23 +170,32 @@ def _clock(meaning: Meaning, named: list[tuple[Value, bytes | None]], meter_type
     return None
 
 
-def _cell(value: Value, name: bytes | None, meter_type: MeterType) -> Cell | Refusal | None:
+def _by_capture(cells: Sequence[Cell]) -> tuple[tuple[Node, Cells], ...]:
+    by_place: dict[int, list[Cell]] = {}
+    for cell in cells:
+        if cell.captured is not None:
+            by_place.setdefault(id(cell.captured), []).append(cell)
+    return tuple((each[0].captured, Cells.of(each)) for each in by_place.values() if each[0].captured is not None)
+
+
+def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str) -> Cell | Refusal | None:
     """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
     node = value.node
     is_null = node.tag in (Tag.NULL, Tag.DONT_CARE)
     if node.tag in _NO_NUMBER or (is_null and name is None):
         return None
     if name is None:
-        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a value without a name")
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, nameless)
     quantity = quantity_of(name, value.scaler, value.unit, meter_type)
     is_counted = name[0] == ABSTRACT and quantity.channel is Channel.OTHER and not tells_events(name)
     is_quantity = value.is_value or is_counted
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
-        return Cell(node, quantity.channel, quantity.obis, None) if is_known else None
+        return Cell(node, quantity.channel, quantity.obis, None, None, value.captured) if is_known else None
     if not is_quantity:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "another attribute of an object than its value")
-    return _number(node, quantity)
+    number = _number(node, quantity)
+    return number._replace(captured=value.captured) if isinstance(number, Cell) else number
 
 
 def _number(node: Node, quantity: Quantity) -> Cell | Refusal:

@@ -130,7 +130,7 @@ def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
     sent = profile.clocked
     usable_sent = clocks.placed & ~clocks.invalid
     capture_s = _capture_s(profile, clocks.at, usable_sent, sent)
-    status = _octet_status(profile, group)
+    status = _row_status(profile, group)
     if len(sent) == len(profile.clocks):
         return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s)
     rows = np.arange(len(profile.clocks))
@@ -164,22 +164,28 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
     return np.where(whole & (rest == 0) & np.isin(step_s, timegrid.INTERVAL_LENGTHS_S), step_s, 0)
 
 
-def _octet_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
+def _row_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
     """Our status bits of each row, of one message only where all say the same.
 
     A null repeats the row above, and the first row's says nothing.
     """
-    table = profile.status_of_octet
-    status: npt.NDArray[np.uint32]
-    if profile.status_grid is not None:
-        grid = profile.status_grid
+    tables, grid = profile.status_tables, profile.status_grid
+    if grid is not None and len(tables) == 1:
         first = slice(0, 1) if not cut_octets(group.varies[None], grid).any() else slice(None)
-        status = table[cut_octets(group.octets[first], grid)]
-        return status
-    bits = table[cut_numbers(group.octets, profile.status_slots)[0] & 0xFF]
+        octets: npt.NDArray[np.uint32] = tables[0][cut_octets(group.octets[first], grid)]
+        return octets
+    if grid is not None:
+        return _by_octets(tables, cut_grid(group.octets, grid)[0][:, :, 0])
+    bits = _by_octets(tables, cut_numbers(group.octets, profile.status_slots)[0])
     place = np.cumsum([node is not None for node in profile.statuses]) - 1
     nothing = np.zeros((len(bits), 1), np.uint32)
-    status = np.concatenate([bits, nothing], axis=1)[:, place]  # -1 is the column of nothing
+    return np.concatenate([bits, nothing], axis=1)[:, place]  # -1 is the column of nothing
+
+
+def _by_octets(tables: tuple[npt.NDArray[np.uint32], ...], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    status = np.zeros(numbers.shape, np.uint32)
+    for at, table in enumerate(tables):
+        status |= table[numbers >> 8 * at & 0xFF]
     return status
 
 

@@ -12,12 +12,25 @@ from ingest.dlms.data import Tag
 from ingest.dlms.nodes import DELTAS, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
 from ingest.meaning import Rows
-from ingest.meter_types import MeterType
+from ingest.meter_types import STATUS_BITS, MeterType, PushLayout
 from ingest.slots import Grid, Slots, grid_of, slots_of
 from schemas.codes import Channel
 
-_OCTET: Final = frozenset((Tag.UINT8, Tag.ENUM))
-"""Tags of a status. A wider number has bits that no octet's table tells, or is a channel of a row without status."""
+_STATUS_TAGS: Final = {
+    "octet": frozenset((Tag.UINT8, Tag.ENUM)),
+    "u16": frozenset((Tag.UINT16,)),
+    "u32": frozenset((Tag.UINT32,)),
+    "bits16": frozenset((Tag.BIT_STRING,)),
+    "none": frozenset[Tag](),
+}
+"""Tags of a status by its form. A wider number has bits that the type does not tell, or is a channel of the row."""
+_STATUS_WORDS: Final = {
+    "octet": "clock, octet of status and numbers",
+    "u16": "clock, status of 16 bits and numbers",
+    "u32": "clock, status of 32 bits and numbers",
+    "bits16": "clock, bit string of 16 as status and numbers",
+    "none": "clock and numbers",
+}
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 
 
@@ -34,7 +47,7 @@ class Profile(NamedTuple):
     is_intervals: bool
     stamp_is_end: bool
     interval_s: int | None  # None: the smallest step between two clocks, all of which are sent then
-    status_of_octet: npt.NDArray[np.uint32]
+    status_tables: tuple[npt.NDArray[np.uint32], ...]  # of each octet of the status, the lowest first
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
     value_grid: Grid | None
@@ -59,7 +72,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
     width = len(rows.rows[0])
     numbers = sum(len(row) - 1 for row in rows.rows)
-    layout = meter_type.push_of(obis_text(rows.push_object))
+    layout = None if rows.push_object is None else meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
         return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
     lead = 1 if layout.status == "none" else 2
@@ -67,12 +80,11 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     if channels is None:
         return Unread(rows.node.at, numbers, f"{width - lead} values a row, other than the meter has")
     padded = tuple(tuple(_sent(node) for node in row) + (None,) * (width - len(row)) for row in rows.rows)
-    if not all(_is_row(row, width, lead) for row in padded):
-        named = "clock and numbers" if lead == 1 else "clock, octet of status and numbers"
-        return Unread(rows.node.at, numbers, f"a row that is not {named}")
+    if not all(_is_row(row, width, layout) for row in padded):
+        return Unread(rows.node.at, numbers, f"a row that is not {_STATUS_WORDS[layout.status]}")
     interval_s = kind.interval_s or meter_type.interval_s
     clocks = tuple(row[0] for row in padded)
-    statuses = tuple(None if lead == 1 else row[1] for row in padded)
+    statuses = tuple(None if lead == 1 else _as_number(row[1]) for row in padded)
     values = tuple(row[lead:] for row in padded)
     if interval_s is None and sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
         return Unread(rows.node.at, numbers, "the capture period is not known")
@@ -89,7 +101,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         layout.rows == "intervals",
         layout.stamp == "end",
         interval_s,
-        np.array(meter_type.status_of_octet(), np.uint32),
+        tuple(np.array(table, np.uint32) for table in meter_type.status_tables(layout)),
         grid_of([row[:1] for row in padded]),
         grid_of([(node,) for node in statuses]),
         None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),
@@ -108,12 +120,24 @@ def _sent(node: Node) -> Node | None:
     return None if node.tag in _REPEATED else node
 
 
-def _is_row(row: tuple[Node | None, ...], width: int, lead: int) -> bool:
-    """A row of that width: `lead` is 2 where a status stands behind its clock, else 1."""
-    clock, status = row[0], row[1:lead]
+def _as_number(status: Node | None) -> Node | None:
+    """A bit string as the number whose highest bit is the first one sent."""
+    if status is None or not isinstance(status.value, str):
+        return status
+    return status._replace(value=int(status.value, 2))
+
+
+def _is_row(row: tuple[Node | None, ...], width: int, layout: PushLayout) -> bool:
+    """A row of that width, with a status behind its clock where the layout has one."""
+    clock, lead = row[0], 1 if layout.status == "none" else 2
     if len(row) != width or (clock is not None and not clock.is_clock):
         return False
-    if any(node is not None and node.tag not in _OCTET for node in status):
+    if not all(node is None or _is_status(node, layout) for node in row[1:lead]):
         return False
     values = row[lead:]
     return all(node is None or node.tag in UNSIGNED or node.tag in SIGNED or node.tag in DELTAS for node in values)
+
+
+def _is_status(node: Node, layout: PushLayout) -> bool:
+    bits = STATUS_BITS[layout.status]
+    return node.tag in _STATUS_TAGS[layout.status] and (not isinstance(node.value, str) or len(node.value) == bits)

@@ -13,7 +13,7 @@ from ingest.profile_cut import cut_profile
 from ingest.scaling import floats_to_milli, to_milli
 from ingest.slots import Group, cut_lone, cut_numbers, shared
 from ingest.spans import Flags
-from ingest.times import Times, believed_times
+from ingest.times import Times, believed_times, captured_times
 from schemas.codes import Channel, RejectReason
 
 _NO_INTERVAL: Final = np.zeros(1, np.int32)
@@ -33,8 +33,9 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         refused += profile.refused
         newest = profile.newest
     times = believed_times(plan, group, plan.clock, newest)
-    if plan.cells.each:
-        block, inexact = cut_reads(plan.cells, group, times, texts)
+    own = [(cells, captured_times(plan, group, captured, times)) for captured, cells in plan.captured]
+    for cells, when in ((plan.cells, times), *own) if plan.cells.each else own:
+        block, inexact = cut_reads(cells, group, when, texts)
         reads.append(block)
         refused += inexact
     said: dict[str | None, Flags] = {}

@@ -65,6 +65,17 @@ def believed_times(plan: Plan, group: Group, register: Node | None, newest: Micr
     return Times(np.where(lacking, received, at), status | np.where(lacking, doubt, np.uint32(0)), own)
 
 
+def captured_times(plan: Plan, group: Group, captured: Node, times: Times) -> Times:
+    """When values were that an object keeps with their time, as the highest demand of a month.
+
+    Where that names no instant or calls itself invalid, as before there was one, they are of the push's time: flagged.
+    """
+    clock = cut_clock(group, captured, inverted=plan.deviation_inverted)
+    usable = clock.placed & ~clock.invalid
+    doubt = np.where(clock.invalid, np.uint32(Status.CLOCK_INVALID), np.uint32(Status.CLOCK_DOUBTFUL))
+    return Times(np.where(usable, clock.at, times.at), np.where(usable, clock.status, times.status | doubt), times.own)
+
+
 def _clocks(plan: Plan, group: Group, register: Node | None) -> list[Clocks]:
     nodes = [] if register is None else [register]
     if plan.stamp is not None:

@@ -78,6 +78,16 @@ def read_block(apdu: bytes) -> Block:
     return Block(number, last, start, cursor.at)
 
 
+def block_of(apdu: bytes) -> Block | None:
+    """The block that an APDU is; None for a whole APDU, and for a block that is damaged: whoever joins it says why."""
+    if not is_block(apdu):
+        return None
+    try:
+        return read_block(apdu)
+    except ProtocolError:
+        return None
+
+
 class Assembly:
     """Blocks of one message on their way; nothing in it grows beyond the bounds above."""
 
@@ -126,6 +136,13 @@ class Assembly:
     def may_begin_next(self) -> bool:
         """A first block that comes now is late, a copy, or begins the next message, which may begin alike."""
         return self.is_headless or (1 in self._held and len(self._held) > 1)
+
+    def is_copy_of_first(self, block: Block, octets: bytes) -> bool:
+        """All is here, and this is the first block again: late if it stands alone, else the next message's.
+
+        A transfer of one block that comes again is another message: pushes may be equal.
+        """
+        return self.complete and block.number == 1 and not block.last and self._held.get(1) == octets
 
     def contradicts(self, block: Block, octets: bytes) -> bool:
         """Whether the block shows that another message has begun: it is neither a first one nor a copy of one here."""

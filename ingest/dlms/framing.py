@@ -125,6 +125,8 @@ def wpdu_starts(data: bytes, at: int = 0) -> tuple[list[int], int]:
 def unwrap(message: bytes) -> LinkMessage:
     """The APDU that a whole message carries, checksums verified, segments, telegrams and blocks joined.
 
+    HDLC frames with a number (I) are joined as others are: whether the meter may send them, `check_numbered` says.
+
     Raises:
         ProtocolError: Not a message, an incomplete one, or more than one.
     """
@@ -140,6 +142,22 @@ def unwrap(message: bytes) -> LinkMessage:
     return LinkMessage(
         joined.link, joined.apdu, joined.frames, joined.source, joined.destination, joined.quirks, joined.pieces
     )
+
+
+def is_numbered(link: LinkMessage) -> bool:
+    """The message came in numbered HDLC frames (I)."""
+    return hdlc.QUIRK_NUMBERED in link.quirks
+
+
+def check_numbered(message: bytes, link: LinkMessage) -> None:
+    """Refuse a message that came in numbered HDLC frames, for a meter whose type does not say that it sends such.
+
+    Raises:
+        ProtocolError: `not_dlms`, at the control byte of the first frame.
+    """
+    if is_numbered(link):
+        at = hdlc.control_at(message)
+        raise ProtocolError(RejectReason.NOT_DLMS, at, f"HDLC control {message[at]:02X}: a numbered frame (I)")
 
 
 def wrap_wpdu(apdu: bytes, source: int = 1, destination: int = 0x10) -> bytes:
@@ -286,10 +304,8 @@ def read_frame(raw: bytes, start: int) -> LinkFrame:
         if layer == "hdlc":
             frame = hdlc.read_frame(raw, 0, len(raw))
             source, destination = _number(frame.server), _number(frame.client)
-            used = (hdlc.QUIRK_CONTROL_10,) if frame.control == hdlc.CONTROL_KAIFA else ()
-            return LinkFrame(
-                layer, start, stop, raw, frame.info_at, frame.info_stop, frame.segmented, 0, source, destination, used
-            )
+            place = (frame.info_at, frame.info_stop, frame.segmented)
+            return LinkFrame(layer, start, stop, raw, *place, 0, source, destination, frame.quirks)
         if layer == "mbus":
             telegram = mbus.read_telegram(raw, 0, len(raw))
             used = (mbus.QUIRK_LENGTH_257,) if telegram.wrapped else ()

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ingest.dlms import hdlc
-from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
+from ingest.dlms.blocks import Assembly, block_of, transfer_of
 from ingest.dlms.joining import NUMBERED, LinkFrame, continues
-from schemas.errors import ProtocolError
 
 _LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
 
@@ -44,6 +43,7 @@ def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
     """PDUs of one block transfer together. A first block begins one: behind others, or a second time, it may be
     the next one's. Who sends a whole APDU between has given its own transfers up: what comes then would fill gaps."""
     together: list[list[LinkFrame]] = []
+    late: list[tuple[list[LinkFrame], Assembly, list[LinkFrame]]] = []  # first blocks that came again, each by itself
     senders: dict[tuple[str, int | None, int | None], dict[bytes, tuple[Assembly, list[LinkFrame]]]] = {}
     for unit in units:
         apdu = apdu_of_frames(unit)
@@ -61,10 +61,17 @@ def _by_transfer(units: list[list[LinkFrame]]) -> list[list[LinkFrame]]:
         if assembly is not None and not begins and assembly.accept(block, octets):
             taken += unit
         else:
+            ended, before = assembly, taken
             assembly, taken = Assembly(), list(unit)
             assembly.accept(block, octets)
             together.append(taken)
+            if ended is not None and ended.is_copy_of_first(block, octets):
+                late.append((before, assembly, taken))
         open_[key] = (assembly, taken)
+    for before, assembly, taken in reversed(late):
+        if assembly.is_first_alone:
+            before += taken
+            taken.clear()
     return together
 
 
@@ -74,13 +81,3 @@ def apdu_of_frames(unit: Sequence[LinkFrame]) -> bytes:
         return b""
     apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in unit)
     return apdu[3:] if unit[0].link in ("hdlc", "llc") and apdu[:3] in _LLC else apdu
-
-
-def block_of(apdu: bytes) -> Block | None:
-    """The block that an APDU is; None for a whole APDU, and for a block that is damaged: whoever joins it says why."""
-    if not is_block(apdu):
-        return None
-    try:
-        return read_block(apdu)
-    except ProtocolError:
-        return None

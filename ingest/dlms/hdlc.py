@@ -10,6 +10,7 @@ FLAG: Final = 0x7E
 LLC_FROM_SERVER: Final = b"\xe6\xe7\x00"
 LLC_FROM_CLIENT: Final = b"\xe6\xe6\x00"
 QUIRK_CONTROL_10: Final = "hdlc_control_10"
+QUIRK_NUMBERED: Final = "hdlc_numbered"
 
 FORMAT_TYPE_3: Final = 0xA
 _SEGMENTED: Final = 0x0800
@@ -31,6 +32,13 @@ class HdlcFrame(NamedTuple):
     segmented: bool
     info_at: int
     info_stop: int
+
+    @property
+    def quirks(self) -> tuple[str, ...]:
+        """What its control byte needs: none for UI; a numbered frame (I) is read where a meter type says so."""
+        if self.control in _UI:
+            return ()
+        return (QUIRK_CONTROL_10,) if self.control == CONTROL_KAIFA else (QUIRK_NUMBERED,)
 
 
 def frame_stop(data: bytes, at: int) -> int:
@@ -56,12 +64,18 @@ def read_frame(data: bytes, at: int, stop: int) -> HdlcFrame:
     """The frame from its opening flag at `at` to behind its closing flag at `stop`, both checksums verified.
 
     Raises:
-        ProtocolError: A checksum is wrong, an address has no end or three bytes, or it is no UI frame.
+        ProtocolError: A checksum is wrong, an address has no end or three bytes, or it is neither a UI nor an I frame.
     """
     fcs_at = stop - 3
     if fcs(data[at + 1 : fcs_at]) != data[fcs_at : stop - 1]:
         raise ProtocolError(RejectReason.LINK_CHECKSUM, fcs_at, "HDLC frame check sequence")
     return _read_head(data, at, fcs_at)
+
+
+def control_at(frame: bytes) -> int:
+    """The place of the control byte of a frame that `read_frame` has read."""
+    fcs_at = len(frame) - 3
+    return _address_stop(frame, _address_stop(frame, 3, fcs_at), fcs_at)
 
 
 def is_frame(data: bytes, at: int) -> bool:
@@ -137,7 +151,7 @@ def _read_head(data: bytes, at: int, fcs_at: int) -> HdlcFrame:
     if control_at >= fcs_at:
         raise ProtocolError(RejectReason.LINK_LENGTH, control_at, "HDLC frame without a control byte")
     control = data[control_at]
-    if control not in _UI and control != CONTROL_KAIFA:
+    if control not in _UI and control & 1:  # an I frame has its lowest bit clear (ISO/IEC 13239)
         raise ProtocolError(RejectReason.NOT_DLMS, control_at, f"HDLC control {control:02X} carries no notification")
     info_at = control_at + 3
     if info_at >= fcs_at:

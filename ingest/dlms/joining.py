@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc
-from ingest.dlms.blocks import Assembly, head_of, is_block, read_block, transfer_of
+from ingest.dlms.blocks import Assembly, block_of, head_of, is_block, read_block, transfer_of
 from ingest.dlms.tags import GENERAL_BLOCK_TRANSFER
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
@@ -113,7 +113,9 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
         octets = pdu.apdu[block.data_at : block.data_stop]
         if block.number == 1 and count:
             begun = _Begun(count, place, assembly.is_headless)
-        if not assembly.accept(block, octets):
+        if not assembly.accept(block, octets) and (
+            not assembly.is_copy_of_first(block, octets) or _goes_on(frames, first + count + pdu.frames, head)
+        ):
             break
         pieces = _cut_pieces([(place + at, length) for at, length in pdu.pieces], block.data_at, block.data_stop)
         blocks.setdefault(block.number, (octets, pieces))
@@ -130,6 +132,13 @@ def _join_blocks(frames: list[LinkFrame], first: int, head: Joined) -> Joined:
         return _broken(count, frames[first], missing, link)
     together = [blocks[number] for number in assembly.numbers()]
     return _joined_blocks(together, head, (count, link, quirks))
+
+
+def _goes_on(frames: list[LinkFrame], first: int, head: Joined) -> bool:
+    """A further block of a transfer stands here: what came before it is no copy of a first block, but a beginning."""
+    pdu = _next_pdu(frames, first, head)
+    block = None if pdu is None else block_of(pdu.apdu)
+    return block is not None and block.number > 1
 
 
 def _joined_blocks(

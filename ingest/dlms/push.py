@@ -20,6 +20,8 @@ _ATTRIBUTE_ALL: Final = 0
 _ATTRIBUTE_NAME: Final = 1
 _ATTRIBUTE_LIST: Final = 2
 _CLASS_DEMAND: Final = 5
+_CAPTURE_TIMES: Final = {(4, 2): 5, (_CLASS_DEMAND, 3): 6}
+"""By class and attribute of a value: the attribute that says when it was (Blue Book: extended and demand register)."""
 _VALUES: Final = frozenset((2,))
 _VALUES_OF_DEMAND: Final = frozenset((2, 3))
 """Attributes that hold an object's value (Blue Book): the second; of a demand register the current and last average."""
@@ -28,7 +30,8 @@ _VALUES_OF_DEMAND: Final = frozenset((2, 3))
 class PushValue(NamedTuple):
     """One value of a push. `obis` is the six octets of its name; scaler and unit where the message carries them.
 
-    Not `is_value`: it is known to be another attribute of the object than its value, such as a status.
+    Not `is_value`: it is known to be another attribute of the object than its value, such as a status. `captured` is
+    the attribute that says when this value was, of a register that keeps it (classes 4 and 5).
     """
 
     obis: bytes | None
@@ -36,6 +39,7 @@ class PushValue(NamedTuple):
     scaler: int | None = None
     unit: int | None = None
     is_value: bool = True
+    captured: Data | None = None
 
 
 class Entry(NamedTuple):
@@ -55,6 +59,12 @@ class Entry(NamedTuple):
     def is_value(self) -> bool:
         """The attribute is the object's value."""
         return self.attribute in (_VALUES_OF_DEMAND if self.class_id == _CLASS_DEMAND else _VALUES)
+
+    @property
+    def captured(self) -> "Entry | None":
+        """The attribute that says when the value that this one holds was; None where the object has none."""
+        attribute = _CAPTURE_TIMES.get((self.class_id, self.attribute))
+        return None if attribute is None else self._replace(attribute=attribute)
 
     @property
     def is_scaler_unit(self) -> bool:
@@ -152,6 +162,7 @@ def _paired(pairs: list[tuple[Entry, Data]]) -> list[PushValue]:
         for entry, item in pairs
         if entry.is_scaler_unit and (scaling := scaler_unit(item)) is not None
     }
+    sent = dict(pairs)
     valued = {entry.name for entry, _ in pairs if entry.is_value}
     values: list[PushValue] = []
     for entry, item in pairs:
@@ -159,7 +170,8 @@ def _paired(pairs: list[tuple[Entry, Data]]) -> list[PushValue]:
         if entry.attribute == _ATTRIBUTE_NAME or folded or entry.name[2:4] == _PUSH_SETUP:
             continue
         scaler, unit = (scalings.get(entry.name) if entry.is_value else None) or (None, None)
-        values.append(PushValue(entry.name, item, scaler, unit, entry.is_value))
+        captured = None if entry.captured is None else sent.get(entry.captured)
+        values.append(PushValue(entry.name, item, scaler, unit, entry.is_value, captured))
     return values
 
 

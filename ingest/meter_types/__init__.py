@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from ingest.dlms.cosem import parse_obis
+from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.event_tables import STANDARDS
 from ingest.templates import Template, check_template
 from schemas import timegrid
@@ -29,7 +30,11 @@ DOUBLED_TITLE: Final = "title_length_doubled"
 """The system title of general-glo stands behind two lengths, `DB 09 08 ...` (Kaifa GPRS)."""
 P1_TELEGRAM: Final = "p1_telegram"
 """General-glo holds a P1 telegram, text in place of an APDU (customer ports of Luxembourg)."""
-QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
+UNUSED: Final = "unused"
+"""Stands in a type's `status` for a bit of the meter's that means nothing to us."""
+STATUS_BITS: Final = {"octet": 8, "u16": 16, "u32": 32, "bits16": 16, "none": 0}
+"""Bits of a row's status by its form: an unsigned number or enum, or a bit string, the first bit sent being bit 0."""
+QUIRKS: Final = AXDR_QUIRKS | {QUIRK_NUMBERED, ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
 class Manner(NamedTuple):
@@ -46,15 +51,15 @@ class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A push of rows {clock, [status], one number a channel}, told by its push object.
 
     `object` is "A-B:C.D.E.F" or `*`; `rows` says whether the numbers are interval quantities or register readings;
-    `scaler` holds for all of them; `stamp` says which end of the interval the clock names; `status` whether an octet of
-    status stands behind the clock.
+    `scaler` holds for all of them; `stamp` says which end of the interval the clock names; `status` the form of the
+    status behind the clock: nothing wider or narrower is taken for it.
     """
 
     object: str
     rows: Literal["intervals", "registers"]
     scaler: int = 0
     stamp: Literal["end", "start"] = "end"
-    status: Literal["octet", "none"] = "octet"
+    status: Literal["octet", "u16", "u32", "bits16", "none"] = "octet"
 
 
 class PositionalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,10 +71,11 @@ class PositionalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One meter type. Everything but the name has a default that adds nothing to what a message says.
 
-    `events` names the companion standard; `status` our status bits by bit of the meter's status octet; `names` the
-    objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
+    `events` names the companion standard; `status` our bits by bit of its status (`unused`: none); `names`
+    the objects that hold the meter's id; `scalers` the exponent of values sent without one, by C.D.E; `alarm_push` and
     `wake_up_push` the push setups behind which alarm registers (of a standard with event status words: such a word)
-    stand unnamed, or nothing (SMR5); `template` the templates of its compact data.
+    stand unnamed, or nothing (SMR5); `response` the profile that is asked of it, whose buffer a get-response brings
+    without a name; `template` the templates of its compact data.
     """
 
     name: str
@@ -86,6 +92,7 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deviation_inverted: bool = False
     alarm_push: str | None = None
     wake_up_push: str | None = None
+    response: str | None = None
     push: tuple[PushLayout, ...] = ()
     list: tuple[PositionalList, ...] = ()
     template: tuple[Template, ...] = ()
@@ -95,10 +102,17 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How messages of the type are read."""
         return Manner(AXDR_QUIRKS.intersection(self.quirks), self.name if self.template else None)
 
-    def status_of_octet(self) -> tuple[int, ...]:
-        """Our status bits for each value 0 to 255 of the meter's status octet."""
-        bits = [Status[name.upper()] for name in self.status]
-        return tuple(sum(int(bit) for at, bit in enumerate(bits) if octet >> at & 1) for octet in range(256))
+    def status_tables(self, layout: PushLayout) -> tuple[tuple[int, ...], ...]:
+        """Our status bits for each value 0 to 255 of each octet of the meter's status as a number, the lowest first."""
+        width = STATUS_BITS[layout.status]
+        sent = [0 if name == UNUSED else int(Status[name.upper()]) for name in self.status[:width]]
+        bits = sent + [0] * (width - len(sent))
+        if layout.status == "bits16":  # the first bit sent is the highest of the number
+            bits.reverse()
+        octets = [bits[at : at + 8] for at in range(0, width, 8)]
+        return tuple(
+            tuple(sum(bit for at, bit in enumerate(each) if octet >> at & 1) for octet in range(256)) for each in octets
+        )
 
     def push_of(self, push_object: str) -> PushLayout | None:
         """The layout of a push object: by its name, else the type's layout for any."""
@@ -152,18 +166,21 @@ def _parse(text: str, where: str) -> tuple[MeterType, ...]:
 
 def _check(entry: MeterType, where: str) -> None:
     known = {bit.name.lower() for bit in Status if bit.name}
-    _all_in(entry.status, known, f"{where}, status")
+    _all_in(entry.status, known | {UNUSED}, f"{where}, status")
     _all_in(entry.quirks, QUIRKS, f"{where}, quirks")
     _all_in((entry.events,), set(STANDARDS), f"{where}, events")
     for template in entry.template:
         check_template(template, f"{where}, template {template.id}")
-    if len(entry.status) > 8:
-        raise ContractError(f"{where}, status: an octet has 8 bits, {len(entry.status)} are named")
+    widths = [STATUS_BITS[layout.status] for layout in entry.push if layout.status != "none"]
+    if len(entry.status) > min(widths, default=8):
+        raise ContractError(
+            f"{where}, status: its {min(widths, default=8)} bits are fewer than {len(entry.status)} names"
+        )
     if entry.timezone is not None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
     places = [value for each in entry.list for value in each.values if value not in LIST_WORDS]
-    setups = [name for name in (entry.alarm_push, entry.wake_up_push) if name is not None]
+    setups = [name for name in (entry.alarm_push, entry.wake_up_push, entry.response) if name is not None]
     _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
     for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)

@@ -136,3 +136,56 @@ def test_a_damaged_block_is_an_error_at_a_byte(damaged):
     with pytest.raises(ProtocolError) as caught:
         unwrap(wrap_wpdu(bytes.fromhex(damaged)))
     assert 8 <= caught.value.at <= 8 + len(damaged) // 2
+
+
+def datablocks(octets: int) -> list[bytes]:
+    """A get-response in four datablocks, each in a wrapper."""
+    value = b"\x09" + bytes((octets - 2,)) + bytes(range(octets - 2))
+    parts = [value[at : at + octets // 4] for at in range(0, octets, octets // 4)]
+    return [
+        wrap_wpdu(
+            b"\xc4\x02\xc1" + bytes((number == len(parts),)) + number.to_bytes(4, "big") + b"\0"
+            + bytes((len(part),)) + part
+        )
+        for number, part in enumerate(parts, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [lambda: wpdus(APDU, 20), lambda: datablocks(40)], ids=["transfer", "datablocks"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_late_copy_of_the_first_block_is_dropped(form, copies):
+    blocks = form()
+    (alone,) = split_messages(b"".join(blocks))
+    late = [blocks[0]] * copies
+    for behind in ([], [wrap_wpdu(APDU)], wpdus(b"\x0f" + bytes(90), 20), wpdus(APDU[:-1], 20)):
+        data = b"".join([*blocks, *late, *behind])
+        messages = split_messages(data)
+        if behind and behind[0] == blocks[0]:  # another that begins alike: its first block came more than once
+            assert [each.error for each in messages] == [None, None]
+        else:
+            assert [each.frames for each in messages][:1] == [len(blocks) + copies] and reasons(data)[0] is None
+            assert len(messages) == (2 if behind else 1) and set(reasons(data)) == {None}
+        assert unwrap(messages[0].payload).apdu == unwrap(alone.payload).apdu
+        assert b"".join(each.payload for each in messages) == data
+
+
+def test_a_first_block_that_came_again_goes_to_its_own_transfer_past_those_of_others():
+    mine, other = wpdus(APDU, 20), [wrap_wpdu(block, 9) for block in split_blocks(b"\x0f" + bytes(60), 20)]
+    messages = split_messages(b"".join([*mine, other[0], mine[0], *other[1:]]))
+    assert [(each.frames, each.error) for each in messages] == [(len(mine) + 1, None), (len(other), None)]
+    assert unwrap(messages[0].payload).apdu == APDU
+
+
+def test_a_first_block_that_came_again_is_no_part_of_another_message():
+    """What follows goes on from it: with other bytes, or with the same ones. Both times it is a beginning."""
+    blocks, alike = wpdus(APDU, 20), wpdus(APDU[:30] + b"\x55" + APDU[31:], 20)
+    for follows, wanted in ((alike[1:], [None, None]), (blocks[1:], [None, None]), (alike[1:3], [None, "torn"])):
+        data = b"".join([*blocks, blocks[0], *follows])
+        assert [each and "torn" for each in reasons(data)] == wanted
+        assert [each.frames for each in split_messages(data)] == [len(blocks), 1 + len(follows)]
+
+
+def test_a_first_block_by_itself_that_is_no_copy_is_told():
+    blocks = wpdus(APDU, 20)
+    other = wpdus(b"\x0f" + bytes(90), 20)[0]
+    assert reasons(b"".join([*blocks, other]))[1:] == [RejectReason.BLOCK_TRANSFER_INCOMPLETE]
