@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import polars as pl
 
+from app.beside import beside
 from app.config import ClickHouse, Config
 from schemas.errors import ContractError, TerminalError, TransientError
 from schemas.frames import REPLAY_WINDOWS
@@ -40,20 +42,26 @@ def open_store(config: Config) -> SqlStore:
 def stored_windows(config: Config) -> Callable[[Sequence[tuple[str, int, int]]], pl.DataFrame]:
     """REPLAY_WINDOWS of partitions as of offsets, for a lane that waits for no database.
 
-    None, and a warning, where the server is away, is asked for more than it answers in ten seconds or refuses, or where
-    its secret is not at hand; none where the configuration names no server.
+    None, and a warning, where the server is away, has not answered for all of them in ten seconds or refuses, or where
+    its secret is not at hand; none where the configuration names no server. A server that is busy sends its progress
+    all the time: what bounds the wait is the clock, not silence.
     """
     if config.clickhouse is None:
         return lambda _: REPLAY_WINDOWS.empty()
     server = config.clickhouse
 
     def load(positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
+        bounded = {"timeout_s": WINDOWS_LIMIT_S, "most_seconds": WINDOWS_LIMIT_S}
         try:
-            store = SqlStore(connect(msgspec.structs.replace(_address(server), timeout_s=WINDOWS_LIMIT_S)))
+            store = SqlStore(connect(msgspec.structs.replace(_address(server), **bounded)))
             try:
-                return store.load_windows(positions)
+                answer = beside(lambda: store.load_windows(positions), "windows")
+                wait([answer], WINDOWS_LIMIT_S)
+                if not answer.done():
+                    raise TransientError(f"clickhouse: no answer within {WINDOWS_LIMIT_S} s")
+                return answer.result()
             finally:
-                store.close()
+                store.close()  # whoever still waits for an answer is cut off
         except (TransientError, TerminalError, ContractError) as error:
             LOG.warning("replay windows of before the look-back are not known", extra={"fields": {"why": str(error)}})
             return REPLAY_WINDOWS.empty()

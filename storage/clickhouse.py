@@ -63,6 +63,8 @@ class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_s: int = 5
     timeout_s: int = 120
     """Silence after which the outcome of a statement counts as unknown."""
+    most_seconds: int | None = None
+    """After which the server gives a statement up, whatever progress it makes; None: as its profile says."""
 
 
 class NativeClient(Protocol):
@@ -153,6 +155,7 @@ def connect(address: ServerAddress) -> ClickHouseEngine:
     """
     if address.ca_file is not None:
         _readable(address.ca_file)
+    bounds = {} if address.most_seconds is None else {"max_execution_time": address.most_seconds}
     return ClickHouseEngine(
         ColumnClient(
             address.host,
@@ -165,7 +168,7 @@ def connect(address: ServerAddress) -> ClickHouseEngine:
             compression="lz4",
             connect_timeout=address.connect_timeout_s,
             send_receive_timeout=address.timeout_s,
-            settings={"strings_as_bytes": True},
+            settings={"strings_as_bytes": True, **bounds},
         )
     )
 
