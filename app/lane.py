@@ -1,7 +1,8 @@
 """A lane: poll, prepare, deliver, commit; batches in order, and at most two alive.
 
-While one batch is delivered (inserted, published, flushed) by a second thread, the next is polled and prepared by the
-first; then the first waits, keeping the group membership alive, and commits. Offsets move only after delivery.
+While one batch is delivered (inserted, published, flushed), the next is polled and prepared. Both are done by threads
+of their own, and each by one at a time: the loop waits, keeping the group membership alive, and commits. Offsets move
+only after delivery.
 """
 
 import logging
@@ -9,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as NotYet
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
 from app.beside import beside
+from app.pending import Batch, Pending, joined
 from app.retry import Retry, StoppedError
 from app.telemetry import Health
 from ingest.kafka.source import Place, Position, Span
@@ -25,8 +27,10 @@ Prepared = TypeVar("Prepared")
 
 _LISTEN_S: Final = 0.2
 """How long a wait between two tries goes on after a signal, at most."""
-_FIRST_GUESS: Final = 65_536
-"""Octets a message takes before one has come: as the gateway packs them."""
+_FIRST_GUESS: Final = 2**21
+"""Octets that the frames of a message take before one has come: 256 KiB of the smallest take 1.3 MB as rows."""
+_MOST_A_POLL: Final = 256
+"""Messages, however small the last ones were: those of a backlog may be as large as a topic allows."""
 
 
 class Polled(Protocol):
@@ -62,7 +66,7 @@ class Work(Protocol[Prepared]):
         ...
 
     def prepare(self, frames: pl.DataFrame) -> Prepared:
-        """The pure stages. Called in order; may carry values from one batch to the next."""
+        """The pure stages, in a thread of its own. Called in order; may carry values from one batch to the next."""
         ...
 
     def deliver(self, prepared: Prepared, token: str) -> None:
@@ -81,16 +85,6 @@ class LaneParams(NamedTuple):
     """What its rows take in memory: a backlog comes in messages of many frames, as fast as the broker can send."""
     adopt_beside: bool = False
     """`adopt` waits for a store and leaves the source alone: it goes beside the loop, that goes round meanwhile."""
-
-
-class _Pending(NamedTuple):
-    """Polled, not prepared."""
-
-    frames: tuple[pl.DataFrame, ...] = ()
-    spans: tuple[Span, ...] = ()
-    messages: int = 0
-    octets: int = 0
-    since: float = 0.0
 
 
 class Lane(Generic[Prepared]):
@@ -114,7 +108,8 @@ class Lane(Generic[Prepared]):
     ) -> None:
         self._source, self._work, self._params = source, work, params
         self._health, self._clock = health, clock
-        self._pending = _Pending()
+        self._pending = Pending(params.batch_messages, params.batch_octets)
+        self._more_waits = False
         self._octets_a_message = _FIRST_GUESS
         self._in_flight: tuple[Future[None], tuple[Span, ...]] | None = None
         self._next: dict[Place, int] = {}
@@ -139,7 +134,7 @@ class Lane(Generic[Prepared]):
         try:
             while not self._must_stop():
                 self._round()
-            if self._pending.messages:
+            while self._pending:
                 self._submit()
             self._settle()
         finally:
@@ -163,50 +158,57 @@ class Lane(Generic[Prepared]):
         return self._deadline is not None and self._clock() >= self._deadline
 
     def _round(self) -> None:
-        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, self._room()), self._broker_failed)
+        asked = self._room()
+        polled = self._retry(lambda: self._source.poll(self._params.poll_seconds, asked), self._broker_failed)
         self._health.beat(self._clock())
         self._note(polled)
-        self._take(polled)
+        self._take(polled, asked)
         self._change_hands()
-        if self._is_due():
-            self._submit()
-        elif self._in_flight is not None and self._in_flight[0].done():
+        if not self._is_due() and self._in_flight is not None and self._in_flight[0].done():
             self._settle()
+        while self._is_due() and not self._must_stop():
+            self._submit()
+            self._change_hands()
 
-    def _take(self, polled: Polled) -> None:
-        if not polled.spans:
+    def _take(self, polled: Polled, asked: int) -> None:
+        messages = sum(span.next - span.first for span in polled.spans)
+        self._more_waits = messages >= asked
+        if not messages:
             return
         frames = polled.frames()
-        messages, octets = sum(span.next - span.first for span in polled.spans), int(frames.estimated_size())
-        self._octets_a_message = max(1, octets // messages)
-        self._pending = _Pending(
-            (*self._pending.frames, frames),
-            (*self._pending.spans, *polled.spans),
-            self._pending.messages + messages,
-            self._pending.octets + octets,
-            self._pending.since if self._pending.spans else self._clock(),
-        )
+        # The largest of late: what is asked for grows at most twofold from poll to poll.
+        self._octets_a_message = max(1, int(frames.estimated_size()) // messages, self._octets_a_message // 2)
+        self._pending.take(frames, polled.spans, self._clock())
 
     def _room(self) -> int:
-        """Messages that the pending batch still takes: by their number, and by their size if they are as the last."""
-        by_octets = (self._params.batch_octets - self._pending.octets) // self._octets_a_message
-        return max(1, min(self._params.batch_messages - self._pending.messages, by_octets + 1))
+        """Messages that the pending batch still takes: by their number, and by their size if they are as of late."""
+        messages, octets = self._pending.room()
+        return max(1, min(messages, octets // self._octets_a_message + 1, _MOST_A_POLL))
 
     def _is_due(self) -> bool:
-        if not self._pending.messages:
-            return False
-        full = self._pending.messages >= self._params.batch_messages
-        full |= self._pending.octets >= self._params.batch_octets
-        return full or self._clock() - self._pending.since >= self._params.batch_seconds
+        """Full; or old enough, and the last poll did not bring all it asked for: what waits already fills it sooner."""
+        if not self._pending or self._pending.is_full():
+            return bool(self._pending)
+        return not self._more_waits and self._clock() - self._pending.first.since >= self._params.batch_seconds
 
     def _submit(self) -> None:
-        """Prepare the pending batch while the one before is still being delivered; then hand it over."""
-        batch, self._pending = self._pending, _Pending()
-        prepared = self._work.prepare(pl.concat(batch.frames))
+        """Prepare the first batch that waits while the one before is still being delivered; then hand it over."""
+        batch = self._pending.pop()
+        prepared = self._prepared(batch)
         self._settle()
-        spans = _joined(batch.spans)
+        spans = joined(batch.spans)
         token = " ".join(f"{span.topic}/{span.partition}:{span.first}-{span.next - 1}" for span in spans)
         self._in_flight = (beside(lambda: self._deliver(prepared, token), "deliver"), spans)
+
+    def _prepared(self, batch: Batch) -> Prepared:
+        """The pure stages, beside the loop: they may take longer than a heartbeat may fail to come."""
+        done = beside(lambda: self._work.prepare(pl.concat(batch.frames)), "prepare")
+        wait([done], self._params.poll_seconds)
+        if not done.done():
+            self._wait(done)
+        if not done.done():
+            raise StoppedError(f"told to stop, and a batch is not prepared: {batch.spans[0].topic} is read again")
+        return done.result()
 
     def _deliver(self, prepared: Prepared, token: str) -> None:
         self._retry_delivery(lambda: self._work.deliver(prepared, token), self._failed)
@@ -246,7 +248,7 @@ class Lane(Generic[Prepared]):
             if (span.topic, span.partition) in committed:
                 self._next[span.topic, span.partition] = span.next
 
-    def _wait(self, done: Future[None]) -> None:
+    def _wait(self, done: Future[Any]) -> None:
         """Until it is done or we must give up; meanwhile we stay a member of the group and the loop is alive."""
         self._source.pause()
         while not done.done() and not self._must_give_up():
@@ -295,23 +297,11 @@ class Lane(Generic[Prepared]):
         Messages in flight are delivered all the same: that does no harm, and the source commits only what is ours.
         """
         self._changed |= bool(polled.revoked or polled.assigned)
-        self._drop(polled.revoked)
+        self._pending.drop(polled.revoked)
         for place in polled.revoked:
             self._next.pop(place, None)
         for position in polled.assigned:
             self._next[position.topic, position.partition] = position.offset
-
-    def _drop(self, places: frozenset[Place]) -> None:
-        if not places or not self._pending.spans:
-            return
-        spans = tuple(span for span in self._pending.spans if (span.topic, span.partition) not in places)
-        lost = pl.lit(value=False)
-        for topic, partition in places:
-            lost |= (pl.col("topic") == topic) & (pl.col("partition") == partition)
-        frames = tuple(part.filter(~lost) for part in self._pending.frames)
-        messages = sum(span.next - span.first for span in spans)
-        octets = sum(int(part.estimated_size()) for part in frames)
-        self._pending = _Pending(frames, spans, messages, octets, self._pending.since)
 
 
 def _sleep_until(over: Callable[[], bool]) -> Callable[[float], None]:
@@ -324,12 +314,3 @@ def _sleep_until(over: Callable[[], bool]) -> Callable[[float], None]:
             left_s -= _LISTEN_S
 
     return sleep
-
-
-def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """One span a partition and term, in order."""
-    joined: dict[tuple[str, int, int], Span] = {}
-    for span in spans:
-        known = joined.get((span.topic, span.partition, span.term))
-        joined[span.topic, span.partition, span.term] = span if known is None else known._replace(next=span.next)
-    return tuple(joined.values())
