@@ -139,6 +139,9 @@ def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     )
     near = pl.duration(seconds=READ_TOLERANCE_S)
     found = usable.join(ends, on="meter_id", how="inner").filter((pl.col("read_at") - pl.col("boundary")).abs() <= near)
+    # A product that does not fit 64 bits was never a register.
+    primary = primary_milli(pl.col("value_milli"), pl.col("multiplier"))
+    found = found.with_columns(value_milli=primary).filter(pl.col("value_milli").is_not_null())
     ordered = found.with_columns(away=(pl.col("read_at") - pl.col("boundary")).abs()).sort(
         pl.col("away"), pl.col("read_at"), "received_at", "topic", "partition", "offset", "frame",
         descending=[False, True, True, True, True, True, True], nulls_last=True,
@@ -146,8 +149,6 @@ def _boundary_reads(reads: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     instant = ["meter_id", "service_point_id", "span_from", "channel", "determinant", "read_at"]
     return (
         ordered.unique(instant, keep="first", maintain_order=True)
-        .with_columns(
-            value_milli=primary_milli(pl.col("value_milli"), pl.col("multiplier")), occurred_at=pl.col("read_at")
-        )
+        .with_columns(occurred_at=pl.col("read_at"))
         .drop("received_at", "topic", "partition", "offset", "frame", "away", "boundary")
     )

@@ -94,7 +94,6 @@ def usable_reads(reads: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
         & pl.col("value_milli").is_not_null()
         & ((pl.col("status") & pl.lit(UNUSABLE_READ, dtype=pl.UInt32)) == 0)
     ).select("meter_id", pl.col("channel").cast(pl.String), "read_at", "value_milli", *place)
-    last = good.sort(*place, nulls_last=True).unique([*STREAM, "read_at"], keep="last")
     factor = pl.col("multiplier")
     wrap = 1000 * pl.lit(10, dtype=pl.Int64).pow(pl.col("register_digits").cast(pl.Int64))
     line = pl.when(pl.col("phase").str.len_chars() >= _THREE_PHASES).then(_SQRT3_MILLI).otherwise(1000)
@@ -106,14 +105,13 @@ def usable_reads(reads: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
         resolution_milli=primary_milli(pl.col("register_resolution_milli").fill_null(1), factor),
         power_mw=rated * _THROUGH_PERCENT // 100,
     )
-    return (
-        last.drop(place)
-        .join(known, on="meter_id", how="left")
-        .with_columns(
-            value_milli=primary_milli(pl.col("value_milli"), factor),
-            resolution_milli=pl.col("resolution_milli").fill_null(1),
-        )
+    primary = good.join(known, on="meter_id", how="left").with_columns(
+        value_milli=primary_milli(pl.col("value_milli"), factor),
+        resolution_milli=pl.col("resolution_milli").fill_null(1),
     )
+    # A product that does not fit 64 bits was never a register, and hides none that came before it.
+    possible = primary.filter(pl.col("value_milli").is_not_null())
+    return possible.sort(*place, nulls_last=True).unique([*STREAM, "read_at"], keep="last").drop(place)
 
 
 def running_sums(finals: pl.DataFrame) -> pl.DataFrame:

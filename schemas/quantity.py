@@ -15,8 +15,8 @@ def primary_milli(sent_milli: pl.Expr, multiplier: pl.Expr) -> pl.Expr:
         sent_milli: Int64, as the meter sent it; null stays null.
         multiplier: Int64, transformer ratio in thousandths; null is a factor of 1.
 
-    The product is taken in Int128: a register of 10^15 mWh behind a ratio of 10^6 does not fit 64 bits.
+    The product is taken in Int128. One that does not fit 64 bits is no quantity of this world: null.
     """
     product = sent_milli.cast(pl.Int128) * multiplier.fill_null(UNITY_MILLI).cast(pl.Int128)
     magnitude = (product.abs() + UNITY_MILLI // 2) // UNITY_MILLI
-    return (magnitude * product.sign()).cast(pl.Int64)
+    return (magnitude * product.sign()).cast(pl.Int64, strict=False)

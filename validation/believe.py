@@ -60,6 +60,9 @@ def believe(register: Register) -> Believed:
     last = 0
     for here in range(1, len(register.at)):
         if register.moved(last, here) is not None:
+            if register.value[here] < register.value[last] and _taken_back(register, last, here):
+                broken.append((register.at[here] - 1, register.at[here]))
+                continue
             links.append((last, here))
             last = here
             continue
@@ -75,6 +78,17 @@ def believe(register: Register) -> Believed:
         last = here
     ends = [(register.at[one], register.at[other], register.moved(one, other) or 0) for one, other in links]
     return Believed(ends, broken, jumps)
+
+
+def _taken_back(register: Register, last: int, here: int) -> bool:
+    """A later read stands above the one before a rollover, by a plausible step from there and an odd one from its own
+    predecessor: the register never rolled over, and what looks like it was wrong."""
+    return any(
+        register.value[back] >= register.value[last]
+        and register.moved(last, back) is not None
+        and _leaves(register, last, back)
+        for back in range(here + 1, min(here + 1 + LONGEST_FAULT, len(register.at)))
+    )
 
 
 def _base(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:
@@ -134,6 +148,8 @@ def _leaves(register: Register, last: int, back: int) -> bool:
     before = back - 1
     if register.moved(before, back) is None:
         return True
-    # Without a limit any step is believed: one is odd that the course of the last believed read makes ten times less.
+    # Without a limit, or with one beyond the register's range, any step is believed: one is odd that the course of the
+    # last believed read makes ten times less.
     step, course = register.value[back] - register.value[before], register.value[back] - register.value[last]
-    return register.limit == ABSENT and step > FAR * max(course, 1)
+    far = register.limit == ABSENT or register.value[before] < register.value[last] <= register.value[back]
+    return far and step > FAR * max(course, 1)

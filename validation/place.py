@@ -12,6 +12,7 @@ from schemas.frames import CHANNEL, EXCEPTIONS, RAW_ORDER
 from schemas.quantity import UNITY_MILLI, primary_milli
 from validation.block import ABSENT, Flags, Ints, Mask
 from validation.fleet import Fleet
+from validation.impossible import MOST_IN_AN_INTERVAL, impossible_values, within_reach
 from validation.rules.definition import ACCUMULATED
 
 NOT_VALID: Final = np.uint32(Status.DATA_NOT_VALID)
@@ -77,6 +78,8 @@ class Placed(NamedTuple):
     """Findings about rows without a cell: `meter_id`, `channel`, `rule`, `first_interval`, `intervals`."""
     copies: pl.DataFrame
     """Findings about intervals that came more than once with one value, same columns."""
+    impossible: pl.DataFrame
+    """Findings about values that nothing can have measured (`validation.impossible`)."""
 
 
 def lay_out(fleet: Fleet) -> Layout:
@@ -148,7 +151,8 @@ def place_intervals(
     A row of no series, off the grid, of another length than master data say, or from outside its installation has
     no cell and becomes a finding. Rows around the grid, beyond the history of a run, are left out in silence. A value
     sent as unknowable yields to any other of its interval, and one that its own status or sign rejects to one that can
-    be used. With `ahead_s` a value that was received so long before
+    be used. One beyond `MOST_IN_AN_INTERVAL` was never measured: a finding, and a hole.
+    With `ahead_s` a value that was received so long before
     its interval was over has a doubtful clock, or an invalid one, whatever its own status says (V1). Findings are of
     rows within the bounds: of the history around them those were told that judged it.
     """
@@ -161,7 +165,9 @@ def place_intervals(
     rows = intervals if whole else intervals[kept]
     if ahead_s is not None:
         rows = _with_clocks_held_against_reception(rows, ahead_s)
-    value = primary_of(rows["value_milli"], install if whole else install[kept], fleet)
+    owner = install if whole else install[kept]
+    value = primary_of(rows["value_milli"], owner, fleet)
+    beyond = impossible_values(rows.filter(pl.lit(value == ABSENT)), owner[value == ABSENT], fleet)
     status = rows["status"].to_numpy()
     flagged = bool(status.any())
     if flagged:
@@ -178,7 +184,8 @@ def place_intervals(
     twice = np.count_nonzero(cells != ABSENT) != len(value) - np.count_nonzero(unknowable)
     if twice or (cells[cell[unknowable]] != ABSENT).any():
         copies, disputed = _settle(rows, cell, value, cells, (bits, within))
-    return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies)
+    beyond = beyond.filter(_inside(within, "first_interval"))
+    return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies, beyond)
 
 
 def cells_of_rows(rows: pl.DataFrame, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
@@ -236,15 +243,17 @@ def _outside(install: Ints, start: Ints, step_us: Ints | np.int64, fleet: Fleet)
     return early
 
 
-def primary_of(sent: pl.Series, install: Ints, fleet: Fleet) -> Ints:
-    """Primary quantities as a vector, null as ABSENT; the multiplier is applied only where there is one."""
+def primary_of(sent: pl.Series, install: Ints, fleet: Fleet, most: int = MOST_IN_AN_INTERVAL) -> Ints:
+    """Primary quantities as a vector, null and what is beyond `most` as ABSENT; the multiplier is applied only where
+    there is one."""
     multiplier = fleet.installs["multiplier"].fill_null(UNITY_MILLI).to_numpy()
     value = sent.fill_null(ABSENT).to_numpy()
     if (multiplier == UNITY_MILLI).all():
-        return value
+        return within_reach(value, most)
     factor = pl.Series("m", multiplier[install])
     rows = pl.DataFrame({"v": sent.alias("v"), "m": factor})
-    return rows.select(primary_milli(pl.col("v"), pl.col("m")).fill_null(ABSENT)).to_series().to_numpy()
+    primary = rows.select(primary_milli(pl.col("v"), pl.col("m")).fill_null(ABSENT)).to_series().to_numpy()
+    return within_reach(primary, most)
 
 
 def _settle(
@@ -295,10 +304,10 @@ def _usable() -> pl.Expr:
     return known.cast(pl.Int8) + (known & ~rejected & ~negative)
 
 
-def _inside(within: Bounds) -> pl.Expr:
+def _inside(within: Bounds, instant: str = "interval_start") -> pl.Expr:
     start, end = within
-    begun = pl.lit(value=True) if start is None else pl.col("interval_start") >= start
-    return begun if end is None else begun & (pl.col("interval_start") < end)
+    begun = pl.lit(value=True) if start is None else pl.col(instant) >= start
+    return begun if end is None else begun & (pl.col(instant) < end)
 
 
 def _stray(rows: pl.DataFrame, rule: Ints, within: Bounds) -> pl.DataFrame:

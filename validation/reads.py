@@ -14,6 +14,7 @@ from schemas.frames import RAW_ORDER
 from validation.believe import Register, believe
 from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
+from validation.impossible import MOST_ON_A_REGISTER
 from validation.master import BELIEF_PERCENT, Facts
 from validation.place import CHANNEL_CODE, Layout, installation_of, primary_of
 from validation.rules.definition import ACCUMULATED
@@ -194,9 +195,9 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
         series=pl.Series(series),
         at=pl.Series(at),
         near=pl.Series(near),
-        value=pl.Series(primary_of(rows["value_milli"], install, fleet)),
+        value=pl.Series(primary_of(rows["value_milli"], install, fleet, MOST_ON_A_REGISTER)),
     )
-    table = table.filter(pl.Series(kept))
+    table = table.filter(pl.Series(kept), pl.col("value") != ABSENT)
     if table.select("series", "at").is_duplicated().any():
         table = table.sort("near", *RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")

@@ -143,7 +143,7 @@ def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
     stray, copies = (by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies))
     rows = [stray, only_counted(copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
-    rows.append(desk.lost)
+    rows += [desk.lost, placed.impossible]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     lacking = unjudged_rules(sheet.unjudged)
     return Vee(versions.current, exceptions, versions.appended, lacking, versions.deltas, versions.guesses)

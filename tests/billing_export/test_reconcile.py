@@ -15,6 +15,7 @@ from billing_export.plan import Cycle, plan
 from billing_export.reconcile import reconcile_files, reconcile_ledger
 from billing_export.reconcile_registers import reconcile_reads, reconcile_registers
 from billing_export.spans import DeterminantParams
+from billing_export.standing import usable_reads
 from billing_export.stretches import stretches_of
 from billing_export.tariffs import parse_tariffs
 from schemas.errors import ContractError
@@ -474,3 +475,11 @@ def test_energy_under_another_channel_than_the_manifest_names_is_told_on_both() 
     files = {file.name: file.content.replace(b"E1,", b"B1,") for file in made.files}
     found = reconcile_files(made.manifest, files).filter(pl.col("reason") == "control_total")
     assert found.select("expected_milli", "found_milli").rows() == [(96_000, 0), (0, 96_000)]
+
+
+def test_a_read_that_fits_no_64_bits_hides_none_and_stops_no_bill() -> None:
+    registry = build_meters(multiplier=40_000)
+    shown = bill({"start": 0, "end": 2**62}, registry).filter(pl.col("determinant") == "register_end")
+    assert shown["value_milli"].to_list() == []
+    left = usable_reads(build_reads({START: 0, END: 2**62}), registry)
+    assert left["value_milli"].to_list() == [0]
