@@ -20,8 +20,38 @@ def newest(finals: pl.DataFrame) -> pl.DataFrame:
     """The newest version of every interval, sorted by meter, channel and time.
 
     Finals that are already so, as the store hands them out, are passed on untouched: sorting them again would cost
-    more than all the rest.
+    more than all the rest. Where two of a series overlap, a date of installation was corrected, and what it had left
+    of an interval no longer counts: of two that end together the one judged last stands, else the longer one.
     """
+    return _apart(_ordered(finals))
+
+
+def _apart(ordered: pl.DataFrame) -> pl.DataFrame:
+    """The same rows without those that another one of their series has taken the place of."""
+    while (before := _overlapping(ordered)).size:
+        # One pair at a time of those that hang together: what goes takes the place of nothing.
+        before = before[np.diff(before, prepend=-2) > 1]
+        starts, seconds, judged = (ordered[name][before] for name in ("interval_start", "interval_s", "judged_at"))
+        others = ordered.select("interval_start", "interval_s", "judged_at")[before + 1]
+        length, other = seconds.cast(pl.Int64) * 1_000_000, others["interval_s"].cast(pl.Int64) * 1_000_000
+        together = starts.to_physical() + length == others["interval_start"].to_physical() + other
+        later = judged.to_physical() - others["judged_at"].to_physical()
+        stands = np.where((together & (later != 0)).to_numpy(), (later > 0).to_numpy(), (length >= other).to_numpy())
+        kept = np.ones(ordered.height, dtype=bool)
+        kept[np.where(stands, before + 1, before)] = False
+        ordered = ordered.filter(pl.Series(kept))
+    return ordered
+
+
+def _overlapping(ordered: pl.DataFrame) -> I64:
+    """Rows that end after the next one of their series begins."""
+    starts = ordered["interval_start"].to_physical().to_numpy()
+    over = starts[1:] - starts[:-1] < ordered["interval_s"].to_numpy()[:-1].astype(np.int64) * 1_000_000
+    over[_first_rows(ordered)[1:] - 1] = False
+    return np.flatnonzero(over)
+
+
+def _ordered(finals: pl.DataFrame) -> pl.DataFrame:
     if _in_order(finals):
         return finals
     columns = ("meter_id", "channel", "interval_start")

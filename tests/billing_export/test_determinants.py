@@ -177,6 +177,28 @@ def test_only_the_newest_version_of_an_interval_counts_whatever_the_order_of_row
         assert (total["value_milli"], total["source_revision"]) == (384, 2)
 
 
+def test_what_an_earlier_date_of_installation_left_of_an_interval_is_not_billed_beside_what_took_its_place() -> None:
+    """A day of 1 a quarter; M1 seemed to come at 12:07 and its part was 9: it was there from 12:05, or 11:45."""
+    start, _ = day_bounds(MONDAY, BERLIN)
+    noon, old = start + timedelta(hours=12), datetime(2026, 7, 29, tzinfo=UTC)
+
+    def part(minute: int, value: int, judged_at: datetime) -> pl.DataFrame:
+        row = build_finals(noon + timedelta(minutes=minute), [value], judged_at=judged_at)
+        return row.with_columns(interval_s=pl.lit(900 - minute * 60, pl.Int32))
+
+    rows = build_finals(start, day_of(lambda _: 1))
+    after = rows.filter(pl.col("interval_start") > noon)
+    for minutes, finals, billed in (
+        (-15, [rows.filter(pl.col("interval_start") >= noon - timedelta(minutes=15))], 49),
+        (5, [after, part(5, 6, old + timedelta(days=1))], 47 + 6),
+    ):
+        registry = build_meters(installed_at=noon + timedelta(minutes=minutes))
+        for order in (1, -1):
+            told = pl.concat([part(7, 9, old), *finals][::order])
+            found = bill(told, MONDAY, date(2026, 7, 28), registry=registry)
+            assert line(found, "energy_total")["value_milli"] == billed
+
+
 def test_what_is_missing_is_not_billed_but_told() -> None:
     start, _ = day_bounds(MONDAY, BERLIN)
     found = bill(build_finals(start, day_of(lambda q: None if q == 3 else 1)), MONDAY, date(2026, 7, 28))
