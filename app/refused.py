@@ -2,25 +2,31 @@
 
 Whoever stores rows stores them by `store_all`. What comes of a frame becomes a reject as well, with the frame's bytes;
 findings, finals and steps of incidents come of none: a line and a count are what is left of them.
+
+Poison is looked for with a bounded number of inserts. Where that is not enough, rows of a frame that stand beside
+poison count as refused with it, since the frame's bytes can be replayed; of all others no row is left out but those of
+the meter, or the incident, that has poison.
 """
 
 import logging
+from collections.abc import Callable
+from itertools import count
 from typing import Final, NamedTuple
 
 import polars as pl
 
-from app.retry import part_poison
+from app.retry import MOST_INSERTS, part_poison
 from app.telemetry import REFUSED_ROWS
 from ingest.assembly import CODE_VERSION
 from schemas.codes import RejectReason
-from schemas.errors import ContractError
+from schemas.errors import ContractError, TerminalError
 from schemas.frames import PROVENANCE, REJECTS
 from storage.store import ReadingStore
 
 LOG = logging.getLogger("ami.refused")
 
 _PLACE: Final = ("topic", "partition", "offset", "frame")
-_DETAIL: Final = "the store refuses a row of this message"
+_DETAIL: Final = "the store refuses a row of this message, or one that came with it"
 
 
 class _Told(NamedTuple):
@@ -51,13 +57,14 @@ def store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -
 
     Raises:
         ContractError: The table has other columns: the fault is the code's, and every row would be refused.
+        TerminalError: So many rows without a frame are refused that nobody can tell which; none of them is left out.
     """
     token = f"{token} {rows.height} {CODE_VERSION}"
     try:
         store.append(table, rows, token)
     except ContractError:
         store.append(table, rows.clear(), token)  # raises what no row is guilty of
-        parts, reasons = iter(range(2 * rows.height + 1)), [""]
+        parts, reasons = count(), [""]
 
         def insert(part: pl.DataFrame) -> None:
             try:
@@ -66,10 +73,32 @@ def store_all(store: ReadingStore, table: str, rows: pl.DataFrame, token: str) -
                 reasons[0] = str(error)
                 raise
 
-        refused = part_poison(rows, insert)
+        poison, beside = part_poison(rows, insert)
+        if table in _TOLD:
+            beside = _of_owners(table, beside, insert, reasons)
+        refused = pl.concat([poison, beside])
         _tell(table, refused, reasons[0])
         return refused
     return rows.clear()
+
+
+def _of_owners(
+    table: str, rows: pl.DataFrame, insert: Callable[[pl.DataFrame], object], reasons: list[str]
+) -> pl.DataFrame:
+    """Rows that no frame brings again: those of the owners of which one is refused, all others are stored."""
+    owner = _TOLD[table].by[0]
+    if rows[owner].n_unique() > MOST_INSERTS:
+        raise TerminalError(
+            f"the store refuses rows of {table} of more than {MOST_INSERTS} ({owner}): {reasons[0]}: mend the cause; "
+            "the batch is not committed and is done again when the worker is started again"
+        )
+    refused = [rows.clear()]
+    for mine in rows.partition_by(owner, maintain_order=True):
+        try:
+            insert(mine)
+        except ContractError:
+            refused.append(mine)
+    return pl.concat(refused)
 
 
 def store_rejects(store: ReadingStore, rejects: pl.DataFrame, token: str) -> None:

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 15.0
+MOST_INSERTS: Final = 1_000
+"""That part a refused batch: seconds on a server. They find some fifty poison rows of 20,000 one by one."""
 
 
 class StoppedError(TransientError):
@@ -61,26 +64,40 @@ class Retry:
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
-def part_poison(rows: pl.DataFrame, insert: Callable[[pl.DataFrame], object]) -> pl.DataFrame:
-    """Insert all rows that are accepted; the refused ones come back, in their order.
+class Parted(NamedTuple):
+    """What was not stored of a batch that was refused as a whole, in its order."""
+
+    poison: pl.DataFrame
+    """Rows that were refused each for itself."""
+    beside: pl.DataFrame
+    """Rows of parts that were refused, not tried any further: poison is among them, and what stood beside it."""
+
+
+def part_poison(rows: pl.DataFrame, insert: Callable[[pl.DataFrame], object], most: int = MOST_INSERTS) -> Parted:
+    """Insert all rows that are accepted, the largest parts first, with no more than `most` inserts.
 
     Args:
         rows: A batch that was refused as a whole.
         insert: Stores rows; raises `ContractError` where one of them cannot be stored.
+        most: Of inserts.
 
     Halves are tried until a single row is refused: a few poison rows cost a few dozen inserts, not the batch.
     """
-    waiting, poison = [rows], []
-    while waiting:
-        part = waiting.pop()
-        if part.is_empty():
-            continue
+    waiting, poison = deque([(0, rows.height)] if rows.height else []), []
+    for _ in range(most):
+        if not waiting:
+            break
+        first, height = waiting.popleft()
         try:
-            insert(part)
+            insert(rows.slice(first, height))
         except ContractError:
-            if part.height == 1:
-                poison.append(part)
-                continue
-            half = part.height // 2
-            waiting += [part.slice(half), part.slice(0, half)]
-    return pl.concat(poison) if poison else rows.clear()
+            half = height // 2
+            if half:
+                waiting += [(first, half), (first + half, height - half)]
+            else:
+                poison.append((first, height))
+    return Parted(_slices(rows, poison), _slices(rows, waiting))
+
+
+def _slices(rows: pl.DataFrame, places: Iterable[tuple[int, int]]) -> pl.DataFrame:
+    return pl.concat([rows.clear(), *(rows.slice(first, height) for first, height in sorted(places))])

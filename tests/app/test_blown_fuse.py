@@ -1,5 +1,8 @@
 """A fuse that blows leaves what it tells of: its batch is not committed, and the rejects of it are stored and told."""
 
+from collections import Counter
+
+import msgspec
 import polars as pl
 import pytest
 
@@ -7,6 +10,7 @@ from app import workers
 from app.embedded import MemoryPublisher, MemorySource
 from app.fuse import Fuse
 from app.lane import Lane, LaneParams
+from app.retry import MOST_INSERTS
 from app.telemetry import REGISTRY, Health
 from ingest import meter_types
 from ingest.keyring import Keyring
@@ -23,11 +27,13 @@ class Tables:
     def __init__(self, *refused: str) -> None:
         self.refused = refused
         self.rows: dict[str, list[pl.DataFrame]] = {}
+        self.tried: Counter[str] = Counter()
 
     def load_windows(self, positions):
         return REPLAY_WINDOWS.empty()
 
     def append(self, table, rows, token):
+        self.tried[table] += 1
         if table in self.refused and rows.height:
             raise ContractError("the table is of another type")
         self.rows.setdefault(table, []).append(rows)
@@ -62,8 +68,11 @@ def test_the_rejects_of_the_batch_that_blew_it_are_stored_and_published(simulate
 
 
 def test_messages_whose_rows_the_store_refuses_blow_it_too(simulated: Simulated) -> None:
-    """Every row of a column of another type: without the fuse a worker would insert row by row for ever."""
+    """Every row of a column of another type: a bounded number of inserts, and the fuse."""
     store, before = Tables("intervals"), counted("poison")
     blow(simulated, store, simulated.keys_csv)
+    rejects = pl.concat(store.rows["rejects"])
+    assert store.tried["intervals"] <= MOST_INSERTS + 2
+    assert rejects.filter(pl.col("payload").bin.size() == 0).is_empty(), "their bytes can be replayed"
     assert store.reasons()["poison"] >= 20
     assert counted("poison") - before == store.reasons()["poison"]

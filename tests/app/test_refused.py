@@ -12,6 +12,7 @@ from app import store_lane, vee_judge, vee_lane, workers
 from app.embedded import Gathered, MemoryPublisher, carry_both_lanes
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
+from app.retry import MOST_INSERTS
 from app.telemetry import REGISTRY, JsonLines
 from outage.messages.cim_json import render_cim_json
 from schemas.errors import ContractError, TerminalError
@@ -196,6 +197,44 @@ def test_where_the_finals_of_most_meters_are_refused_the_worker_stops(
     with pytest.raises(TerminalError, match="of 25 meters"):
         list(vee_judge.judge(store, [Scope(tuple(meters), start, start + timedelta(hours=1))], params))
     assert set(store.load_current("finals")["meter_id"]) == {meters[0]}
+
+
+class OneMeter:
+    """Refuses finals of one meter, or of all."""
+
+    def __init__(self, bad: str | None) -> None:
+        self.bad, self.stored, self.inserts = bad, [], 0
+
+    def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
+        self.inserts += 1
+        if rows.height and (self.bad is None or self.bad in set(rows["meter_id"])):
+            raise ContractError("constraint")
+        self.stored.append(rows)
+        return rows.height
+
+
+def finals_of(meters: int, each: int) -> pl.DataFrame:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    at = pl.datetime_range(start, start + timedelta(hours=each - 1), "1h", time_unit="us", time_zone="UTC", eager=True)
+    names = pl.DataFrame({"meter_id": [f"M{number:04d}" for number in range(meters)], "channel": "energy_delivered"})
+    return names.join(pl.DataFrame({"interval_start": at}), how="cross")
+
+
+def test_a_meter_all_of_whose_finals_are_refused_takes_those_of_no_other_with_it() -> None:
+    """More poison than is looked for row by row."""
+    store, rows = OneMeter("M0003"), finals_of(7, 3_000)
+    refused = store_all(store, "finals", rows, "t")
+    assert set(refused["meter_id"]) == {"M0003"}
+    assert refused.height == 3_000
+    assert pl.concat(store.stored).sort("meter_id", "interval_start").equals(rows.filter(pl.col("meter_id") != "M0003"))
+    assert store.inserts <= MOST_INSERTS + 7 + 2
+
+
+def test_rows_without_a_frame_that_are_refused_of_more_owners_than_can_be_tried_stop_the_worker() -> None:
+    store, rows = OneMeter(None), finals_of(1_500, 2)
+    with pytest.raises(TerminalError, match=r"finals of more than 1000 \(meter_id\): constraint: mend the cause"):
+        store_all(store, "finals", rows, "t")
+    assert store.inserts <= MOST_INSERTS + 2
 
 
 def test_what_the_store_takes_is_neither_told_nor_counted(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from app.retry import LONGEST_WAIT_S, Retry, StoppedError, part_poison
+from app.retry import LONGEST_WAIT_S, MOST_INSERTS, Retry, StoppedError, part_poison
 from schemas.errors import ContractError, TerminalError, TransientError
 
 
@@ -61,10 +61,35 @@ def test_poison_rows_are_parted_and_all_others_stored_once(poison):
         stored.extend(rows["n"].to_list())
 
     rows = pl.DataFrame({"n": list(range(100))})
-    refused = part_poison(rows, insert)
-    assert set(refused["n"].to_list()) == poison
+    parted = part_poison(rows, insert)
+    assert set(parted.poison["n"].to_list()) == poison
+    assert parted.beside.is_empty()
     assert sorted(stored) == sorted(set(range(100)) - poison)
 
 
 def test_no_rows_are_no_poison():
-    assert part_poison(pl.DataFrame({"n": []}), lambda _: None).is_empty()
+    parted = part_poison(pl.DataFrame({"n": []}), lambda _: None)
+    assert parted.poison.is_empty()
+    assert parted.beside.is_empty()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 100, 500, 2_000])
+def test_poison_is_looked_for_with_a_bounded_number_of_inserts_and_every_row_is_somewhere_once(step: int):
+    stored: list[pl.DataFrame] = []
+    inserts: list[int] = []
+
+    def insert(part: pl.DataFrame) -> None:
+        inserts.append(part.height)
+        if (part["n"] % step == 0).any():
+            raise ContractError("a row is refused")
+        stored.append(part)
+
+    rows = pl.DataFrame({"n": range(20_000)})
+    parted = part_poison(rows, insert)
+    assert len(inserts) <= MOST_INSERTS
+    whole = pl.concat([rows.clear(), *stored, parted.poison, parted.beside])
+    assert whole["n"].sort().equals(rows["n"])
+    assert (parted.poison["n"] % step == 0).all()
+    assert parted.beside["n"].is_sorted()
+    if step >= 500:
+        assert parted.beside.is_empty(), "forty poison rows are found one by one"
