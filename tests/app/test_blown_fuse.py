@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import msgspec
 import polars as pl
 import pytest
 
