@@ -101,15 +101,12 @@ class _Told:
 
     def instant(self, slot: int) -> datetime:
         """When an interval begins, by UTC."""
-        if self._clock is None:
-            return self._begin(slot)
-        instant: datetime = self._clock.utc(pl.Series([self._begin(slot)], dtype=UTC_US))[0]
-        return instant
+        return self._by_utc(self._begin(slot))
 
     def begins(self, row: int, slot: int) -> datetime:
-        """When the final of an interval begins: a part of one later than the interval."""
+        """When the final of an interval begins, by UTC: a part of one later than the interval."""
         begins = self._block.begins_us(np.array([row]), np.array([slot]))
-        return _EPOCH + timedelta(microseconds=int(begins[0]))
+        return self._by_utc(_EPOCH + timedelta(microseconds=int(begins[0])))
 
     def behind(self, one: int) -> str:
         """Inputs of an estimate, and what became of it."""
@@ -118,6 +115,12 @@ class _Told:
 
     def _begin(self, slot: int) -> datetime:
         return _EPOCH + timedelta(seconds=(self._block.first_slot + slot) * self._block.step_s + self._block.phase_s)
+
+    def _by_utc(self, at: datetime) -> datetime:
+        if self._clock is None:
+            return at
+        instant: datetime = self._clock.utc(pl.Series([at], dtype=UTC_US))[0]
+        return instant
 
     def _odd(self, slot: int) -> str:
         if self._clock is None:
