@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from vee_made import JUDGED_AT, MONDAY, found, intervals, meters, params, reads, vee
+from vee_made import JUDGED_AT, MONDAY, failed, found, intervals, meters, params, reads, unjudged, vee
 
 DAY = timedelta(days=1)
 NOON = MONDAY + DAY / 2
@@ -51,3 +51,37 @@ def test_a_read_out_of_range_is_told_of_in_the_run_that_judges_its_interval() ->
     result = vee(later, intervals=intervals(HOURLY, skip=[15]), reads=told)
     assert result.finals["value_milli"].to_list() == HOURLY[12:]
     assert found(result, "rollover_or_reset").height == 0
+
+
+def at_the_end(shown: int, days: int = 8, **known: Any) -> Any:
+    """Days of 1000 an hour; 5 and 6 o'clock of the last one were lost, and at its end the register shows `shown`."""
+    start = MONDAY - (days - 1) * DAY
+    told = reads({MONDAY: 0, MONDAY + DAY: shown})
+    values = intervals(HOURLY * days, start=start, skip=[24 * days - 19, 24 * days - 18])
+    return vee(params(grid_from=MONDAY), intervals=values, reads=told, meters=meters(known))
+
+
+def test_a_gap_is_not_filled_with_what_its_series_can_never_have_used() -> None:
+    """22 hours of 1000: up to 100,000 each the two lost ones take what the register says, beyond it nothing of it."""
+    most = at_the_end(222_000)
+    assert most.finals["value_milli"].to_list() == [*HOURLY[:5], 100_000, 100_000, *HOURLY[7:]]
+    assert found(most, "register_delta").height == 0
+    for shown in (222_002, 10**12):
+        beyond = at_the_end(shown)
+        assert beyond.finals["value_milli"].to_list() == HOURLY
+        assert found(beyond, "register_delta").select("first_interval", "intervals").rows() == [(MONDAY, 24)]
+        assert set(failed(beyond, "register_delta")) == set(range(24))
+        assert not unjudged(beyond, "register_delta")
+
+
+@pytest.mark.parametrize(("days", "known"), [(8, FUSE), (3, {})])
+def test_a_fuse_says_what_a_gap_can_hold_and_less_than_a_week_nothing(days: int, known: dict[str, Any]) -> None:
+    """100 A at 230 V let 28.75 kWh through in an hour, with the margin: the register is believed."""
+    result = at_the_end(22_000 + 2 * 200_000, days, **known)
+    assert result.finals["value_milli"].to_list() == [*HOURLY[:5], 200_000, 200_000, *HOURLY[7:]]
+
+
+def test_a_series_of_zeros_says_nothing_about_its_register() -> None:
+    told = reads({MONDAY: 0, MONDAY + DAY: 10**6})
+    result = vee(intervals=intervals([0] * 24, skip=[5, 6]), reads=told)
+    assert result.finals["value_milli"].sum() == 10**6
