@@ -60,9 +60,16 @@ def believe(register: Register) -> Believed:
     last = 0
     for here in range(1, len(register.at)):
         if register.moved(last, here) is not None:
-            if register.value[here] < register.value[last] and _taken_back(register, last, here):
-                broken.append((register.at[here] - 1, register.at[here]))
-                continue
+            if register.value[here] < register.value[last]:
+                if _taken_back(register, last, here):
+                    broken.append((register.at[here] - 1, register.at[here]))
+                    continue
+                since = _before_leap(register, links, last, here)
+                if since is not None:
+                    broken.append((register.at[since], register.at[here]))
+                    links[-1] = (since, here)
+                    last = here
+                    continue
             links.append((last, here))
             last = here
             continue
@@ -91,22 +98,46 @@ def _taken_back(register: Register, last: int, here: int) -> bool:
     )
 
 
+def _before_leap(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:
+    """The read before one that leapt near the end of the register, if this one follows it: nothing rolled over."""
+    if not links or links[-1][1] != last:
+        return None
+    before = links[-1][0]
+    up, left = (register.value[one] - register.value[before] for one in (last, here))
+    leapt = left >= 0 and register.moved(before, here) is not None and up > FAR * max(left, 1)
+    return before if leapt else None
+
+
 def _base(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:
     """The earlier read from which the register came after all, if what lies between was wrong; None otherwise."""
     stuck = _stuck_since(register, links, last, here)
     if stuck is not None or not links or links[-1][1] != last:
         return stuck
     before = links[-1][0]
-    after = here + 1
     # The last read leapt up for a moment: without it the register never went back.
     returned = (
         register.value[before] <= register.value[here] < register.value[last]
         and register.moved(before, here) is not None
-        and after < len(register.at)
+        and (_followed(register, last, here) or _far_up(register, before, last, here))
+    )
+    return before if returned else None
+
+
+def _followed(register: Register, last: int, here: int) -> bool:
+    """The next read follows this one, below the last believed one."""
+    after = here + 1
+    return (
+        after < len(register.at)
         and register.moved(here, after) is not None
         and register.value[after] < register.value[last]
     )
-    return before if returned else None
+
+
+def _far_up(register: Register, before: int, last: int, here: int) -> bool:
+    """The last two reads known went up and came back: up by ten times what is left of it. A 0 comes back to nothing."""
+    up, left = (register.value[one] - register.value[before] for one in (last, here))
+    ends = here + 1 == len(register.at)
+    return ends and register.limit == ABSENT and register.value[here] > 0 and up > FAR * max(left, 1)
 
 
 def _stuck_since(register: Register, links: list[tuple[int, int]], last: int, here: int) -> int | None:

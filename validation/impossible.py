@@ -1,5 +1,6 @@
 """Values that nothing can have measured: told as they were sent, and then treated as never sent."""
 
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import polars as pl
 from schemas.codes import Rule
 from schemas.frames import EXCEPTIONS
 from schemas.quantity import UNITY_MILLI
-from validation.block import ABSENT, Ints
+from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
 
 MOST_IN_AN_INTERVAL: Final = 10**15
@@ -16,6 +17,8 @@ MOST_IN_AN_INTERVAL: Final = 10**15
 and the sums of years of such values would not fit 64 bits."""
 MOST_ON_A_REGISTER: Final = 10**18
 """The same of a register: a thousand times as much."""
+_MOST_DIGITS: Final = 15
+"""More than these hold what is beyond all measure."""
 _COLUMNS: Final = (
     "meter_id", "channel", "rule", "first_interval", "intervals", "measured_milli", "limit_milli",
 )  # fmt: skip
@@ -48,6 +51,45 @@ def impossible_values(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> pl.Dat
         measured_milli="value_milli",
         limit_milli=most_as_sent(MOST_IN_AN_INTERVAL),
     ).cast(NO_FINDINGS.schema)  # fmt: skip
+
+
+def never_shown(reads: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[Mask, pl.DataFrame]:
+    """Which reads no register can have shown: below zero, as much as its digits hold or more, or beyond all measure.
+
+    Args:
+        reads: READS with a value, and `end_of`, the interval that each is the end of.
+        install: Installation of each.
+        fleet: The fleet, for digits and multipliers.
+
+    Returns:
+        A mask over the rows, and the findings (V22): value and limit as sent, one a read.
+    """
+    known = fleet.installs.select("register_digits", "multiplier")[install]
+    told = reads.with_columns(
+        _factor=known["multiplier"].fill_null(UNITY_MILLI), _digits=known["register_digits"].cast(pl.Int64)
+    )
+    digits = pl.col("_digits")
+    shown = pl.when(digits.is_between(0, _MOST_DIGITS)).then(1000 * pl.lit(10, pl.Int64).pow(digits) - 1)
+    most = pl.min_horizontal(shown.cast(pl.Int64), most_as_sent(MOST_ON_A_REGISTER))
+    value = pl.col("value_milli")
+    told = told.with_columns(_limit=pl.when(value < 0).then(0).otherwise(most))
+    wrong = told.select(((value < 0) | (value > pl.col("_limit"))).fill_null(value=False)).to_series()
+    findings = told.filter(wrong).select(
+        "meter_id", "channel",
+        rule=pl.lit(Rule.ROLLOVER_OR_RESET.value),
+        first_interval="end_of",
+        intervals=pl.lit(1),
+        measured_milli="value_milli",
+        limit_milli="_limit",
+    ).cast(NO_FINDINGS.schema)  # fmt: skip
+    return wrong.to_numpy(), findings
+
+
+def findings_within(findings: pl.DataFrame, bounds: tuple[datetime | None, datetime | None]) -> pl.DataFrame:
+    """Those that begin within the bounds, half open; None: no bound."""
+    start, end = bounds
+    begun = findings if start is None else findings.filter(pl.col("first_interval") >= start)
+    return begun if end is None else begun.filter(pl.col("first_interval") < end)
 
 
 def most_as_sent(most: int) -> pl.Expr:

@@ -12,7 +12,7 @@ from schemas.frames import CHANNEL, EXCEPTIONS, RAW_ORDER
 from schemas.quantity import UNITY_MILLI, primary_milli
 from validation.block import ABSENT, Flags, Ints, Mask
 from validation.fleet import Fleet
-from validation.impossible import MOST_IN_AN_INTERVAL, impossible_values, within_reach
+from validation.impossible import MOST_IN_AN_INTERVAL, findings_within, impossible_values, within_reach
 from validation.rules.definition import ACCUMULATED
 
 NOT_VALID: Final = np.uint32(Status.DATA_NOT_VALID)
@@ -184,8 +184,7 @@ def place_intervals(
     twice = np.count_nonzero(cells != ABSENT) != len(value) - np.count_nonzero(unknowable)
     if twice or (cells[cell[unknowable]] != ABSENT).any():
         copies, disputed = _settle(rows, cell, value, cells, (bits, within))
-    beyond = beyond.filter(_inside(within, "first_interval"))
-    return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies, beyond)
+    return Placed(cells, bits, disputed, _stray(intervals, rule, within), copies, findings_within(beyond, within))
 
 
 def cells_of_rows(rows: pl.DataFrame, fleet: Fleet, layout: Layout) -> tuple[Ints, Ints]:
@@ -304,10 +303,10 @@ def _usable() -> pl.Expr:
     return known.cast(pl.Int8) + (known & ~rejected & ~negative)
 
 
-def _inside(within: Bounds, instant: str = "interval_start") -> pl.Expr:
+def _inside(within: Bounds) -> pl.Expr:
     start, end = within
-    begun = pl.lit(value=True) if start is None else pl.col(instant) >= start
-    return begun if end is None else begun & (pl.col(instant) < end)
+    begun = pl.lit(value=True) if start is None else pl.col("interval_start") >= start
+    return begun if end is None else begun & (pl.col("interval_start") < end)
 
 
 def _stray(rows: pl.DataFrame, rule: Ints, within: Bounds) -> pl.DataFrame:

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from schemas.codes import Channel, Status
-from schemas.frames import RAW_ORDER
+from schemas.frames import RAW_ORDER, UTC_US
 from validation.believe import Register, believe
 from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
-from validation.impossible import MOST_ON_A_REGISTER
+from validation.impossible import MOST_ON_A_REGISTER, never_shown
 from validation.master import BELIEF_PERCENT, Facts
 from validation.place import CHANNEL_CODE, Layout, installation_of, primary_of
 from validation.rules.definition import ACCUMULATED
@@ -49,6 +49,8 @@ class _Reads(NamedTuple):
     at: Ints
     """Boundary of the grid: interval `at` starts with it."""
     value: Ints
+    odd: pl.DataFrame
+    """Findings about those that are not among them."""
 
 
 class Registers(NamedTuple):
@@ -74,6 +76,8 @@ class Registers(NamedTuple):
     """Between consecutive usable reads of a time-of-use register, where they are no span of the total."""
     linked: tuple[Ints, Ints]
     """One a link: register, 0 to 3, and its advance."""
+    odd: pl.DataFrame
+    """Findings about single reads, with value and limit as sent (`validation.impossible`)."""
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -86,6 +90,7 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     tou = np.full((len(links.advance), TOU_REGISTERS), ABSENT)
     tou_read = np.zeros((len(layout.base), TOU_REGISTERS), dtype=np.bool_)
     lone = [(*np.empty((3, 0), dtype=np.int64), *np.empty((2, 0), dtype=np.int64))]
+    odd = [placed.odd]
     told = set(rows["channel"].unique().cast(pl.String))
     for total, registers in TOU_OF.items():
         for number, register in enumerate(registers):
@@ -93,6 +98,7 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
                 continue
             column = _as_if(layout.of, total, register)
             read = _on_grid(rows.filter(pl.col("channel") == register.value), fleet, layout, column)
+            odd.append(read.odd)
             tou_read[read.series, number] = True
             mine = _link(read, layout, facts)
             other = ~_match(links.span, mine, tou[:, number])
@@ -101,7 +107,7 @@ def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Fac
     ends = _at_ends(placed, links.span)
     columns = [np.concatenate(part) for part in zip(*lone, strict=True)]
     series, start, stop, number_of, advance = (column[np.argsort(columns[0], kind="stable")] for column in columns)
-    also = Spans(series, start, stop), (number_of, advance)
+    also = Spans(series, start, stop), (number_of, advance), pl.concat(odd)
     return Registers(links.span, links.advance, ends, tou, links.broken, links.jumps, has, tou_read, *also)
 
 
@@ -191,17 +197,22 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
     exact = instant % step_us == 0
     at, exact, near = _at_parts((at, exact, instant), series, layout, _bounds(install, phase_us, fleet))
     kept = (series >= 0) & exact & (at >= 0) & (at <= width)
+    end_of = (instant - np.where(at > 0, step_us, 0) + phase_us)[kept]
+    rows, install, series = rows.filter(pl.Series(kept)), install[kept], series[kept]
+    at, near = at[kept], near[kept]
+    ends = rows.with_columns(end_of=pl.Series(end_of).cast(UTC_US))
+    wrong, odd = never_shown(ends, install, fleet)
     table = rows.select(*RAW_ORDER).with_columns(
         series=pl.Series(series),
         at=pl.Series(at),
         near=pl.Series(near),
         value=pl.Series(primary_of(rows["value_milli"], install, fleet, MOST_ON_A_REGISTER)),
     )
-    table = table.filter(pl.Series(kept), pl.col("value") != ABSENT)
+    table = table.filter(~pl.Series(wrong), pl.col("value") != ABSENT)
     if table.select("series", "at").is_duplicated().any():
         table = table.sort("near", *RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
     table = table.sort("series", "at")
-    return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy())
+    return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy(), odd)
 
 
 def _bounds(install: Ints, phase_us: Ints, fleet: Fleet) -> tuple[Ints, Ints]:

@@ -16,6 +16,7 @@ from validation.desk import Desk, lay_desk
 from validation.exceptions import as_frame, exceptions_of
 from validation.fleet import find_fleet
 from validation.four_eyes import repair_edited
+from validation.impossible import findings_within
 from validation.judge import segments_of
 from validation.locks import held_corrections
 from validation.master import facts_of
@@ -140,8 +141,11 @@ def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
         judged = judged.with_columns(is_final_estimate=_final_estimates(params.final_before))
     judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
-    stray, copies = (by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies))
-    rows = [stray, only_counted(copies)]
+    odd = findings_within(source.registers.odd, (params.grid_from, params.grid_to))
+    stray, copies, odd = (
+        by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies, odd)
+    )
+    rows = [stray, only_counted(copies), odd]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
     rows += [desk.lost, placed.impossible]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)

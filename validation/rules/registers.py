@@ -83,7 +83,11 @@ def register_delta(block: Block, settings: Settings) -> Findings:
     `validation.leaps`).
     """
     blind = (block.master.limit == ABSENT) & (settings["percent_per_day"] == 0)
-    return found(block.jumps, unjudged=(~block.has_reads | blind)[:, None])
+    unjudged = (~block.has_reads | blind)[:, None]
+    if len(block.jumps.row) and blind.any():
+        # Beyond all that its series ever used a stretch is told without a limit (`validation.leaps`).
+        unjudged = unjudged & ~fill_runs(block.jumps, block.shape)
+    return found(block.jumps, unjudged=unjudged)
 
 
 def rollover_or_reset(block: Block, settings: Settings) -> Findings:  # noqa: ARG001
