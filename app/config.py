@@ -18,6 +18,8 @@ from outage.oms import LOOPBACK, check_address
 from schemas.bounds import Count, Hours, ListenPort, Milliseconds, Octets, Pause, Port, Wait
 from schemas.errors import ContractError
 
+ANSWER_S: Final = 10.0
+"""So long the brokers may take over a commit or a committed position, whatever the settings: `ingest.kafka.source`."""
 _HOST: Final = re.compile(r"[^\s:/\[\],]+|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -229,6 +231,7 @@ def parse_config(text: str, name: str) -> Config:
         _check_brokers(config.kafka.brokers)
         _check_kafka(config.kafka)
         _check_group(config.group)
+        _check_times(config)
         if config.clickhouse is not None and config.clickhouse.ca_file is not None and not config.clickhouse.secure:
             raise ContractError("clickhouse.ca_file does nothing without clickhouse.secure = true")
         _check_oms(config.oms)
@@ -256,6 +259,35 @@ def _check_group(group: Group) -> None:
     """A member is not put out for slow work before it is for silence."""
     if group.max_poll_interval_ms < group.session_timeout_ms:
         raise ContractError("group.max_poll_interval_ms: less than group.session_timeout_ms")
+
+
+def _check_times(config: Config) -> None:
+    """A worker is not ended for what its settings have it wait for, and what stands still is seen by somebody."""
+    limit_s, put_out_s = config.ingest.poll_heartbeat_limit_s, config.group.max_poll_interval_ms / 1000
+    answer_s = max(ANSWER_S, config.kafka.request_timeout_ms / 1000)
+    if limit_s <= answer_s:
+        raise ContractError(
+            f"ingest.poll_heartbeat_limit_s: {limit_s:g} s, and one answer of the brokers may take {answer_s:g} s: the "
+            f"worker would be ended while it waits for it: set more, or (down to {ANSWER_S:g} s) a shorter "
+            "kafka.request_timeout_ms"
+        )
+    if limit_s > put_out_s:
+        raise ContractError(
+            f"ingest.poll_heartbeat_limit_s: {limit_s:g} s, and a loop that stands still is put out of its group after "
+            f"{put_out_s:g} s and counts as live: set less, or a longer group.max_poll_interval_ms"
+        )
+    if config.ingest.batch_seconds > limit_s:
+        raise ContractError(
+            f"ingest.batch_seconds: {config.ingest.batch_seconds:g} s, longer than ingest.poll_heartbeat_limit_s "
+            f"({limit_s:g} s): a worker that is ended again and again would never commit a batch: set less, or a "
+            "longer limit"
+        )
+    if config.clickhouse is not None and config.clickhouse.timeout_s > put_out_s:
+        raise ContractError(
+            f"clickhouse.timeout_s: {config.clickhouse.timeout_s} s, longer than group.max_poll_interval_ms "
+            f"({put_out_s:g} s): an insert to a server that says nothing would hold its batch, and nobody be told: set "
+            "less, or a longer interval"
+        )
 
 
 def _check_kafka(kafka: KafkaSettings) -> None:

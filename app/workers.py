@@ -10,7 +10,7 @@ committed. Each worker says what it does with a batch; `app.lane` carries batche
 the batch to be done again, and the store collapses what came twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import wait
 from typing import Final, NamedTuple, Protocol
 
@@ -75,8 +75,9 @@ class IngestWork:
         store: Where rows go.
         publisher: Where events, rejects, dirty days and who was heard go.
         registry: Keys, meters and types.
-        pass_fuse: Takes the messages of each batch that was delivered, and how many of them count as rejected: those of
-            the decoder's rejects that an outsider cannot cause, and enrolled meters' whose rows the store refuses.
+        pass_fuse: Takes the messages of each batch that was delivered, and by reason how many of them count as
+            rejected: those of the decoder's rejects that an outsider cannot cause, and enrolled meters' whose rows the
+            store refuses.
         frames_store: The same store over a connection of its own: while the engine takes the frames over that one, the
             columns of the intervals are made. Without it the tables go one after the other.
         told_elsewhere: Topics whose events and rejects another worker publishes: they are only stored.
@@ -87,7 +88,7 @@ class IngestWork:
         store: ReadingStore,
         publisher: Publisher,
         registry: Registry,
-        pass_fuse: Callable[[int, int], None],
+        pass_fuse: Callable[[int, Mapping[str, int]], None],
         frames_store: ReadingStore | None = None,
         told_elsewhere: frozenset[str] = frozenset({LAST_GASP_TOPIC}),
     ) -> None:
@@ -138,7 +139,8 @@ class IngestWork:
         # Observed has counted those of the decoder.
         REJECTS.labels(topic=LANE, reason=RejectReason.POISON.value).inc(rejects.height - decoded.rejects.height)
         # Last: whoever is told to look at the newest rejects finds them, and a batch that is tried again counts once.
-        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible + _of_ours(poison, registry))
+        poisoned = {RejectReason.POISON.value: _of_ours(poison, registry)}
+        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible_by | poisoned)
         return rejects
 
     def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:
@@ -203,8 +205,8 @@ class EventsWork:
         return decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
 
 
-def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, int], None]:
-    """What a batch passes through: its messages, and those of its rejects that count."""
+def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, Mapping[str, int]], None]:
+    """What a batch passes through: its messages, and by reason those of its rejects that count."""
     return lambda messages, rejected: fuse.pass_through(clock(), messages, rejected)
 
 

@@ -32,6 +32,7 @@ from ingest.columns import NULL_NUMBER, NULL_TEXT, framed, micros_of, named, nul
 from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
+from ingest.fusible import by_reason, may_blow_fuse
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
 from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
@@ -48,10 +49,6 @@ from ingest.wrapped_keys import open_wrapped
 from schemas.codes import RejectReason
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 
-_OUR_OWN_LACK: Final = (RejectReason.KEY_UNKNOWN, RejectReason.LAYOUT_UNKNOWN)
-_ANYONE_MAY_REPEAT: Final = (RejectReason.REPLAY, RejectReason.QUARANTINED, RejectReason.KEYS_EXHAUSTED)
-"""What a storm's reordering, a recording played again, or the finder of a reused counter's key brings about, and a
-message under one wrapped key too many."""
 _NOBODY: Final = pl.Series(dtype=pl.String)
 _NO_TITLE: Final = NULL_TEXT.alias("system_title")
 _NO_COUNTER: Final = NULL_NUMBER.alias("counter")
@@ -65,7 +62,7 @@ class Counts(NamedTuple):
     `fusible`: those of the rejected that may blow the fuse, because no outsider can send them: rejected after a tag
     had verified, or from a meter enrolled without keys; also `key_unknown` and `layout_unknown` of enrolled meters.
     Never those whose counter refused them (`replay`, `quarantined`,
-    `keys_exhausted`): a verified tag can be recorded and sent again.
+    `keys_exhausted`): a verified tag can be recorded and sent again. `fusible_by`: the same, by reason.
     """
 
     frames: int
@@ -73,6 +70,7 @@ class Counts(NamedTuple):
     rejected: int
     duplicates: int
     fusible: int
+    fusible_by: dict[str, int]
 
 
 class Decoded(NamedTuple):
@@ -259,10 +257,10 @@ def _decoded(
     lives = lives_of((*kept.intervals, *kept.reads), senders.name, senders.names)
     decoded, duplicates = int(np.count_nonzero(kept.decoded)), int(np.count_nonzero(judged.is_copy))
     rejected = frames.height - int(np.count_nonzero(kept.decoded | judged.is_copy))
-    fusible = 0
+    fusible: dict[str, int] = {}
     if rejected:
-        may_blow = _may_blow_fuse(opened, read.meter_row, faults, enrolment)
-        fusible = int(np.count_nonzero(may_blow & ~kept.decoded & ~judged.is_copy))
+        theirs = may_blow_fuse(opened, read.meter_row, faults, enrolment)
+        fusible = by_reason(theirs & ~kept.decoded & ~judged.is_copy, faults, kept.refused)
     return Decoded(
         assemble_intervals(kept.intervals, senders, read.obis),
         assemble_reads(kept.reads, senders, read.obis),
@@ -271,7 +269,7 @@ def _decoded(
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,
-        Counts(frames.height, decoded, rejected, duplicates, fusible),
+        Counts(frames.height, decoded, rejected, duplicates, sum(fusible.values()), fusible),
         _told(frames, {"system_title": titles, "counter": counters}),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
@@ -301,19 +299,6 @@ def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
 
 def _where_known(column: pl.Series, known: Flags) -> pl.Series:
     return column if known.all() else column.set(pl.Series(~known), None)
-
-
-def _may_blow_fuse(opened: Opened, meter_row: Places, faults: Faults, enrolment: Enrolment) -> Flags:
-    enrolled = meter_row >= 0
-    refused_by_us = np.zeros(len(enrolled), np.bool_)
-    for each in _OUR_OWN_LACK:
-        refused_by_us |= faults.reason == REASON_CODE[each]
-    owes_nothing = faults.reason != REASON_CODE[RejectReason.DOWNGRADE]
-    keyless = enrolled & ~opened.headers.ciphered & owes_nothing
-    may: Flags = opened.authenticated | keyless | (enrolled & refused_by_us)
-    for each in _ANYONE_MAY_REPEAT:
-        may &= faults.reason != REASON_CODE[each]
-    return may & (len(enrolment.meter_id) > 0)
 
 
 def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, MeterNames]:

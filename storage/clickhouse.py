@@ -184,8 +184,7 @@ def typed_error(error: Exception) -> AmiError:
     if isinstance(error, (ColumnException, struct.error, errors.TypeMismatchError)):
         return ContractError(f"clickhouse: {type(error).__name__}")
     if isinstance(error, errors.ServerException):
-        # The first line names the fault; what follows is a stack, and may quote rows.
-        text = f"clickhouse code {error.code}: {str(error.message).splitlines()[0][:200]}"
+        text = f"clickhouse code {error.code}: {_named(str(error.message))}"
         if error.code in _TRANSIENT:
             return TransientError(text)
         return ContractError(text) if error.code in OF_ROWS else TerminalError(MENDED_BY.get(error.code, "") + text)
@@ -197,6 +196,12 @@ def typed_error(error: Exception) -> AmiError:
             return TransientError(f"clickhouse: {told}: {text}")
         return TransientError(f"clickhouse: {type(error).__name__}: {text}")
     return TransientError(f"clickhouse: {type(error).__name__}: the connection is out of step")
+
+
+def _named(message: str) -> str:
+    """The fault that the first line names; what follows is a stack, announced at its end, and may quote rows."""
+    first = message.partition("Stack trace:")[0].strip().partition("\n")[0]
+    return first.strip().removeprefix("DB::Exception: ")[:200]
 
 
 def _secret(file: str | None) -> str:

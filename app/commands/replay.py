@@ -1,5 +1,6 @@
 """`ami replay`: decode again what was rejected, or a range of a topic, and store what comes of it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -77,5 +78,5 @@ def _work(settings: Config, store: ReadingStore, registry: Registry) -> IngestWo
     return IngestWork(store, publisher, registry, _no_fuse, told_elsewhere=frozenset())
 
 
-def _no_fuse(messages: int, rejected: int) -> None:
+def _no_fuse(messages: int, rejected: Mapping[str, int]) -> None:
     """A person asked for it: the share of rejects stops nothing."""

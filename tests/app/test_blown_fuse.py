@@ -47,12 +47,12 @@ def counted(reason: str) -> float:
     return REGISTRY.get_sample_value("ami_rejects_total", {"topic": workers.LANE, "reason": reason}) or 0.0
 
 
-def blow(simulated: Simulated, store: Tables, keys: str) -> MemoryPublisher:
+def blow(simulated: Simulated, store: Tables, keys: str, reason: str) -> MemoryPublisher:
     registry = workers.Registry.of(Keyring.from_csv(keys), simulated.meters, meter_types.BUILT_IN)
     publisher, fuse = MemoryPublisher(), Fuse(share=0.05, messages=100, least=20)
     work = workers.IngestWork(store, publisher, registry, workers.fuse_of(fuse, lambda: 0.0))
     source = MemorySource(simulated.frames.filter(pl.col("topic") == "ami.frames.v1").head(500))
-    with pytest.raises(TerminalError, match="were rejected"):
+    with pytest.raises(TerminalError, match=f"were rejected, more than 5.0%: {reason} "):
         Lane(source, work, PARAMS, Health(heartbeat_limit_s=60)).run(source.is_empty)
     assert source.committed == {}
     return publisher
@@ -61,7 +61,7 @@ def blow(simulated: Simulated, store: Tables, keys: str) -> MemoryPublisher:
 def test_the_rejects_of_the_batch_that_blew_it_are_stored_and_published(simulated: Simulated) -> None:
     """The key file is the wrong one."""
     store = Tables()
-    publisher = blow(simulated, store, "system_title,ek,ak\n")
+    publisher = blow(simulated, store, "system_title,ek,ak\n", "key_unknown")
     assert store.reasons()["key_unknown"] >= 20
     assert publisher.rows(workers.REJECTS_TOPIC, REJECTS).height == sum(store.reasons().values())
 
@@ -69,7 +69,7 @@ def test_the_rejects_of_the_batch_that_blew_it_are_stored_and_published(simulate
 def test_messages_whose_rows_the_store_refuses_blow_it_too(simulated: Simulated) -> None:
     """Every row of a column of another type: a bounded number of inserts, and the fuse."""
     store, before = Tables("intervals"), counted("poison")
-    blow(simulated, store, simulated.keys_csv)
+    blow(simulated, store, simulated.keys_csv, "poison")
     rejects = pl.concat(store.rows["rejects"])
     assert store.tried["intervals"] <= MOST_INSERTS + 2
     assert rejects.filter(pl.col("payload").bin.size() == 0).is_empty(), "their bytes can be replayed"

@@ -3,7 +3,8 @@ import re
 import msgspec
 import pytest
 
-from app.config import Config, masked, parse_config
+from app.config import ANSWER_S, Config, masked, parse_config
+from ingest.kafka import source
 from ingest.kafka.settings import read_secret
 from schemas.errors import ContractError
 
@@ -148,6 +149,43 @@ def test_the_effective_settings_show_the_name_of_a_secret_file_only(tmp_path):
 def test_a_number_that_no_worker_can_work_with_is_refused_by_its_name(section, line):
     with pytest.raises(ContractError, match=re.escape(section) + ".*" + line.partition(" ")[0]):
         parse_config(f"[{section}]\n{line}\n", "ami.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[ingest]\npoll_heartbeat_limit_s = 30\n", "ingest.poll_heartbeat_limit_s: 30 s.*may take 30 s.*set more"),
+        (
+            "[ingest]\npoll_heartbeat_limit_s = 9\n[kafka]\nrequest_timeout_ms = 1000\n",
+            "ingest.poll_heartbeat_limit_s: 9 s.*may take 10 s",
+        ),
+        ("[group]\nmax_poll_interval_ms = 59000\n", "limit_s: 60 s.*put out of its group after 59 s.*set less"),
+        ("[ingest]\nbatch_seconds = 61\n", "ingest.batch_seconds: 61 s, longer than.*limit_s .60 s.*set less"),
+        ("[clickhouse]\ntimeout_s = 301\n", "clickhouse.timeout_s: 301 s.*max_poll_interval_ms .300 s.*set less"),
+    ],
+)
+def test_times_that_contradict_each_other_are_refused_with_both_settings_and_what_to_do(text, said):
+    with pytest.raises(ContractError, match="^ami.toml: .*" + said):
+        parse_config(text, "ami.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ingest]\npoll_heartbeat_limit_s = 30.1\n",
+        "[ingest]\npoll_heartbeat_limit_s = 11\n[kafka]\nrequest_timeout_ms = 1000\n",
+        "[group]\nmax_poll_interval_ms = 60000\n[ingest]\nbatch_seconds = 60\n",
+        "[clickhouse]\ntimeout_s = 300\n",
+        "[clickhouse]\ntimeout_s = 900\n[group]\nmax_poll_interval_ms = 900000\n",
+        "[vee]\ndebounce_seconds = 600\n",
+    ],
+)
+def test_times_at_their_limits_are_taken(text):
+    assert parse_config(text, "ami.toml") != Config()
+
+
+def test_the_bound_of_an_answer_is_that_of_the_source():
+    assert source._ANSWER_MS == 1000 * ANSWER_S
 
 
 def test_every_number_has_bounds():

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import polars as pl
@@ -91,8 +91,8 @@ def _registry(simulated: Simulated) -> workers.Registry:
     return workers.Registry.of(Keyring.from_csv(simulated.keys_csv), simulated.meters, meter_types.BUILT_IN)
 
 
-def _no_fuse(messages: int, rejected: int) -> None:
-    assert rejected <= messages
+def _no_fuse(messages: int, rejected: Mapping[str, int]) -> None:
+    assert sum(rejected.values()) <= messages
 
 
 def _run(log, store, publisher, simulated, *, crash_at=None, after=False, committed=None):
@@ -516,8 +516,8 @@ def test_the_fuse_stops_the_lane_before_the_bad_batch_is_committed(log, store, s
     fuse = Fuse(share=0.05, messages=100)
     count = itertools.count()
 
-    def pass_all_rejected(messages: int, rejected: int) -> None:
-        fuse.pass_through(next(count), messages, messages)
+    def pass_all_rejected(messages: int, rejected: Mapping[str, int]) -> None:
+        fuse.pass_through(next(count), messages, {"axdr_tag": messages})
 
     source = MemorySource(log)
     work = workers.IngestWork(store, MemoryPublisher(), _registry(simulated), pass_all_rejected)
@@ -529,14 +529,14 @@ def test_the_fuse_stops_the_lane_before_the_bad_batch_is_committed(log, store, s
 def test_garbage_from_strangers_does_not_blow_the_fuse(simulated, store):
     frames = simulated.frames.head(1200)
     garbage = frames.with_columns(payload=pl.lit(b"\x00\x01\x00\x01\x00\x10\x00\x02\xff\xff"))
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, Mapping[str, int]]] = []
     work = workers.IngestWork(
         store, MemoryPublisher(), _registry(simulated), lambda messages, rejected: seen.append((messages, rejected))
     )
     source = MemorySource(garbage)
     Lane(source, work, PARAMS, Health(heartbeat_limit_s=60)).run(source.is_empty)
     assert sum(messages for messages, _ in seen) == garbage.height
-    assert sum(rejected for _, rejected in seen) == 0
+    assert sum(sum(rejected.values()) for _, rejected in seen) == 0
 
 
 def test_events_reach_their_topic_without_a_database(simulated):

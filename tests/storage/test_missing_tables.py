@@ -26,3 +26,19 @@ def test_a_server_without_tables_or_database_says_what_to_do(code: int, said: st
     told = typed_error(ServerException("refused", code))
     assert isinstance(told, TerminalError)
     assert said in str(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("DB::Exception: Database x does not exist. Stack trace:\n\n0. ./src/Common: f @ 0x1 in /usr/bin/c", "exist."),
+        ("Database x does not exist", "code 81: Database x does not exist"),
+        ("DB::Exception: no such database\nrow: a name. Stack trace:\n0. f", "no such database"),
+        ("Stack trace:\n\n0. f", "code 81: "),
+        ("", "code 81: "),
+    ],
+)
+def test_the_stack_of_a_server_is_not_even_announced(message: str, said: str) -> None:
+    told = str(typed_error(ServerException(message, 81)))
+    assert told.endswith(said)
+    assert told.startswith("there is no database of the name in clickhouse.database: create it first: clickhouse code")
