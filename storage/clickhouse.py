@@ -24,7 +24,7 @@ from schemas.errors import AmiError, ContractError, TerminalError, TransientErro
 from schemas.frames import UTC_US
 from storage.native_columns import encode_column
 from storage.queries import Query
-from storage.refusals import MENDED_BY, OF_ROWS
+from storage.refusals import MENDED_BY, OF_A_LIBRARY, OF_ROWS, OF_THE_MACHINE, TRANSIENT
 
 logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
 """Where nobody set logs up, the driver's would be a stack on standard error beside the one line of a verb."""
@@ -41,14 +41,6 @@ _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
 _TOKEN_SINCE: Final = (22, 2)
 _BLOCK_ROWS: Final = 262_144
 """Rows a block: the server takes one while the next is made, and joins them to parts of its own size."""
-
-_TRANSIENT: Final = frozenset({
-    3, 32, 74, 75, 76, 159, 173, 198, 201, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 274, 279, 285, 286,
-    287, 290, 319, 335, 394, 415, 416, 425, 439, 499, 517, 571, 999,
-})  # fmt: skip
-"""Codes of a server that is away, busy, full, starting or read-only: UNEXPECTED_END_OF_FILE, TIMEOUT_EXCEEDED,
-TOO_MANY_SIMULTANEOUS_QUERIES, NETWORK_ERROR, MEMORY_LIMIT_EXCEEDED, TABLE_IS_READ_ONLY, NOT_ENOUGH_SPACE,
-TOO_MANY_PARTS, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, KEEPER_EXCEPTION and their kin."""
 
 
 class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,8 +176,9 @@ def typed_error(error: Exception) -> AmiError:
     if isinstance(error, (ColumnException, struct.error, errors.TypeMismatchError)):
         return ContractError(f"clickhouse: {type(error).__name__}")
     if isinstance(error, errors.ServerException):
-        text = f"clickhouse code {error.code}: {_named(str(error.message))}"
-        if error.code in _TRANSIENT:
+        sentence = _sentence(str(error.message))
+        text = f"clickhouse code {error.code}: {sentence[:200]}"
+        if error.code in TRANSIENT or (error.code in OF_A_LIBRARY and OF_THE_MACHINE.search(sentence)):
             return TransientError(text)
         return ContractError(text) if error.code in OF_ROWS else TerminalError(MENDED_BY.get(error.code, "") + text)
     if isinstance(error, (EOFError, OSError, errors.NetworkError, errors.SocketTimeoutError)):
@@ -198,10 +191,11 @@ def typed_error(error: Exception) -> AmiError:
     return TransientError(f"clickhouse: {type(error).__name__}: the connection is out of step")
 
 
-def _named(message: str) -> str:
-    """The fault that the first line names; what follows is a stack, announced at its end, and may quote rows."""
-    first = message.partition("Stack trace:")[0].strip().partition("\n")[0]
-    return first.strip().removeprefix("DB::Exception: ")[:200]
+def _sentence(message: str) -> str:
+    """The line that names the fault; what follows is a stack, and may quote rows. A server may say nothing at all."""
+    lines = message.partition("Stack trace:")[0].split("\n")
+    told = next((line.strip() for line in lines if line.strip(" .")), "without a word")
+    return told.removeprefix("DB::Exception: ")
 
 
 def _secret(file: str | None) -> str:
