@@ -6,10 +6,12 @@ without a value takes the meter away. Meters that the topic does not name stay a
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from concurrent.futures import Future, wait
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
+from app.beside import beside
 from app.inputs import with_profiles
 from app.lane import Work
 from app.meter_states import METERS_TOPIC, meters_of
@@ -21,6 +23,8 @@ from ingest.kafka.source import Position
 from schemas.errors import ContractError, TransientError
 
 LOG = logging.getLogger("ami.registry")
+LOOK_S: Final = 2.0
+"""How long a batch waits for what brokers have to say of the registry, once that has been read whole."""
 
 Prepared = TypeVar("Prepared")
 
@@ -55,6 +59,8 @@ class RegistryFeed:
         self.registry = base
         self._refused: dict[bytes, Newest] = {}
         self._due = clock()
+        self._looking: Future[tuple[dict[bytes, Newest], int]] | None = None
+        self._begun = False
         self.version = 0
 
     def look(self) -> bool:
@@ -62,13 +68,20 @@ class RegistryFeed:
 
         A change that cannot be taken (no row of METERS, an unknown meter type, a system title that another meter has)
         leaves that meter as it was, is counted and logged by its place, and is tried again with every later change.
-        While the brokers are away the registry stays as it is.
+        While the brokers are away the registry stays as it is. The first look goes on until the topic has been read or
+        they are away; a later one for two seconds, and what comes after these is taken by the look after it.
         """
-        if self._clock() < self._due:
+        if self._looking is None:
+            if self._clock() < self._due:
+                return False
+            self._due = self._clock() + self._every_s
+            self._looking = beside(lambda: (self._topic.changes(), self._topic.version()), "registry")
+        wait([self._looking], LOOK_S if self._begun else None)
+        if not self._looking.done():
             return False
-        self._due = self._clock() + self._every_s
+        looked, self._looking, self._begun = self._looking, None, True
         try:
-            changed = self._topic.changes()
+            changed, version = looked.result()
         except TransientError as error:
             LOG.warning("registry changes cannot be read", extra={"fields": {"why": str(error)}})
             return False
@@ -77,7 +90,7 @@ class RegistryFeed:
         before = self.registry
         waiting, self._refused = self._refused | changed, {}
         self._take(waiting)
-        self.version = self._topic.version()
+        self.version = version
         taken = len(waiting) - len(self._refused)
         REGISTRY_CHANGES.labels(outcome="taken").inc(taken)
         REGISTRY_CHANGES.labels(outcome="refused").inc(len(self._refused))

@@ -147,7 +147,8 @@ def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     registry = _keyless(settings)
     work = store_lane.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
     timed = Timed(work, "store", lambda rows: {table: part.height for table, part in rows.items()})
-    return doors.ValueSource(source), _following(settings, registry, timed), _params(settings)
+    params = _params(settings)._replace(adopt_beside=True)
+    return doors.ValueSource(source), _following(settings, registry, timed), params
 
 
 def judging(vee: Vee) -> VeeParams:
@@ -177,7 +178,9 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     publisher = doors.open_publisher(settings)
     looked_up = stores.open_store(settings)
     source = Revisits(values, publisher, lambda: work.due(looked_up), vee.revisit_hours * 3600, time.monotonic)
-    lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
+    lane = _params(settings)._replace(
+        batch_seconds=vee.debounce_seconds, batch_messages=1_000_000, adopt_beside=True
+    )
     return source, _following(settings, registry, Timed(work, "vee")), lane
 
 

@@ -1,5 +1,6 @@
 """A compacted topic as a table: the newest message of every key, and what has changed since the last look."""
 
+import time
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition, errors
@@ -9,8 +10,8 @@ from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
 
 _POLL_MS: Final = 500
-_SILENT_POLLS: Final = 60
-"""Polls without a message, half a second each, after which the brokers count as away."""
+_SILENT_S: Final = 10.0
+"""Without a message, or an answer, after which the brokers count as away."""
 
 
 class Newest(NamedTuple):
@@ -42,33 +43,39 @@ class CompactedTopic:
         self._places = [TopicPartition(topic, partition) for partition in sorted(partitions)]
         self._consumer.assign(self._places)
         self._consumer.seek_to_beginning(*self._places)
+        self._changed: dict[bytes, Newest] = {}
 
     def changes(self) -> dict[bytes, Newest]:
         """Keys that were written since the last call (the first time: all), each with its newest message.
 
         Raises:
-            TransientError: The brokers are away; the next call goes on where this one stopped.
+            TransientError: The brokers are away, or say nothing for ten seconds; the next call goes on where this one
+                stopped, and has what was read until then.
         """
-        changed: dict[bytes, Newest] = {}
-        silent = 0
         try:
-            ends = self._consumer.end_offsets(self._places)
-            while any(self._consumer.position(place) < ends[place] for place in self._places):
-                polled = self._consumer.poll(_POLL_MS)
-                silent = 0 if polled else silent + 1
-                if silent > _SILENT_POLLS:
-                    raise TransientError(f"kafka: {self._places[0].topic} fell silent before its end")
-                for place, records in polled.items():
+            ends = self._consumer.end_offsets(self._places, timeout_ms=round(1000 * _SILENT_S))
+            heard_at = time.monotonic()
+            while not all(self._position(place) >= ends[place] for place in self._places):
+                for place, records in self._consumer.poll(_POLL_MS).items():
+                    heard_at = time.monotonic()
                     for record in records:
                         at = f"{place.topic}/{place.partition}@{record.offset}"
-                        changed[record.key or b""] = Newest(record.value, record.timestamp, at)
+                        self._changed[record.key or b""] = Newest(record.value, record.timestamp, at)
+                if time.monotonic() - heard_at > _SILENT_S:
+                    raise TransientError(f"kafka: {self._places[0].topic} fell silent before its end")
         except errors.KafkaError as error:
             raise typed_error(error, retriable=True) from error
+        changed, self._changed = self._changed, {}
         return changed
 
     def version(self) -> int:
         """A number that rises with every message read, and is the same whoever has read so far."""
-        return sum(self._consumer.position(place) for place in self._places)
+        return sum(self._position(place) for place in self._places)
+
+    def _position(self, place: TopicPartition) -> int:
+        """Where the partition is read next; before its begin as long as that is not known."""
+        at = self._consumer.position(place, timeout_ms=_POLL_MS)
+        return -1 if at is None else int(at)
 
     def close(self) -> None:
         """The connection is given back."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from datetime import UTC, datetime
 
 import polars as pl
@@ -211,3 +212,42 @@ def test_states_are_stored_with_the_time_of_their_message_and_a_bad_message_hold
     assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
     assert appended["rejects"].select("topic", "offset", "payload").rows() == [(METERS_TOPIC, 1, b"rubbish")]
     assert states_of(table.clear()).height == 0
+
+
+def test_silent_brokers_hold_no_batch_and_what_they_say_later_is_taken_then(monkeypatch):
+    monkeypatch.setattr("app.following.LOOK_S", 0.05, raising=False)
+    answers = threading.Event()
+    answers.set()
+
+    class Silent(Topic):
+        def changes(self) -> dict[bytes, Newest]:
+            assert answers.wait(6), "a batch waits for the brokers"
+            return super().changes()
+
+    topic = Silent()
+    feed = feed_on(topic)
+    assert not feed.look()
+    topic.write(values("A,generic,,,\n"))
+    answers.clear()
+    assert not feed.look()
+    assert not feed.look()
+    answers.set()
+    monkeypatch.setattr("app.following.LOOK_S", 6.0)
+    assert feed.look()
+    assert ids(feed) == ["A"]
+    assert feed.version == 1
+
+
+def test_the_first_look_is_waited_for_however_long_the_topic_takes(monkeypatch):
+    monkeypatch.setattr("app.following.LOOK_S", 0.0, raising=False)
+
+    class Long(Topic):
+        def changes(self) -> dict[bytes, Newest]:
+            threading.Event().wait(0.3)
+            return super().changes()
+
+    topic = Long()
+    topic.write(values("A,generic,,,\n"))
+    feed = feed_on(topic)
+    assert feed.look()
+    assert ids(feed) == ["A"]
