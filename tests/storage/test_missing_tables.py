@@ -34,8 +34,8 @@ def test_a_server_without_tables_or_database_says_what_to_do(code: int, said: st
         ("DB::Exception: Database x does not exist. Stack trace:\n\n0. ./src/Common: f @ 0x1 in /usr/bin/c", "exist."),
         ("Database x does not exist", "code 81: Database x does not exist"),
         ("DB::Exception: no such database\nrow: a name. Stack trace:\n0. f", "no such database"),
-        ("Stack trace:\n\n0. f", "code 81: "),
-        ("", "code 81: "),
+        ("Stack trace:\n\n0. f", "code 81: without a word"),
+        ("", "code 81: without a word"),
     ],
 )
 def test_the_stack_of_a_server_is_not_even_announced(message: str, said: str) -> None:
