@@ -20,7 +20,7 @@ from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events, tells_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_response, with_templates
 from ingest.meter_types import MeterType, MeterTypes
-from ingest.profile_plans import Profile, Unread, plan_profile
+from ingest.profile_plans import Profile, plan_profiles
 from ingest.slots import Slots, slots_of
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, RejectReason
@@ -107,7 +107,7 @@ class Plan(NamedTuple):
     clock: Node | None
     cells: Cells
     captured: tuple[tuple[Node, Cells], ...]
-    profile: Profile | None
+    profiles: tuple[Profile, ...]
     events: EventPlan
     refusals: tuple[Refusal, ...]
     deviation_inverted: bool
@@ -120,20 +120,21 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     meaning, unread = _with_templates(with_response(meaning, meter_type), meter_type)
     named = _named(meaning, meter_type)
     events = plan_events(meaning, named, meter_type)
-    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
+    profiles, unplanned = plan_profiles(
+        () if meaning.rows is None else (meaning.rows, *meaning.further), kind, meter_type
+    )
     is_known = meaning.unnamed is None or meaning.rows is not None
     why = "a value without a name" if is_known else "a buffer without a name, and the meter type has no response"
     read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
-    if isinstance(profile, Unread):
-        refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
+    refusals += [Refusal(RejectReason.LAYOUT_UNKNOWN, *each) for each in unplanned]
     return Plan(
         _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
         Cells.of([cell for cell in cells if cell.captured is None]),
         _by_capture(cells),
-        profile if isinstance(profile, Profile) else None,
+        profiles,
         events,
         _merged(refusals),
         meter_type.deviation_inverted,
