@@ -40,6 +40,7 @@ _NO_NUMBER: Final = frozenset(
         UNIX_TIME,
     )
 )
+_NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 _INT64_MAX: Final = 2**63 - 1
 
 
@@ -180,7 +181,7 @@ def _by_capture(cells: Sequence[Cell]) -> tuple[tuple[Node, Cells], ...]:
 def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str) -> Cell | Refusal | None:
     """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
     node = value.node
-    is_null = node.tag in (Tag.NULL, Tag.DONT_CARE)
+    is_null = node.tag in _NULLS
     if node.tag in _NO_NUMBER or (is_null and name is None):
         return None
     if name is None:
@@ -249,9 +250,7 @@ def _stamp(located: Located) -> Node | None:
 
 def _merged(refusals: list[Refusal]) -> tuple[Refusal, ...]:
     """One refusal a reason: where the first value stands, and how many there are."""
-    by_reason: dict[RejectReason, Refusal] = {}
+    by_reason: dict[RejectReason, list[Refusal]] = {}
     for each in refusals:
-        first = by_reason.get(each.reason)
-        merged = each if first is None else first._replace(values=first.values + each.values)
-        by_reason[each.reason] = merged
-    return tuple(by_reason.values())
+        by_reason.setdefault(each.reason, []).append(each)
+    return tuple(alike[0]._replace(values=sum(each.values for each in alike)) for alike in by_reason.values())
