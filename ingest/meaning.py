@@ -95,6 +95,7 @@ class Meaning(NamedTuple):
     list_type: MeterType | None  # the type that a list id stands for
     event_name: bytes | None  # logical name of an event-notification
     has_no_rows: bool = False  # rows are announced, and there are none
+    further: tuple[Rows, ...] = ()  # buffers of load profiles behind the first
     unnamed: Rows | None = None  # the only buffer of a get-response; its numbers are among `values` as well
 
 
@@ -103,19 +104,21 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
     located = layout.located
     rows = _find_rows(located.body)
     pushed = apdu_values(located.apdu) if rows is None else []
-    profile_at = None
+    buffers: dict[int, Rows] = {}
     if rows is None:
-        rows, profile_at = _named_rows(located, pushed)
+        buffers = dict(_named_rows(located, pushed))
+        rows = next(iter(buffers.values()), None)
     values = tuple(
         Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock, _captured(located, value))
         for place, value in enumerate(pushed)
-        if place != profile_at
+        if place not in buffers
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
     list_type = _list_type(located.body, types)
     unnamed = _response_rows(located)
-    return Meaning(layout, values, len(pushed), rows, list_type, event_name, _has_no_rows(located.body), unnamed)
+    has_no_rows, further = _has_no_rows(located.body), tuple(buffers.values())[1:]
+    return Meaning(layout, values, len(pushed), rows, list_type, event_name, has_no_rows, further, unnamed)
 
 
 def _captured(located: Located, value: PushValue) -> Node | None:
@@ -289,14 +292,13 @@ def _has_no_rows(body: Node) -> bool:
     return items[2].tag == Tag.ARRAY and not items[2].items
 
 
-def _named_rows(located: Located, pushed: list[PushValue]) -> tuple[Rows | None, int | None]:
-    """The buffer of the first load profile that is sent as a value among others, and its place."""
+def _named_rows(located: Located, pushed: list[PushValue]) -> Iterator[tuple[int, Rows]]:
+    """The buffers of load profiles that are sent as values among others, each by its place."""
     for place, value in enumerate(pushed):
         if value.obis is not None and value.is_value and _is_load_profile(value.obis):
             rows = _rows_behind(value.obis, located.nodes[id(value.data)])
             if rows is not None:
-                return rows, place
-    return None, None
+                yield place, rows
 
 
 def with_response(meaning: Meaning, meter_type: MeterType) -> Meaning:

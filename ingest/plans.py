@@ -20,7 +20,7 @@ from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events, tells_events
 from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_response, with_templates
 from ingest.meter_types import MeterType, MeterTypes
-from ingest.profile_plans import Profile, Unread, plan_profile
+from ingest.profile_plans import Profile, plan_profiles
 from ingest.slots import Slots, slots_of
 from ingest.spans import Flags, Places
 from schemas.codes import Channel, RejectReason
@@ -40,6 +40,7 @@ _NO_NUMBER: Final = frozenset(
         UNIX_TIME,
     )
 )
+_NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 _INT64_MAX: Final = 2**63 - 1
 
 
@@ -109,7 +110,7 @@ class Plan(NamedTuple):
     clock: Node | None
     cells: Cells
     captured: tuple[tuple[Node, Cells], ...]
-    profile: Profile | None
+    profiles: tuple[Profile, ...]
     events: EventPlan
     refusals: tuple[Refusal, ...]
     deviation_inverted: bool
@@ -122,20 +123,21 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     meaning, unread = _with_templates(with_response(meaning, meter_type), meter_type)
     named = _named(meaning, meter_type)
     events = plan_events(meaning, named, meter_type)
-    profile = None if meaning.rows is None else plan_profile(meaning.rows, kind, meter_type)
+    profiles, unplanned = plan_profiles(
+        () if meaning.rows is None else (meaning.rows, *meaning.further), kind, meter_type
+    )
     is_known = meaning.unnamed is None or meaning.rows is not None
     why = "a value without a name" if is_known else "a buffer without a name, and the meter type has no response"
     read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
-    if isinstance(profile, Unread):
-        refusals.append(Refusal(RejectReason.LAYOUT_UNKNOWN, *profile))
+    refusals += [Refusal(RejectReason.LAYOUT_UNKNOWN, *each) for each in unplanned]
     return Plan(
         _stamp(meaning.layout.located),
         _clock(meaning, named, meter_type),
         Cells.of([cell for cell in cells if cell.captured is None]),
         _by_capture(cells),
-        profile if isinstance(profile, Profile) else None,
+        profiles,
         events,
         _merged(refusals),
         meter_type.deviation_inverted,
@@ -181,7 +183,7 @@ def _by_capture(cells: Sequence[Cell]) -> tuple[tuple[Node, Cells], ...]:
 def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str) -> Cell | Refusal | None:
     """A read, a refusal, or None for what is no quantity: text, names, clocks, and nulls without a name."""
     node = value.node
-    is_null = node.tag in (Tag.NULL, Tag.DONT_CARE)
+    is_null = node.tag in _NULLS
     if node.tag in _NO_NUMBER or (is_null and name is None):
         return None
     if name is None:
@@ -250,9 +252,7 @@ def _stamp(located: Located) -> Node | None:
 
 def _merged(refusals: list[Refusal]) -> tuple[Refusal, ...]:
     """One refusal a reason: where the first value stands, and how many there are."""
-    by_reason: dict[RejectReason, Refusal] = {}
+    by_reason: dict[RejectReason, list[Refusal]] = {}
     for each in refusals:
-        first = by_reason.get(each.reason)
-        merged = each if first is None else first._replace(values=first.values + each.values)
-        by_reason[each.reason] = merged
-    return tuple(by_reason.values())
+        by_reason.setdefault(each.reason, []).append(each)
+    return tuple(alike[0]._replace(values=sum(each.values for each in alike)) for alike in by_reason.values())

@@ -1,5 +1,6 @@
 """How the rows of an interval or register push are read for a meter of one kind."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ _STATUS_WORDS: Final = {
     "bits16": "clock, bit string of 16 as status and numbers",
     "none": "clock and numbers",
 }
+MAX_BUFFERS: Final = 8
+"""Buffers of one message that are read: each is held against those before it, and meters send two or three."""
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 
 
@@ -68,10 +71,21 @@ class Unread(NamedTuple):
     detail: str
 
 
+def plan_profiles(
+    buffers: Sequence[Rows], kind: MeterKind, meter_type: MeterType
+) -> tuple[tuple[Profile, ...], tuple[Unread, ...]]:
+    """How to cut these buffers of one message, and why others cannot be read. Beyond `MAX_BUFFERS` none is."""
+    planned = [plan_profile(rows, kind, meter_type) for rows in buffers[:MAX_BUFFERS]]
+    beyond = f"more buffers than {MAX_BUFFERS} in a message"
+    left = [Unread(rows.node.at, _numbers(rows), beyond) for rows in buffers[MAX_BUFFERS:]]
+    profiles = tuple(each for each in planned if isinstance(each, Profile))
+    return profiles, (*(each for each in planned if isinstance(each, Unread)), *left)
+
+
 def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile | Unread:
     """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
     width = len(rows.rows[0])
-    numbers = sum(len(row) - 1 for row in rows.rows)
+    numbers = _numbers(rows)
     layout = None if rows.push_object is None else meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
         return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
@@ -108,6 +122,10 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         slots_of([node for node in statuses if node is not None]),
         slots_of([node for row in values for node in row if node is not None]),
     )
+
+
+def _numbers(rows: Rows) -> int:
+    return sum(len(row) - 1 for row in rows.rows)
 
 
 def _channels(values: int, kind: MeterKind, meter_type: MeterType) -> tuple[Channel, ...] | None:

@@ -9,7 +9,7 @@ from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts, once
 from ingest.event_cut import cut_events, quiet_alarms, quiet_words, untimed, wide_numbers
 from ingest.faults import REASON_CODE
 from ingest.plans import Cell, Cells, Plan
-from ingest.profile_cut import cut_profile
+from ingest.profiles_cut import cut_profiles
 from ingest.scaling import floats_to_milli, to_milli
 from ingest.slots import Group, cut_lone, cut_numbers, shared
 from ingest.spans import Flags
@@ -23,15 +23,11 @@ _MILLI_POWER: Final = 3
 
 def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
     """Every row that the plan finds in these messages, and what could not become one."""
-    intervals: list[Quantities] = []
-    reads: list[Quantities] = []
+    profiles = cut_profiles(plan.profiles, group, inverted=plan.deviation_inverted)
+    reads = list(profiles.reads)
     refused = [_refused(each.reason, each.at, each.detail, group, each.values) for each in plan.refusals]
-    newest = None
-    if plan.profile is not None:
-        profile = cut_profile(plan.profile, group, inverted=plan.deviation_inverted)
-        (intervals if plan.profile.is_intervals else reads).append(profile.quantities)
-        refused += profile.refused
-        newest = profile.newest
+    refused += profiles.refused
+    newest = profiles.newest
     times = believed_times(plan, group, plan.clock, newest)
     own = [(cells, captured_times(plan, group, captured, times)) for captured, cells in plan.captured]
     for cells, when in ((plan.cells, times), *own) if plan.cells.each else own:
@@ -55,7 +51,7 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
     silent = group.message if plan.is_silent else quiet_words(plan.events, group)
-    return Cut(tuple(intervals), tuple(timed), tuple(events), (*refused, *lost), group.message, times.own, silent)
+    return Cut(profiles.intervals, tuple(timed), tuple(events), (*refused, *lost), group.message, times.own, silent)
 
 
 def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:

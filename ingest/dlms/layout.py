@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from ingest.dlms.cosem import DATE_TIME_OCTETS, scaler_unit
 from ingest.dlms.data import Data, Tag
-from ingest.dlms.nodes import LOGICAL_NAME_OCTETS, LONE, STRINGS, Located, Node
+from ingest.dlms.nodes import DELTAS, LOGICAL_NAME_OCTETS, LONE, SIGNED, STRINGS, UNSIGNED, Located, Node
 from ingest.dlms.push import push_object_list
 from ingest.dlms.tags import ACCESS_RESPONSE, DATA_NOTIFICATION
 
 WORD_OCTETS: Final = 8
+_SLOTS: Final = UNSIGNED | SIGNED | DELTAS | LONE | {Tag.DATE_TIME, Tag.BIT_STRING, Tag.BOOLEAN}
 _INVOKE_ID: Final = (1, 5)
 
 
@@ -87,7 +88,7 @@ def _slots(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> Iterator[tuple[i
 
 
 def _is_slot(node: Node, apdu: bytes, fixed: frozenset[bytes]) -> bool:
-    if node.is_number or node.tag in LONE or node.tag in (Tag.DATE_TIME, Tag.BIT_STRING, Tag.BOOLEAN):
+    if node.tag in _SLOTS:
         return True
     return node.tag in STRINGS and node.stop - node.at != LOGICAL_NAME_OCTETS and apdu[node.at : node.stop] not in fixed
 

@@ -1,6 +1,7 @@
 """Where the values of a `Data` stand in its bytes: what learning a byte layout needs, and `axdr` need not carry."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,11 @@ from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 _NO_QUIRKS: frozenset[str] = frozenset()
+# Plain numbers, as in `axdr`: looking a member up in an enumeration costs more than reading the value does.
+_CONTAINERS: Final = frozenset((int(Tag.ARRAY), int(Tag.STRUCTURE)))
+_STRINGS: Final = frozenset((int(Tag.OCTET_STRING), int(Tag.VISIBLE_STRING), int(Tag.UTF8_STRING)))
+_EMPTY: Final = frozenset((int(Tag.NULL), int(Tag.DONT_CARE)))
+_COMPACT_ARRAY: Final = int(Tag.COMPACT_ARRAY)
 
 
 class Located(msgspec.Struct, frozen=True, gc=False):
@@ -92,9 +98,11 @@ def _locate(cursor: Cursor, depth: int, quirks: frozenset[str]) -> Located:
     if WIDTH[tag] >= 0:
         cursor.take(WIDTH[tag])
         return Located(tag, tag_at, tag_at + 1, cursor.at)
-    if tag in (Tag.ARRAY, Tag.STRUCTURE):
+    if tag in _EMPTY:
+        return Located(tag, tag_at, tag_at + 1, cursor.at)
+    if tag in _CONTAINERS:
         return _locate_items(cursor, tag, depth, quirks)
-    if tag == Tag.COMPACT_ARRAY:
+    if tag == _COMPACT_ARRAY:
         array = open_compact_array(cursor)
         items = []
         while array.contents.at < array.contents.stop:
@@ -122,13 +130,13 @@ def _locate_items(cursor: Cursor, tag: int, depth: int, quirks: frozenset[str]) 
 
 def _locate_scalar(cursor: Cursor, tag: int, tag_at: int) -> Located:
     octets = 0
-    if tag in (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING):
+    if tag in _STRINGS:
         octets = cursor.length()
     elif tag == Tag.BIT_STRING:
         octets = (cursor.length() + 7) // 8
     elif tag == Tag.BCD:
         octets = 1
-    elif tag not in (Tag.NULL, Tag.DONT_CARE):
+    elif tag not in _EMPTY:
         raise ProtocolError(RejectReason.AXDR_TAG, tag_at, f"tag {tag}")
     at = cursor.at
     cursor.take(octets)

@@ -26,6 +26,10 @@ STRINGS: Final = frozenset((Tag.OCTET_STRING, Tag.VISIBLE_STRING))
 UNIX_TIME: Final = 256
 """No tag of A-XDR: a number of 32 bits that a template of compact data calls a clock, seconds since 1970 UTC."""
 LOGICAL_NAME_OCTETS: Final = 6
+# Plain numbers, as in `axdr`: every value of a message that is like no other passes here.
+_OCTET_STRING: Final = int(Tag.OCTET_STRING)
+_CLOCKS: Final = frozenset((int(Tag.DATE_TIME), UNIX_TIME))
+_NUMBERS: Final = frozenset(map(int, UNSIGNED | SIGNED | DELTAS))
 
 
 class Node(NamedTuple):
@@ -48,7 +52,7 @@ class Node(NamedTuple):
         """An octet string of six octets of which the first names a medium: how a message names an object."""
         value = self.value
         return (
-            self.tag == Tag.OCTET_STRING
+            self.tag == _OCTET_STRING
             and isinstance(value, bytes)
             and len(value) == LOGICAL_NAME_OCTETS
             and value[0] <= MAX_GROUP_A
@@ -57,14 +61,14 @@ class Node(NamedTuple):
     @property
     def is_clock(self) -> bool:
         """An octet string of twelve octets, or a date-time under a tag that says so: it may hold a date-time."""
-        if self.tag in (Tag.DATE_TIME, UNIX_TIME):
+        if self.tag in _CLOCKS:
             return True
-        return self.tag == Tag.OCTET_STRING and self.stop - self.at == DATE_TIME_OCTETS
+        return self.tag == _OCTET_STRING and self.stop - self.at == DATE_TIME_OCTETS
 
     @property
     def is_number(self) -> bool:
         """An integer or enum, sent by itself or as a delta."""
-        return self.tag in UNSIGNED or self.tag in SIGNED or self.tag in DELTAS
+        return self.tag in _NUMBERS
 
     def leaves(self) -> "Iterator[Node]":
         """Every value below, in the order sent; the node itself where it is no container."""

@@ -14,6 +14,7 @@ from ingest.dlms.data import Data, Tag
 from ingest.dlms.responses import AccessResponse
 
 _NAME_OCTETS: Final = 6
+_OCTET_STRING: Final = int(Tag.OCTET_STRING)  # a plain number, as in `axdr`
 _PUSH_SETUP: Final = b"\x19\x09"  # C.D = 25.9
 _CLASS_PUSH_SETUP: Final = 40
 _ATTRIBUTE_ALL: Final = 0
@@ -104,13 +105,10 @@ def push_values(body: Data) -> list[PushValue]:
 
 def is_name(data: Data) -> bool:
     """The value is a logical name: an octet string of six octets whose group A names a medium."""
+    if data.tag != _OCTET_STRING:
+        return False
     value = data.value
-    return (
-        data.tag == Tag.OCTET_STRING
-        and isinstance(value, bytes)
-        and len(value) == _NAME_OCTETS
-        and value[0] <= MAX_GROUP_A
-    )
+    return isinstance(value, bytes) and len(value) == _NAME_OCTETS and value[0] <= MAX_GROUP_A
 
 
 def _walk(items: tuple[Data, ...], values: list[PushValue]) -> None:

@@ -36,6 +36,11 @@ TYPES = parse_types(
     'values = ["template_id", "clock", "7-0:3.0.0.255", "1-0:32.7.0.255", "1-0:52.7.0.255", "1-0:1.8.1.255", '
     '"1-0:1.8.2.255"]\n[meter_type.scalers]\n"3.0.0" = -2\n"32.7.0" = -1\n"52.7.0" = -1\n"1.8.1" = 0\n"1.8.2" = 0\n'
     '[[meter_type]]\nname = "czech"\nquirks = ["untagged_descriptor", "dsmr4_alarm"]\nevents = "dsmr"\n'
+    '[[meter_type]]\nname = "generic"\nprofile = "interval"\nquirks = ["hdlc_numbered"]\nresponse = "1-0:99.1.0.255"\n'
+    'channels = ["energy_delivered", "energy_received"]\nstatus = ["power_fail", "unused", "overflow"]\n'
+    '[[meter_type.push]]\nobject = "*"\nrows = "intervals"\nstatus = "bits16"\n'
+    '[[meter_type.push]]\nobject = "1-0:99.1.0.255"\nrows = "intervals"\n'
+    '[[meter_type.push]]\nobject = "1-0:99.2.0.255"\nrows = "registers"\nstatus = "octet"\n'
 )
 
 
