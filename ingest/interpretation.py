@@ -20,6 +20,7 @@ from ingest.meter_types import STRICTLY, Manner, MeterType, MeterTypes
 from ingest.names import is_padding
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
+from ingest.shown_names import keyed_titles_shown, meters_shown
 from ingest.slots import Group, cut_text_octets, texts_of
 from ingest.spans import Flags, Octets, Places, Spans
 from schemas.codes import RejectReason
@@ -241,11 +242,7 @@ class _Work:
         if name is None:
             return self._unnamed(message, by_title, faults)
         octets = cut_text_octets(alike.octets if len(chosen) == len(alike.message) else alike.octets[chosen], name.node)
-        by_name = enrolment.names.find(octets)
-        empty = np.zeros(len(message), np.bool_)
-        unknown = np.flatnonzero(by_name < 0)
-        if len(unknown):
-            empty[unknown] = is_padding(octets[unknown]).all(axis=1)
+        by_name, empty = self._find(octets)
         titled = by_title >= 0
         settled, wrong = by_name, np.zeros(len(message), np.bool_)
         if titled.any():
@@ -256,17 +253,39 @@ class _Work:
         if stranger.any():
             wrong |= stranger & (_gather(enrolment.title, by_name, 0) != 0)
         empty &= ~titled
-        lone = unknown[~titled[unknown]]
+        lone = np.flatnonzero(~titled & (by_name < 0))
         if len(lone):
             self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
         faults.record(message[wrong], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
         low = self._owes_more(message, settled)
+        low[lone] |= self._owes_by_title(message[lone], octets[lone])
         faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
         self.meter_row[message] = settled
         keep: Flags = ~(wrong | empty | low)
         return keep
+
+    def _find(self, octets: Octets) -> tuple[Places, Flags]:
+        """The meter of each name, as it stands or as it is shown, and where there is nothing but padding."""
+        enrolment = self._rules.enrolment
+        found = enrolment.names.find(octets)
+        empty = np.zeros(len(octets), np.bool_)
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            empty[unknown] = is_padding(octets[unknown]).all(axis=1)
+            found[unknown] = meters_shown(octets[unknown], enrolment)
+        return found, empty
+
+    def _owes_by_title(self, message: Places, octets: Octets) -> Flags:
+        """Plain messages of strangers whose rows would stand under a title with a key, which owes the default.
+
+        Ciphered ones were judged by their own title.
+        """
+        keyring = self._rules.keyring
+        if not len(message) or self._rules.enrolment.asks_nothing(keyring) or not len(keyring):
+            return np.zeros(len(message), np.bool_)
+        return keyed_titles_shown(octets, keyring) & ~self._arrived.ciphered[message]
 
     def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
         """The system title alone names the meter: by METERS, else by itself.
