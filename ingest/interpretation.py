@@ -217,7 +217,13 @@ class _Work:
     def _by_names(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         """Which of these messages go on, by the first of their names that is a meter's, else the first that is text."""
         keep = np.zeros(len(alike.message), np.bool_)
-        left, each = chosen, name
+        left = chosen
+        if name is not None and name.only_another:
+            found = self._find(cut_text_octets(alike.octets[left], name.node))[0]
+            another = (found >= 0) & (found != self._arrived.meter_row[alike.message[left]])
+            keep[left[another]] = self._settle(alike, left[another], name, faults)
+            left, name = left[~another], name.instead
+        each = name
         while each is not None and name is not None and name.instead is not None:
             octets = cut_text_octets(alike.octets[left], each.node)
             known = self._rules.enrolment.names.find(octets) >= 0
