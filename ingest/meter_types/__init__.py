@@ -159,6 +159,8 @@ def _check(entry: MeterType, where: str) -> None:
         check_template(template, f"{where}, template {template.id}")
     if len(entry.status) > 8:
         raise ContractError(f"{where}, status: an octet has 8 bits, {len(entry.status)} are named")
+    if len(set(entry.channels)) < len(entry.channels):
+        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
     if entry.timezone is not None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
