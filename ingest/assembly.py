@@ -16,6 +16,7 @@ from ingest.columns import KEPT_ROWS, NULL_TEXT, constant, framed, named, nulls,
 from ingest.faults import NO_FAULT, REASONS, Faults
 from ingest.meter_names import MeterNames
 from ingest.places import Located
+from ingest.refusals import told_once
 from ingest.spans import Flags, Places, every
 from schemas.codes import Channel, EventKind, Origin
 from schemas.frames import (
@@ -122,7 +123,7 @@ class Undecoded(NamedTuple):
 
 
 def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame:
-    """REJECTS: a row a message with a fault, and a row a reason for parts of messages that could not become rows.
+    """REJECTS: a row a message with a fault, and a row a reason and detail for parts that could not become rows.
 
     `at` is a byte of the payload, 0 where the message as a whole is at fault.
     """
@@ -130,21 +131,15 @@ def assemble_rejects(undecoded: Undecoded, frames: pl.DataFrame) -> pl.DataFrame
     if not faults.any and not undecoded.refused:
         return REJECTS.empty()
     faulty = np.flatnonzero(faults.reason != NO_FAULT)
-    message = [faulty.astype(np.int64)]
-    reason = [faults.reason[faulty].astype(np.int64)]
-    at = [np.full(len(part.message), part.at, np.int64) for part in undecoded.refused]
-    details = [faults.detail.get(row, "") for row in faulty.tolist()]
-    for part in undecoded.refused:
-        message.append(part.message)
-        reason.append(np.full(len(part.message), part.reason, np.int64))
-        details += [f"{values} values: {part.detail}" for values in part.values.tolist()]
-    rows = np.concatenate(message)
+    parts = told_once(undecoded.refused)
+    details = [*(faults.detail.get(row, "") for row in faulty.tolist()), *parts.details]
+    rows = np.concatenate((faulty.astype(np.int64), parts.message))
     located = undecoded.located
-    in_bodies = located.of_bodies(rows[len(faulty) :], _joined([*at, faulty[:0]]))
+    in_bodies = located.of_bodies(parts.message, parts.at)
     return (
         frames[rows]
         .with_columns(
-            reason=taken(_REASONS, np.concatenate(reason)),
+            reason=taken(_REASONS, np.concatenate((faults.reason[faulty].astype(np.int64), parts.reason))),
             detail=pl.Series(details, dtype=pl.String),
             at=pl.Series(np.concatenate((located.of_faults(faulty, faults), in_bodies))).cast(pl.Int32),
             system_title=taken(undecoded.system_title, rows),

@@ -20,6 +20,7 @@ from ingest.meter_types import STRICTLY, Manner, MeterType, MeterTypes
 from ingest.names import is_padding
 from ingest.plans import type_of
 from ingest.push_cut import cut_push
+from ingest.shown_names import keyed_titles_shown, meters_shown
 from ingest.slots import Group, cut_text_octets, texts_of
 from ingest.spans import Flags, Octets, Places, Spans, every
 from schemas.codes import RejectReason
@@ -222,10 +223,16 @@ class _Work:
 
     def _by_names(self, alike: Alike, chosen: Places, name: Name | None, faults: Faults) -> Flags:
         """Which of these messages go on, by the first of their names that is a meter's, else the first that is text."""
-        if name is None or (name.instead is None and not name.may_be_clock):
+        if name is None or (name.instead is None and not (name.may_be_clock or name.only_another)):
             return self._settle(alike, chosen, name, faults)
         keep = np.zeros(len(alike.message), np.bool_)
-        left, each = chosen, cast("Name | None", name)
+        left = chosen
+        if name.only_another:
+            found = self._find(cut_text_octets(alike.octets[left], name.node))[0]
+            another = (found >= 0) & (found != self._arrived.meter_row[alike.message[left]])
+            keep[left[another]] = self._settle(alike, left[another], name, faults)
+            left, name = left[~another], name.instead
+        each = name
         while each is not None and name is not None and name.instead is not None:
             octets = cut_text_octets(alike.octets[left], each.node)
             known = self._rules.enrolment.names.find(octets) >= 0
@@ -256,10 +263,7 @@ class _Work:
         titled = by_title >= 0
         if (by_name >= 0).all() and ((by_name == by_title) | ~(titled | arrived.ciphered[where])).all():
             return self._settled(message, by_name, faults)
-        empty = np.zeros(len(message), np.bool_)
-        unknown = np.flatnonzero(by_name < 0)
-        if len(unknown):
-            empty[unknown] = is_padding(octets[unknown]).all(axis=1)
+        by_name, empty = self._shown(octets, by_name)
         settled, wrong = by_name, np.zeros(len(message), np.bool_)
         if titled.any():
             # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
@@ -269,13 +273,16 @@ class _Work:
         if stranger.any():
             wrong |= stranger & (_gather(enrolment.title, by_name, 0) != 0)
         empty &= ~titled
-        lone = unknown[~titled[unknown]]
+        lone = np.flatnonzero(~titled & (by_name < 0))
         if len(lone):
             self._unknown.append((message[lone], octets[lone]))
         at = name.node.at
         faults.record(message[wrong], RejectReason.IDENTITY, at, "the body names another meter")
         faults.record(message[empty], RejectReason.IDENTITY, at, "nothing names the meter")
         keep: Flags = self._settled(message, settled, faults) & ~(wrong | empty)
+        owing = lone[self._owes_by_title(message[lone], octets[lone])]
+        faults.record(message[owing], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
+        keep[owing] = False
         return keep
 
     def _settled(self, message: Places, meter_row: Places, faults: Faults) -> Flags:
@@ -285,6 +292,29 @@ class _Work:
             faults.record(message[low], RejectReason.DOWNGRADE, 0, "less protection than the meter owes")
         self.meter_row[every(message, self._messages)] = meter_row
         return ~low
+
+    def _find(self, octets: Octets) -> tuple[Places, Flags]:
+        """The meter of each name, as it stands or as it is shown, and where there is nothing but padding."""
+        return self._shown(octets, self._rules.enrolment.names.find(octets))
+
+    def _shown(self, octets: Octets, found: Places) -> tuple[Places, Flags]:
+        """See `_find`; `found` is the meter of each name as it stands."""
+        empty = np.zeros(len(octets), np.bool_)
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            empty[unknown] = is_padding(octets[unknown]).all(axis=1)
+            found[unknown] = meters_shown(octets[unknown], self._rules.enrolment)
+        return found, empty
+
+    def _owes_by_title(self, message: Places, octets: Octets) -> Flags:
+        """Plain messages of strangers whose rows would stand under a title with a key, which owes the default.
+
+        Ciphered ones were judged by their own title.
+        """
+        keyring = self._rules.keyring
+        if not len(message) or self._rules.enrolment.asks_nothing(keyring) or not len(keyring):
+            return np.zeros(len(message), np.bool_)
+        return keyed_titles_shown(octets, keyring) & ~self._arrived.ciphered[message]
 
     def _unnamed(self, message: Places, by_title: Places, faults: Faults) -> Flags:
         """The system title alone names the meter: by METERS, else by itself.

@@ -11,6 +11,7 @@ from ingest.dlms.nodes import STRINGS, UNIX_TIME, Located, Node
 from ingest.dlms.push import PushValue, apdu_values
 from ingest.dlms.responses import GetResponse
 from ingest.meter_types import LIST_WORDS, MeterType, MeterTypes
+from ingest.names import MAX_NAME_OCTETS
 from ingest.templates import (
     CLOCK_NAME,
     TEMPLATE_ID,
@@ -36,6 +37,8 @@ _LOAD_PROFILES_D: Final = (1, 2)
 _NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 _MAX_NAMES: Final = 4
 """Strings of an event that are looked at for its meter's name: real ones have one or two."""
+_TEXTS: Final = STRINGS | {Tag.UTF8_STRING}
+"""What a name may be sent as. A UTF-8 string is no slot: whether its bytes are UTF-8 is read by message."""
 _DEVICE_NAME_OCTETS: Final = (16, 17)
 """A logical device name has 16 octets; the equipment identifier of DSMR meters, sent in its place, 17."""
 
@@ -43,12 +46,14 @@ _DEVICE_NAME_OCTETS: Final = (16, 17)
 class Name(NamedTuple):
     """Where a message names its meter. `is_device_name`: it can only be the meter's own, not the serial of a part.
 
-    `instead`: where it does if what stands here is a clock.
+    `instead`: where it does if what stands here is a clock. `only_another`: it counts where it is a meter's id that the
+    system title does not say already; else `instead` does.
     """
 
     node: Node
     is_device_name: bool
     instead: "Name | None" = None
+    only_another: bool = False
 
     @property
     def may_be_clock(self) -> bool:
@@ -193,11 +198,17 @@ def buffers_of(apdu: Apdu, meter_type: MeterType) -> dict[int, bytes]:
 
 def find_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     """Where the message names its meter: as logical device name, else where its type says, else as a serial number."""
-    body = meaning.layout.located.body
-    first = _leading_name(body, meter_type)
-    if first is not None:
+    first = _leading_text(meaning.layout.located.body, meter_type)
+    if first is None:
+        return _name_within(meaning, meter_type)
+    if first.stop - first.at in _DEVICE_NAME_OCTETS:
         return Name(first, True)
-    named = [value for value in meaning.values if value.obis is not None and value.node.tag in STRINGS]
+    return Name(first, False, _name_within(meaning, meter_type), only_another=True)
+
+
+def _name_within(meaning: Meaning, meter_type: MeterType) -> Name | None:
+    """The name that stands among the values."""
+    named = [value for value in meaning.values if value.obis is not None and value.node.tag in _TEXTS]
     if meaning.event_name is not None:
         # A string of twelve octets is a clock or a name (`Name.may_be_clock`); one of another length is no clock.
         name: Name | None = None
@@ -241,14 +252,13 @@ def _is_serial(name: bytes) -> bool:
     return name[:2] == _OWN and name[2:4] == _DEVICE_ID_CD and name[4] != _MODEL_E
 
 
-def _leading_name(body: Node, meter_type: MeterType) -> Node | None:
-    """The device name that leads a push: a string before the name of the push object, or alone at its head."""
+def _leading_text(body: Node, meter_type: MeterType) -> Node | None:
+    """The string that leads a push, before the name of the push object or of its first value, and is no list id."""
     items = body.items
-    if not items or len(items) < 2 or items[0].tag not in STRINGS or not items[1].is_name:
+    if not items or len(items) < 2 or items[0].tag not in _TEXTS or not items[1].is_name:
         return None
-    if items[0].stop - items[0].at not in _DEVICE_NAME_OCTETS or items[0].value in _list_ids(meter_type):
-        return None
-    return items[0]
+    octets = items[0].stop - items[0].at
+    return None if not 0 < octets <= MAX_NAME_OCTETS or items[0].value in _list_ids(meter_type) else items[0]
 
 
 def _list_ids(meter_type: MeterType) -> tuple[str | bytes, ...]:
@@ -260,7 +270,7 @@ def _positional_name(meaning: Meaning, meter_type: MeterType) -> Name | None:
     if entries is None or "meter_id" not in entries.values:
         return None
     place = entries.values.index("meter_id")
-    found = (value.node for value in meaning.values if value.place == place and value.node.tag in STRINGS)
+    found = (value.node for value in meaning.values if value.place == place and value.node.tag in _TEXTS)
     node = next(found, None)
     return None if node is None else Name(node, True)
 
@@ -276,7 +286,7 @@ def _list_type(body: Node, types: MeterTypes) -> MeterType | None:
 
 def _find_rows(body: Node) -> Rows | None:
     items = body.items
-    if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
+    if not items or len(items) != 3 or items[0].tag not in _TEXTS or not items[1].is_name:
         return None
     push_object, rows = items[1].value, items[2]
     if not isinstance(push_object, bytes) or is_event_log(push_object) or is_event_code(push_object):
@@ -287,7 +297,7 @@ def _find_rows(body: Node) -> Rows | None:
 def _has_no_rows(body: Node) -> bool:
     """A push of rows of which there are none: nothing was captured since the last one, or was asked for."""
     items = body.items
-    if not items or len(items) != 3 or items[0].tag not in STRINGS or not items[1].is_name:
+    if not items or len(items) != 3 or items[0].tag not in _TEXTS or not items[1].is_name:
         return False
     return items[2].tag == Tag.ARRAY and not items[2].items
 

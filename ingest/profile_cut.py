@@ -18,6 +18,8 @@ from schemas import timegrid
 from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
+_JITTER_US: Final = 20 * _SECOND_US
+"""How far from its instant a meter may capture a row; the shortest period has a minute."""
 _BITS: Final = 64
 
 
@@ -36,6 +38,7 @@ class _Stamps(NamedTuple):
     usable: Flags  # the clock names an instant and does not call itself invalid
     status: npt.NDArray[np.uint32]
     capture_s: npt.NDArray[np.int64]  # of each message; 0 where it cannot be known
+    at_odds: Flags | None  # of each message: its clocks go by another period than the known one; None: nowhere
 
 
 class _Values(NamedTuple):
@@ -64,6 +67,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
         at = at - stamps.capture_s[:, None] * _SECOND_US
     twice = _said_again(stamps)
     timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
+    timed = timed if stamps.at_odds is None else timed & ~stamps.at_odds[:, None]
     timed = timed if twice is None else timed & ~twice
     kept: Flags | None = None
     refused: tuple[Refused, ...] = ()
@@ -109,11 +113,14 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags
     placed = np.broadcast_to(stamps.usable[:, :, None], kept.shape)
     timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], kept.shape) | (not profile.is_intervals)
     again = np.broadcast_to((np.zeros(stamps.at.shape, np.bool_) if twice is None else twice)[:, :, None], kept.shape)
-    timed = timed & ~again
+    odds = np.zeros(len(stamps.at), np.bool_) if stamps.at_odds is None else stamps.at_odds
+    odd = np.broadcast_to(odds[:, None, None], kept.shape) & ~again
+    timed = timed & ~again & ~odd
     cases = (
         (placed & again, RejectReason.DATE_TIME, "a later row names the same instant"),
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
-        (placed & ~timed & ~again, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
+        (placed & ~timed & ~again & ~odd, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
+        (placed & odd, RejectReason.LAYOUT_UNKNOWN, f"no step between clocks is of the known {profile.interval_s} s"),
         (placed & timed & ~kept, RejectReason.SCALING, "not a whole number of thousandths in 63 bits"),
     )
     refused = []
@@ -130,16 +137,17 @@ def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
     sent = profile.clocked
     usable_sent = clocks.placed & ~clocks.invalid
     capture_s = _capture_s(profile, clocks.at, usable_sent, sent)
+    at_odds = _at_odds(profile, clocks.at, usable_sent)
     status = _row_status(profile, group)
     if len(sent) == len(profile.clocks):
-        return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s)
+        return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s, at_odds)
     rows = np.arange(len(profile.clocks))
     above = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row; -1: none
     source = np.maximum(above, 0)
     steps = rows - np.array(sent)[source]
     at = clocks.at[:, source] + steps * capture_s[:, None] * _SECOND_US
     usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0)) & (above >= 0)
-    return _Stamps(at, usable, clocks.status[:, source] | status, capture_s)
+    return _Stamps(at, usable, clocks.status[:, source] | status, capture_s, at_odds)
 
 
 def _clocks(profile: Profile, group: Group, *, inverted: bool) -> Clocks:
@@ -162,6 +170,24 @@ def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...
     whole = ((steps % step_us[:, None] == 0) | ~counted).all(axis=1)
     step_s, rest = step_us // _SECOND_US, step_us % _SECOND_US
     return np.where(whole & (rest == 0) & np.isin(step_s, timegrid.INTERVAL_LENGTHS_S), step_s, 0)
+
+
+def _at_odds(profile: Profile, at: Micros, usable: Flags) -> Flags | None:
+    """Messages of which no step between two usable clocks is a multiple of the known period: theirs is another one.
+
+    Their intervals would overlap. One odd step says nothing: a power failure or a clock that was set makes such.
+    """
+    if profile.interval_s is None or not profile.is_intervals or at.shape[1] < 2:
+        return None
+    period_us = profile.interval_s * _SECOND_US
+    steps = np.abs(np.diff(at, axis=1))
+    if (steps == period_us).all():
+        return None
+    counted = usable[:, 1:] & usable[:, :-1] & (steps > 0)
+    rest = (steps + _JITTER_US) % period_us
+    fits = counted & (rest <= 2 * _JITTER_US) & (steps + _JITTER_US >= period_us)
+    odd: Flags = np.logical_and(counted.any(axis=1), ~fits.any(axis=1))
+    return odd if odd.any() else None
 
 
 def _row_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:

@@ -93,6 +93,8 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     channels = _channels(width - lead, kind, meter_type)
     if channels is None:
         return Unread(rows.node.at, numbers, f"{width - lead} values a row, other than the meter has")
+    if len(set(channels)) < len(channels):  # two values of one identity would be one row in the store
+        return Unread(rows.node.at, numbers, "METERS or the meter's type name a channel twice")
     padded = tuple(tuple(_sent(node) for node in row) + (None,) * (width - len(row)) for row in rows.rows)
     if not all(_is_row(row, width, layout) for row in padded):
         return Unread(rows.node.at, numbers, f"a row that is not {_STATUS_WORDS[layout.status]}")

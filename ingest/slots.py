@@ -243,7 +243,8 @@ def cut_text_octets(octets: Octets, node: Node) -> Octets:
     """The octets of a string in a slot, by message."""
     if node.placed:
         return octets[:, node.at : node.stop]
-    value = node.value if isinstance(node.value, bytes) else str(node.value).encode("latin-1")
+    coding = "utf-8" if node.tag == Tag.UTF8_STRING else "latin-1"
+    value = node.value if isinstance(node.value, bytes) else str(node.value).encode(coding)
     return np.tile(np.frombuffer(value, np.uint8), (len(octets), 1))
 
 

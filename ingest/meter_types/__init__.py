@@ -176,6 +176,8 @@ def _check(entry: MeterType, where: str) -> None:
         raise ContractError(
             f"{where}, status: its {min(widths, default=8)} bits are fewer than {len(entry.status)} names"
         )
+    if len(set(entry.channels)) < len(entry.channels):
+        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
     if entry.timezone is not None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
