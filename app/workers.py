@@ -140,7 +140,7 @@ class IngestWork:
         REJECTS.labels(topic=LANE, reason=RejectReason.POISON.value).inc(rejects.height - decoded.rejects.height)
         # Last: whoever is told to look at the newest rejects finds them, and a batch that is tried again counts once.
         poisoned = {RejectReason.POISON.value: _of_ours(poison, registry)}
-        self._pass_fuse(decoded.counts.frames, decoded.counts.fusible_by | poisoned)
+        self._pass_fuse(decoded.counts.frames, decoded.fusible_by | poisoned)
         return rejects
 
     def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:

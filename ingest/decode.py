@@ -62,7 +62,7 @@ class Counts(NamedTuple):
     `fusible`: those of the rejected that may blow the fuse, because no outsider can send them: rejected after a tag
     had verified, or from a meter enrolled without keys; also `key_unknown` and `layout_unknown` of enrolled meters.
     Never those whose counter refused them (`replay`, `quarantined`,
-    `keys_exhausted`): a verified tag can be recorded and sent again. `fusible_by`: the same, by reason.
+    `keys_exhausted`): a verified tag can be recorded and sent again.
     """
 
     frames: int
@@ -70,7 +70,6 @@ class Counts(NamedTuple):
     rejected: int
     duplicates: int
     fusible: int
-    fusible_by: dict[str, int]
 
 
 class Decoded(NamedTuple):
@@ -78,7 +77,7 @@ class Decoded(NamedTuple):
 
     `messages`: RAW_FRAMES as they came, with `system_title` (hex) and `counter` where a message has them.
     `seen`: REPLAY_WINDOWS rows of what this batch added to the windows. `windows`: the windows after it. `learned`: the
-    layouts met so far, for the next batch.
+    layouts met so far, for the next batch. `fusible_by`: `counts.fusible` by reason.
     """
 
     intervals: pl.DataFrame
@@ -92,6 +91,7 @@ class Decoded(NamedTuple):
     messages: pl.DataFrame
     seen: pl.DataFrame
     learned: Learned
+    fusible_by: dict[str, int]
 
 
 def decode_frames(
@@ -269,10 +269,11 @@ def _decoded(
         heard_meters(lives),
         dirty_days(lives, enrolment),
         judged.windows,
-        Counts(frames.height, decoded, rejected, duplicates, sum(fusible.values()), fusible),
+        Counts(frames.height, decoded, rejected, duplicates, sum(fusible.values())),
         _told(frames, {"system_title": titles, "counter": counters}),
         _seen(frames, judged, (titles, key_names), (opened, received)),
         read.learned,
+        fusible,
     )
 
 

@@ -278,7 +278,7 @@ def test_only_rejects_that_no_outsider_can_make_count_for_the_fuse():
     good = sealed(notification(interval_rows(usual_rows())))
     unreadable = sealed(notification(Data(Tag.STRUCTURE, (u32(1),))), counter=2)
     decoded = decode(good[:-1] + bytes((good[-1] ^ 1,)), b"rubbish", unreadable)
-    assert decoded.counts.rejected == 3 and decoded.counts.fusible_by == {reasons(decoded)[-1]: 1}
+    assert decoded.counts.rejected == 3 and decoded.fusible_by == {reasons(decoded)[-1]: 1}
 
 
 def test_what_a_counter_refuses_does_not_count_for_the_fuse():
