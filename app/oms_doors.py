@@ -8,9 +8,10 @@ from typing import Final
 import polars as pl
 
 from app import doors
-from app.config import Config, Counterparty, Oms
+from app.config import Config
 from app.files import read_text
 from app.lane import LaneParams
+from app.oms_config import Counterparty, Oms
 from app.oms_lane import OMS_TOPICS, Couriers, OmsWork, Post
 from app.oms_reception import Asker, Reception
 from app.outage_source import Alone, OutageSource, Pace
