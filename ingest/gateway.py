@@ -207,8 +207,8 @@ class Gateway:
                 if data:
                     heard = now
                     begun = now if cutter.partial <= len(data) else begun
-                self._begun += cutter.waiting - begun_octets
-                begun_octets = cutter.waiting
+                self._begun += cutter.held_octets - begun_octets
+                begun_octets = cutter.held_octets
         finally:
             self._begun -= begun_octets
         self.counts.cut_short += 1

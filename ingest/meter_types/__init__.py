@@ -34,6 +34,8 @@ UNUSED: Final = "unused"
 """Stands in a type's `status` for a bit of the meter's that means nothing to us."""
 STATUS_BITS: Final = {"octet": 8, "u16": 16, "u32": 32, "bits16": 16, "none": 0}
 """Bits of a row's status by its form: an unsigned number or enum, or a bit string, the first bit sent being bit 0."""
+_SCALERS: Final = range(-128, 128)
+"""Exponents of ten that scaler_unit can say: an integer of eight bits."""
 QUIRKS: Final = AXDR_QUIRKS | {QUIRK_NUMBERED, ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
@@ -176,8 +178,7 @@ def _check(entry: MeterType, where: str) -> None:
         raise ContractError(
             f"{where}, status: its {min(widths, default=8)} bits are fewer than {len(entry.status)} names"
         )
-    if len(set(entry.channels)) < len(entry.channels):
-        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
+    _check_numbers(entry, where)
     if entry.timezone is not None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
@@ -186,6 +187,17 @@ def _check(entry: MeterType, where: str) -> None:
     _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
     for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)
+
+
+def _check_numbers(entry: MeterType, where: str) -> None:
+    if len(set(entry.channels)) < len(entry.channels):
+        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
+    if entry.interval_s is not None and entry.interval_s not in timegrid.INTERVAL_LENGTHS_S:
+        lengths = ", ".join(map(str, timegrid.INTERVAL_LENGTHS_S))
+        raise ContractError(f"{where}, interval_s: {entry.interval_s} is no capture period; known: {lengths}")
+    for scaler in (*entry.scalers.values(), *(layout.scaler for layout in entry.push)):
+        if scaler not in _SCALERS:
+            raise ContractError(f"{where}, scaler: {scaler} is not one that an octet holds, -128 to 127")
 
 
 def _all_in(names: Iterable[str], known: Iterable[str], where: str) -> None:
