@@ -107,9 +107,9 @@ def run_vee(inputs: VeeInputs, params: VeeParams) -> Vee:
     judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
     odd = findings_within(source.registers.odd, (params.grid_from, params.grid_to))
-    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies, odd)]
+    rows = [by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
-    rows += [desk.lost, placed.impossible]
+    rows += [desk.lost, placed.impossible, odd]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     return Vee(versions.current, exceptions, versions.appended, unjudged_rules(sheet.unjudged), versions.deltas)
 
