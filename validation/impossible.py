@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from schemas.codes import Rule
+from schemas.codes import Rule, Severity
 from schemas.frames import EXCEPTIONS
 from schemas.quantity import UNITY_MILLI
 from validation.block import ABSENT, Ints, Mask
@@ -20,9 +20,10 @@ MOST_ON_A_REGISTER: Final = 10**18
 _MOST_DIGITS: Final = 15
 """More than these hold what is beyond all measure."""
 _COLUMNS: Final = (
-    "meter_id", "channel", "rule", "first_interval", "intervals", "measured_milli", "limit_milli",
+    "meter_id", "channel", "rule", "severity", "first_interval", "intervals", "measured_milli", "limit_milli",
 )  # fmt: skip
 NO_FINDINGS: Final = EXCEPTIONS.empty().select(_COLUMNS)
+"""Findings of this kind are told whatever a rule set says of their rule: something that was sent is left out."""
 
 
 def within_reach(primary: Ints, most: int) -> Ints:
@@ -46,6 +47,7 @@ def impossible_values(rows: pl.DataFrame, install: Ints, fleet: Fleet) -> pl.Dat
     return told.select(
         "meter_id", "channel",
         rule=pl.lit(Rule.ABSOLUTE_LIMIT.value),
+        severity=pl.lit(Severity.ERROR.value),
         first_interval="interval_start",
         intervals=pl.lit(1),
         measured_milli="value_milli",
@@ -77,6 +79,7 @@ def never_shown(reads: pl.DataFrame, install: Ints, fleet: Fleet) -> tuple[Mask,
     findings = told.filter(wrong).select(
         "meter_id", "channel",
         rule=pl.lit(Rule.ROLLOVER_OR_RESET.value),
+        severity=pl.lit(Severity.ERROR.value),
         first_interval="end_of",
         intervals=pl.lit(1),
         measured_milli="value_milli",

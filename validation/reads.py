@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from schemas.codes import Channel, Status
+from schemas.codes import Channel, Rule, Severity, Status
 from schemas.frames import RAW_ORDER, UTC_US
 from validation.believe import Register, believe
 from validation.block import ABSENT, Ints, Mask
 from validation.fleet import Fleet
-from validation.impossible import MOST_ON_A_REGISTER, never_shown
+from validation.impossible import MOST_ON_A_REGISTER, NO_FINDINGS, never_shown
 from validation.master import BELIEF_PERCENT, Facts
 from validation.place import CHANNEL_CODE, Layout, installation_of, primary_of
 from validation.rules.definition import ACCUMULATED
@@ -77,7 +77,8 @@ class Registers(NamedTuple):
     linked: tuple[Ints, Ints]
     """One a link: register, 0 to 3, and its advance."""
     odd: pl.DataFrame
-    """Findings about single reads, with value and limit as sent (`validation.impossible`)."""
+    """Findings about single reads: what no register can show (`validation.impossible`), and what others of the same
+    instant contradict."""
 
 
 def read_registers(reads: pl.DataFrame, fleet: Fleet, layout: Layout, facts: Facts) -> Registers:
@@ -208,11 +209,34 @@ def _on_grid(reads: pl.DataFrame, fleet: Fleet, layout: Layout, of: Ints) -> _Re
         near=pl.Series(near),
         value=pl.Series(primary_of(rows["value_milli"], install, fleet, MOST_ON_A_REGISTER)),
     )
-    table = table.filter(~pl.Series(wrong), pl.col("value") != ABSENT)
+    fit = ~pl.Series(wrong) & (table["value"] != ABSENT)
+    table = table.filter(fit)
     if table.select("series", "at").is_duplicated().any():
-        table = table.sort("near", *RAW_ORDER).unique(["series", "at"], keep="last", maintain_order=True)
+        table, other = _last_of_each(table.with_columns(ends.select("meter_id", "channel", "end_of").filter(fit)))
+        odd = pl.concat([odd, other])
     table = table.sort("series", "at")
     return _Reads(table["series"].to_numpy(), table["at"].to_numpy(), table["value"].to_numpy(), odd)
+
+
+def _last_of_each(table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of usable reads at one boundary the last in raw order of the instant nearest to it, and findings (V5) where
+    another of that instant said something else: the value that counts, and the last one that differs from it as the
+    limit; primary, both."""
+    key = ["series", "at"]
+    several = table.sort("near", *RAW_ORDER)
+    last = several.unique(key, keep="last", maintain_order=True)
+    counts = last.select(*key, "near", counts="value")
+    differ = several.join(counts, on=[*key, "near"], maintain_order="left").filter(pl.col("value") != pl.col("counts"))
+    told = differ.unique(key, keep="last", maintain_order=True).select(
+        "meter_id", "channel",
+        rule=pl.lit(Rule.DUPLICATE.value),
+        severity=pl.lit(Severity.WARNING.value),
+        first_interval="end_of",
+        intervals=pl.lit(1),
+        measured_milli="counts",
+        limit_milli="value",
+    )  # fmt: skip
+    return last, told.cast(NO_FINDINGS.schema)
 
 
 def _bounds(install: Ints, phase_us: Ints, fleet: Fleet) -> tuple[Ints, Ints]:

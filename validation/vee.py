@@ -142,12 +142,10 @@ def _judge(inputs: VeeInputs, params: VeeParams, judged_at: datetime) -> Vee:
     judged = carried(judged, pending, inputs.finals)
     versions = with_versions(judged, inputs.finals, inputs.billed, pl.Series(sheet.stretch) if billed else None)
     odd = findings_within(source.registers.odd, (params.grid_from, params.grid_to))
-    stray, copies, odd = (
-        by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies, odd)
-    )
-    rows = [stray, only_counted(copies), odd]
+    stray, copies = (by_rule_sets(one, fleet.installs, params.rule_sets) for one in (placed.stray, placed.copies))
+    rows = [stray, only_counted(copies)]
     rows += [replacements(versions.replaced, fleet.installs, params.rule_sets), held_corrections(versions.held)]
-    rows += [desk.lost, placed.impossible]
+    rows += [desk.lost, placed.impossible, odd]
     exceptions = as_frame(findings, rows, fleet.installs, params.run_id)
     lacking = unjudged_rules(sheet.unjudged)
     return Vee(versions.current, exceptions, versions.appended, lacking, versions.deltas, versions.guesses)
