@@ -4,27 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
-import numpy as np
 import polars as pl
 
 from schemas import frames
-from schemas.errors import ContractError
-from schemas.frames import CHANNEL, UTC_US, conform
+from schemas.frames import UTC_US, conform
 from storage import queries
+from storage.insertion import as_inserted
 from storage.queries import Place, Query
 from storage.tables import TABLES, Table, table_of
 
 MEASUREMENT_TABLES = ("intervals", "reads", "events", "finals")
 PARTITIONS_A_QUERY: Final = 16
 """Whose windows are loaded at once: a query costs some milliseconds, and its rows lie in the engine's memory."""
-_BY_CHANNEL: Final = ("intervals", "reads", "finals")
 HOURS_A_QUERY: Final = 64
 """Hours in which meters are counted at once: the bits of a mask."""
 _HOUR: Final = timedelta(hours=1)
-_CHANNEL_RANK: Final = CHANNEL.categories.rank().to_numpy().astype(np.int64)
-"""Place of each channel among their names: so engines order them."""
-_MICROS: Final = 1_000_000
-_TIMES: Final = 2**32
 
 
 class Scope(NamedTuple):
@@ -195,12 +189,10 @@ class SqlStore:
 
     def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
         """See `ReadingStore.append`."""
-        target = table_of(table)
-        checked = conform(rows, target.frame)
-        extras = [_extra(rows, name, dtype) for name, dtype in target.extras.items()]
-        if checked.height:
-            self.engine.insert(table, _listed(_in_key_order(checked.with_columns(extras), target)), token)
-        return checked.height
+        taken = as_inserted(rows, table_of(table))
+        if taken.height:
+            self.engine.insert(table, taken, token)
+        return taken.height
 
     def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
         """See `ReadingStore.load_context`."""
@@ -319,35 +311,3 @@ class SqlStore:
 def tables() -> tuple[str, ...]:
     """Names of the tables that rows can be appended to."""
     return tuple(TABLES)
-
-
-def _extra(rows: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
-    if name not in rows.columns:
-        return pl.Series(name, [None] * rows.height, dtype=dtype)
-    if not (rows[name].dtype == dtype or (dtype.is_integer() and rows[name].dtype.is_integer())):
-        raise ContractError(f"{name}: {rows[name].dtype} where {dtype} is needed")
-    return rows[name].cast(dtype)
-
-
-def _in_key_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Rows of measurements by meter, channel and time as the table's key has them, else as they came.
-
-    An engine compares whole keys, texts first, and skips that where it finds the rows in order.
-    """
-    if table.name not in _BY_CHANNEL or table.starts is None:
-        return rows
-    # Seconds since the earliest, as far as they fit beside the others: what lies beyond is the engine's to sort.
-    time = rows[table.starts].to_physical().to_numpy() // _MICROS
-    later = np.minimum(time - time.min(initial=np.iinfo(np.int64).max), _TIMES - 1)
-    meter = rows["meter_id"].rank("dense").to_numpy().astype(np.int64)
-    channel = _CHANNEL_RANK[rows["channel"].to_physical().to_numpy()]
-    return rows[np.argsort((meter * len(_CHANNEL_RANK) + channel) * _TIMES + later, kind="stable")]
-
-
-def _listed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Lists as lists of text; a null list is an empty one."""
-    return rows.with_columns(
-        pl.col(name).cast(pl.List(pl.String)).fill_null([])
-        for name, dtype in rows.schema.items()
-        if isinstance(dtype, pl.List)
-    )
