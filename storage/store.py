@@ -7,10 +7,9 @@ from typing import Final, NamedTuple, Protocol
 import polars as pl
 
 from schemas import frames
-from schemas.errors import ContractError
 from schemas.frames import UTC_US, conform
 from storage import queries
-from storage.key_order import in_key_order
+from storage.insertion import as_inserted
 from storage.queries import Place, Query
 from storage.tables import TABLES, Table, table_of
 
@@ -197,12 +196,10 @@ class SqlStore:
 
     def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
         """See `ReadingStore.append`."""
-        target = table_of(table)
-        checked = conform(rows, target.frame)
-        extras = [_extra(rows, name, dtype) for name, dtype in target.extras.items()]
-        if checked.height:
-            self.engine.insert(table, _listed(in_key_order(checked.with_columns(extras), target)), token)
-        return checked.height
+        taken = as_inserted(rows, table_of(table))
+        if taken.height:
+            self.engine.insert(table, taken, token)
+        return taken.height
 
     def load_context(self, scope: Scope, *, finals: bool = True) -> Context:
         """See `ReadingStore.load_context`."""
@@ -327,20 +324,3 @@ class SqlStore:
 def tables() -> tuple[str, ...]:
     """Names of the tables that rows can be appended to."""
     return tuple(TABLES)
-
-
-def _extra(rows: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
-    if name not in rows.columns:
-        return pl.Series(name, [None] * rows.height, dtype=dtype)
-    if not (rows[name].dtype == dtype or (dtype.is_integer() and rows[name].dtype.is_integer())):
-        raise ContractError(f"{name}: {rows[name].dtype} where {dtype} is needed")
-    return rows[name].cast(dtype)
-
-
-def _listed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Lists as lists of text; a null list is an empty one."""
-    return rows.with_columns(
-        pl.col(name).cast(pl.List(pl.String)).fill_null([])
-        for name, dtype in rows.schema.items()
-        if isinstance(dtype, pl.List)
-    )

@@ -75,7 +75,7 @@ def anchor(block: Block, estimates: Estimates, known: Ints, fixed: Mask, registe
     overrun = _NO_PERIODS
     if register is not None and len(which):
         overrun = _by_register(
-            with_links(block, (known, register), stretch),
+            with_links(block, (known, register), (stretch, register[estimates.slot[which]], shape)),
             (stretch, register[estimates.slot[which]], part),
             (known, register),
             rest,
