@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from ingest.dlms.blocks import Assembly, Block, is_block, read_block, transfer_of
 from ingest.dlms.framing import WPDU_HEAD_OCTETS
+from ingest.open_transfers import TRANSFER_OCTETS
 from schemas.errors import ProtocolError
 
 _HELD_OCTETS: Final = 1 << 24
@@ -76,9 +77,14 @@ class HeldBlocks:
         whole = known.assembly.complete and not known.doubtful
         if whole or known.octets > self._message_octets:
             given.append(self._take(key))
-        while self._octets > _HELD_OCTETS:
+        while self.held_octets > _HELD_OCTETS:
             given.append(self._take(next(iter(self._transfers))))
         return given
+
+    @property
+    def held_octets(self) -> int:
+        """What is held, in memory."""
+        return self._octets + TRANSFER_OCTETS * len(self._transfers)
 
     def expire(self, now: float) -> list[Given]:
         """Transfers that have waited long enough, the oldest first."""

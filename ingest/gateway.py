@@ -275,8 +275,8 @@ class Gateway:
                     begun = now if data and cutter.partial <= len(data) else begun
                     for message in messages:
                         self.take(message, peer, over_udp=False, titles=titles)
-                    self._begun += cutter.waiting - begun_octets
-                    begun_octets = cutter.waiting
+                    self._begun += cutter.held_octets - begun_octets
+                    begun_octets = cutter.held_octets
         finally:
             self._begun -= begun_octets
         self.counts.cut_short += 1

@@ -8,6 +8,8 @@ from ingest.dlms.gathering import apdu_of_frames, block_of
 from ingest.dlms.joining import NUMBERED, LinkFrame, continues
 
 _Sender: TypeAlias = tuple[str, int | None, int | None]
+TRANSFER_OCTETS: Final = 700
+"""What a transfer takes in memory beside its bytes: of many with an empty block each, nearly all there is."""
 _SEGMENTS: Final = b""
 """Beside the transfers of a sender, which are told by what their blocks share: the segments of its latest PDU."""
 
@@ -33,6 +35,11 @@ class OpenTransfers:
         self._of: dict[_Sender, set[bytes]] = {}
         self._unnumbered: dict[_Sender, None] = {}  # who has segments open that have no numbers, the oldest first
         self.octets = 0
+
+    @property
+    def held_octets(self) -> int:
+        """What is held, in memory: each transfer takes room beside its bytes."""
+        return self.octets + TRANSFER_OCTETS * len(self._open)
 
     def __bool__(self) -> bool:
         """Something is held."""

@@ -48,6 +48,11 @@ class StreamCutter:
         return len(self._rest) + self._transfers.octets
 
     @property
+    def held_octets(self) -> int:
+        """The same as memory: a transfer takes room beside its bytes."""
+        return len(self._rest) + self._transfers.held_octets
+
+    @property
     def partial(self) -> int:
         """Bytes of a frame that has begun and is not whole."""
         return len(self._rest)
