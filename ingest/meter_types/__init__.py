@@ -29,6 +29,8 @@ DOUBLED_TITLE: Final = "title_length_doubled"
 """The system title of general-glo stands behind two lengths, `DB 09 08 ...` (Kaifa GPRS)."""
 P1_TELEGRAM: Final = "p1_telegram"
 """General-glo holds a P1 telegram, text in place of an APDU (customer ports of Luxembourg)."""
+_SCALERS: Final = range(-128, 128)
+"""Exponents of ten that scaler_unit can say: an integer of eight bits."""
 QUIRKS: Final = AXDR_QUIRKS | {ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM}
 
 
@@ -159,8 +161,7 @@ def _check(entry: MeterType, where: str) -> None:
         check_template(template, f"{where}, template {template.id}")
     if len(entry.status) > 8:
         raise ContractError(f"{where}, status: an octet has 8 bits, {len(entry.status)} are named")
-    if len(set(entry.channels)) < len(entry.channels):
-        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
+    _check_numbers(entry, where)
     if entry.timezone is not None:
         timegrid.zone(entry.timezone)
     objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
@@ -169,6 +170,17 @@ def _check(entry: MeterType, where: str) -> None:
     _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
     for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
         parse_obis(name)
+
+
+def _check_numbers(entry: MeterType, where: str) -> None:
+    if len(set(entry.channels)) < len(entry.channels):
+        raise ContractError(f"{where}, channels: one stands twice, and its values would be one row in the store")
+    if entry.interval_s is not None and entry.interval_s not in timegrid.INTERVAL_LENGTHS_S:
+        lengths = ", ".join(map(str, timegrid.INTERVAL_LENGTHS_S))
+        raise ContractError(f"{where}, interval_s: {entry.interval_s} is no capture period; known: {lengths}")
+    for scaler in (*entry.scalers.values(), *(layout.scaler for layout in entry.push)):
+        if scaler not in _SCALERS:
+            raise ContractError(f"{where}, scaler: {scaler} is not one that an octet holds, -128 to 127")
 
 
 def _all_in(names: Iterable[str], known: Iterable[str], where: str) -> None:
