@@ -175,6 +175,8 @@ def parse_config(text: str, name: str) -> Config:
         raise ContractError(f"{name}: {error}") from error
     if sum(source is not None for source in (config.keys.kek_file, config.keys.kek_env, config.keys.kek_command)) > 1:
         raise ContractError(f"{name}: keys: one of kek_file, kek_env and kek_command, not several")
+    if config.keys.kek_command == []:
+        raise ContractError(f"{name}: keys.kek_command: no command")
     try:
         _check_gateway(config.gateway.limits)
         _check_brokers(config.kafka.brokers)

@@ -34,7 +34,7 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
         command: Program and arguments; prints it in hexadecimal.
 
     Raises:
-        ContractError: No source or several, a source that fails, or what it gives is no such key.
+        ContractError: No source or several, an empty command, a source that fails, or what it gives is no such key.
     """
     sources = [source for source in (file, variable, command) if source is not None]
     if len(sources) != 1:
@@ -44,7 +44,9 @@ def load_kek(file: Path | None = None, variable: str | None = None, command: Seq
     if variable is not None:
         text = Hidden(os.environ.get(variable, "").encode())
         return _checked(_of_text(text), f"environment variable {variable}")
-    return _checked(_of_text(_run(list(command or ()))), "the command")
+    if not command:
+        raise ContractError("the key-encrypting key: the command is empty")
+    return _checked(_of_text(_run(list(command))), "the command")
 
 
 def load_book(file: Path, kek: Kek, *, sealed: bool = True) -> KeyRows:
@@ -124,7 +126,7 @@ def _parts(opened: BinaryIO, file: Path) -> Iterator[bytes]:
 
 
 def _run(command: list[str]) -> Hidden:
-    name = command[0] if command else ""
+    name = command[0]
     ended, said = _output(command)
     if isinstance(ended, str):
         raise ContractError(f"the key-encrypting key: command {name!r} failed: {ended}")

@@ -3,7 +3,7 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.config import Keys
+from app.config import Keys, parse_config
 from app.inputs import configured_keyring
 from ingest.key_files import parse_clear, render_wrapped
 from schemas.errors import ContractError
@@ -40,6 +40,11 @@ def test_another_key_opens_nothing_and_shows_nothing(book, monkeypatch):
     with pytest.raises(ContractError) as refused:
         configured_keyring(Keys(file=str(book), kek_env="AMI_KEK"))
     assert EK.lower() not in str(refused.value).lower()
+
+
+def test_an_empty_command_is_an_unusable_setting():
+    with pytest.raises(ContractError, match=r"ami\.toml: keys\.kek_command: no command"):
+        parse_config('[keys]\nfile = "book.csv"\nkek_command = []\n', "ami.toml")
 
 
 def test_no_file_is_an_empty_ring():

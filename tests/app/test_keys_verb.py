@@ -72,6 +72,8 @@ def test_the_wrapping_key_may_come_from_the_environment_or_a_command(run, tmp_pa
     (("verify", "--kek-env", "NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
     (("verify", "--kek-command", "false"), "false"),
     (("verify", "--kek-command", "no-such-program-anywhere"), "no-such-program-anywhere"),
+    (("verify", "--kek-command", ""), "command is empty"),
+    (("verify", "--kek-command", "  "), "command is empty"),
     (("verify", "--kek-env", "AMI_TEST_KEK", "--kek-command", "true"), "exactly one"),
 ])  # fmt: skip
 def test_a_wrapping_key_that_cannot_be_had_is_one_clear_line(run, tmp_path, arguments, named):
