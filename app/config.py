@@ -76,6 +76,9 @@ class Vee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     estimate_after_hours: Hours = 24.0
     """What has not come so long after it should have, though nothing later came either, is estimated. Less gives
     estimates sooner, and a version more of each interval that comes late."""
+    final_after_days: Annotated[int, msgspec.Meta(ge=1, le=3_700)] | None = None
+    """The market's deadline: so long after its interval an estimate is a final one (E14), which no later estimate
+    replaces, and a measured value only by a person. None: estimates stay open."""
     revisit_hours: Hours = 6.0
     """So often the days are looked at again in which something awaited has become due."""
     billing_gate: Literal["month", "off"] = "month"

@@ -18,6 +18,12 @@ from schemas.frames import METERS, conform
 COLUMNS: Final = tuple(name for name in METERS.schema if name != "profile")
 """The columns of METERS.csv, in the order in which they are written; only `meter_id` is required."""
 
+MOST_MULTIPLIER: Final = 10**6
+"""Of transformer ratios."""
+MOST_DIGITS: Final = 12
+"""Of a register in whole units: 10^12 Wh are the yield of a large power station in a month."""
+MOST_COUNT: Final = 2**31 - 1
+
 
 def parse_meters(text: str, name: str) -> pl.DataFrame:
     """METERS from the text of a METERS.csv.
@@ -105,13 +111,24 @@ def _milli(text: str) -> int:
         raise ValueError("is not a number") from error
     if value != value.to_integral_value() or value <= 0:
         raise ValueError("is not a positive number with at most 3 decimals")
+    if value > MOST_MULTIPLIER * 1000:
+        raise ValueError(f"is more than {MOST_MULTIPLIER}")
     return int(value)
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError("is not a whole number of 0 or more")
+    if int(text) > MOST_COUNT:
+        raise ValueError(f"is more than {MOST_COUNT}")
     return int(text)
+
+
+def _digits(text: str) -> int:
+    value = _count(text)
+    if not 1 <= value <= MOST_DIGITS:
+        raise ValueError(f"is no number of digits from 1 to {MOST_DIGITS}")
+    return value
 
 
 def _seconds(text: str) -> int:
@@ -144,7 +161,7 @@ _PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "interval_s": _seconds,
     "channels": _channels,
     "multiplier": _milli,
-    "register_digits": _count,
+    "register_digits": _digits,
     "register_resolution_milli": _count,
     "fuse_a": _count,
     "voltage_v": _count,

@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 
 from app.far_days import near, stored_days, within_tables
+from app.final_days import final_days
 from app.messages import from_messages
 from app.refused import store_rejects
 from app.silences import Silences
@@ -64,8 +65,15 @@ class VeeWork:
     """Dirty days, collected for a while, then judged by the bucket of meters."""
 
     def __init__(
-        self, store: ReadingStore, meters: pl.DataFrame, params: VeeParams, now: Callable[[], datetime]
+        self,
+        store: ReadingStore,
+        meters: pl.DataFrame,
+        params: VeeParams,
+        now: Callable[[], datetime],
+        final_after: timedelta | None = None,
     ) -> None:
+        """`final_after`: how long after their interval estimates become final ones (E14); None: never."""
+        self._final_after = final_after
         self._store, self._now, self._silences = store, now, Silences()
         self._peaks = KnownPeaks()
         sets = params.rule_sets if params.gate_months else (NO_PERIOD, *params.rule_sets)
@@ -91,7 +99,8 @@ class VeeWork:
         self._zones = meters["timezone"].drop_nulls().unique().to_list() or ["UTC"]
 
     def due(self, store: ReadingStore) -> pl.DataFrame:
-        """DIRTY_DAYS in which something awaited has become due: an interval that never came, or an area's silence.
+        """DIRTY_DAYS in which something awaited has become due: an interval that never came, an area's silence, or the
+        deadline after which estimates are final.
 
         `store` is the caller's own: batches are delivered by another thread over the connection of this work, and
         meters are enrolled by a third.
@@ -112,6 +121,9 @@ class VeeWork:
             for instant in (max(begun, now - reach), now - awaited)
         )
         days = pl.date_range(min(first), max(last), eager=True).alias("day")
+        if self._final_after is not None:
+            final = final_days(store, tuple(few), now - self._final_after, zones)
+            days = pl.concat([pl.Series("day", final, dtype=pl.Date), days]).unique(maintain_order=True)
         return buckets.select("bucket").unique().sort("bucket").join(days.to_frame(), how="cross")
 
     def prepare(self, messages: pl.DataFrame) -> Due:
@@ -149,7 +161,10 @@ class VeeWork:
         now, run_id = self._now(), str(uuid.uuid4())
         scopes = [*due.scopes, *self._scopes(stored_days(self._store, due.far, self._judged_with, now))]
         silences = self._silences.at(now, self._store) if scopes else ()
-        params = msgspec.structs.replace(self._params, judged_at=now, run_id=run_id, silences=silences)
+        deadline = None if self._final_after is None else now - self._final_after
+        params = msgspec.structs.replace(
+            self._params, judged_at=now, run_id=run_id, silences=silences, final_before=deadline
+        )
         for judged in judge(self._store, scopes, params, self._beside, self._zones, self._peaks):
             told = judged.appended.group_by("quality", "method").len()
             for quality, method, finals in told.rows():

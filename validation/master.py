@@ -23,6 +23,7 @@ class Facts(NamedTuple):
     resolution: Ints
     slack: Ints
     wrap: Ints
+    """Value at which a register starts again; ABSENT where that is unknown, or beyond what is read of any register."""
     power_mw: Ints
     """Power that supply and fuse are rated for, in mW; ABSENT where one of them is unknown."""
     has_der: npt.NDArray[np.int8]
@@ -44,7 +45,7 @@ def facts_of(installs: pl.DataFrame) -> Facts:
         slack=pl.when(pl.col("register_resolution_milli") > 1)
         .then(primary_milli(pl.col("register_resolution_milli"), pl.col("multiplier")))
         .otherwise(0),
-        wrap=pl.lit(10, pl.Int64).pow(pl.col("register_digits")) * unity,
+        wrap=pl.lit(10, pl.Int64).pow(pl.col("register_digits").clip(upper_bound=15)).cast(pl.Int128) * unity,
         power_mw=pl.col("voltage_v").cast(pl.Int64) * pl.col("fuse_a") * factor + 0 * phases,
         has_der=pl.col("has_der").cast(pl.Int8).fill_null(-1),
         # A size of 0 is the word of some registries for none.
@@ -55,7 +56,7 @@ def facts_of(installs: pl.DataFrame) -> Facts:
         multiplier=columns["multiplier"].to_numpy(),
         resolution=columns["resolution"].cast(pl.Int64).to_numpy(),
         slack=columns["slack"].cast(pl.Int64).to_numpy(),
-        wrap=columns["wrap"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
+        wrap=columns["wrap"].cast(pl.Int64, strict=False).fill_null(ABSENT).to_numpy(),
         power_mw=columns["power_mw"].cast(pl.Int64).fill_null(ABSENT).to_numpy(),
         has_der=columns["has_der"].to_numpy(),
         inverter_mw=columns["inverter_mw"].fill_null(ABSENT).to_numpy(),

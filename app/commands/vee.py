@@ -47,6 +47,9 @@ def register(ami: typer.Typer) -> None:
         grid_from: Annotated[str | None, typer.Option("--from", metavar="T", help="UTC; default: first datum.")] = None,
         grid_to: Annotated[str | None, typer.Option("--to", metavar="T", help="UTC, exclusive.")] = None,
         judged_at: Annotated[str | None, typer.Option("--judged-at", metavar="T", help="Default: now.")] = None,
+        final_before: Annotated[
+            str | None, typer.Option("--final-before", metavar="T", help="Deadline: estimates before it are final.")
+        ] = None,
         four_eyes: Annotated[
             float, typer.Option("--four-eyes", min=0, max=1e9, metavar="KWH", help="Edits may change it unapproved.")
         ] = 100.0,
@@ -80,6 +83,7 @@ def register(ami: typer.Typer) -> None:
             holidays=load_calendar(calendar).holidays,
             rule_sets=load_rule_sets(rules),
             silences=silences_of(inputs, now),
+            final_before=None if final_before is None else parse_instant(final_before, "--final-before"),
             four_eyes_milli=round(four_eyes * 1_000_000),
             tou=aids.tou,
             profiles=aids.profiles,

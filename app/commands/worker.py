@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,7 +173,10 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     vee = settings.vee
     params = judging(vee)
     registry = registry_of(settings)
-    work = vee_lane.VeeWork(stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC))
+    final_after = None if vee.final_after_days is None else timedelta(days=vee.final_after_days)
+    work = vee_lane.VeeWork(
+        stores.open_store(settings), registry.meters, params, lambda: datetime.now(UTC), final_after
+    )
     values = doors.ValueSource(doors.open_source(settings, "vee", (workers.DIRTY_DAYS_TOPIC,)))
     publisher = doors.open_publisher(settings)
     looked_up = stores.open_store(settings)

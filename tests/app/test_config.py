@@ -136,6 +136,8 @@ def test_the_effective_settings_show_the_name_of_a_secret_file_only(tmp_path):
         ("vee", "history_days = -3"),
         ("vee", "debounce_seconds = nan"),
         ("vee", "estimate_after_hours = 0"),
+        ("vee", "final_after_days = 0"),
+        ("vee", "final_after_days = 4000"),
         ("meters", "refresh_seconds = -1"),
         ("outage", "share_tenths = 11"),
         ("outage", "snapshot_batches = 0"),

@@ -47,6 +47,11 @@ def test_the_columns_are_those_of_the_contract_in_its_order_and_the_size_of_an_i
         ("meter_id,system_title\nM1,4D4D\n", "line 2, field 'system_title'"),
         ("meter_id,timezone\nM1,Europe/Atlantis\n", "line 2, field 'timezone'"),
         ("meter_id,multiplier\nM1,0\n", "line 2, field 'multiplier'"),
+        ("meter_id,multiplier\nM1,40\nM2,1000000.001\n", "line 3, field 'multiplier': '1000000.001' is more than"),
+        ("meter_id,multiplier\nM1,Infinity\n", "line 2, field 'multiplier'"),
+        ("meter_id,register_digits\nM1,8\nM2,13\n", "line 3, field 'register_digits': '13' is no number of digits"),
+        ("meter_id,register_digits\nM1,0\n", "line 2, field 'register_digits'"),
+        ("meter_id,fuse_a\nM1,99999999999\n", "line 2, field 'fuse_a'"),
         ("meter_id,has_der\nM1,maybe\n", "line 2, field 'has_der'"),
         ("meter_id,installed_at\nM1,yesterday\n", "line 2, field 'installed_at'"),
         ("meter_id,meter_type\n,generic\n", "METERS.meter_id"),
@@ -66,3 +71,8 @@ def test_the_first_bad_field_is_named(text, said):
 def test_a_meter_may_come_back_after_it_was_removed():
     text = "meter_id,installed_at,removed_at\nM1,2026-03-05,\nM1,2026-03-01,2026-03-05\n"
     assert parse_meters(text, "meters.csv").height == 2
+
+
+def test_the_greatest_ratio_and_register_are_read():
+    meters = parse_meters("meter_id,multiplier,register_digits\nM1,1000000,12\n", "meters.csv")
+    assert meters.select("multiplier", "register_digits").row(0) == (10**9, 12)

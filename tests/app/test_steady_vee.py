@@ -63,10 +63,12 @@ def sent(names: list[str], hour: int) -> pl.DataFrame:
 class Hours:
     """A lane that reads dirty days from a topic in memory, as the VEE worker does, three hours of the clock a turn."""
 
-    def __init__(self, store: SqlStore, estimate_after_s: int | None = 86_400) -> None:
+    def __init__(
+        self, store: SqlStore, estimate_after_s: int | None = 86_400, final_after: timedelta | None = None
+    ) -> None:
         params = VeeParams(judged_at=MIDNIGHT, run_id="", context_days=3, estimate_after_s=estimate_after_s)
         self.now = MIDNIGHT
-        self.store, self.work = store, vee_lane.VeeWork(store, FLEET, params, lambda: self.now)
+        self.store, self.work = store, vee_lane.VeeWork(store, FLEET, params, lambda: self.now, final_after)
         self.publisher = MemoryPublisher()
         self.source = Revisits(Nothing(), self.publisher, lambda: self.work.due(store), 6 * 3600, self._seconds)
 
@@ -267,3 +269,19 @@ def test_a_question_that_will_never_be_answered_ends_the_worker() -> None:
     poll(source)
     with pytest.raises(TerminalError, match="no such table"):
         poll(source)
+
+
+def test_estimates_become_final_when_the_deadline_passes_though_nothing_of_their_day_is_dirty(store: SqlStore) -> None:
+    """From 10:00 on SILENT is estimated; two days after, its first hours are final, and a late value waits."""
+    hours = Hours(store, final_after=timedelta(hours=36))
+    hours.live(range(52))
+    mine = finals(store, SILENT)
+    assert mine["is_final_estimate"][:10].to_list() == [False] * 10, "measured"
+    final = mine.filter("is_final_estimate")
+    # 36 h before the last look, at 48:05 or later: 12:05, so that the hours that begin at 10, 11 and 12 are final.
+    assert final["interval_start"][0] == MIDNIGHT + 10 * HOUR
+    assert 3 <= final.height <= 7
+    hours.store_and_judge(pl.concat([sent([SILENT], hour) for hour in range(10, 52)]))
+    after = finals(store, SILENT)
+    assert after["quality"].to_list()[: 10 + final.height] == ["valid"] * 10 + ["estimated"] * final.height
+    assert set(after["quality"][10 + final.height + 4 :]) == {"valid"}

@@ -203,3 +203,22 @@ def test_how_much_an_edit_may_change_unapproved_is_an_option(day: Path, capsys: 
         told = json.loads(capsys.readouterr().out)["exceptions"]
         assert pl.read_parquet(day / "out" / "finals.parquet")["value_milli"][0] == value
         assert told.get("edit_not_applied", 0) == (value == 1_000_000)
+
+
+def test_an_estimate_before_the_deadline_is_a_final_one_from_outside(day: Path, capsys: pytest.CaptureFixture[str]):
+    """The lost hour is final, the late value for it waits for a person."""
+    assert vee(day, "--final-before", "2025-03-04") == 0
+    finals = day / "out" / "finals.parquet"
+    told = pl.read_parquet(finals)
+    assert told.filter("is_final_estimate")["interval_start"].to_list() == [MONDAY + timedelta(hours=5)]
+    finals.rename(day / "before.parquet")
+    rows = pl.read_parquet(day / "intervals.parquet")
+    late = rows.head(1).with_columns(
+        interval_start=pl.lit(MONDAY + timedelta(hours=5)), value_milli=pl.lit(1_400_000, pl.Int64)
+    )
+    pl.concat([rows, late]).write_parquet(day / "intervals.parquet")
+    assert vee(day, "--finals", str(day / "before.parquet")) == 0
+    assert pl.read_parquet(finals)["value_milli"][5] == 1_000_005
+    capsys.readouterr()
+    assert vee(day, "--final-before", "soon") == 2
+    assert "--final-before" in capsys.readouterr().err

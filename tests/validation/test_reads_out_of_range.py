@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from vee_made import JUDGED_AT, MONDAY, failed, found, intervals, meters, params, reads, unjudged, vee
 
+from validation.block import ABSENT
+from validation.master import facts_of
+
 DAY = timedelta(days=1)
 NOON = MONDAY + DAY / 2
 HOURLY = [1000] * 24
@@ -85,3 +88,9 @@ def test_a_series_of_zeros_says_nothing_about_its_register() -> None:
     told = reads({MONDAY: 0, MONDAY + DAY: 10**6})
     result = vee(intervals=intervals([0] * 24, skip=[5, 6]), reads=told)
     assert result.finals["value_milli"].sum() == 10**6
+
+
+def test_a_register_whose_end_fits_no_64_bits_has_none() -> None:
+    """12 digits behind a ratio of 10^6: it starts again at 10^21 thousandths."""
+    master = meters(*({"register_digits": 12, "multiplier": 10**ratio} for ratio in (9, 5)))
+    assert facts_of(master).wrap.tolist() == [ABSENT, 10**17]
