@@ -53,15 +53,20 @@ def stored_windows(config: Config) -> Callable[[Sequence[tuple[str, int, int]]],
     def load(positions: Sequence[tuple[str, int, int]]) -> pl.DataFrame:
         bounded = {"timeout_s": WINDOWS_LIMIT_S, "most_seconds": WINDOWS_LIMIT_S}
         try:
-            store = SqlStore(connect(msgspec.structs.replace(_address(server), **bounded)))
-            try:
-                answer = beside(lambda: store.load_windows(positions), "windows")
-                wait([answer], WINDOWS_LIMIT_S)
-                if not answer.done():
-                    raise TransientError(f"clickhouse: no answer within {WINDOWS_LIMIT_S} s")
-                return answer.result()
-            finally:
-                store.close()  # whoever still waits for an answer is cut off
+            engine = connect(msgspec.structs.replace(_address(server), **bounded))
+
+            def ask() -> pl.DataFrame:
+                try:
+                    return SqlStore(engine).load_windows(positions)
+                finally:
+                    engine.close()
+
+            answer = beside(ask, "windows")
+            wait([answer], WINDOWS_LIMIT_S)
+            if not answer.done():
+                engine.cut_off()
+                raise TransientError(f"clickhouse: no answer within {WINDOWS_LIMIT_S} s")
+            return answer.result()
         except (TransientError, TerminalError, ContractError) as error:
             LOG.warning("replay windows of before the look-back are not known", extra={"fields": {"why": str(error)}})
             return REPLAY_WINDOWS.empty()

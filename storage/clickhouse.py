@@ -4,9 +4,11 @@ Columns go and come as they are, instants as microseconds since 1970: none is ma
 """
 
 import logging
+import socket
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -126,6 +128,13 @@ class ClickHouseEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._client.disconnect()
+
+    def cut_off(self) -> None:
+        """Called beside a thread that waits for an answer: it hears the end of the connection, and closes it itself."""
+        waiting = getattr(getattr(self._client, "connection", None), "socket", None)
+        if waiting is not None:
+            with suppress(OSError):  # not connected yet, or closed meanwhile
+                waiting.shutdown(socket.SHUT_RDWR)
 
     def _settings(self) -> Mapping[str, Any]:
         version = self.version()
