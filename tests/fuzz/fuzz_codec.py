@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the codec with atheris, where that is installed.
 
-    python tests/fuzz/fuzz_codec.py -max_total_time=3600 tests/fuzz/corpus
+    PYTHONPATH=. python tests/fuzz/fuzz_codec.py -max_total_time=3600 tests/fuzz/corpus
 
 The corpus is replayed by `tests/ingest/dlms/test_hostile.py` with every test run; what a long run finds goes into it.
 """
