@@ -1,7 +1,7 @@
 """Fuzzing of the stage: any value of a Kafka message, through cutting and `decode_frames`, is rows, copies or rejects.
 
-    PYTHONPATH=. python tests/fuzz/fuzz_decode.py -max_total_time=3600 tests/fuzz/corpus     guided by coverage, with atheris
-    PYTHONPATH=. python tests/fuzz/fuzz_decode.py --seconds 3600 [--seed 1]                  own mutations of the corpus, without
+    PYTHONPATH=. python tests/fuzz/fuzz_decode.py -max_total_time=3600 tests/fuzz/corpus   with atheris, by coverage
+    PYTHONPATH=. python tests/fuzz/fuzz_decode.py --seconds 3600 [--seed 1]                without: own mutations
 
 Checked of every input: nothing is raised, every message is counted once, no byte of a reject is lost, its `at` lies in
 its payload, and messages decoded together are what they are alone: two halves, and a twin in which one octet differs,
