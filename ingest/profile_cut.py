@@ -59,7 +59,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
     most = ANY_NUMBER if profile.value_grid is None else profile.value_grid.most
-    milli, inexact = to_milli(values.numbers, profile.power, most)
+    milli, inexact = _thousandths(values.numbers, profile.powers, most)
     if values.beyond is not None:
         inexact = values.beyond if inexact is None else inexact | values.beyond
     at = stamps.at
@@ -89,6 +89,20 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     clocked = stamps.at if kept is None else np.where(stamps.usable, stamps.at, NO_TIME)
     newest = np.ascontiguousarray(clocked.T).max(axis=0)  # down columns: short rows are slow to reduce
     return ProfileCut(quantities, refused, shared(newest, messages))
+
+
+def _thousandths(
+    numbers: npt.NDArray[np.int64], powers: tuple[int, ...], most: int
+) -> tuple[npt.NDArray[np.int64], Flags | None]:
+    """See `to_milli`; each channel by its own power where they differ."""
+    if len(set(powers)) == 1:
+        return to_milli(numbers, powers[0], most)
+    milli, wrong = np.empty_like(numbers), np.zeros(numbers.shape, np.bool_)
+    for column, power in enumerate(powers):
+        milli[:, :, column], inexact = to_milli(numbers[:, :, column].copy(), power, most)
+        if inexact is not None:
+            wrong[:, :, column] = inexact
+    return milli, wrong if wrong.any() else None
 
 
 def _said_again(stamps: _Stamps) -> Flags | None:

@@ -46,7 +46,7 @@ class Profile(NamedTuple):
     channels: tuple[Channel, ...]
     channel: npt.NDArray[np.uint8]  # their codes
     obis: npt.NDArray[np.int32]  # of them: none
-    power: int  # value x 10^power is in thousandths
+    powers: tuple[int, ...]  # by channel: value x 10^power is in thousandths
     is_intervals: bool
     stamp_is_end: bool
     interval_s: int | None  # None: the smallest step between two clocks, all of which are sent then
@@ -95,6 +95,9 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         return Unread(rows.node.at, numbers, f"{width - lead} values a row, other than the meter has")
     if len(set(channels)) < len(channels):  # two values of one identity would be one row in the store
         return Unread(rows.node.at, numbers, "METERS or the meter's type name a channel twice")
+    scalers = layout.scalers(len(channels))
+    if len(scalers) != len(channels):
+        return Unread(rows.node.at, numbers, f"{len(scalers)} scalers for {len(channels)} channels")
     padded = tuple(tuple(_sent(node) for node in row) + (None,) * (width - len(row)) for row in rows.rows)
     if not all(_is_row(row, width, layout) for row in padded):
         return Unread(rows.node.at, numbers, f"a row that is not {_STATUS_WORDS[layout.status]}")
@@ -113,7 +116,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         channels,
         np.array([CHANNEL_CODE[each] for each in channels], np.uint8),
         np.full(len(channels), -1, np.int32),
-        layout.scaler + MILLI,
+        tuple(scaler + MILLI for scaler in scalers),
         layout.rows == "intervals",
         layout.stamp == "end",
         interval_s,

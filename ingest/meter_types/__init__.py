@@ -53,15 +53,20 @@ class PushLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A push of rows {clock, [status], one number a channel}, told by its push object.
 
     `object` is "A-B:C.D.E.F" or `*`; `rows` says whether the numbers are interval quantities or register readings;
-    `scaler` holds for all of them; `stamp` says which end of the interval the clock names; `status` the form of the
-    status behind the clock: nothing wider or narrower is taken for it.
+    `scaler` holds for all of them, or is a list with one a channel, in their order; `stamp` says which end of the
+    interval the clock names; `status` the form of the status behind the clock: nothing wider or narrower is taken for
+    it.
     """
 
     object: str
     rows: Literal["intervals", "registers"]
-    scaler: int = 0
+    scaler: int | tuple[int, ...] = 0
     stamp: Literal["end", "start"] = "end"
     status: Literal["octet", "u16", "u32", "bits16", "none"] = "octet"
+
+    def scalers(self, channels: int) -> tuple[int, ...]:
+        """The exponent of each of so many channels; as many as are listed where they are."""
+        return (self.scaler,) * channels if isinstance(self.scaler, int) else self.scaler
 
 
 class PositionalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,7 +200,8 @@ def _check_numbers(entry: MeterType, where: str) -> None:
     if entry.interval_s is not None and entry.interval_s not in timegrid.INTERVAL_LENGTHS_S:
         lengths = ", ".join(map(str, timegrid.INTERVAL_LENGTHS_S))
         raise ContractError(f"{where}, interval_s: {entry.interval_s} is no capture period; known: {lengths}")
-    for scaler in (*entry.scalers.values(), *(layout.scaler for layout in entry.push)):
+    pushed = [scaler for layout in entry.push for scaler in layout.scalers(1)]
+    for scaler in (*entry.scalers.values(), *pushed):
         if scaler not in _SCALERS:
             raise ContractError(f"{where}, scaler: {scaler} is not one that an octet holds, -128 to 127")
 
