@@ -16,6 +16,8 @@ from ingest.titles import titles_to_hex
 from schemas.errors import ContractError
 
 _LAST_VERSION: Final = 9999
+_VALID_VERSIONS: Final = 2
+"""Valid at once: those on either side of a rotation."""
 
 
 def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
@@ -34,10 +36,11 @@ def import_keys(book: KeyRows, new: KeyRows) -> KeyRows:
 
 
 def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> KeyRows:
-    """The book with a newer version of these keys; the older ones stay valid unless they are revoked with it.
+    """The book with a newer version of these keys; the one before stays valid unless it is revoked with it.
 
     Raises:
-        ContractError: A system title has no key yet: that is an import; the encryption key is one that it had before,
+        ContractError: A system title has no key yet: that is an import; two versions of it are valid already, of which
+            the older would stay a key for good; the encryption key is one that it had before,
             whatever authentication key stood beside it: its counters would start again and let pass all that was
             recorded under it, of the other kind too, and one that is revoked would open again; or no version is left.
             Names the first.
@@ -52,6 +55,12 @@ def rotate_keys(book: KeyRows, new: KeyRows, *, revoking_old: bool = False) -> K
     if known.any():
         title = _first(new, known)
         raise ContractError(f"keys: system title {title:016x} has this encryption key already; rotate to a new one")
+    two = _valid(book, new) >= _VALID_VERSIONS
+    if two.any() and not revoking_old:
+        raise ContractError(
+            f"keys: system title {_first(new, two):016x} has two valid versions already: revoke the older one first "
+            "(ami keys revoke), or both with this rotation (--revoke-old)"
+        )
     new = new._replace(versions=(newest + 1).astype(np.uint16))
     _refuse_other_kind(book, new)
     renewed = join_rows([book, new])
@@ -95,6 +104,17 @@ def _newest(book: KeyRows, wanted: KeyRows) -> npt.NDArray[np.int64]:
         known = (last >= 0) & (titles[at] == wanted.titles[theirs]) if len(titles) else np.zeros(len(theirs), np.bool_)
         newest[theirs[known]] = book.versions[order[at[known]]]
     return newest
+
+
+def _valid(book: KeyRows, wanted: KeyRows) -> npt.NDArray[np.int64]:
+    """How many versions that are not revoked the book has of each wanted title and kind."""
+    valid = np.zeros(len(wanted.titles), np.int64)
+    for kind in range(len(KIND_NAMES)):
+        ours = np.sort(book.titles[(book.kinds == kind) & ~book.revoked])
+        theirs = np.flatnonzero(wanted.kinds == kind)
+        ends = (np.searchsorted(ours, wanted.titles[theirs], side) for side in ("right", "left"))
+        valid[theirs] = np.subtract(*ends)
+    return valid
 
 
 def _had(book: KeyRows, new: KeyRows) -> npt.NDArray[np.bool_]:

@@ -125,7 +125,20 @@ def test_a_rotation_to_keys_that_the_meter_had_before_is_refused(run, tmp_path):
         code, _, said = run("rotate", clear(tmp_path, had))
         assert code == 2 and had[:16] in said and "has this encryption key already" in said
         assert (tmp_path / "book.csv").read_bytes() == book
-    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{EK}", f"{OTHER},{EK * 2},"))[0] == 0
+    assert run("rotate", clear(tmp_path, f"{TITLE},{NEW},{EK}", f"{OTHER},{EK * 2},"), "--revoke-old")[0] == 0
+
+
+def test_a_third_valid_version_is_refused_until_the_eldest_is_revoked(run, tmp_path):
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}", f"{OTHER},{EK},{AK}"))
+    assert run("rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"))[0] == 0
+    book = (tmp_path / "book.csv").read_bytes()
+    code, _, said = run("rotate", clear(tmp_path, f"{OTHER},{AK},{EK}", f"{TITLE},{NEW},{EK}"))
+    assert code == 2 and TITLE in said and "two valid versions already" in said and "--revoke-old" in said
+    assert (tmp_path / "book.csv").read_bytes() == book
+    revoked = tmp_path / "revoked.csv"
+    revoked.write_text(f"system_title\n{TITLE}\n")
+    assert run("revoke", str(revoked))[0] == 0
+    assert run("rotate", clear(tmp_path, f"{OTHER},{AK},{EK}", f"{TITLE},{NEW},{EK}"))[0] == 0
 
 
 def test_a_new_authentication_key_beside_an_encryption_key_that_the_meter_had_is_refused(run, tmp_path):
