@@ -20,11 +20,11 @@ from clickhouse_driver.columns.exceptions import ColumnException
 from clickhouse_driver.columns.service import write_column
 from clickhouse_driver.protocol import ClientPacketTypes
 from clickhouse_driver.varint import write_varint
-from clickhouse_driver.writer import write_binary_str, write_binary_uint8
+from clickhouse_driver.writer import write_binary_str, write_binary_uint8, write_binary_uint128
 
 from schemas.errors import AmiError, ContractError, TerminalError, TransientError
 from schemas.frames import UTC_US
-from storage.native_columns import encode_column
+from storage.native_columns import Piece, encode_column
 from storage.queries import Query
 from storage.refusals import MENDED_BY, OF_A_LIBRARY, OF_ROWS, OF_THE_MACHINE, TRANSIENT
 
@@ -35,6 +35,9 @@ _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
     "max_query_size": ((1, 1), 67_108_864),  # long lists of meters stand in the text of a query
     "max_bytes_before_external_sort": ((1, 1), 2_147_483_648),  # windows of a large fleet: slower, never refused
+    # A batch becomes one part (a month): the default cuts it at 1,048,576 rows, and every part is merged later.
+    "min_insert_block_size_rows": ((1, 1), 16_777_216),
+    "min_insert_block_size_bytes": ((1, 1), 1_073_741_824),
     "insert_distributed_sync": ((1, 1), 1),  # acknowledged means written, on every shard
     "max_partitions_per_insert_block": ((19, 1), 0),  # a clock set to 1970 must not make a batch fail
     "do_not_merge_across_partitions_select_final": ((20, 10), 1),  # a copy has the same month as its row
@@ -42,7 +45,13 @@ _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
 }
 _TOKEN_SINCE: Final = (22, 2)
 _BLOCK_ROWS: Final = 262_144
-"""Rows a block: the server takes one while the next is made, and joins them to parts of its own size."""
+"""Rows a block: the server takes one while the next is made, and joins them to the part that an insert becomes."""
+_COMPRESSED_OCTETS: Final = 1 << 20
+"""Octets compressed at once: what the processor's cache holds."""
+_LONE_OCTETS: Final = 1 << 14
+"""A piece of fewer is compressed together with its neighbours."""
+_SIZES_OCTETS: Final = 9
+"""Method and both sizes, which the first size counts too."""
 
 
 class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,12 +259,35 @@ def _send_block(connection: Any, columns_with_types: Sequence[tuple[str, str]], 
         write_binary_str(kind, stream.fout)
         if revision >= defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION:
             write_binary_uint8(0, stream.fout)
-        encoded = encode_column(column, kind)
-        if encoded is None:
+        pieces = encode_column(column, kind)
+        if pieces is None:
             write_column(connection.context, name, kind, _values(column), stream.fout)
-        else:
-            stream.fout.write(encoded)
-    stream.finalize()
+        for piece in pieces or ():
+            _send_piece(stream, piece)
+    _send_held(stream)
+    stream.raw_fout.flush()
+
+
+def _send_held(stream: Any) -> None:
+    """What the stream holds, if anything: a server would read past the end of an empty frame."""
+    stream.fout.flush()
+    if stream.compressor.data.tell():
+        stream.finalize()
+
+
+def _send_piece(stream: Any, piece: Piece) -> None:
+    """A piece of a block behind what the stream holds: compressed from where it lies, without the stream's copies."""
+    if len(piece) < _LONE_OCTETS:
+        stream.fout.write(bytes(piece))
+        return
+    _send_held(stream)
+    for first in range(0, len(piece), _COMPRESSED_OCTETS):
+        part = piece[first : first + _COMPRESSED_OCTETS]
+        packed = stream.compressor.compress_data(part)
+        sizes = struct.pack("<BII", stream.compressor.method_byte, len(packed) + _SIZES_OCTETS, len(part))
+        body = sizes + packed
+        write_binary_uint128(stream.get_compressed_hash(body), stream.raw_fout)
+        stream.raw_fout.write(body)
 
 
 def _values(column: pl.Series) -> list[Any]:

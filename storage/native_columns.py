@@ -20,10 +20,13 @@ _DICTIONARY_WITH_KEYS: Final = 1 << 9 | 1 << 10
 _VARINT_BITS: Final = 7
 
 Octets = npt.NDArray[np.uint8]
+Piece = bytes | memoryview
 
 
-def encode_column(values: pl.Series, kind: str) -> bytes | None:
-    """The column's bytes in a block, or nothing for a type that is not known here.
+def encode_column(values: pl.Series, kind: str) -> list[Piece] | None:
+    """The column's bytes in a block, in pieces one behind the other, or nothing for a type that is not known here.
+
+    Numbers are pieces of the column's own memory: nothing is copied for them.
 
     Args:
         values: Numbers, instants (sent as microseconds), Booleans, text, bytes or an enum (sent as its text); nulls
@@ -39,11 +42,16 @@ def encode_column(values: pl.Series, kind: str) -> bytes | None:
         values = values.cast(pl.String)
     if kind.startswith("Nullable("):
         body = encode_column(values.fill_null(_default(values)), kind[9:-1])
-        return None if body is None else values.is_null().cast(pl.UInt8).to_numpy().tobytes() + body
+        return None if body is None else [_piece(values.is_null().cast(pl.UInt8).to_numpy()), *body]
     if kind == "String":
-        return _strings(values).tobytes()
+        return [_piece(_strings(values))]
     number = "<i8" if kind.startswith("DateTime64(6") else _NUMBERS.get(kind)
-    return None if number is None else values.to_physical().to_numpy().astype(number, copy=False).tobytes()
+    return None if number is None else [_piece(values.to_physical().to_numpy().astype(number, copy=False))]
+
+
+def _piece(numbers: npt.NDArray[np.generic]) -> Piece:
+    """Their octets as they lie in memory."""
+    return np.ascontiguousarray(numbers).data.cast("B") if len(numbers) else b""
 
 
 def _default(values: pl.Series) -> object:
@@ -88,21 +96,20 @@ def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int
     return np.where(last, bits, bits | 0x80).astype(np.uint8), counts
 
 
-def _low_cardinality(values: pl.Series, *, nullable: bool) -> bytes:
+def _low_cardinality(values: pl.Series, *, nullable: bool) -> list[Piece]:
     distinct, keys = _dictionary(values)
     if nullable:
         # The first entry of the dictionary is the null.
         distinct, keys = pl.concat([pl.Series(distinct.name, [""]), distinct]), keys + 1
     width = 0 if len(distinct) <= 1 << 8 else 1 if len(distinct) <= 1 << 16 else 2
-    parts = (
+    head = (
         _KEYS_VERSION,
         (_DICTIONARY_WITH_KEYS | width).to_bytes(8, "little"),
         len(distinct).to_bytes(8, "little"),
         _strings(distinct).tobytes(),
         len(values).to_bytes(8, "little"),
-        keys.astype(("<u1", "<u2", "<u4")[width]).tobytes(),
     )
-    return b"".join(parts)
+    return [b"".join(head), _piece(keys.astype(("<u1", "<u2", "<u4")[width]))]
 
 
 def _dictionary(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int64]]:

@@ -48,7 +48,7 @@ def through_engine(engine: EmbeddedEngine, values: pl.Series, kind: str) -> pl.S
     """The column as the engine reads it from a block."""
     encoded = encode_column(values, kind)
     assert encoded is not None
-    block = varint(1) + varint(len(values)) + b"\x01v" + varint(len(kind)) + kind.encode() + encoded
+    block = varint(1) + varint(len(values)) + b"\x01v" + varint(len(kind)) + kind.encode() + b"".join(encoded)
     engine.execute("DROP TABLE IF EXISTS encoded")
     engine.execute(f"CREATE TABLE encoded (v {kind}) ENGINE = Memory")
     with engine._session.send_insert("INSERT INTO encoded (v)", "Native") as inserter:
