@@ -34,7 +34,7 @@ from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.fusible import by_reason, may_blow_fuse
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
-from ingest.judgement import Judged, judge_batch, key_names_of
+from ingest.judgement import Judged, judge_batch, key_names_of, lanes_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.meter_names import MeterNames
@@ -106,7 +106,8 @@ def decode_frames(
 
     Args:
         frames: RAW_FRAMES, in order of arrival. A further column `sender` (hex, may be null) is the system title that
-            the link knows: APDUs ciphered by service carry none.
+            the link knows: APDUs ciphered by service carry none. One named `lane` says by which replay windows a
+            message is judged where that is not its topic.
         keyring: Meter keys.
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
@@ -292,7 +293,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
     told = [named(column, name) for name, column in headers.items()]
-    left_out = {"sender", *headers}.intersection(frames.columns)
+    left_out = {"sender", "lane", *headers}.intersection(frames.columns)
     if not left_out:
         return frames.hstack(told)
     return framed([*(frames[name] for name in frames.columns if name not in left_out), *told])
@@ -327,8 +328,8 @@ def _seen(
     rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
-    columns = [*(frames[name] for name in ("topic", "partition", "offset")), named(titles, "system_title")]
-    columns.append(named(key_names, "key_id"))
+    columns = [named(lanes_of(frames), "topic"), frames["partition"], frames["offset"]]
+    columns += [named(titles, "system_title"), named(key_names, "key_id")]
     is_all = len(rows) == frames.height  # in their order
     saved_at = frames["received_at"]
     if not is_all or saved_at.null_count():
