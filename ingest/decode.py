@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.arrival import read_p1_telegrams, receive
+from ingest.arrival import read_p1_telegrams, receive, refuse_numbered
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -126,7 +126,7 @@ def decode_frames(
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
     parts = Parts(frames.height)
-    apdus, signer = receive(payloads, rules, faults, parts)
+    apdus, signer, numbered = receive(payloads, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
     opened = Opened.in_clear(apdus, headers)
@@ -142,12 +142,12 @@ def decode_frames(
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])
-    rows = faults.usable()
-    rows = rows[~judged.is_copy[rows]]
+    rows = np.flatnonzero((faults.reason == NO_FAULT) & ~judged.is_copy)
     arrived = Arrived(
         opened.apdus, headers.ciphered, headers.control, headers.title, by_title, received, frames["topic"]
     )
     read = interpret(arrived, rules, rows, faults)
+    refuse_numbered((payloads, numbered), read.meter_row, rules, faults, parts)
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)
     return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
