@@ -17,6 +17,7 @@ from ingest.times import Times, believed_times, captured_times
 from schemas.codes import Channel, RejectReason
 
 _NO_INTERVAL: Final = np.zeros(1, np.int32)
+_INEXACT: Final = "not a whole number of thousandths in 63 bits"
 _MILLI_POWER: Final = 3
 """A number without a scaler, in thousandths."""
 
@@ -55,7 +56,7 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
 
 
 def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:
-    """The reads of these cells, and how many of each message are no whole thousandths."""
+    """The reads of these cells, and how many of each message are no whole thousandths, the first where it stands."""
     milli, inexact = _millis(cells, group)
     block = Quantities(
         group.message,
@@ -70,11 +71,15 @@ def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Q
     )
     if inexact is None:
         return block, []
-    at, detail = cells.each[0].node.at, "not a whole number of thousandths in 63 bits"
     wrong_values = inexact.sum(axis=1)
     rows = np.flatnonzero(wrong_values)
-    reason = REASON_CODE[RejectReason.SCALING]
-    return block, [Refused(group.message[rows], reason, at, wrong_values[rows], detail)]
+    first = inexact[rows].argmax(axis=1)
+    refused = []
+    for place in np.unique(first).tolist():
+        lacking = rows[first == place]
+        at, reason = cells.each[place].node.at, REASON_CODE[RejectReason.SCALING]
+        refused.append(Refused(group.message[lacking], reason, at, wrong_values[lacking], _INEXACT))
+    return block, refused
 
 
 def _millis(cells: Cells, group: Group) -> tuple[npt.NDArray[np.int64], Flags | None]:
