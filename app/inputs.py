@@ -18,20 +18,33 @@ from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
 from schemas.frames import METERS, RAW_FRAMES, UTC_US
 
+_NO_LANE: Final = ""
+"""Where messages of files are judged of whose reception nothing is known: together, whatever file they are in."""
 SIDECAR: Final = pl.Schema({"topic": pl.String(), "received_at": UTC_US})
 """Columns of `NAME.received.parquet`, which keeps for each frame of `NAME.bin` where and when it was received."""
 
 
 def load_frames(files: Sequence[Path]) -> pl.DataFrame:
-    """RAW_FRAMES of all files, in the order given.
+    """RAW_FRAMES of all files, in the order given, with the `lane` of each message (`decode_frames`).
 
     `*.hex` is text, one link-layer frame a line; anything else is bytes end to end. `topic` is the file's name,
-    `frame` the ordinal of the message in the file; a sidecar gives topic and `received_at` where there is one.
+    `frame` the ordinal of the message in the file; a sidecar gives topic and `received_at` where there is one. The
+    lane is the topic that a sidecar gives, or gives the same bytes in another of the files; else one of all files.
 
     Raises:
         ContractError: A file cannot be read, or its sidecar does not fit it.
     """
-    return pl.concat([_load_frames(file) for file in files]) if files else RAW_FRAMES.empty()
+    return _in_lanes(pl.concat([_laned(RAW_FRAMES.empty()), *map(_load_frames, files)]))
+
+
+def _in_lanes(frames: pl.DataFrame) -> pl.DataFrame:
+    """Null lanes filled; what has one keeps it."""
+    known = frames["lane"].is_not_null()
+    if known.any() and not known.all():
+        recorded = frames.filter(known).select("payload", recorded="lane").unique("payload", keep="first")
+        frames = frames.join(recorded, on="payload", how="left", maintain_order="left")
+        frames = frames.with_columns(lane=pl.coalesce("lane", "recorded")).drop("recorded")
+    return frames.with_columns(pl.col("lane").fill_null(_NO_LANE))
 
 
 def load_keyring(file: Path | None) -> Keyring:
@@ -94,20 +107,25 @@ def with_profiles(meters: pl.DataFrame, types: MeterTypes) -> pl.DataFrame:
     return meters.with_columns(profile=profile)
 
 
+def _laned(frames: pl.DataFrame) -> pl.DataFrame:
+    return frames.with_columns(lane=pl.lit(None, pl.String))
+
+
 def _load_frames(file: Path) -> pl.DataFrame:
+    """RAW_FRAMES of one file with its lanes, null where no sidecar tells them."""
     if file.suffix == ".hex":
-        return sources.cut_hex(read_bytes(file), file.name)
+        return _laned(sources.cut_hex(read_bytes(file), file.name))
     frames = sources.cut_bin(read_bytes(file), file.name)
     sidecar = file.with_name(f"{file.stem}.received.parquet")
     if not sidecar.exists():
-        return frames
+        return _laned(frames)
     try:
         received = pl.read_parquet(sidecar).select([pl.col(name).cast(dtype) for name, dtype in SIDECAR.items()])
     except pl.exceptions.PolarsError as error:
         raise ContractError(f"{sidecar}: not a table of {', '.join(SIDECAR)}") from error
     if received.height != frames.height:
         raise ContractError(f"{sidecar}: {received.height} rows for the {frames.height} frames of {file.name}")
-    return frames.with_columns(received["topic"], received["received_at"])
+    return frames.with_columns(received["topic"], received["received_at"], lane=received["topic"])
 
 
 def load_tariffs(file: Path | None) -> TariffBook:

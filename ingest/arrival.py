@@ -1,6 +1,5 @@
 """Messages of a batch to APDUs, with what only a meter's type or a sender's public key can add to the link layer."""
 
-from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -8,10 +7,20 @@ import numpy.typing as npt
 
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
+from ingest.dlms.framing import check_numbered, unwrap
 from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
-from ingest.dlms.tags import GENERAL_DED, GENERAL_GLO, GENERAL_SIGNING
+from ingest.dlms.tags import (
+    ACCESS_RESPONSE,
+    DATA_NOTIFICATION,
+    EVENT_NOTIFICATION,
+    GENERAL_DED,
+    GENERAL_GLO,
+    GENERAL_SIGNING,
+    GET_RESPONSE,
+    INFORMATION_REPORT,
+)
 from ingest.faults import Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
@@ -23,6 +32,7 @@ from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
 
 _GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
+_IN_THE_CLEAR: Final = (DATA_NOTIFICATION, INFORMATION_REPORT, EVENT_NOTIFICATION, GET_RESPONSE, ACCESS_RESPONSE)
 _SLASH: Final = 0x2F
 _DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
 _IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENERAL_SIGNING))
@@ -30,10 +40,14 @@ _IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENE
 
 
 class Received(NamedTuple):
-    """APDUs, ciphered or not, and who signed them: system title as a number, 0 where nobody did."""
+    """APDUs, ciphered or not, and who signed them: system title as a number, 0 where nobody did.
+
+    `numbered`: messages in the clear that came in numbered HDLC frames, for `refuse_numbered`.
+    """
 
     apdus: Spans
     signer: npt.NDArray[np.uint64]
+    numbered: Places
 
 
 def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Received:
@@ -43,15 +57,49 @@ def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Rece
     (`key_unknown`). A DSMR4 alarm is read where the type of the meter that it names has the switch.
     """
     telegrams = _alarm_telegrams(messages, rules)
-    apdus = unwrap_all(messages, faults, partial(_sends_numbered, rules), other=telegrams)
+    plain: list[int] = []
+
+    def sends_numbered(row: int, apdu: bytes) -> bool:
+        if apdu[0] not in _IN_THE_CLEAR:
+            return _sends_numbered(rules, apdu)
+        plain.append(row)  # its body is read first, and names its meter
+        return True
+
+    apdus = unwrap_all(messages, faults, sends_numbered, other=telegrams)
+    numbered = np.array(plain, np.int64)
     parts.note(faults, Part.MESSAGE)
     if len(telegrams):
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
     if not _IS_LOOKED_INTO[apdus.at(EVERY, 0)].any():
-        return Received(apdus, np.zeros(len(apdus.start), np.uint64))
-    verified = _verified(_undoubled(apdus, rules), rules, faults)
+        return Received(apdus, np.zeros(len(apdus.start), np.uint64), numbered)
+    verified, signer = _verified(_undoubled(apdus, rules), rules, faults)
     parts.note(faults, Part.SIGNED_APDU)
-    return verified
+    return Received(verified, signer, numbered)
+
+
+def refuse_numbered(
+    numbered: tuple[Spans, Places], meter_row: Places, rules: Rules, faults: Faults, parts: Parts
+) -> None:
+    """Of messages in the clear that came in numbered HDLC frames those are faults whose meter's type sends none.
+
+    Args:
+        numbered: All messages as they came, and which of them.
+        meter_row: By message, once bodies are read; of one that named no meter of METERS the default type decides.
+        rules: For the meters' types.
+        faults: Receives `not_dlms`; what a body was refused for stays.
+        parts: Receives that.
+    """
+    messages, rows = numbered
+    if not len(rows):
+        return
+    parts.note(faults, Part.BODY)
+    for row in rows[~_has_switch(QUIRK_NUMBERED, meter_row[rows], rules)].tolist():
+        message = messages.message(row)
+        try:
+            check_numbered(message, unwrap(message))
+        except ProtocolError as error:
+            faults.record_error(row, error)
+    parts.note(faults, Part.MESSAGE)
 
 
 def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Spans:
@@ -92,7 +140,8 @@ def _undoubled(apdus: Spans, rules: Rules) -> Spans:
 
 
 def _sends_numbered(rules: Rules, apdu: bytes) -> bool:
-    """Whether the meter of this APDU may send it in numbered HDLC frames: that of its title, else any (the default)."""
+    """Whether the meter of this ciphered APDU may send it in numbered HDLC frames: that of its title, else any (the
+    default)."""
     is_titled = apdu[:1] in _GENERAL and apdu[1:2] == bytes((TITLE_OCTETS,)) and len(apdu) > 2 + TITLE_OCTETS
     title = int.from_bytes(apdu[2 : 2 + TITLE_OCTETS], "big") if is_titled else 0
     meter_row = rules.enrolment.rows_of_titles(np.array([title], np.uint64))
@@ -120,7 +169,7 @@ def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
     return rows[_has_switch(ALARM_TELEGRAM, meter_row, rules)]
 
 
-def _verified(apdus: Spans, rules: Rules, faults: Faults) -> Received:
+def _verified(apdus: Spans, rules: Rules, faults: Faults) -> tuple[Spans, npt.NDArray[np.uint64]]:
     rows = faults.usable()
     rows = rows[apdus.at(rows, 0) == GENERAL_SIGNING]
     signer = np.zeros(len(apdus.start), np.uint64)
@@ -137,4 +186,4 @@ def _verified(apdus: Spans, rules: Rules, faults: Faults) -> Received:
             contents.append(b"")
             continue
         signer[row] = int.from_bytes(signed.system_title or b"", "big")
-    return Received(apdus.replaced(rows, contents) if len(rows) else apdus, signer)
+    return (apdus.replaced(rows, contents) if len(rows) else apdus), signer

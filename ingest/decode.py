@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.arrival import read_p1_telegrams, receive
+from ingest.arrival import read_p1_telegrams, receive, refuse_numbered
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -34,7 +34,7 @@ from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.fusible import by_reason, may_blow_fuse
 from ingest.interpretation import Arrived, Interpreted, Rules, interpret
-from ingest.judgement import Judged, judge_batch, key_names_of
+from ingest.judgement import Judged, judge_batch, key_names_of, lanes_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
 from ingest.meter_names import MeterNames
@@ -106,7 +106,8 @@ def decode_frames(
 
     Args:
         frames: RAW_FRAMES, in order of arrival. A further column `sender` (hex, may be null) is the system title that
-            the link knows: APDUs ciphered by service carry none.
+            the link knows: APDUs ciphered by service carry none. One named `lane` says by which replay windows a
+            message is judged where that is not its topic.
         keyring: Meter keys.
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
@@ -125,7 +126,7 @@ def decode_frames(
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
     parts = Parts(frames.height)
-    apdus, signer = receive(payloads, rules, faults, parts)
+    apdus, signer, numbered = receive(payloads, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
     by_title = enrolment.rows_of_titles(headers.title)
     opened = Opened.in_clear(apdus, headers)
@@ -141,12 +142,12 @@ def decode_frames(
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])
-    rows = faults.usable()
-    rows = rows[~judged.is_copy[rows]]
+    rows = np.flatnonzero((faults.reason == NO_FAULT) & ~judged.is_copy)
     arrived = Arrived(
         opened.apdus, headers.ciphered, headers.control, headers.title, by_title, received, frames["topic"]
     )
     read = interpret(arrived, rules, rows, faults)
+    refuse_numbered((payloads, numbered), read.meter_row, rules, faults, parts)
     kept = _settle(read, judged, faults)
     parts.note(faults, Part.BODY)
     return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
@@ -292,7 +293,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
 def _told(frames: pl.DataFrame, headers: dict[str, pl.Series]) -> pl.DataFrame:
     """The messages as they came, with what their headers said."""
     told = [named(column, name) for name, column in headers.items()]
-    left_out = {"sender", *headers}.intersection(frames.columns)
+    left_out = {"sender", "lane", *headers}.intersection(frames.columns)
     if not left_out:
         return frames.hstack(told)
     return framed([*(frames[name] for name in frames.columns if name not in left_out), *told])
@@ -327,8 +328,8 @@ def _seen(
     rows = judged.seen
     if not len(rows):
         return REPLAY_WINDOWS.empty()
-    columns = [*(frames[name] for name in ("topic", "partition", "offset")), named(titles, "system_title")]
-    columns.append(named(key_names, "key_id"))
+    columns = [named(lanes_of(frames), "topic"), frames["partition"], frames["offset"]]
+    columns += [named(titles, "system_title"), named(key_names, "key_id")]
     is_all = len(rows) == frames.height  # in their order
     saved_at = frames["received_at"]
     if not is_all or saved_at.null_count():

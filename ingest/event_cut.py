@@ -1,6 +1,7 @@
 """Events of a push cut into columns: codes, alarm registers, and pushes that are an event by themselves."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,30 +9,36 @@ import numpy.typing as npt
 from ingest.blocks import CODE_BITS, KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
 from ingest.dlms.nodes import Node
-from ingest.event_plans import AlarmSlot, CodeSlot, EventPlan, WordSlot
+from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
-from ingest.plans import Plan
+from ingest.plans import Cell, Cells, Plan
 from ingest.slots import Group, cut_bits, cut_numbers, slots_of
 from ingest.spans import Flags, Places
 from ingest.times import believed_times
-from schemas.codes import EventKind, Origin, RejectReason
+from schemas.codes import Channel, EventKind, Origin, RejectReason
+
+_MILLI_POWER: Final = 3
+"""A number without a scaler, in thousandths."""
 
 
 def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Events], list[Refused]]:
     """Every event of these messages once, and what is refused: events of an unknown time."""
     events: list[Events] = []
+    usual = _times(plan, group, None, newest)
     for slot in plan.events.codes:
         code = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
-        at = _times(plan, group, slot.clock, newest)
+        at = usual if slot.clock is None else _times(plan, group, slot.clock, newest)
         events.append(_events(group.message, _kinds(plan.events, code), code, Origin.METER, at))
     for each in plan.events.fixed:
         kinds = np.full(len(group.message), KIND_CODE[each.kind], np.uint8)
         code = np.full(len(group.message), NO_NUMBER if each.code is None else each.code, np.int64)
-        events.append(_events(group.message, kinds, code, each.origin, _times(plan, group, None, newest)))
-    for word in plan.events.words:
-        events.append(_word_events(word, group, _times(plan, group, None, newest)))
-    for alarm in plan.events.alarms:
-        events += _alarm_events(alarm, group, _times(plan, group, None, newest))
+        events.append(_events(group.message, kinds, code, each.origin, usual))
+    for word, bits in _words(plan.events.words, group):
+        events.append(_word_events(word, bits, group, usual))
+    alarms = plan.events.alarms
+    registers = cut_numbers(group.octets, slots_of([alarm.node for alarm in alarms]))[0]
+    for alarm, register in zip(alarms, registers.T, strict=True):
+        events += _alarm_events(alarm, register, group, usual)
     timed, lost = _timed(events)
     return (timed if len(timed) < 2 else [_once(timed)]), lost
 
@@ -44,10 +51,42 @@ def _once(events: Sequence[Events]) -> Events:
     return joined if len(first) == len(joined.message) else Events._make(column[first] for column in joined)
 
 
-def quiet_alarms(alarm: AlarmSlot, group: Group) -> Flags:
-    """Messages in which no bit of an alarm register is set: it is a read of zero then, so that no number vanishes."""
-    quiet: Flags = cut_numbers(group.octets, slots_of([alarm.node]))[0][:, 0] == 0
-    return quiet
+def also_reads(events: EventPlan, group: Group) -> list[tuple[Cells, Flags]]:
+    """Numbers of events that are reads too, so that none vanishes, and in which messages; those of the same together.
+
+    An alarm register of which no bit is set is a read of zero: of registers of one name the first such, another is the
+    same row. A number that has more bits than an event's code is a read of that number.
+    """
+    quiet, wide = _ByMessages(), _ByMessages()
+    said: dict[str | None, Flags] = {}
+    registers = cut_numbers(group.octets, slots_of([alarm.node for alarm in events.alarms]))[0]
+    for alarm, register in zip(events.alarms, registers.T, strict=True):
+        is_zero, before = register == 0, said.get(alarm.obis)
+        said[alarm.obis] = is_zero if before is None else is_zero | before
+        is_first = is_zero if before is None else is_zero & ~before
+        quiet.add(Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0), is_first)
+    slots = events.may_be_wide
+    numbers, beyond = cut_numbers(group.octets, slots_of([slot.node for slot in slots]))
+    is_wide = numbers >> CODE_BITS != 0 if beyond is None else (numbers >> CODE_BITS != 0) | beyond
+    for slot, messages in zip(slots, is_wide.T, strict=True):
+        wide.add(Cell(slot.node, Channel.OTHER, slot.obis, _MILLI_POWER), messages)
+    return [*quiet.all(), *wide.all()]
+
+
+class _ByMessages:
+    """Reads by the messages in which they are: a block for each such set, not for each read."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[list[Cell], Flags]] = {}
+
+    def add(self, cell: Cell, messages: Flags) -> None:
+        if messages.any():
+            self._found.setdefault(messages.tobytes(), ([], messages))[0].append(cell)
+
+    def all(self) -> list[tuple[Cells, Flags]]:
+        return [(Cells.of(cells), messages) for cells, messages in self._found.values()]
 
 
 def quiet_words(plan: EventPlan, group: Group) -> Places:
@@ -58,13 +97,6 @@ def quiet_words(plan: EventPlan, group: Group) -> Places:
     for word in plan.words:
         raised |= cut_bits(group.octets, word.node, word.bits).any(axis=1)
     return group.message[~raised]
-
-
-def wide_numbers(slot: CodeSlot | AlarmSlot, group: Group) -> Flags:
-    """Messages whose number has more bits than an event's code: it is a read too then, so that no number vanishes."""
-    numbers, beyond = cut_numbers(group.octets, slots_of([slot.node]))
-    wide: Flags = numbers[:, 0] >> CODE_BITS != 0
-    return wide if beyond is None else wide | beyond[:, 0]
 
 
 def untimed(messages: Places) -> Refused:
@@ -85,12 +117,13 @@ def _kinds(events: EventPlan, code: npt.NDArray[np.int64]) -> npt.NDArray[np.uin
     return kinds
 
 
-def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
+def _alarm_events(slot: AlarmSlot, register: npt.NDArray[np.int64], group: Group, at: Micros) -> list[Events]:
     """An event for each kind of which a bit is set: its code is the register, which names all bits that are.
 
     Bits of one kind would be events of one identity, of which a store keeps one. Bits that no table knows are one too.
     """
-    register = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
+    if not register.any():
+        return []
     masks: dict[EventKind, int] = {}
     for bit, kind in slot.bits.items():
         masks[kind] = masks.get(kind, 0) | 1 << bit
@@ -99,14 +132,25 @@ def _alarm_events(slot: AlarmSlot, group: Group, at: Micros) -> list[Events]:
     events = []
     for kind, mask in masks.items():
         raised = np.flatnonzero(register & mask)
+        if not len(raised):
+            continue
         kinds = np.full(len(raised), KIND_CODE[kind], np.uint8)
         events.append(_events(group.message[raised], kinds, register[raised], Origin.METER, at[raised]))
     return events
 
 
-def _word_events(word: WordSlot, group: Group, at: Micros) -> Events:
+def _words(words: Sequence[WordSlot], group: Group) -> list[tuple[WordSlot, npt.NDArray[np.uint8]]]:
+    """The bits of words, by message; of those that are read alike together: a bit of two is one event."""
+    joined: dict[tuple[int, int], tuple[WordSlot, npt.NDArray[np.uint8]]] = {}
+    for word in words:
+        bits, alike = cut_bits(group.octets, word.node, word.bits), (word.bits, id(word.events))
+        joined[alike] = (word, bits | joined[alike][1] if alike in joined else bits)
+    return list(joined.values())
+
+
+def _word_events(word: WordSlot, bits: npt.NDArray[np.uint8], group: Group, at: Micros) -> Events:
     """An event for each bit that is set, whose number is its code."""
-    row, bit = np.nonzero(cut_bits(group.octets, word.node, word.bits))
+    row, bit = np.nonzero(bits)
     kind_of = np.full(word.bits, KIND_CODE[EventKind.OTHER], np.uint8)
     for known, kind in word.events.items():
         kind_of[known : known + 1] = KIND_CODE[kind]

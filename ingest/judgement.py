@@ -60,7 +60,7 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     is_copy, is_late = np.zeros(frames.height, np.bool_), np.zeros(frames.height, np.bool_)
     if not len(rows):
         return Judged(is_copy, is_late, rows, np.zeros(0, np.int64), windows)
-    lanes, lane = _numbered(frames["topic"], rows)
+    lanes, lane = _numbered(lanes_of(frames), rows)
     names, key = _numbered(key_names, rows)
     headers = opened.headers
     streams = Streams(headers.title[rows], key, lane, headers.counter[rows], opened.digest[rows], names, lanes)
@@ -78,6 +78,11 @@ def judge_batch(opened: Opened, key_names: pl.Series, frames: pl.DataFrame, wind
     counter = headers.counter[seen]
     counter = np.where(verdicts[moved] == verdict.REUSE, verdict.marked_reused(counter), counter)
     return Judged(is_copy, is_late, seen, counter, after)
+
+
+def lanes_of(frames: pl.DataFrame) -> pl.Series:
+    """The lane of each message, which chooses its window: column `lane` where there is one, else the topic."""
+    return frames["lane"] if "lane" in frames.columns else frames["topic"]
 
 
 def _numbered(column: pl.Series, rows: Places) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:

@@ -17,13 +17,13 @@ _VERSION_SHIFT, _LENGTH_MASK = np.uint64(48), np.uint64(0xFFFF)
 
 
 def unwrap_all(
-    messages: Spans, faults: Faults, sends_numbered: Callable[[bytes], bool], other: Places | None = None
+    messages: Spans, faults: Faults, sends_numbered: Callable[[int, bytes], bool], other: Places | None = None
 ) -> Spans:
     """The APDU of every message; that of a message with a fault is empty.
 
     Args:
         messages: Link-layer messages, one a row of the batch.
-        sends_numbered: Whether the meter of an APDU may send it in numbered HDLC frames (I).
+        sends_numbered: Whether the meter of a message (row, APDU) may send it in numbered HDLC frames (I).
         other: Messages that are no DLMS and told otherwise: left alone, their APDU empty.
         faults: Receives what `framing.unwrap` refuses, with the byte of the message.
     """
@@ -45,14 +45,16 @@ def unwrap_all(
     return apdus if not len(slow) else _unwrap_each(messages, apdus, (slow, sends_numbered), faults)
 
 
-def _unwrap_each(messages: Spans, apdus: Spans, asked: tuple[Places, Callable[[bytes], bool]], faults: Faults) -> Spans:
+def _unwrap_each(
+    messages: Spans, apdus: Spans, asked: tuple[Places, Callable[[int, bytes], bool]], faults: Faults
+) -> Spans:
     rows, sends_numbered = asked
     parts: list[bytes] = []
     for row in rows.tolist():
         message = messages.message(row)
         try:
             link = unwrap(message)
-            if is_numbered(link) and not sends_numbered(link.apdu):
+            if is_numbered(link) and not sends_numbered(row, link.apdu):
                 check_numbered(message, link)
             parts.append(link.apdu)
         except ProtocolError as error:

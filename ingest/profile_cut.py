@@ -10,6 +10,7 @@ from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
 from ingest.faults import REASON_CODE
+from ingest.lone_columns import CUT_ALONE, cut_lone_column
 from ingest.profile_plans import Profile
 from ingest.scaling import ANY_NUMBER, to_milli
 from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers, cut_octets, shared
@@ -58,10 +59,7 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     messages = len(group.message)
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
-    most = ANY_NUMBER if profile.value_grid is None else profile.value_grid.most
-    milli, inexact = _thousandths(values.numbers, profile.powers, most)
-    if values.beyond is not None:
-        inexact = values.beyond if inexact is None else inexact | values.beyond
+    milli, inexact = _milli(profile, group, values)
     at = stamps.at
     if profile.is_intervals and profile.stamp_is_end:
         at = at - stamps.capture_s[:, None] * _SECOND_US
@@ -89,6 +87,23 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     clocked = stamps.at if kept is None else np.where(stamps.usable, stamps.at, NO_TIME)
     newest = np.ascontiguousarray(clocked.T).max(axis=0)  # down columns: short rows are slow to reduce
     return ProfileCut(quantities, refused, shared(newest, messages))
+
+
+def _milli(profile: Profile, group: Group, values: _Values) -> tuple[npt.NDArray[np.int64], Flags | None]:
+    """Thousandths of all values, and where they are not exact: None where they are everywhere."""
+    most = ANY_NUMBER if profile.value_grid is None else profile.value_grid.most
+    milli, inexact = _thousandths(values.numbers, profile.powers, most)
+    if values.beyond is not None:
+        inexact = values.beyond if inexact is None else inexact | values.beyond
+    if not profile.lone:
+        return milli, inexact
+    inexact = np.zeros(milli.shape, np.bool_) if inexact is None else inexact
+    for lone in profile.lone:
+        here = (slice(None), lone.rows, lone.column)
+        milli[here], inexact[here] = cut_lone_column(group.octets, lone, profile.powers[lone.column])
+        if values.unknown is not None:
+            values.unknown[here] = False
+    return milli, inexact if inexact.any() else None
 
 
 def _thousandths(
@@ -135,7 +150,6 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
         (placed & ~timed & ~again & ~odd, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
         (placed & odd, RejectReason.LAYOUT_UNKNOWN, f"no step between clocks is of the known {profile.interval_s} s"),
-        (placed & timed & ~kept, RejectReason.SCALING, "not a whole number of thousandths in 63 bits"),
     )
     refused = []
     for wrong, reason, detail in cases:
@@ -143,7 +157,25 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags
         rows = np.flatnonzero(values)
         if len(rows):
             refused.append(Refused(group.message[rows], REASON_CODE[reason], first, values[rows], detail))
-    return tuple(refused)
+    return (*refused, *_inexact(profile, group, placed & timed & ~kept))
+
+
+def _inexact(profile: Profile, group: Group, wrong: Flags) -> list[Refused]:
+    """Of each message one refusal that names the columns whose values no thousandths hold."""
+    messages = np.flatnonzero(wrong.any(axis=(1, 2)))
+    if not len(messages):
+        return []
+    patterns, which = np.unique(wrong[messages].any(axis=1), axis=0, return_inverse=True)
+    refused = []
+    for place, columns in enumerate(patterns):
+        rows = messages[which == place]
+        names = ", ".join(profile.channels[column] for column in np.flatnonzero(columns))
+        first = int(np.argmax(columns))
+        at = next(node.at for row in profile.values if (node := row[first]) is not None)
+        detail = f"{names}: not a whole number of thousandths in 63 bits"
+        reason = REASON_CODE[RejectReason.SCALING]
+        refused.append(Refused(group.message[rows], reason, at, wrong[rows].sum(axis=(1, 2)), detail))
+    return refused
 
 
 def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
@@ -247,6 +279,9 @@ def _values(profile: Profile, group: Group) -> _Values:
                 if row:
                     above = (slice(None), row - 1, column)
                     values[here], known[here], beyond[here] = values[above], known[above], beyond[above]
+                continue
+            if node.tag in CUT_ALONE:
+                known[here], bases[column] = True, None
                 continue
             values[here], known[here] = cut[:, at], True
             beyond[here] = False if over is None else over[:, at]

@@ -12,6 +12,7 @@ from ingest.dlms.cosem import obis_text
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import DELTAS, SIGNED, UNSIGNED, Node
 from ingest.enrolment import MeterKind
+from ingest.lone_columns import CUT_ALONE, LoneColumn, lone_columns
 from ingest.meaning import Rows
 from ingest.meter_types import STATUS_BITS, MeterType, PushLayout
 from ingest.slots import Grid, Slots, grid_of, slots_of
@@ -34,6 +35,8 @@ _STATUS_WORDS: Final = {
 }
 MAX_BUFFERS: Final = 8
 """Buffers of one message that are read: each is held against those before it, and meters send two or three."""
+_NUMBERS: Final = UNSIGNED | SIGNED | DELTAS | CUT_ALONE
+_OFF_GRID: Final = DELTAS | CUT_ALONE
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 
 
@@ -55,7 +58,8 @@ class Profile(NamedTuple):
     status_grid: Grid | None
     value_grid: Grid | None
     status_slots: Slots  # of those that are sent, in order
-    value_slots: Slots
+    value_slots: Slots  # of those that are integers or deltas
+    lone: tuple[LoneColumn, ...]
 
     @property
     def clocked(self) -> tuple[int, ...]:
@@ -123,9 +127,10 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         tuple(np.array(table, np.uint32) for table in meter_type.status_tables(layout)),
         grid_of([row[:1] for row in padded]),
         grid_of([(node,) for node in statuses]),
-        None if any(node is not None and node.tag in DELTAS for row in values for node in row) else grid_of(values),
+        None if any(node is not None and node.tag in _OFF_GRID for row in values for node in row) else grid_of(values),
         slots_of([node for node in statuses if node is not None]),
-        slots_of([node for row in values for node in row if node is not None]),
+        slots_of([node for row in values for node in row if node is not None and node.tag not in CUT_ALONE]),
+        lone_columns(values),
     )
 
 
@@ -157,8 +162,7 @@ def _is_row(row: tuple[Node | None, ...], width: int, layout: PushLayout) -> boo
         return False
     if not all(node is None or _is_status(node, layout) for node in row[1:lead]):
         return False
-    values = row[lead:]
-    return all(node is None or node.tag in UNSIGNED or node.tag in SIGNED or node.tag in DELTAS for node in values)
+    return all(node is None or node.tag in _NUMBERS for node in row[lead:])
 
 
 def _is_status(node: Node, layout: PushLayout) -> bool:

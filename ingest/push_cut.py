@@ -6,19 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import NO_TIME, Cut, Quantities, Refused, Texts, once
-from ingest.event_cut import cut_events, quiet_alarms, quiet_words, untimed, wide_numbers
+from ingest.event_cut import also_reads, cut_events, quiet_words, untimed
 from ingest.faults import REASON_CODE
-from ingest.plans import Cell, Cells, Plan
+from ingest.plans import Cells, Plan
 from ingest.profiles_cut import cut_profiles
 from ingest.scaling import floats_to_milli, to_milli
 from ingest.slots import Group, cut_lone, cut_numbers, shared
 from ingest.spans import Flags
 from ingest.times import Times, believed_times, captured_times
-from schemas.codes import Channel, RejectReason
+from schemas.codes import RejectReason
 
 _NO_INTERVAL: Final = np.zeros(1, np.int32)
-_MILLI_POWER: Final = 3
-"""A number without a scaler, in thousandths."""
+_INEXACT: Final = "not a whole number of thousandths in 63 bits"
 
 
 def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
@@ -34,20 +33,10 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
         block, inexact = cut_reads(cells, group, when, texts)
         reads.append(block)
         refused += inexact
-    said: dict[str | None, Flags] = {}
-    for alarm in plan.events.alarms:
-        quiet = quiet_alarms(alarm, group)
-        before = said.get(alarm.obis, np.zeros(len(quiet), np.bool_))
-        said[alarm.obis], quiet = before | quiet, quiet & ~before  # of one name one zero: another is the same row
-        zero = Cell(alarm.node, Channel.OTHER, alarm.obis, None, 0)
-        reads.append(cut_reads(Cells.of([zero]), group, times, texts)[0].take(quiet))
-    for slot in plan.events.may_be_wide:
-        wide = wide_numbers(slot, group)
-        block, inexact = cut_reads(
-            Cells.of([Cell(slot.node, Channel.OTHER, slot.obis, _MILLI_POWER)]), group, times, texts
-        )
-        reads.append(block.take(wide))
-        refused += inexact
+    for cells, messages in also_reads(plan.events, group) if plan.events.any else ():
+        block, inexact = cut_reads(cells, group, times, texts)
+        reads.append(block.take(messages))
+        refused += inexact  # only what is wide is
     events, lost = cut_events(plan, group, newest) if plan.events.any else ([], [])
     timed = [_timed(block, refused) for block in reads]
     silent = group.message if plan.is_silent else quiet_words(plan.events, group)
@@ -55,7 +44,7 @@ def cut_push(plan: Plan, group: Group, texts: Texts) -> Cut:
 
 
 def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Quantities, list[Refused]]:
-    """The reads of these cells, and how many of each message are no whole thousandths."""
+    """The reads of these cells, and how many of each message are no whole thousandths, the first where it stands."""
     milli, inexact = _millis(cells, group)
     block = Quantities(
         group.message,
@@ -70,11 +59,15 @@ def cut_reads(cells: Cells, group: Group, times: Times, texts: Texts) -> tuple[Q
     )
     if inexact is None:
         return block, []
-    at, detail = cells.each[0].node.at, "not a whole number of thousandths in 63 bits"
     wrong_values = inexact.sum(axis=1)
     rows = np.flatnonzero(wrong_values)
-    reason = REASON_CODE[RejectReason.SCALING]
-    return block, [Refused(group.message[rows], reason, at, wrong_values[rows], detail)]
+    first = inexact[rows].argmax(axis=1)
+    refused = []
+    for place in np.unique(first).tolist():
+        lacking = rows[first == place]
+        at, reason = cells.each[place].node.at, REASON_CODE[RejectReason.SCALING]
+        refused.append(Refused(group.message[lacking], reason, at, wrong_values[lacking], _INEXACT))
+    return block, refused
 
 
 def _millis(cells: Cells, group: Group) -> tuple[npt.NDArray[np.int64], Flags | None]:

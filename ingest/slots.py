@@ -140,8 +140,12 @@ def cut_numbers(octets: Octets, slots: Slots) -> tuple[npt.NDArray[np.int64], Fl
 
 
 def cut_lone(octets: Octets, node: Node) -> npt.NDArray[np.float64]:
-    """The floats, or numbers of two BCD digits, in one slot, by message."""
+    """The floats, booleans, or numbers of two BCD digits, in one slot, by message; of no place: the learned one's."""
+    if not node.placed:
+        return np.full(len(octets), node.value if isinstance(node.value, (int, float)) else np.nan, np.float64)
     width = node.stop - node.at
+    if node.tag == Tag.BOOLEAN:
+        return np.where(octets[:, node.at] != 0, 1.0, 0.0)
     if node.tag == Tag.BCD:
         tens, ones = np.divmod(octets[:, node.at].astype(np.float64), 16)
         return 10 * tens + ones

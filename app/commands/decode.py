@@ -36,7 +36,11 @@ def register(ami: typer.Typer) -> None:
         sender: Sender = None,
         json: Json = False,
     ) -> None:
-        """Decode and authenticate pushes: intervals, reads, events and rejects as Parquet."""
+        """Decode and authenticate pushes: intervals, reads, events and rejects as Parquet.
+
+        Files in the order in which they were received: they are judged together, so a copy in another file is a copy,
+        and what is 64 counters or more behind an earlier file of the same meter is a replay.
+        """
         with progress("reading"):
             known = load_types(types)
             fleet = load_meters(meters, known)

@@ -8,7 +8,7 @@ from ingest.keyring import Keyring
 from ingest.meter_types import BUILT_IN, parse_types
 from ingest.sources import cut_bin
 from tests.ingest import by_hand as hand
-from tests.ingest.fleet import KEYS, OTHER_NAME, decode, enrolled, meters, reasons
+from tests.ingest.fleet import KEYS, NAME, OTHER_NAME, decode, enrolled, meters, reasons
 
 SWITCHED = parse_types('[[meter_type]]\nname = "polled"\nquirks = ["hdlc_numbered"]\n')
 BY_DEFAULT = parse_types('[[meter_type]]\nname = "generic"\nquirks = ["hdlc_numbered"]\n')
@@ -49,12 +49,56 @@ def test_another_control_byte_is_refused_of_any_meter(control: int) -> None:
     assert refused.rejects.select("reason", "at").rows() == [("not_dlms", CONTROL_AT)]
 
 
-def test_a_push_in_the_clear_is_of_the_default_type_until_its_body_is_read() -> None:
-    message = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH, control=0x32)
-    registry = meters(enrolled(meter_type="polled", system_title=None, security_min=0))
-    assert reasons(decode(message, registry=registry, types=SWITCHED)) == ["not_dlms"]
-    plain = meters(enrolled(system_title=None, security_min=0))
-    assert decode(message, registry=plain, types=BY_DEFAULT).reads["value_milli"].to_list() == [hand.VALUE * 1000]
+PLAIN = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH, control=0x32)
+
+
+def in_the_clear(kind: str, types, *messages: bytes, name: str = NAME):
+    """Plain pushes of the example meter to METERS that enrol a meter of this type under that name."""
+    registry = meters(enrolled(meter_id=name, meter_type=kind, system_title=None, security_min=0))
+    return decode(*(messages or (PLAIN,)), registry=registry, types=types)
+
+
+def test_a_push_in_the_clear_is_of_the_type_of_the_meter_that_its_body_names() -> None:
+    assert in_the_clear("polled", SWITCHED).reads["value_milli"].to_list() == [hand.VALUE * 1000]
+    assert in_the_clear("generic", BY_DEFAULT).reads["value_milli"].to_list() == [hand.VALUE * 1000]
+    refused = in_the_clear("generic", SWITCHED)
+    assert refused.rejects.select("reason", "at", "detail").rows() == [
+        ("not_dlms", CONTROL_AT, "HDLC control 32: a numbered frame (I)")
+    ]
+    assert refused.reads.is_empty() and refused.counts.rejected == 1 and refused.heard.is_empty()
+
+
+def test_a_push_in_the_clear_of_another_type_than_the_default_is_not_read_by_the_default() -> None:
+    types = parse_types(
+        '[[meter_type]]\nname = "generic"\nquirks = ["hdlc_numbered"]\n[[meter_type]]\nname = "other"\n'
+    )
+    assert reasons(in_the_clear("other", types)) == ["not_dlms"]
+
+
+def test_of_a_push_in_the_clear_that_names_no_meter_of_meters_the_default_type_decides() -> None:
+    assert reasons(in_the_clear("polled", SWITCHED, name=OTHER_NAME)) == ["not_dlms"]
+    assert in_the_clear("generic", BY_DEFAULT, name=OTHER_NAME).reads.height == 1
+
+
+def test_pushes_in_the_clear_of_one_batch_are_told_apart() -> None:
+    other = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH.replace(NAME.encode(), OTHER_NAME.encode()), control=0x32)
+    unnumbered = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH.replace(NAME.encode(), OTHER_NAME.encode()))
+    registry = meters(
+        enrolled(meter_type="polled", system_title=None, security_min=0),
+        enrolled(meter_id=OTHER_NAME, meter_type="generic", system_title=None, security_min=0),
+    )
+    decoded = decode(PLAIN, other, unnumbered, registry=registry, types=SWITCHED)
+    assert decoded.reads["offset"].to_list() == [0, 2]
+    assert decoded.rejects.select("offset", "reason", "at").rows() == [(1, "not_dlms", CONTROL_AT)]
+
+
+def test_a_body_that_cannot_be_read_keeps_its_own_reason_and_byte() -> None:
+    cut = hand.PUSH[:-1]
+    decoded = in_the_clear(
+        "polled", SWITCHED, hand.hdlc(b"\xe6\xe7\x00" + cut, control=0x32), hand.hdlc(b"\xe6\xe7\x00" + cut)
+    )
+    numbered, usual = decoded.rejects.select("reason", "at").rows()
+    assert numbered == usual and numbered[0] != "not_dlms"
 
 
 def test_numbered_segments_are_one_message_between_others() -> None:

@@ -27,3 +27,18 @@ def test_messages_are_told_apart() -> None:
     decoded = decode(_wide_registers(3), _wide_registers(5), registry=meters(enrolled()))
     assert decoded.rejects["offset"].to_list() == [0, 1]
     assert [each.split()[0] for each in decoded.rejects["detail"]] == ["3", "5"]
+
+
+def test_a_refused_register_is_named_by_its_own_byte_whatever_others_of_the_batch_lack() -> None:
+    """Registers are one block a layout: the byte is that of the first value that was refused, of each message."""
+    sent = [_registers(values) for values in ((1, _WIDE, _WIDE), (1, 2, _WIDE), (_WIDE, 2, 3), (1, 2, 3))]
+    decoded = decode(*sent, registry=meters(enrolled(system_title=None, security_min=0)))
+    assert decoded.rejects["offset"].to_list() == [0, 1, 2]
+    places = [payload.index(b"\x15" + b"\xff" * 8) + 1 for payload in sent[:3]]
+    assert decoded.rejects["at"].to_list() == places
+    assert [each.split()[0] for each in decoded.rejects["detail"]] == ["2", "1", "1"]
+
+
+def _registers(values: tuple[int, ...]) -> bytes:
+    rows = [(f"1-0:{n}.8.0.255", Data(Tag.UINT64, value), (0, 30)) for n, value in enumerate(values, 1)]
+    return wrap_wpdu(notification(register_rows([device_name(), *rows])))
