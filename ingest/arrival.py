@@ -6,13 +6,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ingest.blocks import Refused
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
 from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import GENERAL_DED, GENERAL_GLO, GENERAL_SIGNING
-from ingest.faults import Faults
+from ingest.faults import REASON_CODE, Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
@@ -24,6 +25,7 @@ from schemas.errors import ProtocolError
 
 _GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
 _SLASH: Final = 0x2F
+_UNREAD: Final = "a number of a P1 telegram whose unit or place is not known"
 _DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
 _IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENERAL_SIGNING))
 """By first octet: APDUs that may be signed, or have their title's length twice."""
@@ -54,9 +56,16 @@ def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Rece
     return verified
 
 
-def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Spans:
+class Rewritten(NamedTuple):
+    """APDUs, telegrams among them as pushes; and numbers of telegrams that cannot become rows."""
+
+    apdus: Spans
+    refused: tuple[Refused, ...]
+
+
+def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Rewritten:
     """APDUs in the clear; a P1 telegram among them is the push that says the same, where its meter's type has the
-    switch.
+    switch. Numbers whose unit or place is not known are refused (`scaling`).
 
     Args:
         apdus: In the clear.
@@ -66,18 +75,26 @@ def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rul
         faults: Receives telegrams that are none.
     """
     if not opened.any():
-        return apdus
+        return Rewritten(apdus, ())
     rows = faults.usable()
     rows = rows[opened[rows] & (apdus.at(rows, 0) == _SLASH)]
     rows = rows[_has_switch(P1_TELEGRAM, meter_row[rows], rules)] if len(rows) else rows
+    if not len(rows):
+        return Rewritten(apdus, ())
     read: list[bytes] = []
-    for row in rows.tolist():
+    unread = np.zeros(len(rows), np.int64)
+    for place, row in enumerate(rows.tolist()):
         try:
-            read.append(p1_telegram.as_notification(apdus.message(row)))
+            notification = p1_telegram.as_notification(apdus.message(row))
         except ProtocolError as error:
             faults.record_error(row, error)
             read.append(b"")
-    return apdus.replaced(rows, read) if len(rows) else apdus
+            continue
+        read.append(notification.apdu)
+        unread[place] = notification.unread
+    some = unread > 0
+    refused = Refused(rows[some], REASON_CODE[RejectReason.SCALING], 0, unread[some], _UNREAD)
+    return Rewritten(apdus.replaced(rows, read), (refused,) if some.any() else ())
 
 
 def _undoubled(apdus: Spans, rules: Rules) -> Spans:

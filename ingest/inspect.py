@@ -301,7 +301,7 @@ def _likelier(one: ProtocolError, other: ProtocolError) -> ProtocolError:
 
 def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
     if p1_telegram.is_p1_telegram(apdu) and _any_has(P1_TELEGRAM, quirk_sets):
-        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu))
+        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu).apdu)
         return telegram._replace(quirks=(P1_TELEGRAM,))
     try:
         return apdus.decode_apdu(apdu)

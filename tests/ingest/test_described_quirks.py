@@ -98,6 +98,60 @@ def test_an_identifier_of_decimal_digits_alone_is_no_number() -> None:
     assert on.reads.select("obis", "value_milli").rows() == [("1-0:1.8.0.255", 123_456_789_123_000)]
 
 
+@pytest.mark.parametrize(
+    ("line", "channel", "milli"),
+    [
+        ("1-0:3.8.0(12.5*kVArh)", "reactive_delivered", 12_500_000),
+        ("1-0:3.7.0(2.5*kVAr)", "reactive_power_delivered", 2_500_000),
+        ("1-0:1.8.0(12.5*MWh)", "energy_delivered", 12_500_000_000),
+        ("1-0:1.8.0(12.5*kwh)", "energy_delivered", 12_500_000),
+        ("1-0:1.8.0(12.5*KWH)", "energy_delivered", 12_500_000),
+        ("1-0:1.8.0(1.5*GWh)", "energy_delivered", 1_500_000_000_000),
+        ("1-0:1.7.0(1.25*MW)", "power_delivered", 1_250_000_000),
+        ("1-0:31.7.0(250*mA)", "current_l1", 250),
+        ("0-1:24.2.1(260302020000W)(12785*l)", "volume", 12_785),
+        ("0-1:24.2.1(12785*dm3)", "volume", 12_785),
+        ("0-1:96.3.2(293.1*K)", "other", 293_100),
+    ],
+)
+def test_units_of_a_telegram_are_read_whatever_their_capitals(line: str, channel: str, milli: int) -> None:
+    on = typed("port", hand.general(telegram(["0-0:1.0.0(260302020000W)", line])))
+    assert on.rejects.is_empty()
+    assert on.reads.select(pl.col("channel").cast(pl.String), "value_milli").rows() == [(channel, milli)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1-0:3.8.0(12.5*C)",
+        "1-0:1.8.0(12.5*mwh)",
+        "1-0:31.7.0(12.5*MaA)",
+        "1-0:1.8.0(0*kWhh)",
+        "1-0:1.8.0(12.5*\xb0C)",
+        "1-0:1.8.0(12.5*)",
+        "0-0:96.3.10(1*x)",
+        "0-1:24.2.1(090212160000)(12.5*m3)",
+        "1-0:1.8.0(1234567890123456*wat)",
+    ],
+)
+def test_a_number_of_an_unknown_unit_is_refused_and_the_others_are_read(line: str) -> None:
+    lines = ["0-0:1.0.0(260302020000W)", "1-0:1.8.0(5*kWh)", line.replace("1.8.0", "2.8.0")]
+    text = telegram(lines, "").decode().encode("latin-1")
+    on = typed("port", hand.general(text))
+    assert on.reads.select(pl.col("channel").cast(pl.String), "value_milli").rows() == [("energy_delivered", 5_000_000)]
+    numbers = 2 if "0902" in line else 1
+    told = f"{numbers} values: a number of a P1 telegram whose unit or place is not known"
+    assert on.rejects.select(pl.col("reason").cast(pl.String), "detail", "at").rows() == [("scaling", told, 0)]
+    assert on.counts[:4] == (1, 1, 0, 0)
+
+
+def test_a_telegram_of_unknown_units_alone_is_rejected_and_a_copy_of_it_is_a_copy() -> None:
+    sealed = hand.wrapper(hand.general(telegram(["0-0:1.0.0(260302020000W)", "1-0:3.8.0(12.5*C)"])))
+    registry = meters(enrolled(meter_type="port"), enrolled(meter_id=OTHER_NAME, system_title=None))
+    on = decode(sealed, sealed, registry=registry, types=SWITCHED)
+    assert reasons(on) == ["scaling"] and on.counts[:4] == (2, 0, 1, 1)
+
+
 def test_a_telegram_in_the_clear_and_one_before_a_block_are_no_dlms_whatever_the_type() -> None:
     block = hand.by_service(0xCA, hand.PUSH)
     for value in (telegram(LINES), b"/AMI5\\invented\r\n\r\n" + block, b"/AMI5\\invented\r\n\r\n" + hand.PUSH):
