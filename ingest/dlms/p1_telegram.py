@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from ingest.dlms.apdu import encode_data_notification
-from ingest.dlms.cosem import STATUS_DST, encode_date_time, encode_scaler_unit, parse_obis
+from ingest.dlms.cosem import NO_DATE_TIME, STATUS_DST, encode_date_time, encode_scaler_unit, parse_obis
 from ingest.dlms.data import Data, Tag
 from ingest.dlms.p1_units import NO_UNIT, unit_of
+from ingest.dlms.push import Entry, encode_entry, is_name
 from schemas.codes import RejectReason
 from schemas.errors import ContractError, ProtocolError
 
@@ -23,6 +24,9 @@ _NUMBER: Final = re.compile(rb"(-?\d+)(?:\.(\d+))?(?:\*(.*))?")
 _MAX_LONE_DIGITS: Final = 15
 """Of a number without a point or a unit; what is longer is an identifier."""
 _STAMP: Final = re.compile(rb"\d{12}[SW]")
+_EXTENDED_REGISTER: Final = 4
+_ATTRIBUTES: Final = (2, 3, 5)
+"""Of an extended register (Blue Book 4.3.3): value, scaler and unit, capture time."""
 _MAX_DIGITS: Final = 18
 """Of a number, point left out: what 64 bits hold whatever the digits. P1 5.2.2 knows no number of more than ten."""
 _TEXTS: Final = (b"\x60\x01", b"\x60\x0d", b"\x2a\x00")
@@ -46,8 +50,9 @@ def is_p1_telegram(octets: bytes) -> bool:
 def as_notification(telegram: bytes) -> Notification:
     """What a telegram says, as the data-notification that says the same.
 
-    A line with one number, or with a time and one number (a meter on its M-Bus), is a value; one with a time alone a
-    clock whose zone is the meter's; an identifier in hexadecimal a string. Logs and texts stay text. A number of a
+    A line with one number is a value; one with a time and one number (a meter on its M-Bus, the highest demand of a
+    month) a value with a time of its own, the first of its name; one with a time alone a clock, whose zone, as that of
+    all times, is the meter's; an identifier in hexadecimal a string. Logs and texts stay text. A number of a
     unit that is not known, or where no value stands, stays text as well, and is counted.
 
     Raises:
@@ -58,18 +63,36 @@ def as_notification(telegram: bytes) -> Notification:
         raise ProtocolError(RejectReason.APDU_MALFORMED, 0, "no P1 telegram")
     if end[1] is not None and int(end[1], 16) != _crc(telegram[: telegram.index(b"!", end.start()) + 1]):
         raise ProtocolError(RejectReason.LINK_CHECKSUM, end.start(1), "P1 checksum")
-    rows, unread = [], 0
+    plain: list[Data] = []
+    timed: dict[bytes, tuple[Data, ...]] = {}
+    unread = 0
     at = telegram.find(b"\n") + 1
     while 0 < at < end.start():
         stop = telegram.find(b"\n", at) + 1
         line = telegram[at : stop - 1].rstrip(b"\r")
         if line:
             name, groups = _parts(line, at)
+            said = Data(Tag.OCTET_STRING, name)
             value = _value(name, groups, at)
             unread += 0 if value else _unread(name, groups)
-            rows.append(Data(Tag.STRUCTURE, (Data(Tag.OCTET_STRING, name), *(value or (_text(groups),)))))
+            if value and len(groups) > 1 and is_name(said) and name not in timed:
+                timed[name] = (*value, _captured(groups[0]))
+            else:
+                plain.append(Data(Tag.STRUCTURE, (said, *(value or (_text(groups),)))))
         at = stop
-    return Notification(encode_data_notification(0, None, Data(Tag.ARRAY, tuple(rows))), unread)
+    body = Data(Tag.STRUCTURE, (*_listed(timed), *plain))
+    return Notification(encode_data_notification(0, None, body), unread)
+
+
+def _listed(timed: dict[bytes, tuple[Data, ...]]) -> list[Data]:
+    """Values with times of their own as extended registers behind a push object list, by which a push tells the same.
+
+    Nothing where there are none: an empty list would be none.
+    """
+    if not timed:
+        return []
+    entries = [encode_entry(Entry(_EXTENDED_REGISTER, name, number)) for name in timed for number in _ATTRIBUTES]
+    return [Data(Tag.ARRAY, tuple(entries)), *(each for attributes in timed.values() for each in attributes)]
 
 
 def _parts(line: bytes, at: int) -> tuple[bytes, list[bytes]]:
@@ -124,11 +147,23 @@ def _text(groups: list[bytes]) -> Data:
 
 
 def _clock(text: bytes, at: int) -> Data:
-    # Wall clock of the meter; S and W tell summer from winter time, the zone stands nowhere.
     try:
-        local = datetime.strptime(text[:12].decode("ascii"), "%y%m%d%H%M%S")
+        return _date_time(text)
     except ValueError as error:
         raise ProtocolError(RejectReason.DATE_TIME, at, "a time that does not exist") from error
+
+
+def _captured(text: bytes) -> Data:
+    # Meters write 632525252525S beside a value that was never captured: a time that nobody knows.
+    try:
+        return _date_time(text)
+    except ValueError:
+        return Data(Tag.OCTET_STRING, NO_DATE_TIME)
+
+
+def _date_time(text: bytes) -> Data:
+    # Wall clock of the meter; S and W tell summer from winter time, the zone stands nowhere.
+    local = datetime.strptime(text[:12].decode("ascii"), "%y%m%d%H%M%S")
     return Data(Tag.OCTET_STRING, encode_date_time(local, None, STATUS_DST if text[12:] == b"S" else 0))
 
 

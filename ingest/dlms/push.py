@@ -191,6 +191,12 @@ def push_object_list(data: Data) -> list[Entry] | None:
     return found if len(found) == len(entries) else None
 
 
+def encode_entry(entry: Entry) -> Data:
+    """structure{class u16, logical name, attribute i8, data index u16 (0: the whole attribute)}."""
+    name, index = Data(Tag.OCTET_STRING, entry.name), Data(Tag.UINT16, 0)
+    return Data(Tag.STRUCTURE, (Data(Tag.UINT16, entry.class_id), name, Data(Tag.INT8, entry.attribute), index))
+
+
 def _entry(data: Data) -> Entry | None:
     # {class u16, logical name, attribute i8, data index u16[, restriction[, columns]]}
     items = data.items

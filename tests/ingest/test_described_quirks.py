@@ -10,6 +10,7 @@ from ingest.dlms.p1_telegram import _crc as p1_crc
 from ingest.inspect import inspect_bytes
 from ingest.keyring import Keyring
 from ingest.meter_types import BUILT_IN, parse_types
+from schemas.codes import Status
 from tests.ingest import by_hand as hand
 from tests.ingest.fleet import KEYS, NAME, OTHER_NAME, TITLE, decode, enrolled, meters, reasons
 
@@ -70,7 +71,10 @@ def test_a_sealed_telegram_is_read_where_the_meter_s_type_says_so() -> None:
         ("energy_delivered", 123_456_000), ("energy_received", 7_000), ("power_delivered", 1_193_000),
         ("voltage_l1", 230_100), ("current_l1", 3_000), ("volume", 12_785_123),
     ]  # fmt: skip
-    assert set(on.reads["meter_id"]) == {NAME} and set(on.reads["read_at"]) == {datetime(2026, 3, 2, 1, tzinfo=UTC)}
+    assert set(on.reads["meter_id"]) == {NAME}
+    at, own = datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 2, 0, 55, tzinfo=UTC)
+    assert on.reads.filter(pl.col("channel") != "volume")["read_at"].unique().to_list() == [at]
+    assert on.reads.filter(pl.col("channel") == "volume")["read_at"].to_list() == [own]
     (said,) = inspect_bytes(hand.wrapper(sealed), file="f", hex_lines=False, keyring=RING, types=SWITCHED)
     assert said["quirks"] == ["p1_telegram"] and said["apdu"] is None
     assert [each["value"] for each in said["values"] if each["channel"] == "energy_delivered"] == [123456]
@@ -96,6 +100,38 @@ def test_an_identifier_of_decimal_digits_alone_is_no_number() -> None:
     lines = ["0-0:96.1.1(303132333435)", "0-1:96.1.0(3132)", "0-0:96.13.1(303132)", "1-0:1.8.0(000123456789.123*kWh)"]
     on = typed("port", hand.general(telegram(lines)))
     assert on.reads.select("obis", "value_milli").rows() == [("1-0:1.8.0.255", 123_456_789_123_000)]
+
+
+def timed(*lines: str) -> list[tuple[str, str, int, int]]:
+    on = typed("port", hand.general(telegram(["0-0:1.0.0(260302010000W)", *lines])), timezone="Europe/Luxembourg")
+    assert on.rejects.is_empty()
+    when = pl.col("read_at").dt.to_string("%dT%H:%M:%S")
+    return sorted(on.reads.select("obis", when, "value_milli", "status").rows())
+
+
+def test_a_value_with_a_time_of_its_own_in_a_telegram_is_of_that_time() -> None:
+    assert timed(
+        "1-0:1.8.0(5*kWh)", "0-1:24.2.1(260301230000W)(12785.123*m3)", "1-0:1.6.0(260301134558W)(02.589*kW)",
+        "0-2:24.2.1(260701120000S)(7)",
+    ) == [
+        ("0-1:24.2.1.255", "01T22:00:00", 12_785_123, 0),
+        ("0-2:24.2.1.255", "01T10:00:00", 7_000, Status.DST_ACTIVE),
+        ("1-0:1.6.0.255", "01T12:45:58", 2_589_000, 0),
+        ("1-0:1.8.0.255", "02T00:00:00", 5_000_000, 0),
+    ]  # fmt: skip
+
+
+def test_a_value_that_was_never_captured_is_of_the_telegram_s_time_with_a_flag() -> None:
+    assert timed("1-0:1.8.0(5*kWh)", "0-1:24.2.1(632525252525S)(00000.000*m3)") == [
+        ("0-1:24.2.1.255", "02T00:00:00", 0, Status.CLOCK_DOUBTFUL), ("1-0:1.8.0.255", "02T00:00:00", 5_000_000, 0),
+    ]  # fmt: skip
+
+
+def test_a_second_value_of_a_name_in_a_telegram_is_refused_and_takes_no_scale_from_the_first() -> None:
+    lines = ["0-1:24.2.1(260301230000W)(1.5*m3)", "0-1:24.2.1(260302000000W)(25*l)", "0-1:24.2.1(26*l)"]
+    on = typed("port", hand.general(telegram(["0-0:1.0.0(260302010000W)", *lines])))
+    assert on.reads["value_milli"].to_list() == [1_500]
+    assert on.rejects["detail"].to_list() == ["2 values: another value of the same name"]
 
 
 @pytest.mark.parametrize(
