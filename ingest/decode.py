@@ -289,7 +289,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
         return nulls(_NO_TITLE, messages), nulls(_NO_COUNTER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
-        _where_known(pl.Series(headers.counter), headers.ciphered),
+        _where_known(pl.Series(headers.counter), headers.read),
     )
 
 
