@@ -285,7 +285,7 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     """System title and invocation counter of each message, null where it has none."""
     headers = opened.headers
     messages = len(headers.ciphered)
-    if not headers.ciphered.any():
+    if not (headers.ciphered.any() or headers.title.any()):
         return nulls(_NO_TITLE, messages), nulls(_NO_COUNTER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),

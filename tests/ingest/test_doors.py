@@ -528,3 +528,12 @@ def test_a_message_whose_header_could_not_be_read_has_no_counter() -> None:
     for cut in (hand.general(hand.PUSH)[:14], hand.general_ciphering(hand.PUSH, b"\x01\x03\x00")):
         decoded = of_record(hand.wrapper(cut) + hand.wrapper(hand.general(hand.PUSH)), meters(enrolled()))
         assert decoded.messages.select("system_title", "counter").rows() == [(None, None), (TITLE.hex(), 1)]
+
+
+def test_the_signer_of_a_message_in_the_clear_is_told_whatever_comes_with_it() -> None:
+    message, public = signed(hand.PUSH, *CURVES[0])
+    keys = Keyring.from_csv(f"system_title,ek,ak,public_key\n{TITLE.hex()},{EK.hex()},{AK.hex()},{public}\n")
+    value, other = hand.wrapper(message), hand.wrapper(hand.general(hand.PUSH))
+    for batch in (value, value + other):
+        told = of_record(batch, meters(enrolled(security_min=0)), keys).messages
+        assert told.select("system_title", "counter").row(0) == (TITLE.hex(), None)
