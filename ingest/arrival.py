@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ingest.blocks import Refused
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
 from ingest.dlms.framing import check_numbered, unwrap
@@ -21,7 +22,7 @@ from ingest.dlms.tags import (
     GET_RESPONSE,
     INFORMATION_REPORT,
 )
-from ingest.faults import Faults
+from ingest.faults import REASON_CODE, Faults
 from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
@@ -34,6 +35,7 @@ from schemas.errors import ProtocolError
 _GENERAL: Final = (bytes((GENERAL_GLO,)), bytes((GENERAL_DED,)))
 _IN_THE_CLEAR: Final = (DATA_NOTIFICATION, INFORMATION_REPORT, EVENT_NOTIFICATION, GET_RESPONSE, ACCESS_RESPONSE)
 _SLASH: Final = 0x2F
+_UNREAD: Final = "a number of a P1 telegram whose unit or place is not known"
 _DOUBLED_HEAD: Final = 3 + TITLE_OCTETS
 _IS_LOOKED_INTO: Final = np.isin(np.arange(256), (GENERAL_GLO, GENERAL_DED, GENERAL_SIGNING))
 """By first octet: APDUs that may be signed, or have their title's length twice."""
@@ -102,9 +104,16 @@ def refuse_numbered(
     parts.note(faults, Part.MESSAGE)
 
 
-def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Spans:
+class Rewritten(NamedTuple):
+    """APDUs, telegrams among them as pushes; and numbers of telegrams that cannot become rows."""
+
+    apdus: Spans
+    refused: tuple[Refused, ...]
+
+
+def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rules, faults: Faults) -> Rewritten:
     """APDUs in the clear; a P1 telegram among them is the push that says the same, where its meter's type has the
-    switch.
+    switch. Numbers whose unit or place is not known are refused (`scaling`).
 
     Args:
         apdus: In the clear.
@@ -114,18 +123,26 @@ def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rul
         faults: Receives telegrams that are none.
     """
     if not opened.any():
-        return apdus
+        return Rewritten(apdus, ())
     rows = faults.usable()
     rows = rows[opened[rows] & (apdus.at(rows, 0) == _SLASH)]
     rows = rows[_has_switch(P1_TELEGRAM, meter_row[rows], rules)] if len(rows) else rows
+    if not len(rows):
+        return Rewritten(apdus, ())
     read: list[bytes] = []
-    for row in rows.tolist():
+    unread = np.zeros(len(rows), np.int64)
+    for place, row in enumerate(rows.tolist()):
         try:
-            read.append(p1_telegram.as_notification(apdus.message(row)))
+            notification = p1_telegram.as_notification(apdus.message(row))
         except ProtocolError as error:
             faults.record_error(row, error)
             read.append(b"")
-    return apdus.replaced(rows, read) if len(rows) else apdus
+            continue
+        read.append(notification.apdu)
+        unread[place] = notification.unread
+    some = unread > 0
+    refused = Refused(rows[some], REASON_CODE[RejectReason.SCALING], 0, unread[some], _UNREAD)
+    return Rewritten(apdus.replaced(rows, read), (refused,) if some.any() else ())
 
 
 def _undoubled(apdus: Spans, rules: Rules) -> Spans:

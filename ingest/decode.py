@@ -137,8 +137,8 @@ def decode_frames(
         opened = open_wrapped(apdus, headers, keyring, opened, faults)
     parts.note(faults, Part.APDU)
     texts = read_p1_telegrams(opened.apdus, headers.ciphered, by_title, rules, faults)
-    located = Located(payloads, headers, parts, _rewritten(opened.apdus, texts, faults))
-    opened = opened._replace(apdus=texts)
+    located = Located(payloads, headers, parts, _rewritten(opened.apdus, texts.apdus, faults))
+    opened = opened._replace(apdus=texts.apdus)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
     received = micros_of(frames["received_at"])
@@ -148,7 +148,7 @@ def decode_frames(
     )
     read = interpret(arrived, rules, rows, faults)
     refuse_numbered((payloads, numbered), read.meter_row, rules, faults, parts)
-    kept = _settle(read, judged, faults)
+    kept = _settle(read, judged, texts.refused, faults)
     parts.note(faults, Part.BODY)
     return _decoded(frames, (opened, key_names, located), judged, (read, received), (kept, faults, enrolment))
 
@@ -175,8 +175,11 @@ class _Kept(NamedTuple):
     decoded: Flags
 
 
-def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
-    """Blocks of messages without a fault; a late event is a replay, and a message that yields nothing is a fault."""
+def _settle(read: Interpreted, judged: Judged, unread: Sequence[Refused], faults: Faults) -> _Kept:
+    """Blocks of messages without a fault; a late event is a replay, and a message that yields nothing is a fault.
+
+    `unread`: what was refused before the messages were interpreted.
+    """
     sound = faults.reason == NO_FAULT
     intervals = rows_kept([block for cut in read.cuts for block in cut.intervals], sound)
     reads = rows_kept([block for cut in read.cuts for block in cut.reads], sound)
@@ -191,7 +194,7 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
     events = events_kept(events, sound & ~judged.is_late)
     for block in events:
         decoded[block.message] = True
-    refused = [*(part for cut in read.cuts for part in cut.refused), *late]
+    refused = [*(part for cut in read.cuts for part in cut.refused), *late, *unread]
     if not decoded.all():
         partly = np.zeros(len(sound), np.bool_)
         for part in refused:
@@ -200,8 +203,9 @@ def _settle(read: Interpreted, judged: Judged, faults: Faults) -> _Kept:
             idle = cut.message[~decoded[cut.message]]
             idle = idle[sound[idle] & ~partly[idle]]
             faults.record(idle, RejectReason.LAYOUT_UNKNOWN, 0, "no value and no event")
+    told = sound & ~judged.is_copy
     refused = [
-        part._replace(message=part.message[sound[part.message]], values=part.values[sound[part.message]])
+        part._replace(message=part.message[told[part.message]], values=part.values[told[part.message]])
         for part in refused
     ]
     return _Kept(intervals, reads, events, refused, decoded)
@@ -282,11 +286,11 @@ def _header_columns(opened: Opened) -> tuple[pl.Series, pl.Series]:
     """System title and invocation counter of each message, null where it has none."""
     headers = opened.headers
     messages = len(headers.ciphered)
-    if not headers.ciphered.any():
+    if not (headers.ciphered.any() or headers.title.any()):
         return nulls(_NO_TITLE, messages), nulls(_NO_COUNTER, messages)
     return (
         _where_known(titles_to_hex(headers.title), headers.title != 0),
-        _where_known(pl.Series(headers.counter), headers.ciphered),
+        _where_known(pl.Series(headers.counter), headers.read),
     )
 
 

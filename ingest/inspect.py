@@ -13,7 +13,15 @@ from ingest.dlms.data import Data
 from ingest.dlms.framing import LinkMessage, RawMessage, check_numbered, split_lines, split_messages, unwrap
 from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.dlms.push import PushValue, apdu_values
-from ingest.dlms.security import SecurityHeader, has_doubled_title, is_ciphered, read_header, undoubled, unprotect
+from ingest.dlms.security import (
+    SecurityHeader,
+    check_supported,
+    has_doubled_title,
+    is_ciphered,
+    read_header,
+    undoubled,
+    unprotect,
+)
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import APDU_NAMES, GENERAL_SIGNING
 from ingest.meter_types import ALARM_TELEGRAM, AXDR_QUIRKS, DOUBLED_TITLE, P1_TELEGRAM, MeterTypes
@@ -216,6 +224,7 @@ def _decoded(apdu: bytes, explained: dict[str, Json], known: _Known) -> apdus.Ap
         return _decode(apdu, known.quirk_sets)
     header = read_header(apdu, known.sender)
     _explain_header(header, explained)
+    check_supported(header)
     candidates = _keys_of(header, known.keys)
     decoded = _open(apdu, header, candidates, known)
     explained["authenticated"] = explained["authenticated"] or header.authenticated
@@ -301,7 +310,7 @@ def _likelier(one: ProtocolError, other: ProtocolError) -> ProtocolError:
 
 def _decode(apdu: bytes, quirk_sets: Sequence[frozenset[str]]) -> apdus.Apdu:
     if p1_telegram.is_p1_telegram(apdu) and _any_has(P1_TELEGRAM, quirk_sets):
-        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu))
+        telegram = apdus.decode_apdu(p1_telegram.as_notification(apdu).apdu)
         return telegram._replace(quirks=(P1_TELEGRAM,))
     try:
         return apdus.decode_apdu(apdu)

@@ -82,12 +82,14 @@ class Value(NamedTuple):
 class Rows(NamedTuple):
     """Rows {clock, [status], values} behind the name of a push object, or of the load profile whose buffer they are.
 
-    `push_object` is None in a get-response, which names nothing.
+    `push_object` is None in a get-response, which names nothing. `period`: what else the push says of the profile, its
+    capture period.
     """
 
     push_object: bytes | None
     rows: tuple[tuple[Node, ...], ...]
     node: Node
+    period: Node | None = None
 
 
 class Meaning(NamedTuple):
@@ -308,7 +310,8 @@ def _named_rows(located: Located, pushed: list[PushValue]) -> Iterator[tuple[int
         if value.obis is not None and value.is_value and _is_load_profile(value.obis):
             rows = _rows_behind(value.obis, located.nodes[id(value.data)])
             if rows is not None:
-                yield place, rows
+                period = None if value.period is None else located.nodes[id(value.period)]
+                yield place, rows._replace(period=period)
 
 
 def with_response(meaning: Meaning, meter_type: MeterType) -> Meaning:

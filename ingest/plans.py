@@ -128,7 +128,9 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     )
     is_known = meaning.unnamed is None or meaning.rows is not None
     why = "a value without a name" if is_known else "a buffer without a name, and the meter type has no response"
-    read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
+    periods = {id(profile.period) for profile in profiles}
+    left = [each for at, each in enumerate(named) if at not in events.taken and id(each[0].node) not in periods]
+    read = [_cell(value, name, meter_type, why) for value, name in left]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
     refusals += [Refusal(RejectReason.LAYOUT_UNKNOWN, *each) for each in unplanned]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.blocks import NO_TIME, Quantities, Refused
+from ingest.capture_periods import Periods, no_period, periods_of
 from ingest.clocks import Clocks, Micros, in_order, rise
 from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import DELTAS, SIGNED, Node
@@ -13,14 +14,19 @@ from ingest.faults import REASON_CODE
 from ingest.lone_columns import CUT_ALONE, cut_lone_column
 from ingest.profile_plans import Profile
 from ingest.scaling import ANY_NUMBER, to_milli
-from ingest.slots import Group, cut_clock, cut_clock_grid, cut_grid, cut_numbers, cut_octets, shared
+from ingest.slots import (
+    Group,
+    cut_clock,
+    cut_clock_grid,
+    cut_grid,
+    cut_numbers,
+    cut_octets,
+    shared,
+)
 from ingest.spans import Flags
-from schemas import timegrid
 from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
-_JITTER_US: Final = 20 * _SECOND_US
-"""How far from its instant a meter may capture a row; the shortest period has a minute."""
 _BITS: Final = 64
 
 
@@ -38,8 +44,7 @@ class _Stamps(NamedTuple):
     at: npt.NDArray[np.int64]
     usable: Flags  # the clock names an instant and does not call itself invalid
     status: npt.NDArray[np.uint32]
-    capture_s: npt.NDArray[np.int64]  # of each message; 0 where it cannot be known
-    at_odds: Flags | None  # of each message: its clocks go by another period than the known one; None: nowhere
+    periods: Periods
 
 
 class _Values(NamedTuple):
@@ -60,12 +65,13 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
     stamps = _stamps(profile, group, inverted=inverted)
     values = _values(profile, group)
     milli, inexact = _milli(profile, group, values)
-    at = stamps.at
+    at, capture_s = stamps.at, stamps.periods.capture_s
     if profile.is_intervals and profile.stamp_is_end:
-        at = at - stamps.capture_s[:, None] * _SECOND_US
+        at = at - capture_s[:, None] * _SECOND_US
     twice = _said_again(stamps)
-    timed = stamps.usable if not profile.is_intervals else stamps.usable & (stamps.capture_s > 0)[:, None]
-    timed = timed if stamps.at_odds is None else timed & ~stamps.at_odds[:, None]
+    timed = stamps.usable if not profile.is_intervals else stamps.usable & (capture_s > 0)[:, None]
+    for wrong in (stamps.periods.at_odds, stamps.periods.denied):
+        timed = timed if wrong is None else timed & ~wrong[:, None]
     timed = timed if twice is None else timed & ~twice
     kept: Flags | None = None
     refused: tuple[Refused, ...] = ()
@@ -73,11 +79,12 @@ def cut_profile(profile: Profile, group: Group, *, inverted: bool) -> ProfileCut
         fit = np.ones(milli.shape, np.bool_) if inexact is None else ~inexact
         kept = timed[:, :, None] & (fit if values.unknown is None else fit | values.unknown)
         refused = _refused(profile, group, stamps, (kept, twice))
+    refused += no_period(profile, group)
     quantities = Quantities(
         group.message,
         shared(at, messages),
         shared(stamps.status, messages),
-        shared(stamps.capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
+        shared(capture_s.astype(np.int32) if profile.is_intervals else np.zeros(1, np.int32), messages),
         milli,
         profile.channel,
         profile.obis,
@@ -140,16 +147,18 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags
     kept, twice = found
     first = next(node.at for node in profile.clocks if node is not None)
     placed = np.broadcast_to(stamps.usable[:, :, None], kept.shape)
-    timed = np.broadcast_to((stamps.capture_s > 0)[:, None, None], kept.shape) | (not profile.is_intervals)
+    timed = np.broadcast_to((stamps.periods.capture_s > 0)[:, None, None], kept.shape) | (not profile.is_intervals)
     again = np.broadcast_to((np.zeros(stamps.at.shape, np.bool_) if twice is None else twice)[:, :, None], kept.shape)
-    odds = np.zeros(len(stamps.at), np.bool_) if stamps.at_odds is None else stamps.at_odds
-    odd = np.broadcast_to(odds[:, None, None], kept.shape) & ~again
-    timed = timed & ~again & ~odd
+    denied = _by_cell(stamps.periods.denied, kept) & ~again
+    odd = _by_cell(stamps.periods.at_odds, kept) & ~again & ~denied
+    timed = timed & ~again & ~odd & ~denied
+    known = "the one that is sent" if profile.interval_s is None else f"the known {profile.interval_s} s"
     cases = (
         (placed & again, RejectReason.DATE_TIME, "a later row names the same instant"),
         (~placed, RejectReason.DATE_TIME, "a clock that names no instant or calls itself invalid"),
-        (placed & ~timed & ~again & ~odd, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
-        (placed & odd, RejectReason.LAYOUT_UNKNOWN, f"no step between clocks is of the known {profile.interval_s} s"),
+        (placed & ~timed & ~again & ~odd & ~denied, RejectReason.LAYOUT_UNKNOWN, "the capture period is not known"),
+        (placed & denied, RejectReason.LAYOUT_UNKNOWN, f"the capture period that is sent is not {known}"),
+        (placed & odd, RejectReason.LAYOUT_UNKNOWN, f"no step between clocks is of {known}"),
     )
     refused = []
     for wrong, reason, detail in cases:
@@ -178,22 +187,28 @@ def _inexact(profile: Profile, group: Group, wrong: Flags) -> list[Refused]:
     return refused
 
 
+def _by_cell(flags: Flags | None, cells: Flags) -> Flags:
+    """Flags of each message for each of its rows and channels."""
+    by_message = np.zeros(len(cells), np.bool_) if flags is None else flags
+    return np.broadcast_to(by_message[:, None, None], cells.shape)
+
+
 def _stamps(profile: Profile, group: Group, *, inverted: bool) -> _Stamps:
     clocks = _clocks(profile, group, inverted=inverted)
     sent = profile.clocked
     usable_sent = clocks.placed & ~clocks.invalid
-    capture_s = _capture_s(profile, clocks.at, usable_sent, sent)
-    at_odds = _at_odds(profile, clocks.at, usable_sent)
+    periods = periods_of(profile, group, clocks.at, usable_sent)
+    capture_s = periods.capture_s
     status = _row_status(profile, group)
     if len(sent) == len(profile.clocks):
-        return _Stamps(clocks.at, usable_sent, clocks.status | status, capture_s, at_odds)
+        return _Stamps(clocks.at, usable_sent, clocks.status | status, periods)
     rows = np.arange(len(profile.clocks))
     above = np.searchsorted(np.array(sent), rows, "right") - 1  # the last clock sent at or above the row; -1: none
     source = np.maximum(above, 0)
     steps = rows - np.array(sent)[source]
     at = clocks.at[:, source] + steps * capture_s[:, None] * _SECOND_US
     usable = usable_sent[:, source] & ((steps == 0) | (capture_s[:, None] > 0)) & (above >= 0)
-    return _Stamps(at, usable, clocks.status[:, source] | status, capture_s, at_odds)
+    return _Stamps(at, usable, clocks.status[:, source] | status, periods)
 
 
 def _clocks(profile: Profile, group: Group, *, inverted: bool) -> Clocks:
@@ -201,39 +216,6 @@ def _clocks(profile: Profile, group: Group, *, inverted: bool) -> Clocks:
         return in_order(cut_clock_grid(group, profile.clock_grid, inverted=inverted))
     cut = [cut_clock(group, node, inverted=inverted) for node in profile.clocks if node is not None]
     return in_order(Clocks._make(np.stack(columns, axis=1) for columns in zip(*cut, strict=True)))
-
-
-def _capture_s(profile: Profile, at: Micros, usable: Flags, sent: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    messages = len(at)
-    if profile.interval_s is not None:
-        return np.full(messages, profile.interval_s, np.int64)
-    if len(sent) < 2:
-        return np.zeros(messages, np.int64)
-    # Every row sends its clock then (`plan_profile`). The smallest step is the period, of which a hole is a multiple.
-    steps = np.abs(np.diff(at, axis=1))
-    counted = usable[:, 1:] & usable[:, :-1] & (steps > 0)
-    step_us = np.where(counted, steps, np.iinfo(np.int64).max).min(axis=1)
-    whole = ((steps % step_us[:, None] == 0) | ~counted).all(axis=1)
-    step_s, rest = step_us // _SECOND_US, step_us % _SECOND_US
-    return np.where(whole & (rest == 0) & np.isin(step_s, timegrid.INTERVAL_LENGTHS_S), step_s, 0)
-
-
-def _at_odds(profile: Profile, at: Micros, usable: Flags) -> Flags | None:
-    """Messages of which no step between two usable clocks is a multiple of the known period: theirs is another one.
-
-    Their intervals would overlap. One odd step says nothing: a power failure or a clock that was set makes such.
-    """
-    if profile.interval_s is None or not profile.is_intervals or at.shape[1] < 2:
-        return None
-    period_us = profile.interval_s * _SECOND_US
-    steps = np.abs(np.diff(at, axis=1))
-    if (steps == period_us).all():
-        return None
-    counted = usable[:, 1:] & usable[:, :-1] & (steps > 0)
-    rest = (steps + _JITTER_US) % period_us
-    fits = counted & (rest <= 2 * _JITTER_US) & (steps + _JITTER_US >= period_us)
-    odd: Flags = np.logical_and(counted.any(axis=1), ~fits.any(axis=1))
-    return odd if odd.any() else None
 
 
 def _row_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:

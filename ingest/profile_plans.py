@@ -41,7 +41,11 @@ _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 
 
 class Profile(NamedTuple):
-    """Rows to cut. A null (None) repeats the row above; a null clock is the clock above plus the capture period."""
+    """Rows to cut. A null (None) repeats the row above; a null clock is the clock above plus the capture period.
+
+    The capture period is `interval_s`, with which one that is sent in the slot `period` must agree; else the one sent;
+    else the smallest step between two clocks, all of which are sent then.
+    """
 
     clocks: tuple[Node | None, ...]
     statuses: tuple[Node | None, ...]
@@ -52,7 +56,8 @@ class Profile(NamedTuple):
     powers: tuple[int, ...]  # by channel: value x 10^power is in thousandths
     is_intervals: bool
     stamp_is_end: bool
-    interval_s: int | None  # None: the smallest step between two clocks, all of which are sent then
+    interval_s: int | None  # as METERS or the meter's type say
+    period: Node | None  # as the push itself says
     status_tables: tuple[npt.NDArray[np.uint32], ...]  # of each octet of the status, the lowest first
     clock_grid: Grid | None  # where every row sends its clock, at an even distance
     status_grid: Grid | None
@@ -109,10 +114,10 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     clocks = tuple(row[0] for row in padded)
     statuses = tuple(None if lead == 1 else _as_number(row[1]) for row in padded)
     values = tuple(row[lead:] for row in padded)
-    if interval_s is None and sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
-        return Unread(rows.node.at, numbers, "the capture period is not known")
-    if interval_s is None and None in clocks:
-        return Unread(rows.node.at, numbers, "null clocks, and the capture period is not known")
+    period = _period(rows, clocks, layout)
+    unknown = _unknown_period(clocks, layout) if interval_s is None and period is None else None
+    if unknown is not None:
+        return Unread(rows.node.at, numbers, unknown)
     return Profile(
         clocks,
         statuses,
@@ -124,6 +129,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         layout.rows == "intervals",
         layout.stamp == "end",
         interval_s,
+        period,
         tuple(np.array(table, np.uint32) for table in meter_type.status_tables(layout)),
         grid_of([row[:1] for row in padded]),
         grid_of([(node,) for node in statuses]),
@@ -142,6 +148,21 @@ def _channels(values: int, kind: MeterKind, meter_type: MeterType) -> tuple[Chan
     if kind.channels:
         return kind.channels if len(kind.channels) == values else None
     return meter_type.channels if 0 < len(meter_type.channels) == values else None
+
+
+def _unknown_period(clocks: tuple[Node | None, ...], layout: PushLayout) -> str | None:
+    """Why the rows cannot be placed where nobody says the period."""
+    if sum(clock is not None for clock in clocks) < 2 and layout.rows == "intervals":
+        return "the capture period is not known"
+    return "null clocks, and the capture period is not known" if None in clocks else None
+
+
+def _period(rows: Rows, clocks: tuple[Node | None, ...], layout: PushLayout) -> Node | None:
+    """The slot of the capture period, where it says something of these rows: of reads only between null clocks."""
+    period = rows.period
+    if period is None or not (period.tag in UNSIGNED or period.tag in SIGNED):
+        return None
+    return period if layout.rows == "intervals" or None in clocks else None
 
 
 def _sent(node: Node) -> Node | None:

@@ -32,13 +32,12 @@ HEAD_OCTETS: Final = 5
 KEY_OCTETS: Final = (16, 16, 32)
 """Of an encryption key, by suite."""
 _LENGTH_AT: Final = 2 + SYSTEM_TITLE_OCTETS
-_AGREED_KEY: Final = b"\x02"
 Titles: TypeAlias = npt.NDArray[np.uint64]
 _IS_CIPHERED: Final = np.isin(np.arange(256), list(CIPHERED))
 
 
 class Headers(NamedTuple):
-    """Security headers by message; zeros where a message has none."""
+    """Security headers by message; zeros where a message has none, or it could not be read."""
 
     ciphered: Flags
     title: npt.NDArray[np.uint64]  # 0 where not known
@@ -49,6 +48,12 @@ class Headers(NamedTuple):
     other_fields: dict[int, bytes]  # of general-ciphering: part of the associated data
     broadcast: Flags  # the key is the broadcast one
     wrapped: dict[int, SecurityHeader]  # of general-ciphering that brings its own key, wrapped
+
+    @property
+    def read(self) -> Flags:
+        """Messages whose header was read."""
+        flags: Flags = self.content_at > 0
+        return flags
 
     def usable(self, faults: Faults) -> Places:
         """Ciphered messages without a fault so far, ascending."""
@@ -142,13 +147,14 @@ def _read_each(apdus: Spans, row: int, headers: Headers, faults: Faults) -> None
     apdu = apdus.message(row)
     try:
         header = read_header(apdu)
-        if header.key_info[:1] == _AGREED_KEY:
-            raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, 0, "a key by agreement")
     except ProtocolError as error:
         faults.record_error(row, error)
         return
     if header.system_title is not None:
         headers.title[row] = int.from_bytes(header.system_title, "big")
+    if header.agrees_key:
+        at = np.array([header.content_at - HEAD_OCTETS])
+        faults.record(np.array([row]), RejectReason.AGREED_KEY_UNSUPPORTED, at, "a key by agreement")
     headers.control[row] = header.control
     headers.counter[row] = header.counter
     headers.content_at[row] = header.content_at

@@ -182,10 +182,8 @@ def cut_clock(group: Group, node: Node, *, inverted: bool) -> Clocks:
         group = group._replace(octets=np.tile(said, (len(group.octets), 1)), varies=np.zeros_like(said))
         place = 0
     clocks = by_reception(_clocks_of(group, (place, 1, 0), inverted=inverted), group.received)
-    messages = len(group.octets)
-    if len(clocks.at) == messages:
-        return Clocks._make([column[:, 0] for column in clocks])
-    return Clocks._make([shared(column, messages)[:, 0] for column in clocks])
+    # Column by column: what was heard of an hour that occurs twice is by message where all messages say the same.
+    return Clocks._make([shared(column, len(group.octets))[:, 0] for column in clocks])
 
 
 def _unix_clock(group: Group, node: Node) -> Clocks:

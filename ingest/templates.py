@@ -49,16 +49,45 @@ def check_template(template: Template, where: str) -> None:
         cursor = Cursor(bytes.fromhex(template.description))
         kind = read_description(cursor)
         cursor.finish()
-        tags = list(itertools.islice(_leaf_tags(kind), _MAX_VALUES + 1))
     except (ValueError, ProtocolError) as error:
         raise ContractError(f"{where}: no type description: {error}") from error
+    if _has_empty_elements(kind):
+        raise ContractError(f"{where}: an array of elements that hold no value is described")
+    tags = list(itertools.islice(_leaf_tags(kind), _MAX_VALUES + 1))
     if kind[0] != Tag.STRUCTURE or len(tags) != len(template.values) or not 0 <= template.id <= 255:
         raise ContractError(f"{where}: a structure with a name for each value, and an id of one octet, is needed")
     for name, tag in zip(template.values, tags, strict=True):
         if name == UNIX_CLOCK and tag != Tag.UINT32:
             raise ContractError(f"{where}: a clock is a u32 of seconds, tag {tag} is described")
         if name not in (TEMPLATE_ID, UNIX_CLOCK):
-            parse_obis(name)
+            check_obis(name, f"{where}, values")
+
+
+def check_obis(text: str, where: str) -> None:
+    """The text is an OBIS code.
+
+    Raises:
+        ContractError: It is not; said with where it stands.
+    """
+    try:
+        parse_obis(text)
+    except ContractError as error:
+        raise ContractError(f"{where}: {error}") from error
+
+
+def _has_empty_elements(kind: TypeDescription) -> bool:
+    # No value bounds the walk through such an array: three counts of FFFF are 2^48 elements.
+    tag, count, inner = kind
+    if tag == Tag.ARRAY and count and not _values_of(inner[0]):
+        return True
+    return any(_has_empty_elements(each) for each in inner)
+
+
+def _values_of(kind: TypeDescription) -> int:
+    tag, count, inner = kind
+    if tag not in (Tag.ARRAY, Tag.STRUCTURE):
+        return 1
+    return (count if tag == Tag.ARRAY else 1) * sum(map(_values_of, inner))
 
 
 def _leaf_tags(kind: TypeDescription) -> Iterator[int]:

@@ -77,11 +77,16 @@ class Decoding:
             yield decoded
 
     def summary(self) -> dict[str, Any]:
-        """Counts of messages, rows and rejects; `values` are the numeric values that became rows."""
+        """Counts of messages, rows and rejects.
+
+        `values` are the values of pushes that became rows, as the contract counts them: those that meters sent as null
+        as well, of which `null_values` tells how many there are.
+        """
         sums = self._sums
         return {
             **{name: sums[name] for name in ("frames", "decoded", "rejected", "duplicates")},
             "values": sums["intervals"] + sums["reads"],
+            "null_values": sums["null_values"],
             "rows": {
                 "in": sums["frames"],
                 "out": {name: sums[name] for name in ("intervals", "reads", "events", "rejects")},
@@ -94,6 +99,9 @@ class Decoding:
         messages = ("frames", "decoded", "rejected", "duplicates")
         self._sums.update({name: getattr(decoded.counts, name) for name in messages})
         self._sums.update({name: getattr(decoded, name).height for name in ("intervals", "reads", "events", "rejects")})
+        self._sums["null_values"] += sum(
+            each["value_milli"].null_count() for each in (decoded.intervals, decoded.reads)
+        )
         self._reasons.update(counts(decoded.rejects, "reason"))
 
 

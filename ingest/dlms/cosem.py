@@ -21,6 +21,9 @@ STATUS_OTHER_BASE: Final = 0x04
 STATUS_SETUP_INVALID: Final = 0x08
 STATUS_DST: Final = 0x80
 
+NO_DATE_TIME: Final = b"\xff" * 9 + b"\x80\x00\xff"
+"""A date-time of which nothing is specified."""
+
 _FIELDS: Final = struct.Struct(">HBBBBBBBhB")
 _WILD: Final = 0xFF
 _WILD_YEAR: Final = 0xFFFF

@@ -23,6 +23,9 @@ _ATTRIBUTE_LIST: Final = 2
 _CLASS_DEMAND: Final = 5
 _CAPTURE_TIMES: Final = {(4, 2): 5, (_CLASS_DEMAND, 3): 6}
 """By class and attribute of a value: the attribute that says when it was (Blue Book: extended and demand register)."""
+_CLASS_PROFILE: Final = 7
+_ATTRIBUTE_PERIOD: Final = 4
+"""Capture period of a profile generic (Blue Book 4.3.6), in seconds."""
 _VALUES: Final = frozenset((2,))
 _VALUES_OF_DEMAND: Final = frozenset((2, 3))
 """Attributes that hold an object's value (Blue Book): the second; of a demand register the current and last average."""
@@ -32,7 +35,8 @@ class PushValue(NamedTuple):
     """One value of a push. `obis` is the six octets of its name; scaler and unit where the message carries them.
 
     Not `is_value`: it is known to be another attribute of the object than its value, such as a status. `captured` is
-    the attribute that says when this value was, of a register that keeps it (classes 4 and 5).
+    the attribute that says when this value was, of a register that keeps it (classes 4 and 5). `period`: the capture
+    period of the profile whose buffer this is.
     """
 
     obis: bytes | None
@@ -41,6 +45,7 @@ class PushValue(NamedTuple):
     unit: int | None = None
     is_value: bool = True
     captured: Data | None = None
+    period: Data | None = None
 
 
 class Entry(NamedTuple):
@@ -66,6 +71,12 @@ class Entry(NamedTuple):
         """The attribute that says when the value that this one holds was; None where the object has none."""
         attribute = _CAPTURE_TIMES.get((self.class_id, self.attribute))
         return None if attribute is None else self._replace(attribute=attribute)
+
+    @property
+    def period(self) -> "Entry | None":
+        """The attribute that says how long the intervals are of which this one is the buffer; None where it is none."""
+        is_buffer = self.class_id == _CLASS_PROFILE and self.is_value
+        return self._replace(attribute=_ATTRIBUTE_PERIOD) if is_buffer else None
 
     @property
     def is_scaler_unit(self) -> bool:
@@ -169,7 +180,8 @@ def _paired(pairs: list[tuple[Entry, Data]]) -> list[PushValue]:
             continue
         scaler, unit = (scalings.get(entry.name) if entry.is_value else None) or (None, None)
         captured = None if entry.captured is None else sent.get(entry.captured)
-        values.append(PushValue(entry.name, item, scaler, unit, entry.is_value, captured))
+        period = None if entry.period is None else sent.get(entry.period)
+        values.append(PushValue(entry.name, item, scaler, unit, entry.is_value, captured, period))
     return values
 
 
@@ -189,6 +201,12 @@ def push_object_list(data: Data) -> list[Entry] | None:
     entries = [_entry(item) for item in items]
     found = [entry for entry in entries if entry is not None]
     return found if len(found) == len(entries) else None
+
+
+def encode_entry(entry: Entry) -> Data:
+    """structure{class u16, logical name, attribute i8, data index u16 (0: the whole attribute)}."""
+    name, index = Data(Tag.OCTET_STRING, entry.name), Data(Tag.UINT16, 0)
+    return Data(Tag.STRUCTURE, (Data(Tag.UINT16, entry.class_id), name, Data(Tag.INT8, entry.attribute), index))
 
 
 def _entry(data: Data) -> Entry | None:

@@ -86,6 +86,11 @@ class SecurityHeader(msgspec.Struct, frozen=True):
         return self.key_info[:1] == _WRAPPED
 
     @property
+    def agrees_key(self) -> bool:
+        """The key is to be derived by both sides, from parameters that come with the message."""
+        return self.key_info[:1] == _AGREED
+
+    @property
     def wrapped_key(self) -> bytes:
         """The octets of that key, without their length."""
         return Cursor(self.key_info, 2).octets()
@@ -178,6 +183,21 @@ def read_general_fields(cursor: Cursor) -> tuple[bytes | None, bytes]:
     return originator, cursor.data[first : cursor.at]
 
 
+def check_supported(header: SecurityHeader) -> None:
+    """What the header asks for can be undone, whatever the key.
+
+    Raises:
+        ProtocolError: A key by agreement, compression, or another suite, in this order; the security control byte.
+    """
+    at = header.content_at - _HEADER_OCTETS
+    if header.agrees_key:
+        raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, at, "a key by agreement")
+    if header.control & COMPRESSED:
+        raise ProtocolError(RejectReason.COMPRESSION_UNSUPPORTED, at, "V.44 compression")
+    if header.suite not in _KEY_OCTETS:
+        raise ProtocolError(RejectReason.SECURITY_UNSUPPORTED, at, f"security suite {header.suite}")
+
+
 def unprotect(apdu: bytes, header: SecurityHeader, ek: bytes, ak: bytes | None, kek: bytes | None = None) -> bytes:
     """The plaintext APDU; the tag has been verified where there is one.
 
@@ -192,7 +212,7 @@ def unprotect(apdu: bytes, header: SecurityHeader, ek: bytes, ak: bytes | None, 
         ProtocolError: An agreed key (not supported), suite or compression unsupported, a key missing or of another
             length, or a tag that does not verify.
     """
-    _check_control(header.control, header.content_at - _HEADER_OCTETS)
+    check_supported(header)
     if header.system_title is None:
         raise ProtocolError(RejectReason.KEY_UNKNOWN, 0, "the sender's system title is not known")
     ek = _content_key(header, ek, kek)
@@ -263,17 +283,8 @@ def _counter_mode(ek: bytes, iv: bytes, content: bytes) -> bytes:
     return cipher.update(content) + cipher.finalize()
 
 
-def _check_control(control: int, at: int) -> None:
-    if control & COMPRESSED:
-        raise ProtocolError(RejectReason.COMPRESSION_UNSUPPORTED, at, "V.44 compression")
-    if control & SUITE_MASK not in _KEY_OCTETS:
-        raise ProtocolError(RejectReason.SECURITY_UNSUPPORTED, at, f"security suite {control & SUITE_MASK}")
-
-
 def _content_key(header: SecurityHeader, ek: bytes, kek: bytes | None) -> bytes:
     at = header.content_at - _HEADER_OCTETS
-    if header.key_info[:1] == _AGREED:
-        raise ProtocolError(RejectReason.AGREED_KEY_UNSUPPORTED, at, "key agreement")
     if header.key_info[:1] != _WRAPPED:
         return ek
     if kek is None:

@@ -10,10 +10,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from ingest.dlms.cosem import parse_obis
 from ingest.dlms.hdlc import QUIRK_NUMBERED
 from ingest.event_tables import STANDARDS
-from ingest.templates import Template, check_template
+from ingest.templates import Template, check_obis, check_template
 from schemas import timegrid
 from schemas.codes import Channel, Status
 from schemas.errors import ContractError
@@ -132,7 +131,7 @@ class MeterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _TypesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    meter_type: tuple[MeterType, ...] = ()
+    meter_type: tuple[dict[str, object], ...] = ()
 
 
 class MeterTypes(NamedTuple):
@@ -151,7 +150,8 @@ def parse_types(text: str) -> MeterTypes:
     """The built-in types, extended or overridden by those of a `meter_types.toml`.
 
     Raises:
-        ContractError: Not TOML, an unknown or mistyped key (named with its path), or a name that means nothing.
+        ContractError: Not TOML, an unknown or mistyped key, a name that means nothing, or what may stand but once
+            standing twice; said with the type and the key.
     """
     return _index((*BUILT_IN.by_name.values(), *_parse(text, "meter types")))
 
@@ -166,9 +166,20 @@ def _parse(text: str, where: str) -> tuple[MeterType, ...]:
         parsed = msgspec.toml.decode(text, type=_TypesFile)
     except msgspec.MsgspecError as error:
         raise ContractError(f"{where}: {error}") from error
-    for entry in parsed.meter_type:
+    entries = tuple(_entry(said, at, where) for at, said in enumerate(parsed.meter_type, 1))
+    for entry in entries:
         _check(entry, f"{where}: meter_type {entry.name!r}")
-    return parsed.meter_type
+    _once((entry.name for entry in entries), f"{where}: meter_type")
+    _once((text for entry in entries for text in entry.list_ids), f"{where}: list_ids")
+    return entries
+
+
+def _entry(said: dict[str, object], at: int, where: str) -> MeterType:
+    try:
+        return msgspec.convert(said, MeterType)
+    except msgspec.ValidationError as error:
+        which = repr(said["name"]) if "name" in said else f"number {at}"
+        raise ContractError(f"{where}: meter_type {which}: {error}") from error
 
 
 def _check(entry: MeterType, where: str) -> None:
@@ -178,20 +189,39 @@ def _check(entry: MeterType, where: str) -> None:
     _all_in((entry.events,), set(STANDARDS), f"{where}, events")
     for template in entry.template:
         check_template(template, f"{where}, template {template.id}")
+    _once((template.id for template in entry.template), f"{where}, template")
     widths = [STATUS_BITS[layout.status] for layout in entry.push if layout.status != "none"]
     if len(entry.status) > min(widths, default=8):
         raise ContractError(
             f"{where}, status: its {min(widths, default=8)} bits are fewer than {len(entry.status)} names"
         )
     _check_numbers(entry, where)
+    _check_objects(entry, where)
+
+
+def _check_objects(entry: MeterType, where: str) -> None:
     if entry.timezone is not None:
-        timegrid.zone(entry.timezone)
-    objects = [layout.object for layout in entry.push if layout.object != ANY_OBJECT]
-    places = [value for each in entry.list for value in each.values if value not in LIST_WORDS]
-    setups = [name for name in (entry.alarm_push, entry.wake_up_push, entry.response) if name is not None]
-    _all_in((key for key in entry.scalers if key.count(".") != 2), (), f"{where}, scalers (C.D.E)")
-    for name in (*entry.names, *setups, *objects, *places, *(f"1-0:{key}.255" for key in entry.scalers)):
-        parse_obis(name)
+        try:
+            timegrid.zone(entry.timezone)
+        except ContractError as error:
+            raise ContractError(f"{where}: {error}") from error
+    for key in entry.scalers:
+        if key.count(".") != 2:
+            raise ContractError(f"{where}, scalers: {key!r} is not C.D.E of an OBIS code")
+    for key, names in {
+        "names": entry.names,
+        "alarm_push": (entry.alarm_push,),
+        "wake_up_push": (entry.wake_up_push,),
+        "response": (entry.response,),
+        "push object": (layout.object for layout in entry.push if layout.object != ANY_OBJECT),
+        "list values": (value for each in entry.list for value in each.values if value not in LIST_WORDS),
+        "scalers": (f"1-0:{key}.255" for key in entry.scalers),
+    }.items():
+        for name in names:
+            if name is not None:
+                check_obis(name, f"{where}, {key}")
+    _once((layout.object for layout in entry.push), f"{where}, push object")
+    _once((len(each.values) for each in entry.list), f"{where}, list of that many values")
 
 
 def _check_numbers(entry: MeterType, where: str) -> None:
@@ -204,6 +234,14 @@ def _check_numbers(entry: MeterType, where: str) -> None:
     for scaler in (*entry.scalers.values(), *pushed):
         if scaler not in _SCALERS:
             raise ContractError(f"{where}, scaler: {scaler} is not one that an octet holds, -128 to 127")
+
+
+def _once(said: Iterable[object], where: str) -> None:
+    seen: set[object] = set()
+    for each in said:
+        if each in seen:
+            raise ContractError(f"{where}: {each!r} stands twice")
+        seen.add(each)
 
 
 def _all_in(names: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -108,6 +108,21 @@ def test_a_summary_counts_every_frame_once(fleet: Path, tmp_path: Path, capsys):
     assert summary["seconds"] > 0
 
 
+def test_a_value_that_was_sent_as_null_is_counted_among_the_values_and_by_itself(tmp_path: Path, capsys):
+    delivered, received = bytes((1, 0, 1, 8, 0, 255)), bytes((1, 0, 2, 8, 0, 255))
+    scaled = b"\x02\x02\x0f\x00\x16\x1e"
+    rows = b"\x02\x03\x09\x06" + delivered + b"\x06\x00\x00\x00\x05" + scaled
+    rows += b"\x02\x03\x09\x06" + received + b"\x00" + scaled
+    clock = b"\x0c" + bytes.fromhex("07EA0302FF010000000000") + b"\x00"
+    apdu = b"\x0f\x00\x00\x00\x01" + clock + b"\x01\x02" + rows
+    pushes = tmp_path / "pushes.bin"
+    pushes.write_bytes(2 * (bytes((0, 1, 0, 1, 0, 1, 0, len(apdu))) + apdu))
+    assert main(["decode", str(pushes), "--out", str(tmp_path / "out"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["values"], summary["null_values"], summary["rejects"]) == (4, 2, {})
+    assert pl.read_parquet(tmp_path / "out" / "reads.parquet")["value_milli"].to_list() == [5000, None] * 2
+
+
 def test_a_file_decoded_in_many_batches_gives_the_rows_of_one(fleet: Path, tmp_path: Path, capsys, monkeypatch):
     """Frames twice over, so that copies meet their first in a batch before."""
     twice = tmp_path / "twice.bin"

@@ -500,3 +500,40 @@ def test_both_doors_open_what_brings_its_key_to_a_meter_of_which_only_the_master
     assert energy_of(said) == hand.VALUE and said["authenticated"] is False
     assert reasons(of_record(hand.wrapper(proven), registry, keys)) == ["key_unknown"]
     assert inspected(hand.wrapper(proven), keys)[0]["error"]["reason"] == "key_unknown"
+
+
+@pytest.mark.parametrize(("info", "control", "reason"), [
+    (b"\x01\x02\x01\x01\x04abcd", 0x31, "agreed_key_unsupported"),
+    (b"\x01\x02\x01\x01\x04abcd", 0xB5, "agreed_key_unsupported"),
+    (b"\x00", 0xB1, "compression_unsupported"), (b"\x00", 0x35, "security_unsupported"),
+])  # fmt: skip
+def test_what_no_key_opens_is_told_after_its_header_through_both_doors(info: bytes, control: int, reason: str) -> None:
+    apdu = hand.general_ciphering(hand.PUSH, info, control=0x31, counter=77)
+    at = apdu.index(b"\x31\x00\x00\x00\x4d")
+    value = hand.wrapper(apdu[:at] + bytes((control,)) + apdu[at + 1 :])
+    decoded = of_record(value, meters(enrolled()))
+    assert decoded.rejects.select("reason", "at", "system_title").rows() == [(reason, 8 + at, TITLE.hex())]
+    assert decoded.messages.select("system_title", "counter").rows() == [(TITLE.hex(), 77)]
+    for ring in (None, Keyring.from_csv(KEYS)):
+        (said,) = inspected(value, ring)
+        assert said["error"] == {"reason": reason, "at": 8 + at}
+        assert (said["system_title"], said["invocation_counter"], said["security"]) == (
+            TITLE.hex(),
+            77,
+            f"{control:02x}",
+        )
+
+
+def test_a_message_whose_header_could_not_be_read_has_no_counter() -> None:
+    for cut in (hand.general(hand.PUSH)[:14], hand.general_ciphering(hand.PUSH, b"\x01\x03\x00")):
+        decoded = of_record(hand.wrapper(cut) + hand.wrapper(hand.general(hand.PUSH)), meters(enrolled()))
+        assert decoded.messages.select("system_title", "counter").rows() == [(None, None), (TITLE.hex(), 1)]
+
+
+def test_the_signer_of_a_message_in_the_clear_is_told_whatever_comes_with_it() -> None:
+    message, public = signed(hand.PUSH, *CURVES[0])
+    keys = Keyring.from_csv(f"system_title,ek,ak,public_key\n{TITLE.hex()},{EK.hex()},{AK.hex()},{public}\n")
+    value, other = hand.wrapper(message), hand.wrapper(hand.general(hand.PUSH))
+    for batch in (value, value + other):
+        told = of_record(batch, meters(enrolled(security_min=0)), keys).messages
+        assert told.select("system_title", "counter").row(0) == (TITLE.hex(), None)

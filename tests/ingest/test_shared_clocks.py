@@ -73,3 +73,26 @@ def test_a_header_of_no_calendar_that_all_say_is_refused_as_alone() -> None:
         assert decoded.rejects.equals(decode_frames(sent, NO_KEYS, Windows.empty(), REGISTRY).rejects)
         assert reasons(decoded) == ["date_time"] * batch.count(bad)
         assert decoded.counts.decoded == batch.count(good)
+
+
+@pytest.mark.parametrize("second", [(None, 30), (0, 0)], ids=["by message", "with a deviation"])
+def test_rows_of_which_only_some_clocks_are_shared_are_those_of_each_message_alone(
+    second: tuple[int | None, int],
+) -> None:
+    deviation_min, later = second
+
+    def rows(minutes: int) -> bytes:
+        clocks = [stamp(TWICE, None), stamp(TWICE + timedelta(minutes=minutes), deviation_min)]
+        number, null, status = Data(Tag.UINT32, 7), Data(Tag.NULL, None), Data(Tag.UINT8, 0)
+        values = [(number, number), (null, number), (null, null)]  # rows of many lengths are cut clock by clock
+        clocks.append(stamp(TWICE + timedelta(minutes=15 + minutes), deviation_min))
+        cells = [Data(Tag.STRUCTURE, (clock, status, *row)) for clock, row in zip(clocks, values, strict=True)]
+        return wrap_wpdu(notification(body_of(Data(Tag.ARRAY, tuple(cells)), name=NAMES[0])))
+
+    messages = [rows(15), rows(15 + later)]
+    received = [datetime(2026, 10, 25, 0, 46, tzinfo=UTC), datetime(2026, 10, 25, 1, 46, tzinfo=UTC)]
+    together = decoded_of(messages, list(received)).intervals
+    alone = [decoded_of([each], [at]).intervals for each, at in zip(messages, received, strict=True)]
+    order = ["received_at", "interval_start", "channel"]
+    left, right = together.drop("offset").sort(order), pl.concat(alone).drop("offset").sort(order)
+    assert left.height and left.equals(right)
