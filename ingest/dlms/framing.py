@@ -249,10 +249,11 @@ def _is_doubtful(frame: LinkFrame, data: bytes, stop: int) -> bool:
 
 
 def _has_sure_length(frame: LinkFrame, data: bytes, stop: int) -> bool:
-    # Its head verifies, or the next one begins just behind it: then only what has a checksum is believed inside.
-    if frame.link not in ("hdlc", "mbus"):
-        return False
-    return (frame.link == "hdlc" and frame.source is not None) or is_sure_end(data, stop)
+    # Its head verifies, or the next one begins just behind it: then only what has a checksum is believed inside. A
+    # telegram has told its length twice and has its stop byte there: what may be the next, damaged too, is enough.
+    if frame.link == "mbus":
+        return is_sound_end(data, stop) or is_sure_end(data, stop)
+    return frame.link == "hdlc" and (frame.source is not None or is_sure_end(data, stop))
 
 
 def _skip_fill(data: bytes, stop: int) -> int:

@@ -31,6 +31,21 @@ def test_what_comes_behind_a_whole_message_of_a_sender_fills_no_gap_of_its_trans
     assert apdus == [None, lossy.sent(1, 2), None]
 
 
+def test_a_telegram_damaged_beside_another_is_no_wrapper_pdu_that_takes_the_next_ones_along() -> None:
+    """Its octets read as the head of such a PDU of 257 octets, and what stands behind it has a wrong checksum too."""
+    inside = bytes.fromhex("00 01 00 01 00 01 01 01")
+    damaged = bytearray(lossy.hand.mbus(inside + inside, 257)[0])
+    damaged[-2] = 0xC2  # the tag of an event-notification, where the checksum was
+    other = bytearray(lossy.hand.mbus(lossy.sent(1, 1, 3), 257)[0])
+    other[-2] ^= 1
+    swallowed = 257 - len(damaged[-2:] + other)
+    one = next(each for octets in range(250) if len(each := lossy.hand.mbus(b'\x0f' + bytes(octets), 257)[0])
+               == swallowed)  # fmt: skip
+    line = [bytes(damaged), bytes(other), one, one]
+    apdus = [lossy.joined(each.payload) for each in split_messages(b"".join(line))]
+    assert apdus == [None, None, lossy.joined(one), lossy.joined(one)]
+
+
 def test_a_block_in_a_damaged_frame_is_no_wrapper_pdu_that_takes_the_next_frames_along() -> None:
     """Its head holds 00 01, the block's number, and its octets what such a PDU could begin with, to the next frame."""
     others = b"".join(lossy.hdlc_blocks(lossy.sent(2, 0), 2))
