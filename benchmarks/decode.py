@@ -243,7 +243,7 @@ def ours(batch: Batch) -> int:
 def our_values(batch: Batch) -> int:
     """Bytes to columns of numbers, clocks and names: what the peers do."""
     faults = Faults(batch.frames.height)
-    apdus = unwrap_all(Spans.of_column(batch.frames["payload"]), faults, lambda _apdu: False)
+    apdus = unwrap_all(Spans.of_column(batch.frames["payload"]), faults, lambda _row, _apdu: False)
     headers = read_headers(apdus, faults)
     opened = open_all(apdus, headers, batch.keyring, faults)
     cut, used = 0, []

@@ -39,6 +39,7 @@ class Arrived(NamedTuple):
     title: npt.NDArray[np.uint64]  # 0 where none was sent
     meter_row: Places  # by system title; `NOT_ENROLLED` where that says nothing
     received: Micros
+    when: Micros  # time whose lines of METERS count: see `Enrolment.when`
     topic: pl.Series
 
 
@@ -228,8 +229,9 @@ class _Work:
         keep = np.zeros(len(alike.message), np.bool_)
         left = chosen
         if name.only_another:
-            found = self._find(cut_text_octets(alike.octets[left], name.node))[0]
-            another = (found >= 0) & (found != self._arrived.meter_row[alike.message[left]])
+            message = alike.message[left]
+            found = self._find(cut_text_octets(alike.octets[left], name.node), message)[0]
+            another = (found >= 0) & (found != self._arrived.meter_row[message])
             keep[left[another]] = self._settle(alike, left[another], name, faults)
             left, name = left[~another], name.instead
         each = name
@@ -259,11 +261,11 @@ class _Work:
         if name is None:
             return self._unnamed(message, by_title, faults)
         octets = cut_text_octets(alike.octets if all_of_them else alike.octets[chosen], name.node)
-        by_name = enrolment.names.find(octets)
+        by_name = enrolment.rows_of_names(octets, arrived.when[where])
         titled = by_title >= 0
         if (by_name >= 0).all() and ((by_name == by_title) | ~(titled | arrived.ciphered[where])).all():
             return self._settled(message, by_name, faults)
-        by_name, empty = self._shown(octets, by_name)
+        by_name, empty = self._shown(octets, message, by_name)
         settled, wrong = by_name, np.zeros(len(message), np.bool_)
         if titled.any():
             # A serial number need not be the meter's id: it only speaks against a title where it is another meter's.
@@ -271,7 +273,7 @@ class _Work:
             settled = np.where(titled, by_title, by_name)
         stranger = ~titled & (by_name >= 0) & arrived.ciphered[message]
         if stranger.any():
-            wrong |= stranger & (_gather(enrolment.title, by_name, 0) != 0)
+            wrong |= stranger & (_gather(enrolment.titles.title, by_name, 0) != 0)
         empty &= ~titled
         lone = np.flatnonzero(~titled & (by_name < 0))
         if len(lone):
@@ -293,17 +295,18 @@ class _Work:
         self.meter_row[every(message, self._messages)] = meter_row
         return ~low
 
-    def _find(self, octets: Octets) -> tuple[Places, Flags]:
-        """The meter of each name, as it stands or as it is shown, and where there is nothing but padding."""
-        return self._shown(octets, self._rules.enrolment.names.find(octets))
+    def _find(self, octets: Octets, message: Places) -> tuple[Places, Flags]:
+        """The meter of each message's name, as it stands or as it is shown, and where there is nothing but padding."""
+        found = self._rules.enrolment.rows_of_names(octets, self._arrived.when[message])
+        return self._shown(octets, message, found)
 
-    def _shown(self, octets: Octets, found: Places) -> tuple[Places, Flags]:
+    def _shown(self, octets: Octets, message: Places, found: Places) -> tuple[Places, Flags]:
         """See `_find`; `found` is the meter of each name as it stands."""
         empty = np.zeros(len(octets), np.bool_)
         unknown = np.flatnonzero(found < 0)
         if len(unknown):
             empty[unknown] = is_padding(octets[unknown]).all(axis=1)
-            found[unknown] = meters_shown(octets[unknown], self._rules.enrolment)
+            found[unknown] = meters_shown(octets[unknown], self._arrived.when[message[unknown]], self._rules.enrolment)
         return found, empty
 
     def _owes_by_title(self, message: Places, octets: Octets) -> Flags:
@@ -347,7 +350,7 @@ class _Work:
         if not len(left):
             return low
         message, meter_row = message[left], meter_row[left]
-        own = _gather(enrolment.title, meter_row, 0).astype(np.uint64)
+        own = _gather(enrolment.titles.title, meter_row, 0).astype(np.uint64)
         sent = arrived.title[message]
         lowest = enrolment.lowest_security(meter_row, np.where(sent != 0, sent, own), self._rules.keyring)
         control = np.where(arrived.ciphered[message], arrived.control[message], 0)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
@@ -36,7 +37,11 @@ def register(ami: typer.Typer) -> None:
         sender: Sender = None,
         json: Json = False,
     ) -> None:
-        """Decode and authenticate pushes: intervals, reads, events and rejects as Parquet."""
+        """Decode and authenticate pushes: intervals, reads, events and rejects as Parquet.
+
+        METERS count as of when a message was received, as the sidecar has it (`frames.received.parquet` of
+        `frames.bin`: topic, received_at); without one as of now.
+        """
         with progress("reading"):
             known = load_types(types)
             fleet = load_meters(meters, known)
@@ -45,7 +50,7 @@ def register(ami: typer.Typer) -> None:
             frames = load_frames(files)
             if title is not None:
                 frames = frames.with_columns(sender=pl.lit(title.hex()))
-        decoding = Decoding(frames, keyring, Enrolment.of(fleet, known), known)
+        decoding = Decoding(frames, keyring, Enrolment.of(fleet, known, datetime.now(UTC)), known)
         with progress(f"decoding {frames.height} messages"):
             write_in_parts(out, map(decoded_files, decoding.batches()))
         say(decoding.summary(), as_json=json)
