@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ingest.arrived import Rules
 from ingest.clocks import Micros
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
@@ -14,7 +15,6 @@ from ingest.dlms.security import DOUBLED_LENGTH, has_doubled_title, undoubled
 from ingest.dlms.signing import read_signed, verify_signed
 from ingest.dlms.tags import GENERAL_DED, GENERAL_GLO, GENERAL_SIGNING
 from ingest.faults import Faults
-from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
 from ingest.places import Part, Parts

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.arrival import read_p1_telegrams, receive
+from ingest.arrived import Arrived, Rules
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -33,7 +34,7 @@ from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.fusible import by_reason, may_blow_fuse
-from ingest.interpretation import Arrived, Interpreted, Rules, interpret
+from ingest.interpretation import Interpreted, interpret
 from ingest.judgement import Judged, judge_batch, key_names_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
