@@ -30,6 +30,7 @@ from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from schemas.codes import RejectReason
+from schemas.frames import UTC_US
 from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
@@ -133,7 +134,7 @@ class IngestWork:
         events, refused = decoded.events.filter(mine), rejects.filter(mine)
         publish(self._publisher, REJECTS_TOPIC, refused, place_of(refused))
         publish(self._publisher, EVENTS_TOPIC, events, _feeder(events, registry))
-        publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder(decoded.heard, registry))
+        publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder_heard(decoded, registry))
         publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
         # Observed has counted those of the decoder.
@@ -217,8 +218,14 @@ def _of_ours(poison: list[pl.DataFrame], registry: Registry) -> int:
     return pl.concat([rows.select(*_PLACE) for rows in readings]).n_unique() if readings else 0
 
 
-def _feeder(rows: pl.DataFrame, registry: Registry) -> pl.Series:
-    return registry.enrolment.keys_of(rows["meter_id"])
+def _feeder(events: pl.DataFrame, registry: Registry) -> pl.Series:
+    return registry.enrolment.keys_of(events["meter_id"], events["received_at"])
+
+
+def _feeder_heard(decoded: Decoded, registry: Registry) -> pl.Series:
+    """Keys of who was heard: as of the batch's newest message, for a meter is heard once a batch."""
+    newest = pl.Series([decoded.messages["received_at"].max()], dtype=UTC_US)
+    return registry.enrolment.keys_of(decoded.heard["meter_id"], newest.new_from_index(0, decoded.heard.height))
 
 
 def publish(publisher: Publisher, topic: str, rows: pl.DataFrame, keys: pl.Series) -> None:

@@ -5,7 +5,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ingest.arrived import Rules
 from ingest.blocks import Refused
+from ingest.clocks import Micros
 from ingest.dlms import p1_telegram
 from ingest.dlms.alarm_telegram import EQUIPMENT_ID_OCTETS, TELEGRAM_OCTETS, as_notification, is_alarm_telegram
 from ingest.dlms.framing import check_numbered, unwrap
@@ -23,7 +25,6 @@ from ingest.dlms.tags import (
     INFORMATION_REPORT,
 )
 from ingest.faults import REASON_CODE, Faults
-from ingest.interpretation import Rules
 from ingest.link import unwrap_all
 from ingest.meter_types import ALARM_TELEGRAM, DOUBLED_TITLE, P1_TELEGRAM
 from ingest.places import Part, Parts
@@ -52,18 +53,25 @@ class Received(NamedTuple):
     numbered: Places
 
 
-def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Received:
+def receive(messages: Spans, when: Micros, rules: Rules, faults: Faults, parts: Parts) -> Received:
     """The APDU of every message; signatures are verified and taken off.
 
     A signature that does not verify is a fault (`signature_mismatch`), and one whose public key is not held
     (`key_unknown`). A DSMR4 alarm is read where the type of the meter that it names has the switch.
+
+    Args:
+        messages: As the link carried them.
+        when: Time whose lines of METERS count for each: see `Enrolment.when`.
+        rules: What bodies are read by.
+        faults: Receives what cannot be an APDU.
+        parts: Receives what those faults are of.
     """
-    telegrams = _alarm_telegrams(messages, rules)
+    telegrams = _alarm_telegrams(messages, when, rules)
     plain: list[int] = []
 
     def sends_numbered(row: int, apdu: bytes) -> bool:
         if apdu[0] not in _IN_THE_CLEAR:
-            return _sends_numbered(rules, apdu)
+            return _sends_numbered(when, rules, row, apdu)
         plain.append(row)  # its body is read first, and names its meter
         return True
 
@@ -74,7 +82,7 @@ def receive(messages: Spans, rules: Rules, faults: Faults, parts: Parts) -> Rece
         apdus = apdus.replaced(telegrams, [as_notification(messages.message(row)) for row in telegrams.tolist()])
     if not _IS_LOOKED_INTO[apdus.at(EVERY, 0)].any():
         return Received(apdus, np.zeros(len(apdus.start), np.uint64), numbered)
-    verified, signer = _verified(_undoubled(apdus, rules), rules, faults)
+    verified, signer = _verified(_undoubled(apdus, when, rules), rules, faults)
     parts.note(faults, Part.SIGNED_APDU)
     return Received(verified, signer, numbered)
 
@@ -145,23 +153,23 @@ def read_p1_telegrams(apdus: Spans, opened: Flags, meter_row: Places, rules: Rul
     return Rewritten(apdus.replaced(rows, read), (refused,) if some.any() else ())
 
 
-def _undoubled(apdus: Spans, rules: Rules) -> Spans:
+def _undoubled(apdus: Spans, when: Micros, rules: Rules) -> Spans:
     rows = np.flatnonzero(apdus.length > _DOUBLED_HEAD)
     for step, octet in enumerate(DOUBLED_LENGTH, start=1):
         rows = rows[apdus.at(rows, step) == octet]
     rows = rows[[has_doubled_title(apdus.message(row)) for row in rows.tolist()]] if len(rows) else rows
     if len(rows):
-        meter_row = rules.enrolment.rows_of_titles(apdus.number(rows, 3, TITLE_OCTETS))
+        meter_row = rules.enrolment.rows_of_titles(apdus.number(rows, 3, TITLE_OCTETS), when[rows])
         rows = rows[_has_switch(DOUBLED_TITLE, meter_row, rules)]
     return apdus.replaced(rows, [undoubled(apdus.message(row)) for row in rows.tolist()]) if len(rows) else apdus
 
 
-def _sends_numbered(rules: Rules, apdu: bytes) -> bool:
+def _sends_numbered(when: Micros, rules: Rules, row: int, apdu: bytes) -> bool:
     """Whether the meter of this ciphered APDU may send it in numbered HDLC frames: that of its title, else any (the
     default)."""
     is_titled = apdu[:1] in _GENERAL and apdu[1:2] == bytes((TITLE_OCTETS,)) and len(apdu) > 2 + TITLE_OCTETS
     title = int.from_bytes(apdu[2 : 2 + TITLE_OCTETS], "big") if is_titled else 0
-    meter_row = rules.enrolment.rows_of_titles(np.array([title], np.uint64))
+    meter_row = rules.enrolment.rows_of_titles(np.array([title], np.uint64), when[row : row + 1])
     return bool(_has_switch(QUIRK_NUMBERED, meter_row, rules)[0])
 
 
@@ -176,13 +184,13 @@ def _has_switch(quirk: str, meter_row: Places, rules: Rules) -> Flags:
     return flags
 
 
-def _alarm_telegrams(messages: Spans, rules: Rules) -> Places:
+def _alarm_telegrams(messages: Spans, when: Micros, rules: Rules) -> Places:
     rows = np.flatnonzero(messages.length == TELEGRAM_OCTETS)
     if len(rows):
         rows = rows[[is_alarm_telegram(messages.message(row)) for row in rows.tolist()]]
     if not len(rows):
         return rows
-    meter_row = rules.enrolment.names.find(messages.matrix(rows, EQUIPMENT_ID_OCTETS))
+    meter_row = rules.enrolment.rows_of_names(messages.matrix(rows, EQUIPMENT_ID_OCTETS), when[rows])
     return rows[_has_switch(ALARM_TELEGRAM, meter_row, rules)]
 
 

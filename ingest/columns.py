@@ -1,7 +1,7 @@
 """Columns that hold one value in every row, and instants as plain numbers: what a batch needs without an expression."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,3 +47,13 @@ def micros_of(instants: pl.Series) -> Micros:
     """Microseconds since 1970 UTC of a Datetime("us") column, `blocks.NO_TIME` where it is null, as numpy has it."""
     micros: Micros = instants.to_numpy().view(np.int64)
     return micros
+
+
+def gathered(column: npt.NDArray[Any], rows: npt.NDArray[np.int64], default: int) -> npt.NDArray[Any]:
+    """Entries of a column by row; the default where there is no row."""
+    known = rows >= 0
+    if not len(column) or not known.any():
+        return np.full(len(rows), default, column.dtype if len(column) else np.int64)
+    if known.all():
+        return column[rows]
+    return np.where(known, column[np.maximum(rows, 0)], np.array(default, column.dtype))

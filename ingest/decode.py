@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.arrival import read_p1_telegrams, receive, refuse_numbered
+from ingest.arrived import Arrived, Rules
 from ingest.assembly import (
     Senders,
     Undecoded,
@@ -33,7 +34,7 @@ from ingest.derived import dirty_days, heard_meters, lives_of
 from ingest.enrolment import Enrolment
 from ingest.faults import NO_FAULT, REASON_CODE, Faults
 from ingest.fusible import by_reason, may_blow_fuse
-from ingest.interpretation import Arrived, Interpreted, Rules, interpret
+from ingest.interpretation import Interpreted, interpret
 from ingest.judgement import Judged, judge_batch, key_names_of, lanes_of
 from ingest.keyring import Keyring
 from ingest.learned import Learned
@@ -105,9 +106,10 @@ def decode_frames(
     """Rows of every message, or why it has none.
 
     Args:
-        frames: RAW_FRAMES, in order of arrival. A further column `sender` (hex, may be null) is the system title that
-            the link knows: APDUs ciphered by service carry none. One named `lane` says by which replay windows a
-            message is judged where that is not its topic.
+        frames: RAW_FRAMES, in order of arrival. Each message is read by the line of METERS that was in force at its
+            `received_at`; where that is null, at `Enrolment.as_of`. A further column `sender` (hex, may be null) is
+            the system title that the link knows: APDUs ciphered by service carry none. One named `lane` says by which
+            replay windows a message is judged where that is not its topic.
         keyring: Meter keys.
         windows: Replay windows as of the message before the first.
         meters: METERS; or the `Enrolment` made of them once for many batches.
@@ -126,9 +128,11 @@ def decode_frames(
     faults = Faults(frames.height)
     payloads = Spans.of_column(frames["payload"])
     parts = Parts(frames.height)
-    apdus, signer, numbered = receive(payloads, rules, faults, parts)
+    received = micros_of(frames["received_at"])
+    when = enrolment.when(received)
+    apdus, signer, numbered = receive(payloads, when, rules, faults, parts)
     headers = read_headers(apdus, faults, signer, _senders(frames))
-    by_title = enrolment.rows_of_titles(headers.title)
+    by_title = enrolment.rows_of_titles(headers.title, when)
     opened = Opened.in_clear(apdus, headers)
     if headers.ciphered.any():
         check_policy(headers, by_title, enrolment, keyring, faults)
@@ -141,10 +145,10 @@ def decode_frames(
     opened = opened._replace(apdus=texts.apdus)
     key_names = key_names_of(opened, keyring)
     judged = judge_batch(opened, key_names, frames, windows, faults)
-    received = micros_of(frames["received_at"])
-    rows = np.flatnonzero((faults.reason == NO_FAULT) & ~judged.is_copy)
+    rows = faults.usable()
+    rows = rows[~judged.is_copy[rows]]
     arrived = Arrived(
-        opened.apdus, headers.ciphered, headers.control, headers.title, by_title, received, frames["topic"]
+        opened.apdus, headers.ciphered, headers.control, headers.title, by_title, received, when, frames["topic"]
     )
     read = interpret(arrived, rules, rows, faults)
     refuse_numbered((payloads, numbered), read.meter_row, rules, faults, parts)
@@ -318,7 +322,7 @@ def _names(read: Interpreted, enrolment: Enrolment) -> tuple[Places, MeterNames]
         place[message] = first + np.arange(len(texts))
         first += len(texts)
     others = pl.concat([texts for _, texts in read.names]) if read.names else _NOBODY
-    return place, MeterNames(enrolment.meter_id, others)
+    return place, MeterNames(enrolment.meter_id, others, enrolment.lines.meters)
 
 
 def _seen(

@@ -64,7 +64,7 @@ def _living(block: Quantities) -> Living:
 
 def heard_meters(lives: Lives) -> pl.DataFrame:
     """HEARD: each meter once, with the newest end of an interval or time of a read; in the order of METERS."""
-    if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and not len(lives.names.others):
+    if len(lives.blocks) == 1 and _is_shared(lives.blocks[0]) and int(lives.name.max()) < lives.names.meters:
         block = lives.blocks[0]
         last, name = int(block.end.max()), _distinct(lives.name[every(block.message, len(lives.name))])
         return framed([lives.names.taken(name).alias("meter_id"), constant(_instant(last), len(name)).alias("read_at")])
@@ -83,9 +83,9 @@ def heard_meters(lives: Lives) -> pl.DataFrame:
     first = np.flatnonzero(_begins(name))
     read_at = pl.Series("read_at", np.maximum.reduceat(newest[heard], first)).cast(UTC_US)
     rows = framed([lives.names.taken(name[first]).alias("meter_id"), read_at])
-    if name[-1] < len(lives.names.enrolled):
+    if name[-1] < lives.names.meters:
         return rows
-    # A meter that is not enrolled stands among the names once a message.
+    # A meter that is not enrolled stands among the names once a message, and one of several lines once a line.
     return rows.group_by("meter_id", maintain_order=True).agg(pl.col("read_at").max()).select(list(HEARD.schema))
 
 

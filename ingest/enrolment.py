@@ -1,21 +1,26 @@
 """METERS as decoding needs it: who a system title or a device name is, what it must prove, and how to read it."""
 
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ingest.blocks import NO_TIME
 from ingest.buckets import bucket_of
-from ingest.columns import NULL_TEXT, nulls, taken
+from ingest.clocks import Micros
+from ingest.columns import NULL_TEXT, micros_of, nulls, taken
+from ingest.in_force import FOREVER, MeterLines, begins_of, one_line_each, succession_of
 from ingest.keyring import Keyring
-from ingest.lookup import NOT_FOUND, Lookup
+from ingest.lookup import NOT_FOUND
 from ingest.meter_types import STRICTLY, MeterType, MeterTypes
 from ingest.names import Names
-from ingest.spans import Flags, Places
-from ingest.titles import titles_from_hex
+from ingest.spans import Flags, Octets, Places
+from ingest.title_lines import TitleLines
 from schemas.codes import Channel
 from schemas.errors import ContractError
+from schemas.frames import UTC_US
 
 NOT_ENROLLED: Final = -1
 NO_ZONE: Final = -1
@@ -24,6 +29,11 @@ SECURITY_DEFAULT: Final = 0x30
 """Lowest security control of a meter whose system title has a key: authenticated and encrypted (CONTRACTS.md)."""
 SECURITY_BITS: Final = 0x30
 _SUITE_BITS: Final = 0x0F
+_READ: Final = (
+    "meter_id", "meter_type", "system_title", "security_min", "feeder_id", "timezone", "interval_s", "channels",
+    "installed_at", "removed_at",
+)  # fmt: skip
+"""Columns of METERS that decoding reads."""
 
 
 class MeterKind(NamedTuple):
@@ -35,45 +45,51 @@ class MeterKind(NamedTuple):
 
 
 class Enrolment(NamedTuple):
-    """METERS prepared once for many batches. Columns run by meter, in the order of METERS."""
+    """METERS prepared once for many batches. Columns run by line: a row of METERS, of which a meter may have several.
+
+    Lines stand in the order of `MeterLines`. Who asks for a meter says when the message was received, and gets the
+    line that was in force then.
+    """
 
     meter_id: pl.Series
-    names: Names
-    by_title: Lookup
-    titled: Places  # the meters that `by_title` finds
-    title: npt.NDArray[np.uint64]  # by meter; 0 where it has none
-    bucket: npt.NDArray[np.int16]  # by meter
-    feeder_id: pl.Series  # by meter; null where METERS names none
-    security_min: npt.NDArray[np.int16]  # by meter; -1 where METERS leaves it to the default
-    zone: npt.NDArray[np.int32]  # by meter, place in `zones`, -1 where neither METERS nor its type names one
+    names: Names  # of the meters, in the order of their first lines
+    titles: TitleLines
+    lines: MeterLines
+    bucket: npt.NDArray[np.int16]
+    feeder_id: pl.Series  # null where METERS names none
+    security_min: npt.NDArray[np.int16]  # -1 where METERS leaves it to the default
+    zone: npt.NDArray[np.int32]  # place in `zones`, -1 where neither METERS nor its type names one
     zones: tuple[str, ...]
-    kind: npt.NDArray[np.int32]  # by meter, place in `kinds`
+    kind: npt.NDArray[np.int32]  # place in `kinds`
     kinds: tuple[MeterKind, ...]
     asks_security: bool  # METERS ask some meter for more than its key does
     odd: Flags  # by kind: read in another manner than strictly
+    as_of: int  # the time (microseconds) whose lines count where it is not known when a message was received
 
     @classmethod
-    def of(cls, meters: pl.DataFrame, types: MeterTypes) -> "Enrolment":
-        """METERS by title and name; of two rows of one meter the later counts.
+    def of(cls, meters: pl.DataFrame, types: MeterTypes, as_of: datetime | None = None) -> "Enrolment":
+        """METERS by title and name; of two lines of one meter that begin at the same time the later one counts.
+
+        Args:
+            meters: METERS: a line counts from its `installed_at` on (null: always) until that of the next.
+            types: Meter types.
+            as_of: Time whose lines read messages of which it is not known when they were received, as those of files
+                are; None: the last line of each meter.
 
         Raises:
-            ContractError: A meter type that does not exist, or one system title for two meters.
+            ContractError: A meter type that does not exist, or one system title for two meters at one time.
         """
-        newest = meters.unique("meter_id", keep="last", maintain_order=True)
-        kind, kinds = _kinds(newest, types)
-        zone, zones = _zones(newest, kind, kinds)
-        titles = _titles(newest["system_title"])
-        titled = np.flatnonzero(titles)
-        _refuse_twins(titles[titled], newest["meter_id"].gather(titled))
-        security_min = newest["security_min"].cast(pl.Int16).fill_null(SECURITY_NOT_SAID).to_numpy()
+        ordered, names, lines = _in_succession(meters.select(_READ))
+        kind, kinds = _kinds(ordered, types)
+        zone, zones = _zones(ordered, kind, kinds)
+        security_min = ordered["security_min"].cast(pl.Int16).fill_null(SECURITY_NOT_SAID).to_numpy()
         return cls(
-            newest["meter_id"],
-            Names.of(newest["meter_id"]),
-            Lookup.of(titles[titled]),
-            titled,
-            titles,
-            bucket_of(newest["meter_id"]).cast(pl.Int16).to_numpy(),
-            newest["feeder_id"],
+            ordered["meter_id"],
+            names,
+            TitleLines.of(ordered, lines),
+            lines,
+            bucket_of(ordered["meter_id"]).cast(pl.Int16).to_numpy(),
+            ordered["feeder_id"],
             security_min,
             zone,
             zones,
@@ -81,20 +97,36 @@ class Enrolment(NamedTuple):
             kinds,
             bool((security_min > 0).any()),
             np.array([each.meter_type is not None and each.meter_type.manner != STRICTLY for each in kinds], np.bool_),
+            FOREVER if as_of is None else int(micros_of(pl.Series([as_of], dtype=UTC_US))[0]),
         )
 
-    def rows_of_titles(self, titles: npt.NDArray[np.uint64]) -> Places:
-        """Meter of each system title, `NOT_ENROLLED` where there is none."""
-        found = self.by_title.find(titles)
-        return np.where(found >= 0, self.titled[found], NOT_ENROLLED) if len(self.titled) else found
+    def when(self, received: Micros) -> Micros:
+        """The time whose lines read each message: when it was received, else `as_of`."""
+        return np.where(received == NO_TIME, self.as_of, received) if len(self.lines.following) else received
 
-    def keys_of(self, meter_ids: pl.Series) -> pl.Series:
+    def rows_of_titles(self, titles: npt.NDArray[np.uint64], when: Micros) -> Places:
+        """Line of each system title's meter, `NOT_ENROLLED` where no meter had it then."""
+        return self.titles.find(titles, when, self.lines)
+
+    def rows_of_names(self, octets: Octets, when: Micros) -> Places:
+        """Line of the meter of each name (see `Names.find`), `NOT_ENROLLED` where there is none."""
+        return self.lines.at(self.names.find(octets), when)
+
+    def rows_of_ids(self, meter_ids: pl.Series, when: Micros) -> Places:
+        """Line of each meter (see `Names.places_of`), `NOT_ENROLLED` where METERS lacks it."""
+        return self.lines.at(self.names.places_of(meter_ids), when)
+
+    def keys_of(self, meter_ids: pl.Series, received: pl.Series) -> pl.Series:
         """Kafka keys (String) of what is told of these meters: the feeder, so that a node's news meet in one consumer.
 
         A meter without one shares the key of its bucket (`meters-17`): as many messages as there are meters would
         cost more than decoding them.
+
+        Args:
+            meter_ids: Whom it is told of.
+            received: When (UTC, may be null) the messages were received that tell it: the feeder is that of then.
         """
-        place = self.names.places_of(meter_ids)
+        place = self.rows_of_ids(meter_ids, self.when(micros_of(received)))
         met = np.flatnonzero(place != NOT_FOUND)
         keys = nulls(NULL_TEXT, len(place)).scatter(met, taken(self.feeder_id, place[met]))
         lone = keys.is_null()
@@ -134,6 +166,19 @@ def is_downgrade(control: Places, lowest: Places) -> npt.NDArray[np.bool_]:
     return lacking
 
 
+def _in_succession(meters: pl.DataFrame) -> tuple[pl.DataFrame, Names, MeterLines]:
+    """Lines in the order of `MeterLines`, and the names of the meters."""
+    ids = meters["meter_id"]
+    first = ids.is_first_distinct()
+    if first.all():
+        return meters, Names.of(ids), one_line_each(len(ids))
+    names = Names.of(ids.filter(first))
+    meter, begins = names.places_of(ids), begins_of(meters)
+    order = succession_of(meter, begins)
+    lines = MeterLines.of(len(order.first), meter[order.following], begins[order.following])
+    return meters[np.concatenate((order.first, order.following))], names, lines
+
+
 def _kinds(meters: pl.DataFrame, types: MeterTypes) -> tuple[npt.NDArray[np.int32], tuple[MeterKind, ...]]:
     described = meters.select("meter_type", "channels", "interval_s")
     unique = described.unique(maintain_order=True)
@@ -158,16 +203,3 @@ def _zones(
     places = {name: place for place, name in enumerate(names)}
     codes = zone.replace_strict(places, default=NO_ZONE, return_dtype=pl.Int32)
     return codes.fill_null(NO_ZONE).to_numpy(), names
-
-
-def _titles(texts: pl.Series) -> npt.NDArray[np.uint64]:
-    """System titles as numbers, 0 where there is none."""
-    return titles_from_hex(texts.fill_null("0" * 16))
-
-
-def _refuse_twins(titles: npt.NDArray[np.uint64], names: pl.Series) -> None:
-    order = np.argsort(titles, kind="stable")
-    same = np.flatnonzero(titles[order][1:] == titles[order][:-1])
-    if len(same):
-        one, other = (names[int(order[int(same[0]) + step])] for step in (0, 1))
-        raise ContractError(f"METERS.system_title: {int(titles[order][same[0]]):016x} belongs to {one} and {other}")

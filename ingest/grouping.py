@@ -219,3 +219,10 @@ def _one_by_one(apdus: Spans, rows: Places, reading: Reading, faults: Faults) ->
         rows = np.array(alike, np.int64)
         words = _padded(apdus, rows, layout.length)
         yield Alike(layout, rows, _octets(words), _octets(varying(words)), is_lone=len(alike) == 1)
+
+
+def runs_of(code: Places) -> list[tuple[int, Places]]:
+    """Each code, ascending, with the places where it stands."""
+    if len(code) and (code == code[0]).all():
+        return [(int(code[0]), np.arange(len(code)))]
+    return [(each, np.flatnonzero(code == each)) for each in np.unique(code).tolist()]

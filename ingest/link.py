@@ -1,7 +1,7 @@
 """Link-layer messages to APDUs, a batch at once: wrapper PDUs by their columns, every other layer one by one."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -11,19 +11,19 @@ from ingest.faults import Faults
 from ingest.spans import EVERY, Places, Spans
 from schemas.errors import ProtocolError
 
+SendsNumbered: TypeAlias = Callable[[int, bytes], bool]
+"""Whether the meter of a message (its row) with this APDU may send it in numbered HDLC frames (I)."""
 _VERSION: Final = 1
 _VERSION_SHIFT, _LENGTH_MASK = np.uint64(48), np.uint64(0xFFFF)
 """Of the eight octets of a wrapper's head, as one number."""
 
 
-def unwrap_all(
-    messages: Spans, faults: Faults, sends_numbered: Callable[[int, bytes], bool], other: Places | None = None
-) -> Spans:
+def unwrap_all(messages: Spans, faults: Faults, sends_numbered: SendsNumbered, other: Places | None = None) -> Spans:
     """The APDU of every message; that of a message with a fault is empty.
 
     Args:
         messages: Link-layer messages, one a row of the batch.
-        sends_numbered: Whether the meter of a message (row, APDU) may send it in numbered HDLC frames (I).
+        sends_numbered: See `SendsNumbered`.
         other: Messages that are no DLMS and told otherwise: left alone, their APDU empty.
         faults: Receives what `framing.unwrap` refuses, with the byte of the message.
     """
@@ -45,9 +45,7 @@ def unwrap_all(
     return apdus if not len(slow) else _unwrap_each(messages, apdus, (slow, sends_numbered), faults)
 
 
-def _unwrap_each(
-    messages: Spans, apdus: Spans, asked: tuple[Places, Callable[[int, bytes], bool]], faults: Faults
-) -> Spans:
+def _unwrap_each(messages: Spans, apdus: Spans, asked: tuple[Places, SendsNumbered], faults: Faults) -> Spans:
     rows, sends_numbered = asked
     parts: list[bytes] = []
     for row in rows.tolist():

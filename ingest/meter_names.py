@@ -12,8 +12,9 @@ from ingest.spans import Places
 class MeterNames(NamedTuple):
     """METERS may name ten million: what is asked of them costs what is asked for, not what there is."""
 
-    enrolled: pl.Series  # in the order of METERS
+    enrolled: pl.Series  # by line of METERS, in the order of `Enrolment`
     others: pl.Series  # one a message whose meter METERS lacks
+    meters: int  # so many of `enrolled`, its first, are of a meter each; those behind are further lines of these
 
     def taken(self, places: Places) -> pl.Series:
         """Names by their places: first those of `enrolled`, then those of `others`."""

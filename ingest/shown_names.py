@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from ingest.clocks import Micros
 from ingest.enrolment import NOT_ENROLLED, Enrolment, has_key
 from ingest.keyring import Keyring
 from ingest.slots import texts_of
@@ -19,12 +20,12 @@ _A_TITLE: Final = "^[0-9a-f]{16}$"
 """What the rows of a title are filed under where METERS does not know it."""
 
 
-def meters_shown(octets: Octets, enrolment: Enrolment) -> Places:
-    """The meter whose id these names are shown as, of those that are no text; `NOT_ENROLLED` where there is none."""
+def meters_shown(octets: Octets, when: Micros, enrolment: Enrolment) -> Places:
+    """The line of the meter whose id these names are shown as, of those that are no text; else `NOT_ENROLLED`."""
     found = np.full(len(octets), NOT_ENROLLED, np.int64)
     odd = np.flatnonzero((((octets < _SPACE) & (octets != 0)) | (octets >= _DELETE)).any(axis=1))
     if len(odd) and len(enrolment.meter_id):
-        found[odd] = enrolment.names.places_of(texts_of(octets[odd]))
+        found[odd] = enrolment.rows_of_ids(texts_of(octets[odd]), when[odd])
     return found
 
 

@@ -367,7 +367,7 @@ _METERS: Final = pl.Schema(
         "voltage_v": pl.Int32(),
         "has_der": pl.Boolean(),  # a generator behind the meter
         "check_of": pl.String(),  # the meter that this one checks
-        "installed_at": UTC_US,
+        "installed_at": UTC_US,  # a line begins: what is received from then on is read by it; null: it always held
         "removed_at": UTC_US,
         "inverter_w": pl.Int32(),  # power of the generator's inverter
     }

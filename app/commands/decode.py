@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
@@ -40,6 +41,9 @@ def register(ami: typer.Typer) -> None:
 
         Files in the order in which they were received: they are judged together, so a copy in another file is a copy,
         and what is 64 counters or more behind an earlier file of the same meter is a replay.
+
+        METERS count as of when a message was received, as the sidecar has it (`frames.received.parquet` of
+        `frames.bin`: topic, received_at); without one as of now.
         """
         with progress("reading"):
             known = load_types(types)
@@ -49,7 +53,7 @@ def register(ami: typer.Typer) -> None:
             frames = load_frames(files)
             if title is not None:
                 frames = frames.with_columns(sender=pl.lit(title.hex()))
-        decoding = Decoding(frames, keyring, Enrolment.of(fleet, known), known)
+        decoding = Decoding(frames, keyring, Enrolment.of(fleet, known, datetime.now(UTC)), known)
         with progress(f"decoding {frames.height} messages"):
             write_in_parts(out, map(decoded_files, decoding.batches()))
         say(decoding.summary(), as_json=json)

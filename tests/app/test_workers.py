@@ -18,7 +18,7 @@ from app.stores import stored_windows
 from ingest.derived import bucket_of
 from ingest.kafka.source import Position
 from schemas.errors import ContractError, TransientError
-from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS, REPLAY_WINDOWS
+from schemas.frames import DIRTY_DAYS, EVENTS, HEARD, REJECTS, REPLAY_WINDOWS, UTC_US
 from simulator.fleet import Simulated
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
@@ -113,21 +113,25 @@ def test_events_and_rejects_are_stored_once_however_often_they_come(filled, simu
     assert stored.height == events.unique(["topic", "partition", "offset", "frame", "event", "occurred_at"]).height
 
 
+def keys_of(registry, meter_ids):
+    return registry.enrolment.keys_of(meter_ids, pl.Series([None], dtype=UTC_US).new_from_index(0, len(meter_ids)))
+
+
 def test_news_of_one_feeder_share_a_key_and_those_without_one_that_of_their_bucket(simulated, registry):
     meters = simulated.meters
-    assert registry.enrolment.keys_of(meters["meter_id"].reverse()).to_list() == meters["feeder_id"].reverse().to_list()
+    assert keys_of(registry, meters["meter_id"].reverse()).to_list() == meters["feeder_id"].reverse().to_list()
     strangers = pl.Series([meters["meter_id"][0], "X", meters["meter_id"][0] + " ", "X" * 70, meters["meter_id"][1]])
-    keys = registry.enrolment.keys_of(strangers)
+    keys = keys_of(registry, strangers)
     assert keys.to_list() == [
         meters["feeder_id"][0], *(f"meters-{bucket}" for bucket in bucket_of(strangers[1:4])), meters["feeder_id"][1]
     ]  # fmt: skip
     without = meters.with_columns(feeder_id=pl.lit(None, pl.String))
     bare = workers.Registry.of(registry.keyring, without, registry.types)
     buckets = bucket_of(meters["meter_id"])
-    assert bare.enrolment.keys_of(meters["meter_id"]).to_list() == [f"meters-{bucket}" for bucket in buckets]
+    assert keys_of(bare, meters["meter_id"]).to_list() == [f"meters-{bucket}" for bucket in buckets]
     nobody = workers.Registry.of(registry.keyring, meters.clear(), registry.types)
-    assert nobody.enrolment.keys_of(pl.Series(["X"])).to_list() == [f"meters-{bucket_of(pl.Series(['X'])).item()}"]
-    assert nobody.enrolment.keys_of(pl.Series([], dtype=pl.String)).is_empty()
+    assert keys_of(nobody, pl.Series(["X"])).to_list() == [f"meters-{bucket_of(pl.Series(['X'])).item()}"]
+    assert keys_of(nobody, pl.Series([], dtype=pl.String)).is_empty()
 
 
 class _Slow:

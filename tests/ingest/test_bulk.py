@@ -14,9 +14,10 @@ from ingest.dlms.hdlc import wrap_hdlc
 from ingest.keyring import Keyring
 from ingest.meter_types import BUILT_IN
 from ingest.replay import Windows
-from schemas.frames import RAW_FRAMES
+from schemas.frames import RAW_FRAMES, UTC_US
 from tests.ingest.fleet import (
     KEYS,
+    RECEIVED,
     START,
     TITLE,
     body_of,
@@ -40,6 +41,17 @@ REGISTRY = meters(
     enrolled(meter_id=NAMES[2], system_title=None, meter_type="profile_cumulative"),
     enrolled(meter_id=NAMES[3], system_title=None, meter_type="kamstrup", channels=None),
 )
+EXCHANGED = RECEIVED + timedelta(days=1)
+DATED = pl.concat([
+    REGISTRY.with_columns(removed_at=pl.lit(EXCHANGED, UTC_US)),
+    meters(
+        enrolled(meter_id=NAMES[0], security_min=0, installed_at=EXCHANGED),
+        enrolled(system_title=None, interval_s=1800, installed_at=EXCHANGED),
+        enrolled(meter_id=NAMES[1], system_title=None, timezone="UTC", installed_at=EXCHANGED, security_min=0x30),
+        enrolled(meter_id=NAMES[2], system_title=None, interval_s=300, channels=["volume"], installed_at=EXCHANGED),
+    ),
+])  # fmt: skip
+"""Titles, types, lengths, zones, channels and what is owed change on one day."""
 REGISTERS = ["1-0:1.8.0.255", "1-0:2.8.0.255", "1-0:32.7.0.255", "0-0:96.11.0.255", "0-0:97.98.0.255"]
 LIST_IDS = ["Kamstrup_V0001", "Kamstrup_V0002", "KFM_001"]
 u32s = st.integers(0, 2**32 - 1)
@@ -127,12 +139,12 @@ RING = Keyring.from_csv(KEYS)
 ROW_FRAMES = ("intervals", "reads", "events", "rejects")
 
 
-def alone(batch: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def alone(batch: pl.DataFrame, registry: pl.DataFrame = REGISTRY) -> dict[str, pl.DataFrame]:
     """Every message decoded by itself, with the windows of the one before."""
     windows = Windows.empty()
     parts = []
     for row in range(batch.height):
-        parts.append(decode_frames(batch[row], RING, windows, REGISTRY))
+        parts.append(decode_frames(batch[row], RING, windows, registry))
         windows = parts[-1].windows
     joined = {name: pl.concat([getattr(part, name) for part in parts]) for name in ROW_FRAMES}
     joined["counts"] = pl.DataFrame([part.counts._asdict() for part in parts]).sum()
@@ -145,9 +157,26 @@ def alone(batch: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def test_a_batch_decodes_as_its_messages_do_alone(messages: list[bytes], shuffle: random.Random) -> None:
     again = [*messages, *messages[: len(messages) // 3]]
     shuffle.shuffle(again)
-    batch = frames(*again)
-    together = decode_frames(batch, RING, Windows.empty(), REGISTRY)
-    one_by_one = alone(batch)
+    assert_as_alone(frames(*again), REGISTRY)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(message(), st.booleans()), min_size=1, max_size=24))
+def test_a_batch_across_changes_of_meters_decodes_as_its_messages_do_alone(messages: list[tuple[bytes, bool]]) -> None:
+    came = pl.Series("received_at", [EXCHANGED if late else RECEIVED for _, late in messages], dtype=UTC_US)
+    batch = frames(*(octets for octets, _ in messages)).with_columns(came)
+    assert_as_alone(batch, DATED)
+    early = batch.filter(came < EXCHANGED)
+    before, now = (decode_frames(early, RING, Windows.empty(), lines) for lines in (REGISTRY, DATED))
+    for name in ("intervals", "reads", "events"):
+        left, right = (getattr(each, name).sort("offset", "meter_id", maintain_order=True) for each in (before, now))
+        assert left.equals(right), name
+    assert before.counts == now.counts
+
+
+def assert_as_alone(batch: pl.DataFrame, registry: pl.DataFrame) -> None:
+    together = decode_frames(batch, RING, Windows.empty(), registry)
+    one_by_one = alone(batch, registry)
     for name in ROW_FRAMES:
         order = ["offset"] if name == "rejects" else ["offset", "meter_id"]
         left, right = getattr(together, name), one_by_one[name]

@@ -455,7 +455,7 @@ def test_a_clock_in_an_event_is_no_name_and_a_name_of_its_length_is_one():
 
 
 def test_names_are_asked_of_two_columns_as_of_one():
-    names = MeterNames(pl.Series(["a", "b", "c"]), pl.Series(["x", "y"]))
+    names = MeterNames(pl.Series(["a", "b", "c"]), pl.Series(["x", "y"]), 3)
     places = np.array([4, 0, 3, 2, 0, 3])
     assert names.taken(places).to_list() == ["y", "a", "x", "c", "a", "x"]
     assert names._replace(others=names.others.clear()).taken(places[[1, 3]]).to_list() == ["a", "c"]

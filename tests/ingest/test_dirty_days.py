@@ -77,7 +77,7 @@ SOME[::2, 1:3, 1] = True
     block_of(OWN, 0), block_of(OWN, 900, kept=SOME), block_of(HOUR, 0, kept=SOME),
 ])  # fmt: skip
 def test_days_and_meters_are_those_of_each_reading_alone(block: Quantities) -> None:
-    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String))
+    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String), len(NAMES))
     lives = lives_of([block], np.arange(len(NAMES)), names)
     days, newest = by_hand(block)
     for _ in range(2):  # what was kept of a day of UTC says the same
@@ -91,7 +91,7 @@ def test_days_and_meters_are_those_of_each_reading_alone(block: Quantities) -> N
 @pytest.mark.parametrize("starts", [HOUR, MIDNIGHTS, YEARS])
 def test_meters_of_one_zone_that_say_the_same_in_any_order(starts: np.ndarray, interval_s: int, place: int) -> None:
     sent = np.array([6, 0, 3, 0, 6]) + place  # of one zone, one of them twice
-    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String))
+    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String), len(NAMES))
     of_all, rows = block_of(starts, interval_s), len(sent)
     block = of_all._replace(
         message=np.arange(rows),
@@ -111,7 +111,7 @@ def test_meters_of_one_zone_that_say_the_same_in_any_order(starts: np.ndarray, i
 
 def test_of_blocks_without_a_row_nothing_follows() -> None:
     nothing = np.zeros((len(NAMES), 4, 2), np.bool_)
-    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String))
+    names = MeterNames(REGISTRY.meter_id, pl.Series(dtype=pl.String), len(NAMES))
     for blocks in ([], [block_of(HOUR, 900, kept=nothing)]):
         lives = lives_of(blocks, np.arange(len(NAMES)), names)
         assert dirty_days(lives, REGISTRY).is_empty() and heard_meters(lives).is_empty()

@@ -52,7 +52,8 @@ class Night(NamedTuple):
 
 def feeder_of(rows: pl.DataFrame, meters: pl.DataFrame) -> pl.Series:
     """The key under which the decoding workers publish each row."""
-    return Enrolment.of(meters, BUILT_IN).keys_of(rows["meter_id"])
+    at = rows["received_at" if "received_at" in rows.columns else "read_at"]
+    return Enrolment.of(meters, BUILT_IN).keys_of(rows["meter_id"], at)
 
 
 def write_meters(meters: pl.DataFrame, folder: Path) -> None:
