@@ -50,12 +50,11 @@ def _refuse_own(rows: KeyRows, broadcast: npt.NDArray[np.int64]) -> None:
 
 def _refuse_group(rows: KeyRows, group: int) -> None:
     """The group's key against every unicast key, and every broadcast key of a meter."""
-    wanted = _ek(rows, np.array([group]))
     for begin in range(0, len(rows.titles), _CHUNK):
         part = np.arange(begin, min(begin + _CHUNK, len(rows.titles)))
         kinds = rows.kinds[part]
         own = (kinds == UNICAST) & ~rows.revoked[part] | (kinds == BROADCAST) & (rows.titles[part] != GROUP_TITLE)
-        shared = (_ek(rows, part) == wanted).all(axis=1) & own
+        shared = (_ek(rows, part) == _ek(rows, np.array([group]))).all(axis=1) & own
         if shared.any():
             _refuse(rows, begin + int(shared.argmax()), group)
 

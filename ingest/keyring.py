@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.ciphers import Cipher, Ciphers
+from ingest.hidden import Hidden, hidden_text
 from ingest.key_files import parse_clear
 from ingest.key_kinds import refuse_shared_keys
 from ingest.key_names import GROUP_FAMILY, OWN_FAMILY
@@ -40,6 +41,9 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"Keys({self.key_id})"
+
+    def __reduce__(self) -> str:
+        raise ContractError("a key is not pickled: it stays in this process")
 
 
 class Candidates(NamedTuple):
@@ -131,6 +135,7 @@ class Keyring:
     def __init__(self, rows: KeyRows, signers: Mapping[bytes, bytes] = NO_SIGNERS) -> None:
         self.signers = signers
         self._ciphers = Ciphers()
+        self._titles = rows.titles  # a ring that is refused can tell its size
         half = rows.material.shape[1] // 2
         if half not in (16, 32) or len(rows.material) != len(rows.titles):
             raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
@@ -161,12 +166,13 @@ class Keyring:
         )
 
     @classmethod
-    def from_csv(cls, text: str) -> Self:
+    def from_csv(cls, text: str | Hidden) -> Self:
         """The keys of a `KEYS.csv` in clear: development only, `ingest.key_files` keeps them wrapped.
 
         Raises:
             ContractError: Not such a file; names the line and the field, never their content.
         """
+        text = hidden_text(text)
         return cls(parse_clear(text), parse_signers(text))
 
     def __len__(self) -> int:
