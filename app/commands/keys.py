@@ -116,15 +116,15 @@ def _register_seal(keys: typer.Typer) -> None:
     ) -> None:
         """Seal a book that was made without: says how many keys it holds, and seals it when told that number."""
         kek = _kek(kek_file, kek_env, kek_command)
-        with held_book(book):
-            rows = load_book(book, kek, sealed=False)
+        with held_book(book) as held:
+            rows = load_book(held, kek, sealed=False)
             if count is None:
                 say(_counted(rows) | {"sealed": False}, as_json=json)
                 return
             if count != len(rows.titles):
                 raise ContractError(f"--keys {count}: the book holds {len(rows.titles)}")
             # Whether a worker may load it is for `verify` to say, and for `rotate` to mend: both want it sealed.
-            write_book(book, rows, kek)
+            write_book(held, rows, kek)
             say(_counted(rows), as_json=json)
 
 
@@ -165,9 +165,9 @@ def _known_kind(kind: str) -> str:
 
 def _change(book: Path, kek: Hidden, change: Callable[[KeyRows], KeyRows], *, as_json: bool, new: bool = False) -> None:
     """The book as `change` has it, from what it holds now; where it is `new` it need not be there."""
-    with held_book(book):
-        before = NO_KEYS if new and not book.exists() else load_book(book, kek)
-        _write(book, change(before), kek, as_json=as_json)
+    with held_book(book) as held:
+        before = NO_KEYS if new and not held.exists() else load_book(held, kek)
+        _write(held, change(before), kek, as_json=as_json)
 
 
 def _write(book: Path, rows: KeyRows, kek: Hidden, *, as_json: bool) -> None:

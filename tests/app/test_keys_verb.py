@@ -1,5 +1,6 @@
 """`ami keys`: a book of keys that is wrapped from its first byte on, and verbs that show none."""
 
+import fcntl
 import json
 import os
 import stat
@@ -315,6 +316,29 @@ def test_of_two_that_change_a_book_at_once_none_loses_its_keys(run, tmp_path):
     assert [each.wait(60) for each in started] == [0] * 4
     assert len(before.titles) == 1
     assert sorted(load_book(book, KEK).titles.tolist()) == [*range(4), int(TITLE, 16)]
+
+
+def test_a_link_to_a_book_is_the_book_one_lock_and_one_file(run, tmp_path):
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))
+    book, link = tmp_path / "book.csv", tmp_path / "links" / "link.csv"
+    link.parent.mkdir()
+    link.symlink_to("../book.csv")
+    with held_book(link) as held, (tmp_path / ".book.csv.lock").open() as lock:
+        assert held == book
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    rotated = ["keys", "rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"), "--book", str(link)]
+    assert main([*rotated, "--kek-env", "AMI_TEST_KEK"]) == 0
+    assert link.is_symlink() and sorted(path.name for path in link.parent.iterdir()) == ["link.csv"]
+    assert len(load_book(book, KEK).titles) == 2
+
+
+def test_a_link_to_a_book_that_is_not_yet_there_makes_the_book(run, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "real" / "book.csv")
+    arguments = ["keys", "import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--book", str(link)]
+    assert main([*arguments, "--kek-env", "AMI_TEST_KEK"]) == 0
+    assert link.is_symlink() and len(load_book(tmp_path / "real" / "book.csv", KEK).titles) == 1
 
 
 def test_the_folder_of_a_new_book_is_made(run, tmp_path):
