@@ -56,6 +56,24 @@ def _clear_rows(text: Hidden) -> KeyRows:
     return _columns(rows, "ek", "ak", None)
 
 
+def public_rows(text: str | Hidden) -> tuple[int, int]:
+    """How many rows of a `KEYS.csv` have a public key, and how many of those no `ek`: `parse_clear` passes these over.
+
+    Raises:
+        ContractError: An unknown or absent column.
+    """
+    text = hidden_text(text)
+    return sheltered(_public_rows, text)
+
+
+def _public_rows(text: Hidden) -> tuple[int, int]:
+    rows = _read(text.reveal(), (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
+    if PUBLIC_KEY not in rows.columns:
+        return 0, 0
+    public = rows.filter(pl.col(PUBLIC_KEY).is_not_null())
+    return public.height, public["ek"].null_count()
+
+
 def parse_wrapped(text: str, kek: Kek) -> KeyRows:
     """The rows of a wrapped key file, unwrapped under the KEK.
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.cli import main
 from app.kek import held_book, load_book, write_book
@@ -339,6 +340,22 @@ def test_a_link_to_a_book_that_is_not_yet_there_makes_the_book(run, tmp_path):
     arguments = ["keys", "import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--book", str(link)]
     assert main([*arguments, "--kek-env", "AMI_TEST_KEK"]) == 0
     assert link.is_symlink() and len(load_book(tmp_path / "real" / "book.csv", KEK).titles) == 1
+
+
+def test_public_keys_that_a_book_does_not_keep_are_counted(run, tmp_path):
+    numbers = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
+    public = f"{numbers.x:064x}{numbers.y:064x}"
+    file = tmp_path / "signing.csv"
+    file.write_text(f"system_title,ek,ak,public_key\n{TITLE},{EK},,{public}\n{OTHER},,,{public}\n")
+    code, said, beside = run("import", str(file), "--json")
+    told = json.loads(said)
+    assert code == 0 and (told["keys"], told["public_keys_left_out"], told["rows_without_key"]) == (1, 2, 1)
+    assert f"{file}: " in beside and "keys.public_file" in beside
+    file.write_text(f"system_title,ek,ak,public_key\n{TITLE},{AK},,{public}\n")
+    code, said, beside = run("rotate", str(file))
+    assert code == 0 and "public_keys_left_out: 1" in said and "rows_without_key: 0" in said and str(file) in beside
+    code, said, beside = run("import", clear(tmp_path, f"{OTHER},{EK},"), "--json")
+    assert code == 0 and json.loads(said)["public_keys_left_out"] == 0 and beside == ""
 
 
 def test_the_folder_of_a_new_book_is_made(run, tmp_path):
