@@ -23,6 +23,7 @@ _WRAPPED: Final = "wrapped/"
 _FORM: Final = r"^(wrapped/\d+)/([0-9a-f]{16})$"
 OWN_FAMILY: Final = "gbek/own"
 GROUP_FAMILY: Final = "gbek/group"
+_BROADCAST: Final = "gbek/"
 _EITHER: Final = re.compile(r"gbek/(\d+)")
 NO_PART: Final = 0
 """The number of a key that the meter holds: its name is whole by itself."""
@@ -43,7 +44,7 @@ def wrapped_name(master: str, digest: bytes) -> str:
 
 def names_now(stored: str) -> tuple[str, ...]:
     """What a key is called now that was stored under this name; both, where one name was that of two."""
-    either = _EITHER.fullmatch(stored)
+    either = _EITHER.fullmatch(stored) if stored.startswith(_BROADCAST) else None
     return (stored,) if either is None else tuple(f"{family}/{either[1]}" for family in (OWN_FAMILY, GROUP_FAMILY))
 
 

@@ -168,7 +168,8 @@ class Windows:
         meant = [(stored, now) for stored in asked["key_id"].unique().sort().to_list() for now in names_now(stored)]
         names = sorted({now for _, now in meant})
         split = split_names(names)
-        at = [names.index(now) for _, now in meant]
+        places = {name: place for place, name in enumerate(names)}
+        at = [places[now] for _, now in meant]
         numbers = pl.DataFrame(
             {"key_id": [stored for stored, _ in meant], "family": split.family[at], "part": split.part[at]}
         )
