@@ -35,7 +35,9 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ContractError(f"{path}: not UTF-8 text at byte {error.start}") from error
+        at = error.start
+    # not from that error, which holds the file: it may be one of keys
+    raise ContractError(f"{path}: not UTF-8 text at byte {at}")
 
 
 @contextmanager

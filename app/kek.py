@@ -69,6 +69,7 @@ def write_book(file: Path, rows: KeyRows, kek: Kek) -> None:
     Raises:
         ContractError: It cannot be written; the book before stays.
     """
+    file = _true_name(file)
     folder = output_folder(file.parent)
     part = folder / f".{file.name}.{os.getpid()}.part"
     try:
@@ -85,6 +86,11 @@ def write_book(file: Path, rows: KeyRows, kek: Kek) -> None:
         part.unlink(missing_ok=True)
 
 
+def _true_name(file: Path) -> Path:
+    """The name of the file itself where this one is a link to it: of one book there is one lock, and one text."""
+    return Path(os.path.realpath(file)) if file.is_symlink() else file
+
+
 def _sync_folder(folder: Path) -> None:
     """The name of a file is in its folder, which is written to disk by itself."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,14 +101,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def held_book(file: Path) -> Iterator[None]:
+def held_book(file: Path) -> Iterator[Path]:
     """Nobody else changes the key file meanwhile: of two that read it and write it back one would lose its keys.
 
     Held by a lock on a file beside it, which stays; a process that dies lets go.
 
+    Yields:
+        The file's own name: what a link named while the lock was taken.
+
     Raises:
         ContractError: The file beside it cannot be made.
     """
+    file = _true_name(file)
     output_folder(file.parent)
     try:
         lock = os.open(file.parent / f".{file.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -110,7 +120,7 @@ def held_book(file: Path) -> Iterator[None]:
         raise ContractError(f"{file}: {error.strerror or error}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield file
     finally:
         os.close(lock)
 

@@ -68,8 +68,8 @@ def load(file: Path, keys: int) -> None:
     print(f"ring {ring.nbytes / 1e6:,.0f} MB; the process at most {after / 1e3:,.0f} MB (before: {before / 1e3:,.0f})")
     titles = np.uint64(0x53494D << 40) + np.random.default_rng(1).integers(0, keys, 100_000).astype(np.uint64)
     start = time.perf_counter()
-    _, count = ring.spans(titles, np.zeros(len(titles), np.bool_))
-    print(f"{len(titles) / (time.perf_counter() - start):,.0f} look-ups a second; found {int(count.sum()):,}")
+    found = ring.spans(titles, np.zeros(len(titles), np.bool_)).number()
+    print(f"{len(titles) / (time.perf_counter() - start):,.0f} look-ups a second; found {int(found.sum()):,}")
 
 
 def main() -> None:

@@ -3,9 +3,13 @@
 Whoever needs its octets asks for them where they are used, and keeps them in no variable.
 """
 
-from typing import Self, TypeAlias
+from collections.abc import Callable
+from typing import Self, TypeAlias, TypeVar
 
 from schemas.errors import ContractError
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Hidden:
@@ -43,3 +47,24 @@ Kek: TypeAlias = Hidden | bytes
 def hidden(kek: Kek) -> Hidden:
     """The key, hidden."""
     return kek if isinstance(kek, Hidden) else Hidden(kek)
+
+
+def hidden_text(text: str | Hidden) -> Hidden:
+    """The text, hidden."""
+    return text if isinstance(text, Hidden) else Hidden(text.encode())
+
+
+def sheltered(work: Callable[[Given], Made], given: Given) -> Made:
+    """What the work makes of what is given. Its error is raised without the frames it came through and without what
+    led to it: tables and octets of keys stand among their locals.
+
+    Raises:
+        ContractError: As the work does.
+        OSError: As the work does.
+    """
+    try:
+        return work(given)
+    except (ContractError, OSError) as error:
+        told = error.with_traceback(None)
+        told.__cause__ = told.__context__ = None
+    raise told

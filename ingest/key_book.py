@@ -127,13 +127,20 @@ def _had(book: KeyRows, new: KeyRows) -> npt.NDArray[np.bool_]:
 
 
 def _refuse_other_kind(book: KeyRows, new: KeyRows) -> None:
-    """No new key is, or was, a key of the other kind of the same meter or the group: of revoked ones too messages are
-    recorded."""
+    """No new key is, or was, a key of the other kind of the same meter or the group, nor is a meter's broadcast key the
+    group's or the group's a meter's: of revoked ones too messages are recorded."""
     near = np.ones(len(book.titles), np.bool_)
     if not (new.titles == GROUP_TITLE).any():
         near = np.isin(book.titles, new.titles) | (book.titles == GROUP_TITLE)
-    for kind, other in ((UNICAST, BROADCAST), (BROADCAST, UNICAST)):
-        ours, theirs = _rows_at(book, near & (book.kinds == other)), _rows_at(new, new.kinds == kind)
+    group, of_group = new.titles == GROUP_TITLE, book.titles == GROUP_TITLE
+    broadcast, own = new.kinds == BROADCAST, book.kinds == BROADCAST
+    for held, added in (
+        (near & (book.kinds == BROADCAST), new.kinds == UNICAST),
+        (near & (book.kinds == UNICAST), broadcast),
+        (own & of_group, broadcast & ~group),
+        (own & ~of_group, broadcast & group),
+    ):
+        ours, theirs = _rows_at(book, held), _rows_at(new, added)
         if len(ours.titles) and len(theirs.titles):
             both = join_rows([ours._replace(revoked=np.zeros(len(ours.titles), np.bool_)), theirs])
             order = np.lexsort((both.kinds, both.titles))

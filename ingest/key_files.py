@@ -1,6 +1,7 @@
 """Key files: `KEYS.csv` in clear for development, and the wrapped file that a utility keeps.
 
-Both are read as columns. A message of an error names the line and the field, never what stands there.
+Both are read as columns. A message of an error names the line and the field, never what stands there, and no frame of
+its traceback holds it.
 """
 
 import binascii
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.hidden import Kek, hidden
+from ingest.hidden import Hidden, Kek, hidden, hidden_text, sheltered
 from ingest.key_rows import KIND_NAMES, UNICAST, KeyRows, Octets, join_rows
 from ingest.key_seal import BookSeal, count_of, without_seal
 from ingest.key_wrap import unwrap_keys, wrap_keys
@@ -33,7 +34,7 @@ _SEALED_AT_ONCE: Final = 1 << 24
 _VERSIONS: Final = tuple(map(str, range(1, 10_000)))
 
 
-def parse_clear(text: str) -> KeyRows:
+def parse_clear(text: str | Hidden) -> KeyRows:
     """The rows of a `KEYS.csv`: `system_title,ek,ak` in hex, `ak` may be empty; version 1, unicast.
 
     A row with a `public_key` (see `ingest.signers`) needs no `ek`: it is no key of this kind then.
@@ -41,13 +42,36 @@ def parse_clear(text: str) -> KeyRows:
     Raises:
         ContractError: An unknown or absent column, or a field that is not hex of the right length.
     """
-    rows = _read(text.encode(), (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
+    text = hidden_text(text)
+    return sheltered(_clear_rows, text)
+
+
+def _clear_rows(text: Hidden) -> KeyRows:
+    rows = _read(text.reveal(), (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
     if PUBLIC_KEY in rows.columns:
         rows = rows.filter(pl.col("ek").is_not_null() | pl.col(PUBLIC_KEY).is_null())
     if "ak" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("ak"))
     rows = rows.with_columns(kind=pl.lit(KIND_NAMES[UNICAST]), version=pl.lit("1"), status=pl.lit("active"))
     return _columns(rows, "ek", "ak", None)
+
+
+def public_rows(text: str | Hidden) -> tuple[int, int]:
+    """How many rows of a `KEYS.csv` have a public key, and how many of those no `ek`: `parse_clear` passes these over.
+
+    Raises:
+        ContractError: An unknown or absent column.
+    """
+    text = hidden_text(text)
+    return sheltered(_public_rows, text)
+
+
+def _public_rows(text: Hidden) -> tuple[int, int]:
+    rows = _read(text.reveal(), (*CLEAR_COLUMNS, PUBLIC_KEY), required=("system_title", "ek"))
+    if PUBLIC_KEY not in rows.columns:
+        return 0, 0
+    public = rows.filter(pl.col(PUBLIC_KEY).is_not_null())
+    return public.height, public["ek"].null_count()
 
 
 def parse_wrapped(text: str, kek: Kek) -> KeyRows:
@@ -61,7 +85,8 @@ def parse_wrapped(text: str, kek: Kek) -> KeyRows:
     Raises:
         ContractError: A bad field, a key that was not wrapped under this KEK, or a book that is not as it was sealed.
     """
-    return parse_wrapped_parts((text.encode(),), hidden(kek))
+    kek = hidden(kek)
+    return parse_wrapped_parts((text.encode(),), kek)
 
 
 def parse_wrapped_parts(parts: Iterable[bytes], kek: Kek, *, sealed: bool = True) -> KeyRows:
@@ -73,7 +98,8 @@ def parse_wrapped_parts(parts: Iterable[bytes], kek: Kek, *, sealed: bool = True
     Raises:
         ContractError: As `parse_wrapped`; lines are counted in the file.
     """
-    return join_rows(_parts(parts, kek, sealed=sealed))
+    kek = hidden(kek)
+    return sheltered(join_rows, _parts(parts, kek, sealed=sealed))
 
 
 def _parts(parts: Iterable[bytes], kek: Kek, *, sealed: bool) -> Iterator[KeyRows]:

@@ -1,4 +1,4 @@
-"""No key of a meter is both its unicast and its broadcast key.
+"""No key of a meter is both its unicast and its broadcast key, or its own and the group's.
 
 Counters are judged by the name of a key. Under two names one key has two windows, and which of them a message falls
 into stands, in general-ciphering, under no tag: recorded as the one kind it would pass as news as the other.
@@ -18,7 +18,8 @@ _CHUNK: Final = 1 << 18
 
 def refuse_shared_keys(rows: KeyRows) -> None:
     """Raise where an encryption key that is not revoked stands under both kinds of a meter, or is a meter's own and
-    the group's broadcast key.
+    the group's broadcast key. A broadcast key of its own is not the group's even where it is revoked: the group's may
+    serve the meter then.
 
     Args:
         rows: Ascending by title and kind.
@@ -48,11 +49,12 @@ def _refuse_own(rows: KeyRows, broadcast: npt.NDArray[np.int64]) -> None:
 
 
 def _refuse_group(rows: KeyRows, group: int) -> None:
-    """The group's key against every unicast key."""
-    wanted = _ek(rows, np.array([group]))
+    """The group's key against every unicast key, and every broadcast key of a meter."""
     for begin in range(0, len(rows.titles), _CHUNK):
         part = np.arange(begin, min(begin + _CHUNK, len(rows.titles)))
-        shared = (_ek(rows, part) == wanted).all(axis=1) & (rows.kinds[part] == UNICAST) & ~rows.revoked[part]
+        kinds = rows.kinds[part]
+        own = (kinds == UNICAST) & ~rows.revoked[part] | (kinds == BROADCAST) & (rows.titles[part] != GROUP_TITLE)
+        shared = (_ek(rows, part) == _ek(rows, np.array([group]))).all(axis=1) & own
         if shared.any():
             _refuse(rows, begin + int(shared.argmax()), group)
 
@@ -61,11 +63,11 @@ def _ek(rows: KeyRows, at: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(rows.material[at, : rows.material.shape[1] // 2]).view(np.uint64)
 
 
-def _refuse(rows: KeyRows, unicast: int, broadcast: int) -> None:
-    one, other = (f"{KIND_NAMES[int(rows.kinds[at])]}/{int(rows.versions[at])}" for at in (unicast, broadcast))
-    whose = "the group's " if rows.titles[broadcast] != rows.titles[unicast] else ""
+def _refuse(rows: KeyRows, own: int, broadcast: int) -> None:
+    one, other = (f"{KIND_NAMES[int(rows.kinds[at])]}/{int(rows.versions[at])}" for at in (own, broadcast))
+    whose = "the group's " if rows.titles[broadcast] != rows.titles[own] else ""
     raise ContractError(
-        f"keys: system title {int(rows.titles[unicast]):016x} has one encryption key as {one} and as {whose}{other}:"
-        " a message recorded as the one kind would pass as the other; import keys of their own, or renew both"
+        f"keys: system title {int(rows.titles[own]):016x} has one encryption key as {one} and as {whose}{other}:"
+        " a message recorded as the one would pass as the other; import keys of their own, or renew both"
         " (ami keys rotate --revoke-old)"
     )

@@ -1,9 +1,13 @@
 """Names of keys as streams have them: `guek/1`, and of a key that came wrapped `wrapped/1/<digest>`.
 
+A broadcast key is named by whose it is, `gbek/own/1` of a meter's own and `gbek/group/1` of the group's: a meter that
+gets its own begins to count anew. Once either was `gbek/1`, and what was stored under that name may be of either.
+
 A meter may bring a new key with each message, so names of such keys are no small vocabulary: they are taken apart into
 what they share (the version of the master key they came under) and a number of their own.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -17,6 +21,10 @@ Numbers = npt.NDArray[np.uint64]
 
 _WRAPPED: Final = "wrapped/"
 _FORM: Final = r"^(wrapped/\d+)/([0-9a-f]{16})$"
+OWN_FAMILY: Final = "gbek/own"
+GROUP_FAMILY: Final = "gbek/group"
+_BROADCAST: Final = "gbek/"
+_EITHER: Final = re.compile(r"gbek/(\d+)")
 NO_PART: Final = 0
 """The number of a key that the meter holds: its name is whole by itself."""
 
@@ -32,6 +40,12 @@ class SplitNames(NamedTuple):
 def wrapped_name(master: str, digest: bytes) -> str:
     """The name of a key that came wrapped under the master key of that name (`kek/2`), by a digest of what came."""
     return f"{_WRAPPED}{master.rpartition('/')[2]}/{digest.hex()}"
+
+
+def names_now(stored: str) -> tuple[str, ...]:
+    """What a key is called now that was stored under this name; both, where one name was that of two."""
+    either = _EITHER.fullmatch(stored) if stored.startswith(_BROADCAST) else None
+    return (stored,) if either is None else tuple(f"{family}/{either[1]}" for family in (OWN_FAMILY, GROUP_FAMILY))
 
 
 def split_names(names: Sequence[str]) -> SplitNames:

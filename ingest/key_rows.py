@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from schemas.errors import ContractError
+
 Octets: TypeAlias = npt.NDArray[np.uint8]
 Titles: TypeAlias = npt.NDArray[np.uint64]
 
@@ -32,6 +34,9 @@ class KeyRows(NamedTuple):
 
     def __repr__(self) -> str:
         return f"KeyRows({len(self.titles)} keys)"
+
+    def __reduce__(self) -> str:
+        raise ContractError("rows of keys are not pickled: they stay in this process")
 
 
 NO_KEYS: Final = KeyRows(

@@ -5,20 +5,27 @@ that shows locals shows key ids.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Self, TypeAlias, cast
+from typing import Final, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.ciphers import Cipher, Ciphers
+from ingest.hidden import Hidden, hidden_text
 from ingest.key_files import parse_clear
 from ingest.key_kinds import refuse_shared_keys
-from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, MASTER, KeyRows, Octets, Titles
+from ingest.key_names import GROUP_FAMILY, OWN_FAMILY
+from ingest.key_rows import BROADCAST, GROUP_TITLE, KIND_NAMES, MASTER, UNICAST, KeyRows, Octets, Titles
 from ingest.lookup import Lookup
 from ingest.signers import NO_SIGNERS, parse_signers
 from schemas.errors import ContractError
 
 Rows: TypeAlias = npt.NDArray[np.int32]
+Places: TypeAlias = npt.NDArray[np.int64]
+_FAMILIES: Final = (KIND_NAMES[UNICAST], OWN_FAMILY, KIND_NAMES[MASTER], GROUP_FAMILY)
+"""What the names of keys begin with, by kind; the last: the group's broadcast keys, whose counters are not those of a
+meter's own ones."""
+_OF_GROUP: Final = len(_FAMILIES) - 1
 
 
 class Keys:
@@ -34,6 +41,34 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"Keys({self.key_id})"
+
+    def __reduce__(self) -> str:
+        raise ContractError("a key is not pickled: it stays in this process")
+
+
+class Candidates(NamedTuple):
+    """Rows of the keys that may have protected each message, newest first: `size` of them from `first` on, then
+    `other_size` from `other` on."""
+
+    first: Places
+    size: Places
+    other: Places
+    other_size: Places
+
+    def take(self, messages: Places) -> "Candidates":
+        return Candidates._make(column[messages] for column in self)
+
+    def number(self) -> Places:
+        """How many each message has."""
+        return self.size + self.other_size
+
+    def rows(self, messages: Places, step: int) -> Places:
+        """The row of the key of that number (from 0) of these messages, which have so many."""
+        near = self.first[messages] + step
+        if not self.other_size.any():
+            return near
+        size = self.size[messages]
+        return np.where(step < size, near, self.other[messages] + step - size)
 
 
 class _Spans(NamedTuple):
@@ -100,6 +135,7 @@ class Keyring:
     def __init__(self, rows: KeyRows, signers: Mapping[bytes, bytes] = NO_SIGNERS) -> None:
         self.signers = signers
         self._ciphers = Ciphers()
+        self._titles = rows.titles  # a ring that is refused can tell its size
         half = rows.material.shape[1] // 2
         if half not in (16, 32) or len(rows.material) != len(rows.titles):
             raise ContractError("key rows: material must be 32 or 64 octets a row, one row a key")
@@ -130,12 +166,13 @@ class Keyring:
         )
 
     @classmethod
-    def from_csv(cls, text: str) -> Self:
+    def from_csv(cls, text: str | Hidden) -> Self:
         """The keys of a `KEYS.csv` in clear: development only, `ingest.key_files` keeps them wrapped.
 
         Raises:
             ContractError: Not such a file; names the line and the field, never their content.
         """
+        text = hidden_text(text)
         return cls(parse_clear(text), parse_signers(text))
 
     def __len__(self) -> int:
@@ -176,21 +213,37 @@ class Keyring:
 
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> tuple[Keys, ...]:
         """Every key of the meter that may have protected a message, newest first, revoked ones included."""
-        first, count = self.spans(_as_number(system_title), np.array([broadcast]))
-        return tuple(self.keys_at(int(first[0]) + step) for step in range(int(count[0])))
+        found = self.spans(_as_number(system_title), np.array([broadcast]))
+        one = np.zeros(1, np.int64)
+        return tuple(self.keys_at(int(found.rows(one, step)[0])) for step in range(int(found.number()[0])))
 
-    def spans(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], ...]:
-        """Where the candidate keys of each title stand: (first row, number of rows), newest first.
+    def spans(self, titles: Titles, broadcast: npt.NDArray[np.bool_]) -> Candidates:
+        """Where the candidate keys of each title stand.
 
-        A title without a broadcast key of its own takes the group's (`GROUP_TITLE`).
+        A title without a broadcast key of its own takes the group's (`GROUP_TITLE`); so does one whose own are all
+        revoked where the group has a valid one, and its own, after those, still tell what they sealed as revoked.
         """
-        first, count = self._spans.of_kind(titles, broadcast)
-        lacking = broadcast & (count == 0)
-        if lacking.any():
-            group_first, group_count = self._spans.of_kind(np.array([GROUP_TITLE], np.uint64), np.array([True]))
-            first = np.where(lacking, group_first[0], first)
-            count = np.where(lacking, group_count[0], count)
-        return first, count
+        first, size = self._spans.of_kind(titles, broadcast)
+        none = np.zeros(len(titles), np.int64)
+        if not broadcast.any():
+            return Candidates(first, size, none, none)
+        group, of_group = self._spans.of_kind(np.array([GROUP_TITLE], np.uint64), np.array([True]))
+        serves = self._have_valid(group, of_group)[0]
+        lacking = broadcast & ((size == 0) | (~self._have_valid(first, size) if serves else False))
+        return Candidates(
+            np.where(lacking, group[0], first),
+            np.where(lacking, of_group[0], size),
+            np.where(lacking, first, 0),
+            np.where(lacking, size, 0),
+        )
+
+    def _have_valid(self, first: Places, size: Places) -> npt.NDArray[np.bool_]:
+        """Whether any key of each of these spans is not revoked."""
+        valid = np.zeros(len(first), np.bool_)
+        for step in range(int(size.max(initial=0))):
+            held = np.flatnonzero(step < size)
+            valid[held] |= ~self._revoked[first[held] + step]
+        return valid
 
     def keys_at(self, row: int) -> Keys:
         """The key pair at a row that `spans` named."""
@@ -216,17 +269,22 @@ class Keyring:
         return self._revoked[rows]
 
     def key_id(self, row: int) -> str:
-        """The key's name for rejects and logs: kind and version, such as `guek/1`."""
+        """The key's name for rejects and logs: kind and version, such as `guek/1`, and whose a broadcast key is
+        (`ingest.key_names`)."""
         return self.key_ids(np.array([row]))[0][0]
 
     def key_ids(self, rows: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
         """The names of these rows' keys, each once, and which of them each row has."""
-        codes = self._kinds[rows].astype(np.int64) << 16 | self._versions[rows]
+        family = self._kinds[rows].astype(np.int64)
+        broadcast = np.flatnonzero(family == BROADCAST)
+        if len(broadcast):
+            family[broadcast[self._titles[rows[broadcast]] == GROUP_TITLE]] = _OF_GROUP
+        codes = family << 16 | self._versions[rows]
         if len(codes) and (codes == codes[0]).all():
             used, place = codes[:1], np.zeros(len(codes), np.int64)
         else:
             used, place = np.unique(codes, return_inverse=True)
-        return [f"{KIND_NAMES[code >> 16]}/{code & 0xFFFF}" for code in used.tolist()], place.reshape(-1)
+        return [f"{_FAMILIES[code >> 16]}/{code & 0xFFFF}" for code in used.tolist()], place.reshape(-1)
 
     def _pair(self, row: int) -> Octets:
         at = int(self._row[row])

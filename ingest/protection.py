@@ -26,7 +26,7 @@ from ingest.dlms.tags import (
     INFORMATION_REPORT,
 )
 from ingest.faults import Faults
-from ingest.keyring import Keyring
+from ingest.keyring import Candidates, Keyring
 from ingest.security_headers import KEY_OCTETS, Headers
 from ingest.spans import Flags, Octets, Places, Spans, rows_at
 from schemas.codes import RejectReason
@@ -79,15 +79,15 @@ def open_all(apdus: Spans, headers: Headers, keyring: Keyring, faults: Faults) -
         rows = rows[~np.isin(rows, list(headers.wrapped))]
     if not len(rows):
         return Opened.in_clear(apdus, headers)
-    first, count = keyring.spans(headers.title[rows], headers.broadcast[rows])
-    unknown = (count == 0) | (headers.title[rows] == 0)
+    candidates = keyring.spans(headers.title[rows], headers.broadcast[rows])
+    unknown = (candidates.number() == 0) | (headers.title[rows] == 0)
     faults.record(rows[unknown], RejectReason.KEY_UNKNOWN, 0, "no key for the system title")
     # Messages of one key stand together: its tables are at hand then.
     order = np.flatnonzero(~unknown)
-    order = order[np.argsort(first[order], kind="stable")]
-    rows, first, count = rows[order], first[order], count[order]
+    order = order[np.argsort(candidates.first[order], kind="stable")]
+    rows, candidates = rows[order], candidates.take(order)
     sealed = _Sealed.of(apdus, headers, rows)
-    opened, key_row, tag_ok = _try_keys(sealed, first, count, keyring)
+    opened, key_row, tag_ok = _try_keys(sealed, candidates, keyring)
     plain = Spans(opened.reshape(-1), sealed.block[:-1] * _BLOCK_OCTETS, sealed.size)
     fitting = key_row >= 0
     faults.record(rows[~fitting], RejectReason.KEY_UNKNOWN, 0, "no key of the length that the suite needs")
@@ -138,9 +138,9 @@ class _Attempt(NamedTuple):
     ciphers: list[Cipher]
 
 
-def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -> tuple[Octets, Places, Flags]:
+def _try_keys(sealed: _Sealed, candidates: Candidates, keyring: Keyring) -> tuple[Octets, Places, Flags]:
     """Plaintext by block, the key row that gave it (`NO_KEY` where none fits), whether nothing speaks against it."""
-    messages = len(first)
+    messages, count = len(candidates.first), candidates.number()
     plain = np.zeros((int(sealed.block[-1]), _BLOCK_OCTETS), np.uint8)
     key_row = np.full(messages, NO_KEY, np.int64)
     tag_ok = np.zeros(messages, np.bool_)
@@ -165,19 +165,19 @@ def _try_keys(sealed: _Sealed, first: Places, count: Places, keyring: Keyring) -
 
     pending, step = np.arange(messages), 0
     while len(pending):
-        found = attempt(pending, first[pending] + step)
+        found = attempt(pending, candidates.rows(pending, step))
         step += 1
         missed = pending[~found]
         pending = missed[count[missed] > step]
         # Without a tag only its beginning tells the key of a message: one that begins well under none keeps the newest.
         odd = missed[(count[missed] == step) & untagged[missed] & tag_ok[missed]]
         if len(odd):
-            attempt(odd, first[odd])
+            attempt(odd, candidates.rows(odd, 0))
     return plain, key_row, tag_ok
 
 
 def _begins(keys: Places) -> Flags:
-    """Where another key than the one before stands. They ascend, since messages stand by key."""
+    """Where another key than the one before stands. Messages stand by key, so that is seldom."""
     begins = np.ones(len(keys), np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=begins[1:])
     return begins

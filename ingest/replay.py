@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.key_names import NO_PART, join_names, split_names
+from ingest.key_names import NO_PART, join_names, names_now, split_names
 from ingest.replay_table import (
     BEYOND,
     NOT_REUSED,
@@ -152,7 +152,8 @@ class Windows:
         """The windows that `to_frame` wrote, or those of REPLAY_WINDOWS: verified counters in any order.
 
         Rebuilt from all counters ever seen it is the same value as the one that saw them arrive: what has left its
-        window leaves it again, and a reused counter keeps its stream in quarantine.
+        window leaves it again, and a reused counter keeps its stream in quarantine. What was stored under a name that
+        two keys had (`key_names`) is in the windows of both.
 
         Raises:
             ContractError: A column of `SCHEMA` is absent.
@@ -164,9 +165,14 @@ class Windows:
         windows = cls()
         if asked.is_empty():
             return windows
-        names = asked["key_id"].unique().sort()
-        split = split_names(names.to_list())
-        numbers = pl.DataFrame({"key_id": names, "family": split.family, "part": split.part})
+        meant = [(stored, now) for stored in asked["key_id"].unique().sort().to_list() for now in names_now(stored)]
+        names = sorted({now for _, now in meant})
+        split = split_names(names)
+        places = {name: place for place, name in enumerate(names)}
+        at = [places[now] for _, now in meant]
+        numbers = pl.DataFrame(
+            {"key_id": [stored for stored, _ in meant], "family": split.family[at], "part": split.part[at]}
+        )
         asked = asked.join(numbers, on="key_id", maintain_order="left")
         used = asked.select("family", "topic").unique().sort("family", "topic")
         contexts = [(split.families[family], topic) for family, topic in used.rows()]

@@ -11,9 +11,9 @@ from app.files import naming, read_text
 from app.kek import held_book, load_book, load_kek, write_book
 from app.options import Json
 from app.summary import counts, say
-from ingest.hidden import Hidden
+from ingest.hidden import Hidden, hidden_text
 from ingest.key_book import import_keys, list_keys, of_kind, revoke_keys, rotate_keys
-from ingest.key_files import has_seal, parse_clear, parse_statuses, parse_titles
+from ingest.key_files import has_seal, parse_clear, parse_statuses, parse_titles, public_rows
 from ingest.key_rows import KIND_NAMES, NO_KEYS, KeyRows
 from ingest.keyring import Keyring
 from schemas.errors import ContractError
@@ -44,8 +44,8 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add keys of new meters to the book, which is made where it is absent."""
         kek = _kek(kek_file, kek_env, kek_command)
-        new = _clear(clear, kind)
-        _change(book, kek, lambda before: import_keys(before, new), as_json=json, new=True)
+        new, left_out = _clear(clear, kind)
+        _change(book, kek, lambda before: import_keys(before, new), as_json=json, new=True, told=left_out)
 
     @keys.command("rotate")
     def rotate(
@@ -60,8 +60,10 @@ def register(ami: typer.Typer) -> None:
     ) -> None:
         """Add a newer version of keys; both versions are valid until the old one is revoked."""
         kek = _kek(kek_file, kek_env, kek_command)
-        new = _clear(clear, kind)
-        _change(book, kek, lambda before: rotate_keys(before, new, revoking_old=revoke_old), as_json=json)
+        new, left_out = _clear(clear, kind)
+        _change(
+            book, kek, lambda before: rotate_keys(before, new, revoking_old=revoke_old), as_json=json, told=left_out
+        )
 
     @keys.command("revoke")
     def revoke(
@@ -116,15 +118,15 @@ def _register_seal(keys: typer.Typer) -> None:
     ) -> None:
         """Seal a book that was made without: says how many keys it holds, and seals it when told that number."""
         kek = _kek(kek_file, kek_env, kek_command)
-        with held_book(book):
-            rows = load_book(book, kek, sealed=False)
+        with held_book(book) as held:
+            rows = load_book(held, kek, sealed=False)
             if count is None:
                 say(_counted(rows) | {"sealed": False}, as_json=json)
                 return
             if count != len(rows.titles):
                 raise ContractError(f"--keys {count}: the book holds {len(rows.titles)}")
             # Whether a worker may load it is for `verify` to say, and for `rotate` to mend: both want it sealed.
-            write_book(book, rows, kek)
+            write_book(held, rows, kek)
             say(_counted(rows), as_json=json)
 
 
@@ -147,9 +149,22 @@ def _kek(file: Path | None, variable: str | None, command: str | None) -> Hidden
     return load_kek(file, variable, words)
 
 
-def _clear(file: Path, kind: str) -> KeyRows:
+def _clear(file: Path, kind: str) -> tuple[KeyRows, dict[str, object]]:
+    """The keys of a file in clear, and what of it no book holds: public keys, and rows that have nothing else."""
     known = _known_kind(kind)
-    return of_kind(_parsed(file, parse_clear), known)
+    rows, (public, alone) = _parsed(file, _with_public)
+    if public:
+        typer.echo(
+            f"{file}: a book keeps no public keys, left out: {public}; rows without another key: {alone}; workers read"
+            " public keys from the file of `keys.public_file`",
+            err=True,
+        )
+    return of_kind(rows, known), {"public_keys_left_out": public, "rows_without_key": alone}
+
+
+def _with_public(text: str | Hidden) -> tuple[KeyRows, tuple[int, int]]:
+    text = hidden_text(text)
+    return parse_clear(text), public_rows(text)
 
 
 def _parsed(file: Path, parse: Callable[[str], Parsed]) -> Parsed:
@@ -163,17 +178,23 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
-def _change(book: Path, kek: Hidden, change: Callable[[KeyRows], KeyRows], *, as_json: bool, new: bool = False) -> None:
-    """The book as `change` has it, from what it holds now; where it is `new` it need not be there."""
-    with held_book(book):
-        before = NO_KEYS if new and not book.exists() else load_book(book, kek)
-        _write(book, change(before), kek, as_json=as_json)
-
-
-def _write(book: Path, rows: KeyRows, kek: Hidden, *, as_json: bool) -> None:
-    summary = _summary(rows)  # refuses a book that no worker could load, before it is on disk
-    write_book(book, rows, kek)
-    say(summary, as_json=as_json)
+def _change(
+    book: Path,
+    kek: Hidden,
+    change: Callable[[KeyRows], KeyRows],
+    *,
+    as_json: bool,
+    new: bool = False,
+    told: dict[str, object] | None = None,
+) -> None:
+    """The book as `change` has it, from what it holds now; where it is `new` it need not be there. `told` is said with
+    what it holds then."""
+    with held_book(book) as held:
+        before = NO_KEYS if new and not held.exists() else load_book(held, kek)
+        rows = change(before)
+        summary = _summary(rows)  # refuses a book that no worker could load, before it is on disk
+        write_book(held, rows, kek)
+        say(summary | (told or {}), as_json=as_json)
 
 
 def _summary(rows: KeyRows) -> dict[str, object]:

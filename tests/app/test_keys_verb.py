@@ -1,5 +1,6 @@
 """`ami keys`: a book of keys that is wrapped from its first byte on, and verbs that show none."""
 
+import fcntl
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.cli import main
 from app.kek import held_book, load_book, write_book
@@ -315,6 +317,45 @@ def test_of_two_that_change_a_book_at_once_none_loses_its_keys(run, tmp_path):
     assert [each.wait(60) for each in started] == [0] * 4
     assert len(before.titles) == 1
     assert sorted(load_book(book, KEK).titles.tolist()) == [*range(4), int(TITLE, 16)]
+
+
+def test_a_link_to_a_book_is_the_book_one_lock_and_one_file(run, tmp_path):
+    run("import", clear(tmp_path, f"{TITLE},{EK},{AK}"))
+    book, link = tmp_path / "book.csv", tmp_path / "links" / "link.csv"
+    link.parent.mkdir()
+    link.symlink_to("../book.csv")
+    with held_book(link) as held, (tmp_path / ".book.csv.lock").open() as lock:
+        assert held == book
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    rotated = ["keys", "rotate", clear(tmp_path, f"{TITLE},{AK},{EK}"), "--book", str(link)]
+    assert main([*rotated, "--kek-env", "AMI_TEST_KEK"]) == 0
+    assert link.is_symlink() and sorted(path.name for path in link.parent.iterdir()) == ["link.csv"]
+    assert len(load_book(book, KEK).titles) == 2
+
+
+def test_a_link_to_a_book_that_is_not_yet_there_makes_the_book(run, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "real" / "book.csv")
+    arguments = ["keys", "import", clear(tmp_path, f"{TITLE},{EK},{AK}"), "--book", str(link)]
+    assert main([*arguments, "--kek-env", "AMI_TEST_KEK"]) == 0
+    assert link.is_symlink() and len(load_book(tmp_path / "real" / "book.csv", KEK).titles) == 1
+
+
+def test_public_keys_that_a_book_does_not_keep_are_counted(run, tmp_path):
+    numbers = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
+    public = f"{numbers.x:064x}{numbers.y:064x}"
+    file = tmp_path / "signing.csv"
+    file.write_text(f"system_title,ek,ak,public_key\n{TITLE},{EK},,{public}\n{OTHER},,,{public}\n")
+    code, said, beside = run("import", str(file), "--json")
+    told = json.loads(said)
+    assert code == 0 and (told["keys"], told["public_keys_left_out"], told["rows_without_key"]) == (1, 2, 1)
+    assert f"{file}: " in beside and "keys.public_file" in beside
+    file.write_text(f"system_title,ek,ak,public_key\n{TITLE},{AK},,{public}\n")
+    code, said, beside = run("rotate", str(file))
+    assert code == 0 and "public_keys_left_out: 1" in said and "rows_without_key: 0" in said and str(file) in beside
+    code, said, beside = run("import", clear(tmp_path, f"{OTHER},{EK},"), "--json")
+    assert code == 0 and json.loads(said)["public_keys_left_out"] == 0 and beside == ""
 
 
 def test_the_folder_of_a_new_book_is_made(run, tmp_path):

@@ -26,7 +26,9 @@ from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
 from ingest.hidden import Hidden
 from ingest.kafka.source import Position
+from ingest.key_book import of_kind
 from ingest.key_files import parse_clear, parse_wrapped, render_wrapped
+from ingest.key_rows import join_rows
 from ingest.key_seal import BookSeal
 from ingest.keyring import Keyring
 from ingest.replay import Windows
@@ -227,6 +229,86 @@ def test_the_key_that_wraps_keys_is_among_no_locals_in_no_text_and_in_no_pickle(
         shown += shown_with_locals(caught.value)
     assert b"'kek': 'Hidden(32 octets)'" in shown
     assert shows_a_key(shown.replace(typo.encode(), KEK.hex().encode()), (KEK,)) == []
+
+
+def rows_of_keys(*keys: bytes) -> str:
+    return "".join(f"{TITLE.hex()[:-2]}{at:02x},{key.hex()},{AK.hex()}\n" for at, key in enumerate(keys))
+
+
+HEADER = "system_title,ek,ak\n"
+CLEAR = {
+    "an odd digit": HEADER + f"{TITLE.hex()},{EK.hex()}0,\n",
+    "no digit": HEADER + f"{TITLE.hex()},{EK.hex()[:-1]}z,\n",
+    "no digit in ak": HEADER + f"{TITLE.hex()},{EK.hex()},{AK.hex()[:-1]}z\n",
+    "a short ak": HEADER + f"{TITLE.hex()},{EK.hex()},{AK.hex()[:-2]}\n",
+    "no title": HEADER + rows_of_keys(EK, NEW_EK)[1:],
+    "a field more": HEADER + f"{TITLE.hex()},{EK.hex()},{AK.hex()},x\n",
+    "an open quote": HEADER + f'{TITLE.hex()},"{EK.hex()},{AK.hex()}\n',
+    "no header": rows_of_keys(EK, NEW_EK),
+    "not UTF-8": (HEADER + rows_of_keys(EK)).encode() + b"\xff\n",
+    "two of one title": HEADER + rows_of_keys(EK) + rows_of_keys(NEW_EK),
+    "no public key": f"system_title,ek,ak,public_key\n{TITLE.hex()},{EK.hex()},{AK.hex()},zz\n",
+}
+
+
+def test_no_file_of_keys_that_is_refused_leaves_a_key_among_the_locals_of_its_traceback(tmp_path: Path) -> None:
+    for name, content in CLEAR.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        for read in (load_keyring, lambda file: configured_keyring(Keys(file=str(file)))):
+            with pytest.raises(ContractError) as caught:
+                read(tmp_path / name)
+            assert keys_among(shown_with_locals(caught.value)) == [], name
+            assert name in str(caught.value)
+    public = tmp_path / "public"
+    for content in (CLEAR["no public key"], CLEAR["no public key"].replace(",zz", ",zz,zz")):
+        public.write_text(content)
+        with pytest.raises(ContractError) as caught:
+            ring_with_signers(tmp_path, public)
+        assert keys_among(shown_with_locals(caught.value)) == []
+
+
+def ring_with_signers(folder: Path, public: Path) -> Keyring:
+    (folder / "kek").write_text(KEK.hex())
+    write_book(folder / "book.csv", parse_clear(clear_text()), Hidden(KEK))
+    return configured_keyring(
+        Keys(file=str(folder / "book.csv"), kek_file=str(folder / "kek"), public_file=str(public))
+    )
+
+
+def keys_among(told: bytes) -> list[str]:
+    """As `shows_a_key`, and where a table cut a key off behind its first digits, or numbers were put out by eights."""
+    words = [word for key in SECRETS for word in (int.from_bytes(key[:8], order) for order in ("little", "big"))]
+    cut = [key.hex()[:16] for key in SECRETS if key.hex()[:16].encode() in told.lower()]
+    spread = [repr(list(key[:3]))[1:-1] for key in SECRETS if repr(list(key[:3]))[1:-1].encode() in told]
+    return [*shows_a_key(told), *cut, *spread, *(str(word) for word in words if str(word).encode() in told)]
+
+
+def test_a_book_whose_second_key_does_not_unwrap_shows_the_first_to_nobody(tmp_path: Path) -> None:
+    title, kind, version, status, ek, ak = render_wrapped(parse_clear(clear_text()), KEK).splitlines()[2].split(",")
+    flipped = ak[:-1] + ("0" if ak[-1] != "0" else "1")
+    lines = render_wrapped(parse_clear(clear_text()), KEK).splitlines(keepends=True)
+    (tmp_path / "book.csv").write_text("".join([*lines[:2], f"{title},{kind},{version},{status},{ek},{flipped}\n"]))
+    for failing in (
+        lambda: load_book(tmp_path / "book.csv", Hidden(KEK), sealed=False),
+        lambda: parse_wrapped((tmp_path / "book.csv").read_text(), KEK),
+    ):
+        with pytest.raises(ContractError, match="line 3") as caught:
+            failing()
+        assert keys_among(shown_with_locals(caught.value)) == []
+
+
+def test_one_key_as_two_of_a_meter_and_the_group_is_told_without_its_numbers() -> None:
+    own, group = parse_clear(HEADER + rows_of_keys(EK)), parse_clear(f"{HEADER}{'00' * 8},{EK.hex()},\n")
+    with pytest.raises(ContractError, match="the group's") as caught:
+        Keyring(join_rows([own, of_kind(group, "gbek")]))
+    assert keys_among(shown_with_locals(caught.value)) == []
+
+
+def test_no_key_is_pickled() -> None:
+    ring = Keyring.from_csv(clear_text())
+    for holder in (ring, ring.find(TITLE), {"held": ring.find(TITLE)}, parse_clear(clear_text())):
+        with pytest.raises(ContractError, match="not pickled"):
+            pickle.dumps(holder)
 
 
 def test_a_process_that_dies_leaves_no_core(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_versions_come_newest_first_and_a_revoked_one_is_passed_over():
         rows((TITLE, 0, 1, False, EK, AK), (TITLE, 0, 2, True, AK, EK), (TITLE, BROADCAST, 1, False, AK, AK))
     )
     assert [keys.key_id for keys in ring.candidates(TITLE)] == ["guek/2", "guek/1"]
-    assert [keys.key_id for keys in ring.candidates(TITLE, broadcast=True)] == ["gbek/1"]
+    assert [keys.key_id for keys in ring.candidates(TITLE, broadcast=True)] == ["gbek/own/1"]
     found = ring.find(TITLE)
     assert found is not None and found.key_id == "guek/1"
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingest import replay
 from ingest.replay import MAX_WRAPPED, Streams, Windows
 from ingest.replay_table import BEYOND, COPY, FRESH, LATE, QUARANTINED, REPLAY, REUSE, WINDOW
+from ingest.titles import titles_to_hex
 from schemas.errors import ContractError
 
 TITLES = (0x4D4D4D0000BC614E, 0x4D4D4D0000BC614F)
@@ -198,6 +199,20 @@ def test_tens_of_thousands_of_wrapped_keys_of_one_meter_are_judged_in_linear_tim
     begun = time.perf_counter()
     windows.judge(sent)
     assert time.perf_counter() - begun < 5.0
+
+
+def test_the_names_of_many_wrapped_keys_are_loaded_in_linear_time():
+    number = pl.Series(range(1, 150_001))
+    columns = {
+        "topic": pl.repeat("ami.frames.v1", len(number), eager=True),
+        "system_title": titles_to_hex((number // 10_000).to_numpy().astype(np.uint64)),
+        "key_id": "wrapped/1/" + titles_to_hex(number.to_numpy().astype(np.uint64)),
+        "counter": number,
+        "digest": number,
+    }
+    begun = time.perf_counter()
+    assert len(Windows.from_frame(pl.DataFrame(columns))) == len(number)
+    assert time.perf_counter() - begun < 20.0
 
 
 def test_a_batch_costs_what_it_touches_not_what_the_worker_knows():

@@ -59,5 +59,5 @@ def test_a_broadcast_message_is_opened_by_the_broadcast_key_alone() -> None:
         sealed = wrap_wpdu(protect(APDU, system_title=TITLE, control=0x70, counter=9, ek=key, ak=AK))
         results[name] = decode_frames(frames(sealed), ring, Windows.empty(), meters())
     assert results["broadcast"].intervals.height == 8
-    assert results["broadcast"].seen["key_id"].to_list() == ["gbek/1"]
+    assert results["broadcast"].seen["key_id"].to_list() == ["gbek/own/1"]
     assert reasons(results["unicast"]) == ["tag_mismatch"]
