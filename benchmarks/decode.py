@@ -31,7 +31,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import app.allocator  # noqa: F401  isort: skip  before polars is loaded, as the command does
 import numpy as np
 import polars as pl
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
