@@ -1,12 +1,19 @@
-"""The C library's allocator told to keep what a batch gave back: the next batch needs as much again.
+"""The allocators told to keep what a batch gave back: the next batch needs as much again.
 
 Left alone, glibc returns the large columns of every batch to the system and faults each page in again for the next one:
-about half of the time of decoding. What is kept is at most what the largest batch needed.
+about half of the time of decoding. What is kept is at most what the largest batch needed. The allocator that polars
+brings gives pages back after half a second, less than a batch takes; it reads its settings as polars is loaded, so this
+module is imported before it, and they are in place then.
 """
 
 import ctypes
+import os
 import sys
 from typing import Final
+
+_POLARS_ALLOCATOR: Final = "_RJEM_MALLOC_CONF"
+_KEPT_MS: Final = 10_000
+os.environ.setdefault(_POLARS_ALLOCATOR, f"dirty_decay_ms:{_KEPT_MS},muzzy_decay_ms:{_KEPT_MS}")
 
 _TRIM_THRESHOLD: Final = -1  # malloc.h of glibc: parameters of mallopt(3)
 _TOP_PAD: Final = -2

@@ -19,11 +19,13 @@ import argparse
 import contextlib
 import gc
 import io
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,7 +33,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import app.allocator  # noqa: F401  isort: skip  before polars is loaded, as the command does
 import numpy as np
 import polars as pl
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -382,6 +386,7 @@ def main() -> None:
     raw = found["one AES-GCM"].median_us / found["values"].median_us
     print(f"  {raw:.0%} of the rate of one AES-GCM call a message with its key at hand")
     del sealed
+    show_two_cores(chosen.messages, chosen.rounds, found["dlms-cosem"].median_us)
     mixed = in_succession(lambda drawn: mixed_batch(chosen.messages, drawn=drawn))
     compare("mixed, 20 layouts", mixed, {"dlms-cosem": dlms_cosem_plain}, chosen.rounds)
     del mixed
@@ -392,6 +397,40 @@ def main() -> None:
     print("\nresident set of `ami decode` (plain)")
     for size in (chosen.largest // 10, chosen.largest):
         show_resident_set(size)
+
+
+def show_two_cores(messages: int, rounds: int, peer_us: float) -> None:
+    """Print what a ciphered message costs two processes at once, as two workers of a group share a topic."""
+    context = multiprocessing.get_context("spawn")
+    for name in ("values", "stage"):
+        with context.Manager() as manager:
+            together, told = manager.Barrier(2), manager.list()
+            workers = [context.Process(target=_worker, args=(name, messages, rounds, together, told)) for _ in range(2)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            if len(told) != 2 or any(worker.exitcode for worker in workers):
+                raise SystemExit("a worker ended without its figures")
+            # Both began together: what they did in the time of the slower one.
+            taken = [max(pair) / (2 * messages) * 1e6 for pair in zip(*told, strict=True)]
+        each = statistics.median(taken)
+        line = f"  {name} on two cores {each:6.2f} us a message   spread {(max(taken) - min(taken)) / each:4.0%}"
+        print(f"{line}   {peer_us / each:.0f} x dlms-cosem")
+
+
+def _worker(name: str, messages: int, rounds: int, together: threading.Barrier, told: list[list[float]]) -> None:
+    run = {"values": our_values, "stage": ours}[name]
+    batch = hourly_batch(messages, ciphered=True)
+    keep_freed_memory()
+    seconds = []
+    for number in range(rounds + 1):
+        gc.collect()
+        together.wait()
+        took = _seconds(lambda: run(batch))
+        if number:
+            seconds.append(took)
+    told.append(seconds)
 
 
 def show_cost_by_size(whole: Batch, rounds: int) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "local")]  # the packages first: files here have names of theirs
 
+import app.allocator  # noqa: F401  isort: skip  before polars is loaded, as the command does
 from decode import AK, EK, Batch, hourly_batch
 from dlms_cosem import security as peer_security
 from dlms_cosem.protocol.xdlms.data_notification import DataNotification

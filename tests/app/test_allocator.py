@@ -1,5 +1,6 @@
 """Memory that a batch gives back stays with the process."""
 
+import os
 import subprocess
 import sys
 
@@ -32,3 +33,37 @@ def faults(mode):
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_pages_of_a_batch_are_not_faulted_in_again_for_the_next():
     assert faults("keep") < faults("leave") / 10
+
+
+KEPT = """
+import sys, time
+if sys.argv[1] == "keep":
+    import app.cli
+import polars as pl
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+pl.int_range(20_000_000, eager=True)
+most = held()
+for _ in range(30):  # three seconds; left alone, pages go back after half of one
+    time.sleep(0.1)
+    pl.int_range(1000, eager=True)
+print(most - held())
+"""
+
+
+def given_back(mode):
+    # Of the process that runs the tests: polars leaves there what it was loaded with.
+    environment = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+    run = subprocess.run(
+        [sys.executable, "-c", KEPT, mode], capture_output=True, text=True, check=False, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_columns_of_a_batch_stay_with_the_command_for_the_next():
+    column = 20_000_000 * 8
+    if given_back("leave") < column / 2:
+        pytest.skip("polars keeps its pages here anyway")
+    assert given_back("keep") < column / 2
