@@ -5,7 +5,7 @@ STEP is "<call>:before" or "<call>:after"; the process ends by SIGKILL the NTH t
 
 import sys
 
-from crashing_worker import Fate, doom
+from fate import Fate
 
 from app import cli
 from app.oms_lane import OmsWork
@@ -17,10 +17,10 @@ STEPS = ("put:before", "put:after", "send:after", "settle:after")
 
 def doom_all(fate: Fate) -> None:
     """All calls that touch the disk or the counterparty."""
-    doom(fate, OmsWork, "adopt", lambda *_: "adopt")
-    doom(fate, Outbox, "put", lambda *_: "put")
-    doom(fate, OmsClient, "send", lambda *_: "send")
-    doom(fate, Outbox, "settle", lambda *_: "settle")
+    fate.doom(OmsWork, "adopt", lambda *_: "adopt")
+    fate.doom(Outbox, "put", lambda *_: "put")
+    fate.doom(OmsClient, "send", lambda *_: "send")
+    fate.doom(Outbox, "settle", lambda *_: "settle")
 
 
 if __name__ == "__main__":

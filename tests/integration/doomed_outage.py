@@ -6,7 +6,7 @@ gets there. With the step "none" it runs to its end.
 
 import sys
 
-from crashing_worker import Fate, doom
+from fate import Fate
 
 from app import cli
 from app.outage_lane import OutageWork
@@ -18,13 +18,13 @@ STEPS = ("claim:after", "prepare:after", "append:before", "append:after", "publi
 
 def doom_all(fate: Fate) -> None:
     """All calls of the worker's life that touch the world, and the stage between them."""
-    doom(fate, Journal, "claim", lambda *_: "claim")
-    doom(fate, OutageWork, "prepare", lambda *_: "prepare")
+    fate.doom(Journal, "claim", lambda *_: "claim")
+    fate.doom(OutageWork, "prepare", lambda *_: "prepare")
     enrolments: list[object] = []
-    doom(fate, OutageWork, "enrol", lambda *changed: enrolments.append(changed) or "enrol")
-    doom(fate, Journal, "append", lambda *_: "append enrolled" if enrolments else "append")
-    doom(fate, KafkaPublisher, "publish", lambda *_: "publish")
-    doom(fate, KafkaPublisher, "flush", lambda *_, **__: "flush")
+    fate.doom(OutageWork, "enrol", lambda *changed: enrolments.append(changed) or "enrol")
+    fate.doom(Journal, "append", lambda *_: "append enrolled" if enrolments else "append")
+    fate.doom(KafkaPublisher, "publish", lambda *_: "publish")
+    fate.doom(KafkaPublisher, "flush", lambda *_, **__: "flush")
 
 
 if __name__ == "__main__":
