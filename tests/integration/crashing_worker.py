@@ -1,4 +1,4 @@
-"""A worker that kills itself at a step: python crashing_worker.py STEP NTH ROLE --config FILE
+"""A worker, or another verb, that kills itself at a step: python crashing_worker.py STEP NTH worker ROLE --config FILE
 
 STEP is "<call>:before" or "<call>:after", for instance "append intervals:after"; the process ends by SIGKILL the NTH
 time it gets there. With the step "disk full" its first NTH inserts fail; with "none" it runs to its end.
@@ -62,5 +62,5 @@ if __name__ == "__main__":
     doomed = Fate(at, int(nth))
     doomed.watch()
     doom_all(doomed)
-    sys.argv = ["ami", "worker", *arguments]
+    sys.argv = ["ami", *arguments]
     sys.exit(cli.main())

@@ -112,9 +112,10 @@ def all_rows(store: SqlStore, name: str) -> pl.DataFrame:
     return rows.select(pl.col(column).cast(dtype) for column, dtype in table.frame.schema.items())
 
 
-def current_places(store: SqlStore, name: str) -> pl.DataFrame:
-    """Places of the rows that the view of the newest shows."""
-    return store.engine.select(Query(f"SELECT topic, `partition`, `offset`, frame FROM {name}_current", {}, _PLACES))
+def current_places(store: SqlStore, name: str, where: str = "1") -> pl.DataFrame:
+    """Places of the rows that the view of the newest shows, of those that the condition takes."""
+    sql = f"SELECT topic, `partition`, `offset`, frame FROM {name}_current WHERE {where}"
+    return store.engine.select(Query(sql, {}, _PLACES))
 
 
 def current_or_past(store: SqlStore, name: str) -> pl.DataFrame:

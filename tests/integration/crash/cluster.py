@@ -36,8 +36,12 @@ class Workers(NamedTuple):
 
     def start(self, role: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
         """A worker that kills itself the `nth` time it comes to the step."""
-        command = [sys.executable, str(CRASHING_WORKER), step, str(nth), role, "--config", str(self.config)]
-        env = os.environ | self.env | {REACHED: str(self.life(role))}
+        return self.run(("worker", role), role, step, nth)
+
+    def run(self, verb: tuple[str, ...], life: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
+        """A verb of `ami` that kills itself the `nth` time it comes to the step; what it comes to is that life's."""
+        command = [sys.executable, str(CRASHING_WORKER), step, str(nth), *verb, "--config", str(self.config)]
+        env = os.environ | self.env | {REACHED: str(self.life(life))}
         with self.log.open("ab") as log:
             worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.started.append(worker)
