@@ -62,7 +62,10 @@ class Work(Protocol[Prepared]):
     """What a worker does with a batch."""
 
     def adopt(self, positions: tuple[Position, ...]) -> None:
-        """These partitions are ours, and this is where each is read from: load what belongs to that place."""
+        """These partitions are ours, and this is where each is read from: load what belongs to that place.
+
+        In a thread of its own: meanwhile the source is asked for the membership and the lag alone.
+        """
         ...
 
     def prepare(self, frames: pl.DataFrame) -> Prepared:
@@ -83,8 +86,6 @@ class LaneParams(NamedTuple):
     poll_seconds: float = 0.2
     batch_octets: int = 2**25
     """What its rows take in memory: a backlog comes in messages of many frames, as fast as the broker can send."""
-    adopt_beside: bool = False
-    """`adopt` waits for a store and leaves the source alone: it goes beside the loop, that goes round meanwhile."""
 
 
 class Lane(Generic[Prepared]):
@@ -275,11 +276,8 @@ class Lane(Generic[Prepared]):
             self._source.resume()
 
     def _adopt(self) -> None:
-        """The work has taken over our places, though the store may say nothing for long."""
+        """The work has taken over our places, though a store or the brokers may say nothing for long."""
         places = self._positions()
-        if not self._params.adopt_beside:
-            self._work.adopt(places)
-            return
         done = beside(lambda: self._work.adopt(places), "adopt")
         wait([done], self._params.poll_seconds)
         if not done.done():

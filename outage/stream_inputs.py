@@ -1,6 +1,7 @@
 """Door: the topics that outages are made of, read outside every group."""
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition, errors
@@ -29,6 +30,9 @@ class Message(NamedTuple):
 class Inputs:
     """The topics that outages are made of, read outside every group: their positions stand in the journal.
 
+    One thread may seek while another asks for the lag, or closes: the client is used by one at a time, and neither of
+    these waits for brokers that say nothing.
+
     Args:
         options: Of every Kafka client.
         topics: All of them exist.
@@ -39,6 +43,8 @@ class Inputs:
             lambda: KafkaConsumer(**options, **CLIENT_OPTIONS, group_id=None, auto_offset_reset="none")
         )
         self._topics = topics
+        self._in_use = Lock()
+        self._lag: dict[tuple[str, int], int] = {}
 
     def seek(self, positions: Positions, *, missing_from_start: bool | None) -> Positions:
         """Reading begins there, in every partition of the topics; the positions are returned.
@@ -52,6 +58,47 @@ class Inputs:
             TransientError: The brokers are away, or a topic is unknown.
             TerminalError: A partition has no position.
         """
+        with self._in_use:
+            return self._sought(positions, missing_from_start)
+
+    def rest(self) -> None:
+        """Nothing is read until the next `seek`."""
+        with self._in_use:
+            self._consumer.assign([])
+
+    def poll(self, limit_s: float, most: int) -> list[Message]:
+        """What came within the limit, ascending in each partition.
+
+        Raises:
+            TransientError: The brokers are away.
+            TerminalError: A position is no longer kept by the broker: messages may have been lost.
+        """
+        try:
+            with self._in_use:
+                polled = told(lambda: self._consumer.poll(int(limit_s * 1000), max_records=most))
+        except errors.OffsetOutOfRangeError as error:
+            raise TerminalError(f"a position of the journal is no longer kept: {error}") from error
+        return [
+            Message(place.topic, place.partition, record.offset, record.timestamp, record.value)
+            for place, records in polled.items()
+            for record in records
+        ]
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Messages that wait in each partition, as of the last fetch; as last told, while another thread seeks."""
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._lag = self._waiting()
+            finally:
+                self._in_use.release()
+        return self._lag
+
+    def close(self) -> None:
+        """The connection is given back; one on which another thread still waits ends with the process."""
+        if self._in_use.acquire(blocking=False):
+            self._consumer.close(autocommit=False)
+
+    def _sought(self, positions: Positions, missing_from_start: bool | None) -> Positions:
         places = [place for topic in self._topics for place in self._partitions(topic)]
         missing = [place for place in places if place.partition not in positions.get(place.topic, {})]
         # A partition or topic that came later is read from its start: the journal has positions of others already.
@@ -72,39 +119,13 @@ class Inputs:
             known[place.topic][place.partition] = at
         return known
 
-    def rest(self) -> None:
-        """Nothing is read until the next `seek`."""
-        self._consumer.assign([])
-
-    def poll(self, limit_s: float, most: int) -> list[Message]:
-        """What came within the limit, ascending in each partition.
-
-        Raises:
-            TransientError: The brokers are away.
-            TerminalError: A position is no longer kept by the broker: messages may have been lost.
-        """
-        try:
-            polled = told(lambda: self._consumer.poll(int(limit_s * 1000), max_records=most))
-        except errors.OffsetOutOfRangeError as error:
-            raise TerminalError(f"a position of the journal is no longer kept: {error}") from error
-        return [
-            Message(place.topic, place.partition, record.offset, record.timestamp, record.value)
-            for place, records in polled.items()
-            for record in records
-        ]
-
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Messages that wait in each partition, as of the last fetch."""
+    def _waiting(self) -> dict[tuple[str, int], int]:
         waiting = {}
         for place in self._consumer.assignment():
             newest = self._consumer.highwater(place)
             if newest is not None:
                 waiting[place.topic, place.partition] = max(0, newest - self._consumer.position(place))
         return waiting
-
-    def close(self) -> None:
-        """The connection is given back."""
-        self._consumer.close(autocommit=False)
 
     def _partitions(self, topic: str) -> list[Any]:
         found = told(lambda: self._consumer.partitions_for_topic(topic))

@@ -116,15 +116,14 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
     )
     # Small pushes take the last-gasp lane too: their values are stored from there.
     source = doors.open_source(settings, "ingest", (doors.FRAMES_TOPIC, doors.LAST_GASP_TOPIC))
-    params = _params(settings)._replace(adopt_beside=True)
-    return source, _following(settings, registry, Observed(work, workers.LANE)), params
+    return source, _following(settings, registry, Observed(work, workers.LANE)), _params(settings)
 
 
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before, stored = doors.look_back(settings, LOOK_BACK_MESSAGES), stores.stored_windows(settings)
     registry = registry_of(settings)
     work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before, stored), "lastgasp")
-    params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05, adopt_beside=True)
+    params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
     source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
     return source, _following(settings, registry, work), params
 
@@ -147,8 +146,7 @@ def _open_store(settings: Config) -> tuple[Any, Any, LaneParams]:
     registry = _keyless(settings)
     work = store_lane.StoreWork(stores.open_store(settings), doors.open_publisher(settings), registry.meters)
     timed = Timed(work, "store", lambda rows: {table: part.height for table, part in rows.items()})
-    params = _params(settings)._replace(adopt_beside=True)
-    return doors.ValueSource(source), _following(settings, registry, timed), params
+    return doors.ValueSource(source), _following(settings, registry, timed), _params(settings)
 
 
 def judging(vee: Vee) -> VeeParams:
@@ -181,9 +179,7 @@ def _open_vee(settings: Config) -> tuple[Any, Any, LaneParams]:
     publisher = doors.open_publisher(settings)
     looked_up = stores.open_store(settings)
     source = Revisits(values, publisher, lambda: work.due(looked_up), vee.revisit_hours * 3600, time.monotonic)
-    lane = _params(settings)._replace(
-        batch_seconds=vee.debounce_seconds, batch_messages=1_000_000, adopt_beside=True
-    )
+    lane = _params(settings)._replace(batch_seconds=vee.debounce_seconds, batch_messages=1_000_000)
     return source, _following(settings, registry, Timed(work, "vee")), lane
 
 

@@ -450,7 +450,7 @@ def test_a_store_that_says_nothing_leaves_the_loop_alive_and_the_worker_not_read
             work.answers.set()
 
     health.beat = beat
-    Lane(source, work, PARAMS._replace(adopt_beside=True), health).run(source.is_empty)
+    Lane(source, work, PARAMS, health).run(source.is_empty)
     assert len(beats) > 4
     assert ready[:4] == [False] * 4
     assert ready[-1]
@@ -463,7 +463,7 @@ def test_a_worker_told_to_stop_while_the_store_says_nothing_ends_within_its_boun
     source = _Script([_polled([0], assigned=[Position("t", 0, 0)])])
     begun = time.monotonic()
     with pytest.raises(StoppedError):
-        _lane(source, work, adopt_beside=True, shutdown_seconds=0.2).run(source.is_empty)
+        _lane(source, work, shutdown_seconds=0.2).run(source.is_empty)
     assert time.monotonic() - begun < 20
     assert source.committed_spans == []
     work.answers.set()

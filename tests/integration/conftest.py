@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("deploy/local", "tests/storage", "tests/app", "tests/integration")]
+PARTS = ("deploy/local", "tests/storage", "tests/app", "tests/outage", "tests/integration")
+sys.path[:0] = [str(ROOT / part) for part in PARTS]
 
 from containers import clickhouse_container, docker_answers, kafka_container  # noqa: E402
 from found import Found, fresh_database, fresh_topic, migrated, of_deploy_local, ours  # noqa: E402

@@ -5,16 +5,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 from kafka import KafkaAdminClient
+from outage_logs import MINUTE, log, told
 
 from app.inputs import load_keyring, load_meters, load_types
 from app.messages import to_messages
 from app.meter_states import METERS_TOPIC
-from app.workers import Registry
+from app.workers import OUTAGES_TOPIC, Registry
 from ingest.decode import Decoded, decode_frames
 from ingest.kafka.publisher import KafkaPublisher
 from ingest.kafka.ranges import read_range
@@ -25,8 +27,11 @@ from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
 from ingest.packing import Waiting, packed_rows
 from ingest.replay import Windows
 from ingest.sources import cut_bin
+from outage.detect import detect_outages
+from outage.messages.cim_json import render_cim_json
+from outage.params import DetectParams
 from schemas.errors import TransientError
-from schemas.frames import RAW_FRAMES
+from schemas.frames import HEARD, RAW_FRAMES
 
 LANES = (FRAMES_TOPIC, LAST_GASP_TOPIC)
 PARTITIONS = 4
@@ -119,8 +124,28 @@ def push(settings: KafkaSettings, payloads: list[bytes]) -> None:
 
 def enrol(settings: KafkaSettings, meters: pl.DataFrame) -> None:
     """The meters on their topic, as `ami meters publish` writes them."""
+    publish(settings, METERS_TOPIC, to_messages(meters, meters["meter_id"]))
+
+
+def dark_street(meters: pl.DataFrame) -> pl.DataFrame:
+    """OUTAGES: a street of the fleet was dark on one of its days, and is lit again."""
+    transformer = meters["transformer_id"].drop_nulls().mode().sort()[0]
+    street = meters.filter(pl.col("transformer_id") == transformer)["meter_id"].unique().sort().to_list()
+    at = datetime(2026, 3, 2, 10, tzinfo=UTC)
+    events = log(told(street, "power_down", at), told(street, "power_up", at + 40 * MINUTE))
+    return detect_outages(events, meters, HEARD.empty(), DetectParams()).outages
+
+
+def say(settings: KafkaSettings, outages: pl.DataFrame) -> None:
+    """Steps of incidents on their topic, as the outage worker says them."""
+    values = pl.Series(list(render_cim_json(outages)), dtype=pl.Binary)
+    publish(settings, OUTAGES_TOPIC, pl.DataFrame({"key": outages["incident_id"], "value": values}))
+
+
+def publish(settings: KafkaSettings, topic: str, messages: pl.DataFrame) -> None:
+    """The messages (`key`, `value`) stand on the topic."""
     publisher = KafkaPublisher(settings)
-    publisher.publish(METERS_TOPIC, to_messages(meters, meters["meter_id"]))
+    publisher.publish(topic, messages)
     publisher.flush()
     publisher.close()
 

@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import polars as pl
+from fate import REACHED
 from fleet import fresh_topics
 from outage_bench import HERE, LIMIT_S, ends_of, messages_of, write_meters
 from services import free_port
@@ -81,11 +82,15 @@ port = {self.port}
 
     def start(self, program: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(HERE / program), step, str(nth), "--config", str(self.folder / "ami.toml")]
-        env = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+        env = os.environ | {"PYTHONPATH": str(HERE.parents[1]), REACHED: str(self.life(program))}
         with (self.folder / f"{program}.log").open("ab") as log_file:
             worker = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=log_file)
         self.started.append(worker)
         return worker
+
+    def life(self, program: str) -> Path:
+        """Where workers of that program write down the steps that they came to."""
+        return self.folder / f"{program}.reached"
 
     def wait(self, done: Callable[[], bool], what: str) -> None:
         limit = time.monotonic() + LIMIT_S

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "outage"))
 
-from doomed_outage import STEPS  # noqa: E402
+from fate import REACHED  # noqa: E402
 from outage_logs import MINUTE, T0, alive, last_steps, log, told, tree  # noqa: E402
 
 from app.messages import to_messages  # noqa: E402
@@ -35,7 +35,9 @@ from outage.params import DetectParams  # noqa: E402
 from outage.stream_record import Folding, Positions, read_part  # noqa: E402
 
 LIMIT_S = 90
-CHUNKS = len(STEPS) + 1
+LAST_CALLS_S = 2
+"""What follows its record in the journal takes a worker no longer."""
+CHUNKS = 7
 
 
 class Night(NamedTuple):
@@ -62,7 +64,7 @@ def write_meters(meters: pl.DataFrame, folder: Path) -> None:
     csv.select(name for name in COLUMNS if csv[name].null_count() < csv.height).write_csv(folder / "meters.csv")
 
 
-def night_of_storms() -> Night:
+def night_of_storms(chunks: int = CHUNKS) -> Night:
     """Individuals, streets and zones, one after the other; some of it received late."""
     names = ("meter_id", "service_point_id", "transformer_id", "lateral_id", "feeder_id", "substation_id")
     meters = pl.concat([tree(3, 2, 3, 8).with_columns(pl.col(*names) + pl.lit(suffix)) for suffix in ("", "b")])
@@ -72,6 +74,7 @@ def night_of_storms() -> Night:
 
     substation = below("substation_id", "S0b")
     street, feeder = below("transformer_id", "T010"), below("feeder_id", "F1")
+    doubted = "M210-000"
     dark = [*street, *feeder, *substation, "M200-001", "M201-002"]
     events = log(
         told(street[1:], "power_down", T0 + 2 * MINUTE),
@@ -81,6 +84,8 @@ def night_of_storms() -> Night:
         told(substation[:40], "last_gasp", T0 + 20 * MINUTE),
         told(substation[40:], "last_gasp", T0 + 20 * MINUTE, delay=4 * MINUTE),
         told(["M201-002"], "power_down", T0 + 30 * MINUTE),
+        # It goes on reading, and is warned of.
+        *(told([doubted], "last_gasp", T0 + (5 * n + 3) * MINUTE, authenticated=False) for n in range(17)),
         told(feeder[:20], "power_up", T0 + 40 * MINUTE),
         told(street, "power_up", T0 + 50 * MINUTE),
         told(feeder[20:], "power_up", T0 + 70 * MINUTE),
@@ -88,7 +93,7 @@ def night_of_storms() -> Night:
         told(["M200-001", "M201-002"], "power_up", T0 + 80 * MINUTE),
     )
     heard = alive(meters, dark, *(T0 + 5 * n * MINUTE for n in range(18)))
-    bounds = [T0 + n * 90 * MINUTE / CHUNKS for n in range(CHUNKS + 1)]
+    bounds = [T0 + n * 90 * MINUTE / chunks for n in range(chunks + 1)]
     return Night(
         meters,
         [events.filter(pl.col("received_at").is_between(a, b, closed="left")) for a, b in itertools.pairwise(bounds)],
@@ -130,10 +135,15 @@ port = 0
 """
         )
         command = [sys.executable, str(HERE / "doomed_outage.py"), step, str(nth), "--config", str(config)]
-        env = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+        env = os.environ | {"PYTHONPATH": str(HERE.parents[1]), REACHED: str(self.life)}
         worker = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=self.log(name).open("ab"))
         self.started.append(worker)
         return worker
+
+    @property
+    def life(self) -> Path:
+        """Where workers write down the steps that they came to."""
+        return self.folder / "reached"
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -171,10 +181,31 @@ port = 0
         while not done():
             assert time.monotonic() < limit, f"{what}\n{self.last_words()}"
 
-    def run_out(self) -> None:
-        """Everything pushed is judged, and said."""
+    def run_out(self, over: Callable[[], bool] = lambda: False) -> None:
+        """Everything pushed is judged, and said; or it is over before."""
         ends = ends_of(self.settings, INPUT_TOPICS)
-        self.wait(lambda: at_end(positions(self.settings), ends), "the log was not read to its end")
+        self.wait(lambda: over() or at_end(positions(self.settings), ends), "the log was not read to its end")
+
+    def die(self, night: Night, chunks: Iterator[int], step: str) -> None:
+        """A worker has died at the step; it hears of parts of the night until it comes there."""
+        worker = self.start("one", step)
+        for chunk in chunks:
+            self.push(night, chunk)
+            self.stray()
+            self.run_out(lambda: worker.poll() is not None)
+            try:
+                assert worker.wait(LAST_CALLS_S) == -9, (step, self.last_words())
+            except subprocess.TimeoutExpired:
+                continue
+            return
+        raise AssertionError(f"the night is over and no worker came to {step}")
+
+    def stray(self) -> None:
+        """A message that is no rows of its topic."""
+        publisher = KafkaPublisher(self.settings)
+        publisher.publish(EVENTS_TOPIC, pl.DataFrame({"key": ["stray"], "value": [b"no rows of any topic"]}))
+        publisher.flush()
+        publisher.close()
 
 
 def messages_of(settings: KafkaSettings, topic: str, partition: int = 0) -> list[tuple[int, bytes, bytes]]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from doomed_outage import LIFE, STEPS
 from fleet import fresh_topics
 from outage_bench import (
     CHUNKS,
     LIMIT_S,
-    STEPS,
     Bench,
     Night,
     assert_all_is_said,
@@ -44,17 +44,33 @@ def bench(kafka_settings: KafkaSettings, night: Night, tmp_path: Path) -> Iterat
         worker.wait()
 
 
-def test_whatever_step_kills_the_worker_no_incident_is_lost_doubled_or_renumbered(bench: Bench, night: Night) -> None:
-    for chunk, step in enumerate(STEPS):
+def test_whatever_step_kills_the_worker_no_incident_is_lost_doubled_or_renumbered(bench: Bench) -> None:
+    """Each time it is told a little more of the night, until it dies."""
+    parts = 3 * len(STEPS)
+    night, chunks = night_of_storms(parts), iter(range(parts))
+    for step in STEPS:
+        bench.die(night, chunks, step)
+    for chunk in chunks:
         bench.push(night, chunk)
-        worker = bench.start("one", step)
-        assert worker.wait(LIMIT_S) == -9, (step, bench.last_words())
-    bench.push(night, len(STEPS))
     worker = bench.start("one")
     bench.run_out()
     assert_all_is_said(bench, night)
     worker.terminate()
     assert worker.wait(LIMIT_S) == 0
+
+
+def test_every_call_that_the_worker_makes_is_a_step_of_its_life(bench: Bench) -> None:
+    """At a call that nobody named nobody would die, and a step that no worker comes to would kill nobody."""
+    worker, parts = bench.start("one"), 3 * CHUNKS
+    night = night_of_storms(parts)
+    for chunk in range(parts):
+        bench.push(night, chunk)
+        bench.stray()
+        bench.run_out()
+    assert_all_is_said(bench, night)
+    worker.terminate()
+    assert worker.wait(LIMIT_S) == 0
+    assert set(bench.life.read_text().splitlines()) == set(LIFE)
 
 
 def test_three_workers_of_which_the_one_at_work_is_killed_again_and_again(bench: Bench, night: Night) -> None:

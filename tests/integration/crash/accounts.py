@@ -7,17 +7,19 @@ import polars as pl
 from fleet import LANES, Fleet, in_one_pass, on_topics
 from polars.testing import assert_frame_equal
 
-from app.messages import from_messages
+from app.unreadable import rejects_of_messages
 from app.vee_lane import VeeWork
-from app.workers import DIRTY_DAYS_TOPIC
+from app.workers import DIRTY_DAYS_TOPIC, EVENTS_TOPIC
 from ingest.kafka.settings import KafkaSettings
-from schemas.frames import DIRTY_DAYS, EXCEPTIONS, FINALS
+from schemas.frames import EXCEPTIONS, FINALS
 from storage.queries import Query, select_all
 from storage.store import Context, Scope, SqlStore
 from storage.tables import table_of
 from validation.params import VeeParams
 
 PLACE = ["topic", "partition", "offset", "frame"]
+STRAY = b"no rows of any topic"
+STRAYS_ON = (EVENTS_TOPIC, DIRTY_DAYS_TOPIC)
 _PLACES = pl.Schema({"topic": pl.String(), "partition": pl.Int32(), "offset": pl.Int64(), "frame": pl.Int32()})
 
 
@@ -47,7 +49,7 @@ def account(
         ("intervals", one_pass.intervals),
         ("reads", one_pass.reads),
         ("events", one_pass.events if published else one_pass.events.clear()),
-        ("rejects", one_pass.rejects),
+        ("rejects", pl.concat([one_pass.rejects, rejects_of_strays(settings)])),
         ("replay_windows", one_pass.seen),
     ):
         stored = all_rows(store, name)
@@ -56,7 +58,7 @@ def account(
         assert_frame_equal(stored.sort(stored.columns), wanted.sort(stored.columns))
     stored_places = current_places(store, "frames")
     gave_rows = pl.concat([current_or_past(store, name) for name in ("intervals", "reads", "events")]).unique()
-    refused = current_places(store, "rejects").unique()
+    refused = current_places(store, "rejects").filter(pl.col("topic").is_in(LANES)).unique()
     counts = one_pass.counts
     told = Account(
         case,
@@ -77,13 +79,19 @@ def account(
     return told
 
 
+def rejects_of_strays(settings: KafkaSettings) -> pl.DataFrame:
+    """REJECTS of the messages that are no rows of their topic."""
+    messages = on_topics(settings, *STRAYS_ON).filter(pl.col("payload") == STRAY)
+    return rejects_of_messages(messages.rename({"payload": "value"}), pl.col("received_at"))
+
+
 def account_finals(store: SqlStore, settings: KafkaSettings, meters: pl.DataFrame, params: VeeParams) -> int:
     """The finals are those that one pass over the dirty days gives, each interval once; their number."""
     dirty = on_topics(settings, DIRTY_DAYS_TOPIC)["payload"].to_list()
     judged = _Judged(store)
+    assert dirty
     work = VeeWork(judged, meters, params, lambda: datetime.now(UTC))  # as the worker: who is silent depends on it
-    assert from_messages(dirty, DIRTY_DAYS).height
-    work.deliver(work.prepare(pl.DataFrame({"value": dirty})), "one pass")
+    work.deliver(work.prepare(pl.DataFrame({"value": [days for days in dirty if days != STRAY]})), "one pass")
     what = [name for name in FINALS.schema if name not in ("judged_at", "run_id")]
     wanted = pl.concat(judged.finals).select(what)
     stored = all_rows(store, "finals").select(what)
@@ -104,9 +112,10 @@ def all_rows(store: SqlStore, name: str) -> pl.DataFrame:
     return rows.select(pl.col(column).cast(dtype) for column, dtype in table.frame.schema.items())
 
 
-def current_places(store: SqlStore, name: str) -> pl.DataFrame:
-    """Places of the rows that the view of the newest shows."""
-    return store.engine.select(Query(f"SELECT topic, `partition`, `offset`, frame FROM {name}_current", {}, _PLACES))
+def current_places(store: SqlStore, name: str, where: str = "1") -> pl.DataFrame:
+    """Places of the rows that the view of the newest shows, of those that the condition takes."""
+    sql = f"SELECT topic, `partition`, `offset`, frame FROM {name}_current WHERE {where}"
+    return store.engine.select(Query(sql, {}, _PLACES))
 
 
 def current_or_past(store: SqlStore, name: str) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from fate import REACHED
 from fleet import LANES, PARTITIONS, Fleet, patiently
 from found import Found
 from kafka import KafkaConsumer, TopicPartition
@@ -19,7 +20,7 @@ LIMIT_S = 600 if FULL else 240
 TOPICS = {
     "ingest": LANES,
     "events": (LAST_GASP_TOPIC,),
-    "store": ("ami.events.v1", "ami.rejects.v1", "ami.meters.v1"),
+    "store": ("ami.events.v1", "ami.rejects.v1", "ami.outages.v1", "ami.meters.v1"),
     "vee": ("ami.dirty-days.v1",),
 }
 
@@ -35,11 +36,24 @@ class Workers(NamedTuple):
 
     def start(self, role: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
         """A worker that kills itself the `nth` time it comes to the step."""
-        command = [sys.executable, str(CRASHING_WORKER), step, str(nth), role, "--config", str(self.config)]
+        return self.run(("worker", role), role, step, nth)
+
+    def run(self, verb: tuple[str, ...], life: str, step: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
+        """A verb of `ami` that kills itself the `nth` time it comes to the step; what it comes to is that life's."""
+        command = [sys.executable, str(CRASHING_WORKER), step, str(nth), *verb, "--config", str(self.config)]
+        env = os.environ | self.env | {REACHED: str(self.life(life))}
         with self.log.open("ab") as log:
-            worker = subprocess.Popen(command, env=os.environ | self.env, stdout=log, stderr=log)
+            worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.started.append(worker)
         return worker
+
+    def life(self, role: str) -> Path:
+        """Where workers of the role write down the steps that they came to."""
+        return self.config.with_suffix(f".{role}")
+
+    def reached(self, role: str) -> set[str]:
+        """The steps that workers of the role came to."""
+        return set(self.life(role).read_text().splitlines())
 
     @property
     def log(self) -> Path:
