@@ -131,6 +131,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     read = [_cell(value, name, meter_type, why) for at, (value, name) in enumerate(named) if at not in events.taken]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
+    refusals += [Refusal(*each) for each in events.refused]
     refusals += [Refusal(RejectReason.LAYOUT_UNKNOWN, *each) for each in unplanned]
     return Plan(
         _stamp(meaning.layout.located),
