@@ -88,7 +88,7 @@ def plan_profiles(
 
 def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile | Unread:
     """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
-    width = len(rows.rows[0])
+    width = max(map(len, rows.rows))
     numbers = _numbers(rows)
     layout = None if rows.push_object is None else meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
