@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ingest.blocks import CODE_BITS, KIND_CODE, NO_NUMBER, NO_TIME, ORIGIN_CODE, Events, Refused
 from ingest.clocks import Micros
+from ingest.dlms.data import PACKED
 from ingest.dlms.nodes import Node
 from ingest.event_plans import AlarmSlot, EventPlan, WordSlot
 from ingest.faults import REASON_CODE
@@ -25,8 +26,11 @@ def cut_events(plan: Plan, group: Group, newest: Micros | None) -> tuple[list[Ev
     """Every event of these messages once, and what is refused: events of an unknown time."""
     events: list[Events] = []
     usual = _times(plan, group, None, newest)
+    moved = _deltas(plan.events, group)
     for slot in plan.events.codes:
         code = cut_numbers(group.octets, slots_of([slot.node]))[0][:, 0]
+        if slot.until > slot.since:
+            code = (code + moved[:, slot.until] - moved[:, slot.since]) % (1 << 8 * PACKED[slot.node.tag].size)
         at = usual if slot.clock is None else _times(plan, group, slot.clock, newest)
         events.append(_events(group.message, _kinds(plan.events, code), code, Origin.METER, at))
     for each in plan.events.fixed:
@@ -103,6 +107,12 @@ def untimed(messages: Places) -> Refused:
     """The refusal of values of which nothing says when they were."""
     unique, counts = np.unique(messages, return_counts=True)
     return Refused(unique, REASON_CODE[RejectReason.DATE_TIME], 0, counts, "nothing says when")
+
+
+def _deltas(events: EventPlan, group: Group) -> npt.NDArray[np.int64]:
+    """By message, how far so many deltas go together: none first."""
+    moved = cut_numbers(group.octets, slots_of(events.deltas))[0].cumsum(axis=1)
+    return np.concatenate([np.zeros((len(group.message), 1), np.int64), moved], axis=1)
 
 
 def _times(plan: Plan, group: Group, clock: Node | None, newest: Micros | None) -> Micros:

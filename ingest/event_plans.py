@@ -6,6 +6,8 @@ from typing import Final, NamedTuple, TypeAlias
 from ingest.dlms.cosem import obis_text, parse_obis
 from ingest.dlms.data import Tag
 from ingest.dlms.nodes import STRINGS, UNSIGNED, Node
+from ingest.dlms.push import apdu_values
+from ingest.event_logs import Unlogged, read_log
 from ingest.event_tables import STANDARDS, EventTable
 from ingest.meaning import Meaning, Value, is_event_code, is_event_log
 from ingest.meter_types import MeterType
@@ -26,11 +28,16 @@ _STATUS_WORD_BITS: Final = 128
 
 
 class CodeSlot(NamedTuple):
-    """A number that is an event code, and the clock sent with it; `obis` where it was sent under a name."""
+    """A number that is an event code, and the clock sent with it; `obis` where it was sent under a name.
+
+    `since`, `until`: which of the plan's deltas are added to it.
+    """
 
     node: Node
     clock: Node | None
     obis: str | None
+    since: int = 0
+    until: int = 0
 
 
 class AlarmSlot(NamedTuple):
@@ -58,7 +65,7 @@ class Fixed(NamedTuple):
 
 
 class EventPlan(NamedTuple):
-    """The events of a push. `taken` are places of values that are not reads."""
+    """The events of a push. `taken` are places of values that are not reads; `refused` what of logs is no event."""
 
     codes: tuple[CodeSlot, ...]
     code_table: dict[int, EventKind]
@@ -67,6 +74,8 @@ class EventPlan(NamedTuple):
     fixed: tuple[Fixed, ...]
     clock: Node | None  # the only clock of a push that has just one, whatever it is named
     taken: frozenset[int]
+    deltas: tuple[Node, ...]
+    refused: tuple[Unlogged, ...]
 
     @property
     def any(self) -> bool:
@@ -77,7 +86,8 @@ class EventPlan(NamedTuple):
     def may_be_wide(self) -> tuple[CodeSlot | AlarmSlot, ...]:
         """Codes and registers of more bits than an event's code has: what does not fit there is a read as well."""
         slots: list[CodeSlot | AlarmSlot] = [*self.codes, *self.alarms]
-        return tuple(slot for slot in slots if slot.node.tag == Tag.UINT64)
+        # Rows of a log that leave out their code share its number, which is one read.
+        return tuple({id(slot.node): slot for slot in slots if slot.node.tag == Tag.UINT64}.values())
 
 
 def plan_events(meaning: Meaning, named: Sequence[Named], meter_type: MeterType) -> EventPlan:
@@ -87,6 +97,7 @@ def plan_events(meaning: Meaning, named: Sequence[Named], meter_type: MeterType)
     """
     table = STANDARDS[meter_type.events]
     codes = dict(_codes(named))
+    logs = _logs(meaning, named)
     alarms: dict[int, AlarmSlot] = {}
     is_alarm_push = _names(meaning, meter_type.alarm_push)
     unnamed = _setup_registers(named) if is_alarm_push and not table.status_word else {}
@@ -96,11 +107,13 @@ def plan_events(meaning: Meaning, named: Sequence[Named], meter_type: MeterType)
             alarms[at] = AlarmSlot(value.node, table.alarms.get(register, {}), _text_of(name))
     fixed = tuple(_fixed(meaning, meter_type))
     words = tuple(_status_words(named, table, unnamed=is_alarm_push))
-    taken = frozenset((*codes, *alarms))
+    taken = frozenset((*codes, *alarms, *logs.taken))
     of_reads = {value.captured.at for at, (value, _) in enumerate(named) if value.captured and at not in taken}
     clocks = [value.node for value in meaning.values if value.node.is_clock and value.node.at not in of_reads]
     sole = clocks[0] if len(clocks) == 1 else None
-    return EventPlan(tuple(codes.values()), table.codes, tuple(alarms.values()), words, fixed, sole, taken)
+    slots = (*codes.values(), *logs.codes)
+    registers = tuple(alarms.values())
+    return EventPlan(slots, table.codes, registers, words, fixed, sole, taken, logs.deltas, logs.refused)
 
 
 def tells_events(name: bytes) -> bool:
@@ -116,24 +129,41 @@ def _text_of(name: bytes | None) -> str | None:
     return None if name is None else obis_text(name)
 
 
-def _codes(named: Sequence[Named]) -> Iterator[tuple[int, CodeSlot]]:
-    """Event codes by the place of their value, each with the clock beside it, else the first of its value.
+class _Logs(NamedTuple):
+    codes: list[CodeSlot]
+    deltas: tuple[Node, ...]
+    refused: tuple[Unlogged, ...]
+    taken: frozenset[int]
 
-    Of a log's row the first number behind its clock is the code; what else it holds is none.
-    """
+
+def _logs(meaning: Meaning, named: Sequence[Named]) -> _Logs:
+    """Codes of all logs that are sent as values."""
+    names = {value.place: _text_of(name) for value, name in named if value.is_value and is_event_log(name)}
+    located = meaning.layout.located
+    pushed = apdu_values(located.apdu) if names else []
+    codes: list[CodeSlot] = []
+    deltas: list[Node] = []
+    refused: list[Unlogged] = []
+    numbers: set[int] = set()
+    for place, obis in names.items():
+        log, before = read_log(located.nodes[id(pushed[place].data)]), len(deltas)
+        codes += [CodeSlot(each.node, each.clock, obis, before + each.since, before + each.until) for each in log.codes]
+        deltas += log.deltas
+        refused += log.refused
+        numbers.update(map(id, log.numbers))
+    taken = frozenset(at for at, (value, _) in enumerate(named) if id(value.node) in numbers)
+    return _Logs(codes, tuple(deltas), tuple(refused), taken)
+
+
+def _codes(named: Sequence[Named]) -> Iterator[tuple[int, CodeSlot]]:
+    """Event codes by the place of their value, each with the clock beside it, else the first of its value."""
     first: dict[int, Node] = {}
     for value, _ in named:
         if value.node.is_clock:
             first.setdefault(value.place, value.node)
-    logged: set[int] = set()
     for at, (value, name) in enumerate(named):
-        if value.node.tag not in UNSIGNED or not value.is_value:
-            continue
-        if is_event_code(name):
+        if value.node.tag in UNSIGNED and value.is_value and is_event_code(name):
             yield at, CodeSlot(value.node, value.clock or value.captured or first.get(value.place), _text_of(name))
-        elif is_event_log(name) and value.clock is not None and value.clock.at not in logged:
-            logged.add(value.clock.at)
-            yield at, CodeSlot(value.node, value.clock, _text_of(name))
 
 
 def _alarm_register(name: bytes | None) -> int | None:

@@ -33,6 +33,8 @@ _MODEL_E: Final = 7
 _EVENT_CODE_CD: Final = b"\x60\x0b"
 _EVENT_LOG_CD: Final = b"\x63\x62"
 _PROFILE_C: Final = 99
+_PROFILES_C: Final = (98, _PROFILE_C)
+"""Lists such as those of a billing period, and profiles."""
 _LOAD_PROFILES_D: Final = (1, 2)
 _NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
 _MAX_NAMES: Final = 4
@@ -66,7 +68,7 @@ class Value(NamedTuple):
 
     `place`: ordinal of the value that the leaf is (a part of). `is_value`: as in `PushValue`. `clock`: what may be a
     date-time in the same structure or array of that value: when just this was. `captured`: the date-time that another
-    attribute of the object says of it.
+    attribute of the object says of it. `is_part`: that value is an array or structure, of which this is one leaf.
     """
 
     place: int
@@ -77,6 +79,7 @@ class Value(NamedTuple):
     is_value: bool = True
     clock: Node | None = None
     captured: Node | None = None
+    is_part: bool = False
 
 
 class Rows(NamedTuple):
@@ -116,9 +119,12 @@ def understand(layout: Layout, types: MeterTypes) -> Meaning:
         buffers = dict(_named_rows(located, pushed))
         rows = next(iter(buffers.values()), None)
     values = tuple(
-        Value(place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock, _captured(located, value))
+        Value(
+            place, value.obis, leaf, value.scaler, value.unit, value.is_value, clock, _captured(located, value), is_part
+        )
         for place, value in enumerate(pushed)
         if place not in buffers
+        for is_part in (value.data.items is not None,)
         for leaf, clock in _leaves(located.nodes[id(value.data)], None)
     )
     event_name = located.apdu.logical_name if isinstance(located.apdu, EventNotification) else None
@@ -241,6 +247,16 @@ def is_event_log(name: bytes | None) -> bool:
     return name is not None and name[0] == 0 and name[2:4] == _EVENT_LOG_CD
 
 
+def is_profile(name: bytes) -> bool:
+    """The logical name of an object that holds rows, C = 98 or 99, other than a log of events."""
+    return name[2] in _PROFILES_C and not is_event_log(name)
+
+
+def is_load_profile(name: bytes) -> bool:
+    """The logical name of a load profile, 1.b.99.1.e and 1.b.99.2.e."""
+    return name[0] == 1 and name[2] == _PROFILE_C and name[3] in _LOAD_PROFILES_D
+
+
 def is_clock_name(name: bytes) -> bool:
     """The logical name of a clock, 0.b.1.0.0 (some meters send A = 0 or 1)."""
     return name[0] <= 1 and name[2:5] == _CLOCK_CDE
@@ -307,7 +323,7 @@ def _has_no_rows(body: Node) -> bool:
 def _named_rows(located: Located, pushed: list[PushValue]) -> Iterator[tuple[int, Rows]]:
     """The buffers of load profiles that are sent as values among others, each by its place."""
     for place, value in enumerate(pushed):
-        if value.obis is not None and value.is_value and _is_load_profile(value.obis):
+        if value.obis is not None and value.is_value and is_load_profile(value.obis):
             rows = _rows_behind(value.obis, located.nodes[id(value.data)])
             if rows is not None:
                 period = None if value.period is None else located.nodes[id(value.period)]
@@ -330,11 +346,6 @@ def _response_rows(located: Located) -> Rows | None:
     found = [_rows_behind(None, node) for node in (located.body.items or () if listed else (located.body,))]
     buffers = [rows for rows in found if rows is not None]
     return buffers[0] if len(buffers) == 1 else None
-
-
-def _is_load_profile(name: bytes) -> bool:
-    """The logical name of a load profile, 1.b.99.1.e and 1.b.99.2.e."""
-    return name[0] == 1 and name[2] == _PROFILE_C and name[3] in _LOAD_PROFILES_D
 
 
 def _rows_behind(name: bytes | None, rows: Node) -> Rows | None:

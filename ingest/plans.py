@@ -18,7 +18,16 @@ from ingest.dlms.data import Tag
 from ingest.dlms.nodes import LONE, SIGNED, UNIX_TIME, UNSIGNED, Located, Node
 from ingest.enrolment import MeterKind
 from ingest.event_plans import EventPlan, plan_events, tells_events
-from ingest.meaning import Meaning, Value, is_clock_name, value_name, with_response, with_templates
+from ingest.meaning import (
+    Meaning,
+    Value,
+    is_clock_name,
+    is_load_profile,
+    is_profile,
+    value_name,
+    with_response,
+    with_templates,
+)
 from ingest.meter_types import MeterType, MeterTypes
 from ingest.profile_plans import Profile, plan_profiles
 from ingest.slots import Slots, slots_of
@@ -41,6 +50,8 @@ _NO_NUMBER: Final = frozenset(
     )
 )
 _NULLS: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
+_NO_ROWS: Final = "a buffer without a clock, or with a row that is empty, holds structures or begins with another value"
+_NOT_LOAD: Final = "a row of a profile that is no load profile: nothing says what its columns are"
 _INT64_MAX: Final = 2**63 - 1
 
 
@@ -133,6 +144,7 @@ def make_plan(meaning: Meaning, kind: MeterKind, types: MeterTypes) -> Plan:
     read = [_cell(value, name, meter_type, why) for value, name in left]
     cells, twice = _distinct([each for each in read if isinstance(each, Cell)])
     refusals = [*unread, *twice, *(each for each in read if isinstance(each, Refusal))]
+    refusals += [Refusal(*each) for each in events.refused]
     refusals += [Refusal(RejectReason.LAYOUT_UNKNOWN, *each) for each in unplanned]
     return Plan(
         _stamp(meaning.layout.located),
@@ -196,7 +208,10 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
         return Cell(node, quantity.channel, quantity.obis, None, None, value.captured) if is_known else None
-    if not is_quantity:
+    is_row = value.is_part and is_profile(name)  # whose time that of the header is not
+    if is_row and value.is_value:
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, _NO_ROWS if is_load_profile(name) else _NOT_LOAD)
+    if is_row or not is_quantity:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "another attribute of an object than its value")
     number = _number(node, quantity)
     return number._replace(captured=value.captured) if isinstance(number, Cell) else number

@@ -24,6 +24,7 @@ from ingest.slots import (
     shared,
 )
 from ingest.spans import Flags
+from ingest.status_columns import rows_of_statuses, with_deltas
 from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
@@ -230,9 +231,10 @@ def _row_status(profile: Profile, group: Group) -> npt.NDArray[np.uint32]:
         return octets
     if grid is not None:
         return _by_octets(tables, cut_grid(group.octets, grid)[0][:, :, 0])
-    bits = _by_octets(tables, cut_numbers(group.octets, profile.status_slots)[0])
-    place = np.cumsum([node is not None for node in profile.statuses]) - 1
+    numbers = with_deltas(profile.statuses, cut_numbers(group.octets, profile.status_slots)[0])
+    bits = _by_octets(tables, numbers)
     nothing = np.zeros((len(bits), 1), np.uint32)
+    place = rows_of_statuses(profile.statuses)
     return np.concatenate([bits, nothing], axis=1)[:, place]  # -1 is the column of nothing
 
 

@@ -16,6 +16,7 @@ from ingest.lone_columns import CUT_ALONE, LoneColumn, lone_columns
 from ingest.meaning import Rows
 from ingest.meter_types import STATUS_BITS, MeterType, PushLayout
 from ingest.slots import Grid, Slots, grid_of, slots_of
+from ingest.status_columns import has_deltas
 from schemas.codes import Channel
 
 _STATUS_TAGS: Final = {
@@ -93,7 +94,7 @@ def plan_profiles(
 
 def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile | Unread:
     """How to cut these rows; `Unread` where the meter's type does not know the push, or the row is not what it says."""
-    width = len(rows.rows[0])
+    width = max(map(len, rows.rows))
     numbers = _numbers(rows)
     layout = None if rows.push_object is None else meter_type.push_of(obis_text(rows.push_object))
     if layout is None:
@@ -132,7 +133,7 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
         period,
         tuple(np.array(table, np.uint32) for table in meter_type.status_tables(layout)),
         grid_of([row[:1] for row in padded]),
-        grid_of([(node,) for node in statuses]),
+        None if has_deltas(statuses) else grid_of([(node,) for node in statuses]),
         None if any(node is not None and node.tag in _OFF_GRID for row in values for node in row) else grid_of(values),
         slots_of([node for node in statuses if node is not None]),
         slots_of([node for row in values for node in row if node is not None and node.tag not in CUT_ALONE]),
@@ -188,4 +189,6 @@ def _is_row(row: tuple[Node | None, ...], width: int, layout: PushLayout) -> boo
 
 def _is_status(node: Node, layout: PushLayout) -> bool:
     bits = STATUS_BITS[layout.status]
+    if node.tag in DELTAS:
+        return layout.status != "bits16"  # to bits nothing is added
     return node.tag in _STATUS_TAGS[layout.status] and (not isinstance(node.value, str) or len(node.value) == bits)
