@@ -130,9 +130,9 @@ def test_transfers_that_interleave_on_a_line_stay_whole_each_and_hold_nobody_up(
     assert messages == [other, b"".join(second), b"".join(first)]
     assert cutter.waiting == 0
     # Who sends something else has given its transfer up; the other's goes on.
-    sent = [first[0], second[0], from_port(1, PLAIN_PUSH), second[2]]
+    sent = [first[0], second[0], from_port(1, PLAIN_PUSH), second[2], second[1]]
     messages, cutter = cut(b"".join(sent), sizes)
-    assert messages == [first[0], from_port(1, PLAIN_PUSH), second[0] + second[2]]
+    assert messages == [first[0], from_port(1, PLAIN_PUSH), second[0] + second[2] + second[1]]
     assert cutter.waiting == 0
 
 
@@ -153,6 +153,18 @@ def test_what_one_lost_on_a_connection_costs_no_other_a_transfer(
     messages, cutter = cut(b"".join(line), sizes)
     messages += cutter.finish()
     lossy.check([each.payload for message in messages for each in split_messages(message)], all_sent, line)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lossy.copied_lines(), st.lists(st.integers(1, 60), max_size=30))
+def test_a_copy_of_any_block_on_a_connection_mixes_and_costs_nothing(
+    sent_on: tuple[list[lossy.Transfer], list[bytes]], sizes: list[int]
+) -> None:
+    all_sent, line = sent_on
+    messages, cutter = cut(b"".join(line), sizes)
+    messages += cutter.finish()
+    lossy.check_copied([each.payload for message in messages for each in split_messages(message)], all_sent)
+    assert cutter.held_octets == 0
 
 
 def test_segments_on_a_connection_are_not_joined_around_one_that_is_damaged() -> None:
