@@ -1,5 +1,6 @@
 """Frames of one connection held until what they are parts of is whole: segments, telegrams, blocks. Sans-I/O."""
 
+from collections import OrderedDict
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
@@ -32,7 +33,7 @@ class OpenTransfers:
     def __init__(self, held_s: float, past: Past) -> None:
         """`past`: what was given out, of this connection and others."""
         self._held_s, self._past = held_s, past
-        self._segments: dict[_Sender, _Open] = {}  # the oldest first
+        self._segments: OrderedDict[_Sender, _Open] = OrderedDict()  # the oldest first
         self._unnumbered: dict[_Sender, None] = {}  # who has segments open that have no numbers, the oldest first
         self._transfers: Transfers[tuple[_Sender, bytes], bytes] = Transfers(past)
         self._of: dict[_Sender, set[bytes]] = {}  # senders of blocks, and what those of each transfer share
