@@ -14,6 +14,7 @@ _Sender: TypeAlias = tuple[str, int | None, int | None]
 TRANSFER_OCTETS: Final = 700
 """What a transfer takes in memory beside its bytes: of many with an empty block each, nearly all there is."""
 
+
 class _Open(NamedTuple):
     """Segments of a sender's latest PDU as their bytes: who sends small ones in numbers takes little more."""
 
@@ -68,6 +69,8 @@ class OpenTransfers:
             return [*self._ended_by_damage(frame, sender), frame.raw]
         run = self._segments.get(sender)
         torn = []
+        if run is not None and _is_repeated(run.parts, frame):
+            return []
         if run is not None and not continues(read_frame(run.parts[-1], 0), frame):
             torn, run = [self._pop(sender)], None
         if frame.more:
@@ -143,6 +146,11 @@ class OpenTransfers:
         self._unnumbered.pop(sender, None)
         self._segment_octets -= sum(map(len, frames))
         return b"".join(frames)
+
+
+def _is_repeated(parts: list[bytes], frame: LinkFrame) -> bool:
+    """As `joining.is_repeated`, of parts as their bytes."""
+    return frame.link in NUMBERED and (frame.segment > 0 or len(parts) == 1) and frame.raw in parts
 
 
 def _messages(ended: list[Ended[bytes]]) -> list[bytes]:

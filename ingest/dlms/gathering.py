@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from ingest.dlms import hdlc
 from ingest.dlms.blocks import block_of, transfer_of
-from ingest.dlms.joining import NUMBERED, LinkFrame, continues
+from ingest.dlms.joining import NUMBERED, LinkFrame, continues, is_repeated
 from ingest.dlms.transfers import Ended, Past, Transfers
 
 _LLC: Final = (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT)
@@ -34,19 +34,24 @@ def gathered(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
 def _by_segments(frames: Sequence[LinkFrame]) -> list[list[LinkFrame]]:
     """Frames of one PDU together; a frame that is a PDU by itself alone."""
     units: list[list[LinkFrame]] = []
-    open_: dict[tuple[str, int | None, int | None], list[LinkFrame]] = {}
+    open_: dict[_Sender, tuple[list[LinkFrame], list[LinkFrame]]] = {}  # all, and of these the parts
     for frame in frames:
         sender = (frame.link, frame.source, frame.destination)
-        unit = open_.pop(sender, None)
+        unit, parts = open_.pop(sender, ([], []))
         if frame.error is not None and frame.source is None:  # it may be anybody's next segment
-            open_ = {each: unit for each, unit in open_.items() if each[0] in NUMBERED}
-        if unit is not None and continues(unit[-1], frame):
+            open_ = {each: run for each, run in open_.items() if each[0] in NUMBERED}
+        if parts and is_repeated(parts, frame):
             unit.append(frame)
+            open_[sender] = (unit, parts)
+            continue
+        if parts and continues(parts[-1], frame):
+            unit.append(frame)
+            parts.append(frame)
         else:
-            unit = [frame]
+            unit, parts = [frame], [frame]
             units.append(unit)
         if frame.more:
-            open_[sender] = unit
+            open_[sender] = (unit, parts)
     return units
 
 
@@ -104,5 +109,9 @@ def apdu_of_frames(unit: Sequence[LinkFrame]) -> bytes:
     """The APDU in the frames of one PDU; nothing where a frame is damaged or one is missing at the end."""
     if unit[0].error is not None or unit[-1].more:
         return b""
-    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in unit)
+    parts: list[LinkFrame] = []
+    for frame in unit:
+        if not is_repeated(parts, frame):
+            parts.append(frame)
+    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in parts)
     return apdu[3:] if unit[0].link in ("hdlc", "llc") and apdu[:3] in _LLC else apdu
