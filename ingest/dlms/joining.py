@@ -1,6 +1,8 @@
 """Frames to messages: HDLC segments, M-Bus telegrams and transfer blocks of one APDU, in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc
@@ -66,10 +68,9 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
     pieces = [(head.info_at, head.info_stop - head.info_at)]
     quirks = head.quirks
     while parts[-1].more:
-        follower = next(iter(frames[first + count : first + count + 1]), None)
-        if follower is not None and is_repeated(parts, follower):
-            count, stop = count + 1, stop + len(follower.raw)
-            continue
+        copies = list(takewhile(partial(is_repeated, parts), _from(frames, first + count)))
+        count, stop = count + len(copies), stop + sum(len(copy.raw) for copy in copies)
+        follower = frames[first + count] if first + count < len(frames) else None
         if follower is None or not continues(parts[-1], follower):
             fault = ProtocolError(RejectReason.LINK_INCOMPLETE, place, "the segment that should follow is not there")
             return _broken(count, head, fault)
@@ -89,6 +90,10 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
             fault = ProtocolError(RejectReason.LINK_INCOMPLETE, head.info_at, "no LLC: the frame before is missing")
             return _broken(count, head, fault)
     return Joined(count, head.link, apdu, tuple(pieces), head.source, head.destination, quirks, None)
+
+
+def _from(frames: list[LinkFrame], first: int) -> Iterator[LinkFrame]:
+    return (frames[place] for place in range(first, len(frames)))
 
 
 class _Begun(NamedTuple):
