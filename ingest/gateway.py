@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ingest.datagrams import Given, HeldBlocks
+from ingest.dlms.transfers import Past
 from ingest.gateway_lane import Lane, Publisher
 from ingest.gateway_limits import GatewayCounts, GatewayLimits
 from ingest.gateway_room import Room
@@ -51,6 +52,8 @@ class Gateway:
         self.limits = limits or GatewayLimits()
         self.counts = GatewayCounts()
         self.room = Room(self.limits.held_octets, publishers)
+        self.past = Past()
+        """Blocks of transfers that were given out, of all senders: a copy that comes late is none of the next one."""
         self._lanes = {
             topic: Lane(topic, publisher, self.limits, self.counts, self.room)
             for topic, publisher in publishers.items()
@@ -146,7 +149,7 @@ class Gateway:
         self.counts.connections += 1
         self._handlers.add(task)
         peer = str(writer.get_extra_info("peername")[0])
-        cutter = StreamCutter(self.limits.message_octets, self.limits.message_s)
+        cutter = StreamCutter(self.limits.message_octets, self.limits.message_s, self.past)
         try:
             await self._read(reader, cutter, peer, (task, writer))
         except OSError:  # time, or whatever a network says when it loses a sender
@@ -270,7 +273,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._blocks = HeldBlocks(gateway.limits.message_s, gateway.limits.message_octets)
+        self._blocks = HeldBlocks(gateway.limits.message_s, gateway.limits.message_octets, gateway.past)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 

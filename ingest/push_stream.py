@@ -5,6 +5,7 @@ from typing import Final
 from ingest.dlms.blocks import BLOCK_TOLD_BY_OCTETS, is_block
 from ingest.dlms.framing import WPDU_HEAD_OCTETS, cut_frames, may_grow, read_frame, wpdu_starts
 from ingest.dlms.hdlc import frame_stop
+from ingest.dlms.transfers import Past
 from ingest.open_transfers import OpenTransfers
 from schemas.codes import RejectReason
 from schemas.errors import ProtocolError
@@ -21,7 +22,7 @@ _SMALL_OCTETS: Final = 4_096
 
 
 class StreamCutter:
-    """Bytes of one connection in, whole messages out, in order and none lost.
+    """Bytes of one connection in, whole messages out, in order and none lost but copies of blocks that were given out.
 
     Blocks of one APDU (general block transfer, datablocks), segments and telegrams stay together, each sender's for
     itself (`OpenTransfers`): only so can they be joined later. A sender without any link layer has no lengths: its
@@ -31,11 +32,12 @@ class StreamCutter:
     again, and where cutting found nothing it is tried again when half as much has come on top.
     """
 
-    def __init__(self, limit: int, held_s: float = 15.0) -> None:
-        """`limit`: bytes that are waited for, of what is not whole. `held_s`: how long a transfer is waited for."""
+    def __init__(self, limit: int, held_s: float = 15.0, past: Past | None = None) -> None:
+        """`limit`: bytes that are waited for, of what is not whole. `held_s`: how long a transfer is waited for.
+        `past`: blocks that were given out, where other connections remember theirs too."""
         self._limit = limit
         self._rest = b""
-        self._transfers = OpenTransfers(held_s)
+        self._transfers = OpenTransfers(held_s, Past() if past is None else past)
         self._futile = 0  # octets of the rest when it was last cut in vain
         # The flag that closed the last frame, or fill after it, may be the one that opens the next.
         self._flag_before = False

@@ -89,33 +89,51 @@ def block_of(apdu: bytes) -> Block | None:
 
 
 class Assembly:
-    """Blocks of one message on their way; nothing in it grows beyond the bounds above."""
+    """Blocks of one message on their way; nothing in it grows beyond the bounds above.
 
-    __slots__ = ("_held", "_last", "_next", "_octets")
+    A block that was part of another message before (`old`) holds its place until one comes that was not: it may be a
+    copy, or this message's own, which may be alike.
+    """
+
+    __slots__ = ("_held", "_highest", "_last", "_next", "_octets", "_old", "_sure")
 
     def __init__(self) -> None:
         self._held: dict[int, bytes] = {}
+        self._old: set[int] = set()
         self._last: int | None = None
         self._octets = 0
         self._next = 1
+        self._highest = self._sure = 0  # numbers of all, and of those that are not old
 
     @property
     def complete(self) -> bool:
         """Every block from the first to the last is here."""
         return self._last is not None and self._next > self._last
 
-    def accept(self, block: Block, octets: bytes) -> bool:
+    @property
+    def is_sure(self) -> bool:
+        """None of the blocks was part of another message before."""
+        return not self._old
+
+    def accept(self, block: Block, octets: bytes, *, old: bool = False) -> bool:
         """Whether the block belongs to this message; if so it is held, or dropped as a copy.
 
         False: its number was here with other bytes, it lies beyond the last block, or beyond the bounds.
         """
         number = block.number
-        if number in self._held:
-            return self._held[number] == octets and (not self.complete or number > 1)
-        if self.complete or not self._fits(block, octets):
+        if self.holds(block, octets):
+            return not self.complete or number > 1
+        if (number in self._held and (old or number not in self._old)) or not self._fits(block, octets, old=old):
             return False
+        if self._old and not old:
+            self._clear(block)
+        self._octets += len(octets) - len(self._held.get(number, b""))
         self._held[number] = octets
-        self._octets += len(octets)
+        self._highest = max(self._highest, number)
+        if old:
+            self._old.add(number)
+        else:
+            self._sure = max(self._sure, number)
         if block.last:
             self._last = number
         while self._next in self._held:
@@ -137,6 +155,19 @@ class Assembly:
         """A first block that comes now is late, a copy, or begins the next message, which may begin alike."""
         return self.is_headless or (1 in self._held and len(self._held) > 1)
 
+    @property
+    def is_first_old(self) -> bool:
+        """The first block was part of another message before."""
+        return 1 in self._old
+
+    def holds(self, block: Block, octets: bytes) -> bool:
+        """The block is here, with these bytes."""
+        return self._held.get(block.number) == octets and block.last == (block.number == self._last)
+
+    def contradicts(self, block: Block, octets: bytes) -> bool:
+        """Whether the block shows that another message has begun: it is neither a first one nor a copy of one here."""
+        return block.number > 1 and not self.holds(block, octets)
+
     def is_copy_of_first(self, block: Block, octets: bytes) -> bool:
         """All is here, and this is the first block again: late if it stands alone, else the next message's.
 
@@ -144,21 +175,30 @@ class Assembly:
         """
         return self.complete and block.number == 1 and not block.last and self._held.get(1) == octets
 
-    def contradicts(self, block: Block, octets: bytes) -> bool:
-        """Whether the block shows that another message has begun: it is neither a first one nor a copy of one here."""
-        return block.number > 1 and self._held.get(block.number) != octets
-
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the blocks that are here, ascending."""
         return tuple(sorted(self._held))
 
-    def _fits(self, block: Block, octets: bytes) -> bool:
+    def _fits(self, block: Block, octets: bytes, *, old: bool) -> bool:
         number = block.number
         if number >= self._next + MAX_AHEAD + 1 or self._octets + len(octets) > MAX_MESSAGE_OCTETS:
             return False
-        if self._last is not None:
+        if self._last is not None and (old or self._last not in self._old):
             return number < self._last and not block.last
-        return not block.last or number > max(self._held, default=0)
+        return not block.last or number > (self._highest if old else self._sure)
+
+    def _clear(self, block: Block) -> None:
+        """Old blocks that this one shows to be copies: of its number, a last one before it, any behind the last."""
+        number = block.number
+        copies = [each for each in self._old if each > number] if block.last else []
+        if self._last is not None and self._last < number:  # an old one, else the block would not fit
+            copies.append(self._last)
+        for each in copies:
+            self._octets -= len(self._held.pop(each))
+            self._next = min(self._next, each)
+        self._old.difference_update(copies, (number,))
+        if self._last is not None and self._last not in self._old:
+            self._last = None
 
 
 def split_blocks(apdu: bytes, block_octets: int) -> list[bytes]:

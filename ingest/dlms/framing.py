@@ -181,10 +181,7 @@ def _join(frames: list[LinkFrame]) -> list[RawMessage]:
     torn = sum(map(_is_torn, messages))
     if torn == 0:
         return messages
-    together = gathered(frames)
-    if together == frames:
-        return messages
-    again = _in_a_row(together)
+    again = [message for together in gathered(frames) for message in _in_a_row(together)]
     return again if sum(map(_is_torn, again)) <= torn else messages
 
 

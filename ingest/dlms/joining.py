@@ -1,5 +1,8 @@
 """Frames to messages: HDLC segments, M-Bus telegrams and transfer blocks of one APDU, in their order."""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from ingest.dlms import hdlc
@@ -60,23 +63,25 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
     if head.error is not None:
         return _broken(1, head, head.error)
     count = 1
-    last = head
-    place = 0
+    place, stop = 0, len(head.raw)  # of the last part
+    parts = [head]
     pieces = [(head.info_at, head.info_stop - head.info_at)]
     quirks = head.quirks
-    while last.more:
-        place += len(last.raw)
+    while parts[-1].more:
+        copies = list(takewhile(partial(is_repeated, parts), _from(frames, first + count)))
+        count, stop = count + len(copies), stop + sum(len(copy.raw) for copy in copies)
         follower = frames[first + count] if first + count < len(frames) else None
-        if follower is None or not continues(last, follower):
+        if follower is None or not continues(parts[-1], follower):
             fault = ProtocolError(RejectReason.LINK_INCOMPLETE, place, "the segment that should follow is not there")
             return _broken(count, head, fault)
-        last = follower
+        place, stop = stop, stop + len(follower.raw)
         count += 1
-        pieces.append((place + last.info_at, last.info_stop - last.info_at))
-        quirks += tuple(quirk for quirk in last.quirks if quirk not in quirks)
+        parts.append(follower)
+        pieces.append((place + follower.info_at, follower.info_stop - follower.info_at))
+        quirks += tuple(quirk for quirk in follower.quirks if quirk not in quirks)
     if head.link == "mbus" and head.segment != 0:
         return _broken(count, head, ProtocolError(RejectReason.LINK_INCOMPLETE, 0, "the first telegram is missing"))
-    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in frames[first : first + count])
+    apdu = b"".join(frame.raw[frame.info_at : frame.info_stop] for frame in parts)
     if head.link in ("hdlc", "llc"):
         if apdu[:3] in (hdlc.LLC_FROM_SERVER, hdlc.LLC_FROM_CLIENT):
             apdu = apdu[3:]
@@ -85,6 +90,10 @@ def _join_segments(frames: list[LinkFrame], first: int) -> Joined:
             fault = ProtocolError(RejectReason.LINK_INCOMPLETE, head.info_at, "no LLC: the frame before is missing")
             return _broken(count, head, fault)
     return Joined(count, head.link, apdu, tuple(pieces), head.source, head.destination, quirks, None)
+
+
+def _from(frames: list[LinkFrame], first: int) -> Iterator[LinkFrame]:
+    return (frames[place] for place in range(first, len(frames)))
 
 
 class _Begun(NamedTuple):
@@ -178,6 +187,13 @@ def continues(last: LinkFrame, follower: LinkFrame) -> bool:
     # LLC stands in the first segment only: with it a new message starts, and the last one has lost its end. A segment
     # that holds these three bytes by chance is broken too, once in 2^24; joined wrongly would be two lost each time.
     return follower.raw[follower.info_at : follower.info_at + 3] != hdlc.LLC_FROM_SERVER
+
+
+def is_repeated(parts: Sequence[LinkFrame], follower: LinkFrame) -> bool:
+    """The frame is a copy of one of these parts of a PDU, which have numbers. A first one behind others begins one."""
+    if follower.link not in NUMBERED or not (follower.segment or len(parts) == 1):
+        return False
+    return any(follower.raw == each.raw for each in parts)
 
 
 def _cut_pieces(pieces: list[tuple[int, int]], at: int, stop: int) -> list[tuple[int, int]]:

@@ -168,18 +168,19 @@ def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_ca
     publisher = FakePublisher()
     blocks = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
     mixed = [*blocks[1:-1][::-1], blocks[0], blocks[-1]]
+    other = blocks[1][:-1] + bytes((blocks[1][-1] ^ 1,))
 
     async def scenario(gateway: Gateway, port: int) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
         )
-        for datagram in (*mixed, blocks[1]):
+        for datagram in (*mixed, blocks[1], other):  # a copy, and one that is none
             transport.sendto(datagram)
         await until(lambda: gateway.counts.messages[LAST_GASP_TOPIC] == 2)  # the last one waited in vain
         transport.close()
 
     run(scenario, publisher, message_s=2.0)
-    assert [value for _, value, _ in publisher.sent] == [b"".join(mixed), blocks[1]]
+    assert [value for _, value, _ in publisher.sent] == [b"".join(mixed), other]
 
 
 def test_datagrams_that_wait_for_others_go_on_in_their_own_time_though_nobody_sends_any_more() -> None:

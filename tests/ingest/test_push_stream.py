@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ingest import push_stream
 from ingest.dlms.blocks import split_blocks
-from ingest.dlms.framing import cut_frames, split_messages, wrap_wpdu
+from ingest.dlms.framing import cut_frames, split_messages, unwrap, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.dlms.joining import LinkFrame
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, key_of, lane_of
@@ -14,6 +14,7 @@ from ingest.packing import Waiting, packed_rows
 from ingest.push_stream import StreamCutter
 from tests.ingest import by_hand as hand
 from tests.ingest import lossy
+from tests.ingest.fleet import decode, enrolled, meters, sealed
 
 NAME = b"SIM0000000000001"
 PLAIN_PUSH = b"\x0f\x00\x00\x00\x01\x00\x02\x02\x09\x10" + NAME + b"\x06\x00\x00\x00\x07"
@@ -130,9 +131,9 @@ def test_transfers_that_interleave_on_a_line_stay_whole_each_and_hold_nobody_up(
     assert messages == [other, b"".join(second), b"".join(first)]
     assert cutter.waiting == 0
     # Who sends something else has given its transfer up; the other's goes on.
-    sent = [first[0], second[0], from_port(1, PLAIN_PUSH), second[2]]
+    sent = [first[0], second[0], from_port(1, PLAIN_PUSH), second[2], second[1]]
     messages, cutter = cut(b"".join(sent), sizes)
-    assert messages == [first[0], from_port(1, PLAIN_PUSH), second[0] + second[2]]
+    assert messages == [first[0], from_port(1, PLAIN_PUSH), second[0] + second[2] + second[1]]
     assert cutter.waiting == 0
 
 
@@ -153,6 +154,51 @@ def test_what_one_lost_on_a_connection_costs_no_other_a_transfer(
     messages, cutter = cut(b"".join(line), sizes)
     messages += cutter.finish()
     lossy.check([each.payload for message in messages for each in split_messages(message)], all_sent, line)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lossy.copied_lines(), st.lists(st.integers(1, 60), max_size=30))
+def test_a_copy_of_any_block_on_a_connection_mixes_and_costs_nothing(
+    sent_on: tuple[list[lossy.Transfer], list[bytes]], sizes: list[int]
+) -> None:
+    all_sent, line = sent_on
+    messages, cutter = cut(b"".join(line), sizes)
+    messages += cutter.finish()
+    lossy.check_copied([each.payload for message in messages for each in split_messages(message)], all_sent)
+    assert cutter.held_octets == 0
+
+
+@pytest.mark.parametrize("form", [lossy.wpdu_blocks, lossy.hdlc_blocks, lossy.datablocks])
+def test_blocks_that_overtake_each_other_on_a_connection_are_waited_for(form: lossy.Form) -> None:
+    """The last one too, which comes before others; what misses one is given out in its time, as far as it came."""
+    one, other = form(lossy.sent(1, 0), 1), form(lossy.sent(1, 1), 1)
+    for place in range(len(one) - 1):
+        swapped = [*one[:place], one[place + 1], one[place], *one[place + 2 :]]
+        for copies in ([], [one[-1]]):
+            messages, cutter = cut(b"".join([*swapped, *copies, *other]), [])
+            messages += cutter.finish()
+            apdus = [lossy.joined(each.payload) for message in messages for each in split_messages(message)]
+            assert apdus == [lossy.sent(1, 0), lossy.sent(1, 1)]
+    cutter = StreamCutter(10_000, held_s=10)
+    assert cutter.feed(b"".join([one[0], one[-1]]), 0) == [] and cutter.due == 10
+    assert cutter.expire(10) == [b"".join([one[0], one[-1]])]
+
+
+@pytest.mark.parametrize("control", [None, 0x30])
+def test_of_pushes_on_a_connection_with_a_copy_no_value_is_wrong_or_lost(control: int | None) -> None:
+    pushes = [hand.PUSH, hand.PUSH.replace(hand.VALUE.to_bytes(4, "big"), (hand.VALUE + 1).to_bytes(4, "big"))]
+    if control is not None:
+        pushes = [unwrap(sealed(apdu, counter, control)).apdu for counter, apdu in enumerate(pushes, 7)]
+    registry = meters(enrolled(**({"system_title": None, "security_min": 0} if control is None else {})))
+    line = [hand.wrapper(block) for apdu in pushes for block in hand.blocks(apdu, 40)]
+    for again, block in enumerate(line):
+        for at in range(again + 1, len(line) + 1):
+            messages, cutter = cut(b"".join([*line[:at], block, *line[at:]]), [])
+            messages += cutter.finish()
+            payloads = [each.payload for message in messages for each in split_messages(message)]
+            decoded = decode(*payloads, registry=registry)
+            assert sorted(decoded.reads["value_milli"]) == [hand.VALUE * 1000, (hand.VALUE + 1) * 1000]
+            assert decoded.rejects.is_empty()
 
 
 def test_segments_on_a_connection_are_not_joined_around_one_that_is_damaged() -> None:

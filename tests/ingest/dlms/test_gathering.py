@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.dlms.framing import split_lines, split_messages, unwrap
+from ingest.push_stream import StreamCutter
 from schemas.codes import RejectReason
 from tests.ingest import by_hand as hand
-from tests.ingest.lossy import hdlc_blocks, segments, sent, wpdu_blocks
+from tests.ingest.lossy import hdlc_blocks, segments, sent, telegrams, wpdu_blocks
 
 FORMS: list[Callable[[bytes, int], list[bytes]]] = [wpdu_blocks, hdlc_blocks, segments]
 
@@ -113,3 +114,32 @@ def test_what_is_left_of_a_transfer_takes_no_block_of_the_next() -> None:
         for line in lines:
             good = {unwrap(each.payload).apdu for each in split_messages(b"".join(line)) if each.error is None}
             assert sent(1, 1) in good and good <= {sent(1, 1), sent(2, 0), sent(3, 0)}
+
+
+def test_a_telegram_that_comes_again_before_the_last_costs_nothing() -> None:
+    """Its number says where it stands: directly behind itself, or behind later ones, past another's, in any form."""
+    telegrams_ = telegrams(sent(1, 0), 1)
+    other = telegrams(sent(2, 0), 2)
+    assert len(telegrams_) > 3
+    for again, telegram in enumerate(telegrams_[:-1]):
+        for at in range(again + 1, len(telegrams_) if again else 2):
+            alone = [*telegrams_[:at], telegram, *telegrams_[at:]]
+            for line in (alone, [other[0], *alone[:at], other[1], *alone[at:], *other[2:]]):
+                cutter = StreamCutter(10_000)
+                on_a_connection = [*cutter.feed(b"".join(line)), *cutter.finish()]
+                for messages in (
+                    split_messages(b"".join(line)),
+                    split_lines(line),
+                    [each for message in on_a_connection for each in split_messages(message)],
+                ):
+                    assert [each.error for each in messages] == [None] * (1 if line is alone else 2)
+                    links = [unwrap(each.payload) for each in messages]
+                    assert sorted(link.apdu for link in links) == [sent(1, 0), sent(2, 0)][: len(links)]
+                    for each, link in zip(messages, links, strict=True):
+                        assert bytes(each.payload[link.locate(place)] for place in range(len(link.apdu))) == link.apdu
+
+
+def test_a_telegram_again_with_other_bytes_is_no_copy() -> None:
+    one, changed = telegrams(sent(1, 0), 1), telegrams(sent(1, 1), 1)
+    messages = split_messages(b"".join([*one[:2], changed[1], *one[2:]]))
+    assert all(each.error is not None for each in messages)

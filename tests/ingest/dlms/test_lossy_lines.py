@@ -12,6 +12,18 @@ def test_what_one_lost_costs_no_other_a_transfer(sent_on: tuple[list[lossy.Trans
     all_sent, line = sent_on
     lossy.check([each.payload for each in split_messages(b"".join(line))], all_sent, line)
     lossy.check([each.payload for each in split_lines(line)], all_sent, line)
+    assert len(b"".join(each.payload for each in split_messages(b"".join(line)))) == len(b"".join(line))
+
+
+@settings(max_examples=250, deadline=None)
+@given(lossy.copied_lines())
+def test_a_copy_of_any_block_anywhere_behind_it_mixes_and_costs_nothing(
+    sent_on: tuple[list[lossy.Transfer], list[bytes]],
+) -> None:
+    all_sent, line = sent_on
+    for messages in (split_messages(b"".join(line)), split_lines(line)):
+        lossy.check_copied([each.payload for each in messages], all_sent)
+        assert sum(each.frames for each in messages) == len(line)
 
 
 def test_a_tail_is_not_believed_of_a_first_block_that_goes_on_behind_another_message() -> None:
