@@ -126,7 +126,9 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before, stored = doors.look_back(settings, LOOK_BACK_MESSAGES), stores.stored_windows(settings)
     registry = registry_of(settings)
-    work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before, stored), "lastgasp")
+    # Ingest reads and stores the same messages, and counts them.
+    decoding = workers.EventsWork(doors.open_publisher(settings), registry, before, stored)
+    work = Observed(decoding, "lastgasp", counts=False)
     params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05, adopt_beside=True)
     source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
     return source, _following(settings, registry, work), params
