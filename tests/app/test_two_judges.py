@@ -12,7 +12,7 @@ import pytest
 from app.embedded import MemoryPolled
 from app.lane import Lane, LaneParams
 from app.messages import to_messages
-from app.telemetry import Health
+from app.telemetry import REGISTRY, Health
 from app.vee_lane import VeeWork
 from app.workers import DIRTY_DAYS_TOPIC
 from ingest.buckets import bucket_of
@@ -176,3 +176,17 @@ def test_a_lane_that_loses_its_partition_with_a_batch_in_flight_overwrites_nothi
     old = work(Overtaken(store, "append", changes_hands), 0)
     Lane(source, old, LaneParams(1000, 0.0, 60.0), Health(heartbeat_limit_s=60)).run(lambda: source.commits > 0)
     assert current(store) == (LATE_MILLI, "valid")
+
+
+def test_the_size_of_a_batch_is_told_by_its_days_and_by_its_finals(store: SqlStore) -> None:
+    def told(table: str) -> list[float]:
+        names = ("ami_batch_rows_count", "ami_batch_rows_sum")
+        return [REGISTRY.get_sample_value(name, {"table": table}) or 0.0 for name in names]
+
+    days, finals = told("dirty_days"), told("finals")
+    judge = work(store, 0)
+    for token, rows in (("first", 24), ("again", 0)):
+        judge.deliver(judge.prepare(dirty()), token)
+        days, finals = [days[0] + 1, days[1] + 1], [finals[0] + 1, finals[1] + rows]
+        assert told("dirty_days") == days
+        assert told("finals") == finals
