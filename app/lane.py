@@ -212,7 +212,14 @@ class Lane(Generic[Prepared]):
         return done.result()
 
     def _deliver(self, prepared: Prepared, token: str) -> None:
-        self._retry_delivery(lambda: self._work.deliver(prepared, token), self._failed)
+        def once() -> None:
+            self._health.delivering_since = self._clock()
+            try:
+                self._work.deliver(prepared, token)
+            finally:
+                self._health.delivering_since = None
+
+        self._retry_delivery(once, self._failed)
         self._health.last_insert_good = True
 
     def _failed(self, error: TransientError) -> None:

@@ -11,25 +11,13 @@ import polars as pl
 from app import telemetry
 from app.following import Enrolled
 from app.lane import Work
-from app.summary import counts
 from app.workers import Registry
 from ingest.decode import Decoded
 from ingest.kafka.source import Position
-from schemas.codes import RejectReason
 
 LOG = logging.getLogger("ami.worker")
 
 Prepared = TypeVar("Prepared")
-
-SECURITY_REASONS = frozenset(
-    reason.value
-    for reason in (
-        RejectReason.DOWNGRADE, RejectReason.IDENTITY, RejectReason.KEY_UNKNOWN, RejectReason.KEY_REVOKED,
-        RejectReason.TAG_MISMATCH, RejectReason.SIGNATURE_MISMATCH, RejectReason.REPLAY, RejectReason.NONCE_REUSE,
-        RejectReason.QUARANTINED,
-    )
-)  # fmt: skip
-
 
 class Decoding(Work[Decoded], Protocol):
     """A work on decoded frames, by a registry."""
@@ -38,10 +26,16 @@ class Decoding(Work[Decoded], Protocol):
 
 
 class Observed:
-    """A work on decoded frames, watched: `ami_messages_total`, rejects by reason, rows, insert time, event age."""
+    """A work on decoded frames, watched: `ami_messages_total`, rows, insert time, event age.
 
-    def __init__(self, work: Decoding, lane: str) -> None:
-        self._work, self._lane = work, lane
+    Args:
+        work: What is watched.
+        lane: Its name among the labels.
+        counts: Whether messages are counted here: not where another worker reads the same and stores it.
+    """
+
+    def __init__(self, work: Decoding, lane: str, *, counts: bool = True) -> None:
+        self._work, self._lane, self._counts = work, lane, counts
 
     def enrol(self, registry: Registry) -> None:
         """From the next batch on this registry counts."""
@@ -56,7 +50,8 @@ class Observed:
         """See `Work.prepare`."""
         start = time.perf_counter()
         decoded = self._work.prepare(frames)
-        _count(decoded, self._lane)
+        for table in ("intervals", "reads", "events", "rejects"):
+            telemetry.BATCH_ROWS.labels(table=table).observe(getattr(decoded, table).height)
         fields = {
             "lane": self._lane,
             "frames": decoded.counts.frames,
@@ -72,6 +67,8 @@ class Observed:
         """See `Work.deliver`."""
         with _delivering(self._lane, token):
             self._work.deliver(prepared, token)
+        if self._counts:
+            _count(prepared, self._lane)
         ages = prepared.events.select((pl.lit(time.time() * 1e6) - pl.col("occurred_at").dt.epoch("us")) / 1e6)
         for age in ages.to_series():
             telemetry.EVENT_AGE.labels(lane=self._lane).observe(max(0.0, age))
@@ -124,10 +121,3 @@ def _count(decoded: Decoded, lane: str) -> None:
     for outcome in ("decoded", "rejected", "duplicates"):
         telemetry.MESSAGES.labels(topic=lane, outcome=outcome).inc(getattr(numbers, outcome))
     telemetry.DEDUP_DROPPED.labels(layer="replay_window").inc(numbers.duplicates)
-    for reason, number in counts(decoded.rejects, "reason").items():
-        telemetry.REJECTS.labels(topic=lane, reason=reason).inc(number)
-        telemetry.DECODE_ERRORS.labels(reason=reason).inc(number)
-        if reason in SECURITY_REASONS:
-            telemetry.SECURITY_REJECTS.labels(reason=reason).inc(number)
-    for table in ("intervals", "reads", "events", "rejects"):
-        telemetry.BATCH_ROWS.labels(table=table).observe(getattr(decoded, table).height)

@@ -50,7 +50,7 @@ VEE_LEFT_OUT: Final = Counter(
 REGISTRY_CHANGES: Final = Counter(
     "ami_registry_changes", "Meters whose registry entry changed", ["outcome"], registry=REGISTRY
 )
-CONSUMER_LAG: Final = Gauge("ami_consumer_lag_records", "Records not yet consumed", ["topic"], registry=REGISTRY)
+CONSUMER_LAG: Final = Gauge("ami_consumer_lag_records", "Records not yet committed", ["topic"], registry=REGISTRY)
 INCIDENTS: Final = Gauge("ami_outage_incidents", "Incidents by state", ["scope", "state"], registry=REGISTRY)
 HEARTBEAT_AGE: Final = Gauge("ami_poll_heartbeat_age_seconds", "Age of the poll loop's heartbeat", registry=REGISTRY)
 CERTIFICATE_EXPIRY: Final = Gauge(
@@ -132,14 +132,20 @@ def configure_logging(level: str = "INFO", stream: IO[str] | None = None) -> Non
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+DELIVERY_LIMIT_S: Final = 15.0
+"""A delivery that takes longer is not known to be good: a store that hangs refuses nothing for two minutes."""
+
+
 class Health:
     """What a worker tells an orchestrator. Times are seconds of one monotonic clock, given by the caller."""
 
-    def __init__(self, *, heartbeat_limit_s: float) -> None:
-        self._limit_s = heartbeat_limit_s
+    def __init__(self, *, heartbeat_limit_s: float, delivery_limit_s: float = DELIVERY_LIMIT_S) -> None:
+        self._limit_s, self._delivery_limit_s = heartbeat_limit_s, delivery_limit_s
         self._beat_at: float | None = None
         self.assigned = False
         self.last_insert_good = True
+        self.delivering_since: float | None = None
+        """When the try began that a delivery is in; None: nothing is on its way."""
 
     def beat(self, at: float) -> None:
         """The poll loop went round at that time."""
@@ -154,5 +160,7 @@ class Health:
         return self.age(at) <= self._limit_s
 
     def ready(self, at: float) -> bool:
-        """Partitions are assigned and the last insert was good."""
-        return self.live(at) and self.assigned and self.last_insert_good
+        """Partitions are assigned, the last insert was good, and none hangs."""
+        since = self.delivering_since
+        hangs = since is not None and at - since > self._delivery_limit_s
+        return self.live(at) and self.assigned and self.last_insert_good and not hangs

@@ -20,7 +20,7 @@ from app.final_days import final_days
 from app.messages import from_messages
 from app.refused import store_rejects
 from app.silences import Silences
-from app.telemetry import VEE_DELTAS, VEE_GUESSES, VEE_INTERVALS, VEE_UNJUDGED
+from app.telemetry import BATCH_ROWS, VEE_DELTAS, VEE_GUESSES, VEE_INTERVALS, VEE_UNJUDGED
 from app.unreadable import read, rejects_of_messages
 from app.vee_judge import companions, judge
 from app.vee_months import LONGEST_MONTH
@@ -131,6 +131,7 @@ class VeeWork:
         days, unreadable = read(messages, lambda part: from_messages(part["value"].to_list(), DIRTY_DAYS))
         days, is_near = within_tables(days.unique()), near(self._now())
         rejects = rejects_of_messages(unreadable, pl.col("at"))
+        BATCH_ROWS.labels(table="dirty_days").observe(days.height)
         return Due(self._scopes(days.filter(is_near)), rejects, days.filter(~is_near))
 
     def _scopes(self, dirty: pl.DataFrame) -> list[Scope]:
@@ -165,7 +166,9 @@ class VeeWork:
         params = msgspec.structs.replace(
             self._params, judged_at=now, run_id=run_id, silences=silences, final_before=deadline
         )
+        written = 0
         for judged in judge(self._store, scopes, params, self._beside, self._zones, self._peaks):
+            written += judged.appended.height
             told = judged.appended.group_by("quality", "method").len()
             for quality, method, finals in told.rows():
                 VEE_INTERVALS.labels(quality=quality, method=method or "").inc(finals)
@@ -174,6 +177,7 @@ class VeeWork:
             for reason, moved in judged.deltas.group_by("reason").len().rows():
                 VEE_DELTAS.labels(reason=reason).inc(moved)
             VEE_GUESSES.inc(judged.guesses.height)
+        BATCH_ROWS.labels(table="finals").observe(written)
 
 
 def _meters_at_once(days: int) -> int:

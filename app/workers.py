@@ -20,7 +20,7 @@ from app.beside import beside
 from app.fuse import Fuse
 from app.messages import to_messages
 from app.refused import rejects_of, store_all, store_rejects
-from app.telemetry import REJECTS
+from app.reject_counts import count_rejects
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
 from ingest.kafka.source import Position
@@ -137,8 +137,7 @@ class IngestWork:
         publish(self._publisher, HEARD_TOPIC, decoded.heard, _feeder_heard(decoded, registry))
         publish(self._publisher, DIRTY_DAYS_TOPIC, decoded.dirty_days, decoded.dirty_days["bucket"])
         self._publisher.flush()
-        # Observed has counted those of the decoder.
-        REJECTS.labels(topic=LANE, reason=RejectReason.POISON.value).inc(rejects.height - decoded.rejects.height)
+        count_rejects(rejects)
         # Last: whoever is told to look at the newest rejects finds them, and a batch that is tried again counts once.
         poisoned = {RejectReason.POISON.value: _of_ours(poison, registry)}
         self._pass_fuse(decoded.counts.frames, decoded.fusible_by | poisoned)

@@ -192,7 +192,8 @@ def select_peaks(meters: tuple[str, ...], start: datetime, end: datetime) -> Que
         f" FROM (SELECT meter_id, channel, value_milli AS worth, quality, {day} AS day FROM finals"
         " WHERE meter_id IN {meters:Array(String)}"
         " AND interval_start >= {start:DateTime64} AND interval_start < {end:DateTime64}"
-        " ORDER BY meter_id, channel, interval_start, version DESC LIMIT 1 BY meter_id, channel, interval_start)"
+        " ORDER BY meter_id, channel, interval_start, version DESC, judged_at DESC"
+        " LIMIT 1 BY meter_id, channel, interval_start)"
         " WHERE quality = 'valid' AND worth IS NOT NULL GROUP BY meter_id, channel"
     )
     told = {"meter_id": pl.String(), "channel": CHANNEL, "highest_milli": pl.Int64(), "days": pl.Int32()}

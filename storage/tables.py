@@ -54,7 +54,7 @@ _ALL: Final = (
     # A reject is never taken away: a row of the same identity says how it was resolved, and when.
     Table("rejects", frames.REJECTS, (*_PLACE, "at", "reason"), (_RESOLVED,),
           pl.Schema({"resolution": pl.String(), "resolved_at": UTC_US}), None, "received_at"),
-    Table("finals", frames.FINALS, ("meter_id", "channel", "interval_start"), ("version",),
+    Table("finals", frames.FINALS, ("meter_id", "channel", "interval_start"), ("version", "judged_at"),
           _NO_EXTRAS, "meter_id", "interval_start"),
     Table("edits", frames.EDITS, ("edit_id",), ("made_at", "ifNull(approved_by, '')"), _NO_EXTRAS, "meter_id", "from"),
     # Nor is a finding: withdrawn, it has a row of the same identity that says when.

@@ -53,14 +53,13 @@ def explain(evidence: Evidence, meter_id: str, interval_start: datetime) -> dict
 
 
 def _finals(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    newest = rows.group_by("channel").agg(pl.col("version").max())
-    ordered = rows.sort("channel", "version")
-    current = set(zip(newest["channel"].cast(pl.String), newest["version"], strict=True))
+    ordered = rows.sort("channel", "version", "judged_at")
+    ordered = ordered.with_columns(_current=pl.int_range(pl.len()).over("channel") == pl.len().over("channel") - 1)
     for final, row in _both(ordered, _FINAL):
         yield final | {
             "failed": _rules(row["failed"]),
             "unjudged": _rules(row["unjudged"]),
-            "current": (final["channel"], final["version"]) in current,
+            "current": row["_current"],
         }
 
 

@@ -17,8 +17,8 @@ JUDGEMENT: Final = (
 
 
 def newest(finals: pl.DataFrame) -> pl.DataFrame:
-    """The current version of every interval."""
-    return finals.sort("version").unique(IDENTITY, keep="last", maintain_order=True)
+    """The current version of every interval; of two judgements of one version the later."""
+    return finals.sort("version", "judged_at").unique(IDENTITY, keep="last", maintain_order=True)
 
 
 def as_of(finals: pl.DataFrame, *, judged_at: datetime | None = None, version: int | None = None) -> pl.DataFrame:
@@ -65,7 +65,8 @@ def with_versions(
     a person. On a billed day only a person, or a measured value in place of a substitute, makes a new version, and with
     it the estimates whose register it shares, which are scaled anew; each is a delta for billing. The rest stays as
     billed, and waits for a person where it would be another now. That one estimate without a register would be another
-    one is not such a case, for neither knows better: those are counted.
+    one is not such a case, for neither knows better: those are counted. A judgement that was begun before the stored
+    one was made yields to it, for that one knew more: its batch was overtaken.
 
     Args:
         judged: One FINALS row an interval, as this run sees it; their versions are set here.
@@ -83,9 +84,13 @@ def with_versions(
     person = (pl.col("quality") == Quality.EDITED.value) | pl.col("author").is_not_null()
     held = (pl.col("quality_past") == Quality.EDITED.value) | pl.col("is_final_estimate_past")
     better = pl.col("quality").is_in(_MEASURED) & (pl.col("quality_past").is_in(_SUBSTITUTE) | (_OUT & _MOVED))
-    kept = pl.col("version_past").is_not_null() & (equal | ((held | (pl.col("_locked") & ~better)) & ~person))
+    overtaken = pl.col("judged_at_past") > pl.col("judged_at")
+    kept = pl.col("version_past").is_not_null() & (
+        equal | ((held | overtaken | (pl.col("_locked") & ~better)) & ~person)
+    )
     both = both.with_columns(_kept=kept.fill_null(value=False))
-    both = both.with_columns(_kept=pl.col("_kept") & ~(_scaled_anew() & ~equal & ~held).fill_null(value=False))
+    anew = _scaled_anew() & ~equal & ~held & ~overtaken
+    both = both.with_columns(_kept=pl.col("_kept") & ~anew.fill_null(value=False))
     names = [name for name in judged.columns if name not in (*IDENTITY, "version")]
     current = both.with_columns(
         *(pl.when("_kept").then(f"{name}_past").otherwise(name).alias(name) for name in names),

@@ -28,13 +28,15 @@ from app.oms_doors import open_oms
 from app.outage_doors import open_outage
 from app.revisits import Revisits
 from app.serve import StatusServer
-from app.telemetry import CERTIFICATE_EXPIRY, CONSUMER_LAG, Health, configure_logging
+from app.telemetry import CERTIFICATE_EXPIRY, CONSUMER_LAG, DELIVERY_LIMIT_S, Health, configure_logging
 from ingest.kafka.compacted import CompactedTopic
 from validation.params import VeeParams
 
 LOOK_BACK_MESSAGES = 20_000
 """Messages of a partition that an events worker reads again to rebuild its windows: hours of a busy lane."""
 LAG_EVERY_S = 5.0
+JUDGING_LIMIT_S = 600.0
+"""A delivery of VEE judges whole buckets of meters, with many inserts: such a one hangs no sooner than that."""
 CLOCK_AHEAD_S = 180
 """V1: a value is received when its interval is over. The broker's clock is the reference, three minutes the limit."""
 
@@ -66,7 +68,8 @@ def register(ami: typer.Typer) -> None:
 
 def run(role: Role, settings: Config) -> None:
     """The role's lane, its health on a port, until a signal; then what is in flight within the bound."""
-    health = Health(heartbeat_limit_s=settings.ingest.poll_heartbeat_limit_s)
+    limit_s = JUDGING_LIMIT_S if role is Role.VEE else DELIVERY_LIMIT_S
+    health = Health(heartbeat_limit_s=settings.ingest.poll_heartbeat_limit_s, delivery_limit_s=limit_s)
     ends = earliest_end(settings)
     if ends is not None:
         CERTIFICATE_EXPIRY.set_function(lambda: (ends - datetime.now(UTC)).total_seconds())
@@ -122,7 +125,9 @@ def _open_ingest(settings: Config) -> tuple[Any, Any, LaneParams]:
 def _open_events(settings: Config) -> tuple[Any, Any, LaneParams]:
     before, stored = doors.look_back(settings, LOOK_BACK_MESSAGES), stores.stored_windows(settings)
     registry = registry_of(settings)
-    work = Observed(workers.EventsWork(doors.open_publisher(settings), registry, before, stored), "lastgasp")
+    # Ingest reads and stores the same messages, and counts them.
+    decoding = workers.EventsWork(doors.open_publisher(settings), registry, before, stored)
+    work = Observed(decoding, "lastgasp", counts=False)
     params = _params(settings)._replace(batch_seconds=0.0, poll_seconds=0.05)
     source = doors.open_source(settings, "events", (doors.LAST_GASP_TOPIC,))
     return source, _following(settings, registry, work), params

@@ -12,6 +12,8 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self) -> None:
         self.terms: dict[tuple[str, int], int] = {}
         self.positions: dict[Any, int] = {}
+        self.committed: dict[Any, int] = {}
+        """The next offset of each of ours, as far as it is known: all from there on waits."""
         self._next_term = 0
         self._revoked: set[tuple[str, int]] = set()
         self.assigned: set[Any] = set()
@@ -29,6 +31,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         for place in revoked:
             self.terms.pop(tuple(place), None)
             self.positions.pop(place, None)
+            self.committed.pop(place, None)
             self.assigned.discard(place)
             self._revoked.add(tuple(place))
 

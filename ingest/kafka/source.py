@@ -162,18 +162,21 @@ class KafkaSource:
             return frozenset()
         except errors.KafkaError as error:
             raise typed_error(error, retriable=_may_pass(error)) from error
+        self._ownership.committed |= {place: position.offset for place, position in ours.items()}
         return frozenset((place.topic, place.partition) for place in ours)
 
     def lag(self) -> dict[Place, int]:
-        """Messages that wait in each of our partitions: as of the last fetch; while paused, nothing being fetched, as
-        the brokers say, if they answer."""
-        places = [place for place in self._consumer.assignment() if place in self._ownership.positions]
+        """Messages of each of our partitions that are not committed yet, polled or not: what a delivery that hangs
+        holds still waits. As of the last fetch; while paused, nothing being fetched, as the brokers say, if they
+        answer."""
+        committed = self._ownership.committed
+        places = [place for place in self._consumer.assignment() if place in committed]
         ends: dict[Any, int | None] = {place: self._consumer.highwater(place) for place in places}
         if self._paused and places:
             with suppress(errors.KafkaError):  # the last that is known will do
                 ends |= self._consumer.end_offsets(places, timeout_ms=_LAG_MS)
         return {
-            (place.topic, place.partition): max(0, newest - self._ownership.positions[place])
+            (place.topic, place.partition): max(0, newest - committed[place])
             for place, newest in ends.items()
             if newest is not None
         }
@@ -226,6 +229,7 @@ class KafkaSource:
         with _asking():
             found = [(place, self._committed(place)) for place in sorted(self._ownership.assigned)]
         revoked = self._ownership.told()
+        self._ownership.committed |= {place: offset or 0 for place, offset in found}
         return revoked, tuple(Position(place.topic, place.partition, offset or 0) for place, offset in found)
 
     def _committed(self, place: Any) -> int | None:

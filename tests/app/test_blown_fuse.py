@@ -44,7 +44,7 @@ class Tables:
 
 
 def counted(reason: str) -> float:
-    return REGISTRY.get_sample_value("ami_rejects_total", {"topic": workers.LANE, "reason": reason}) or 0.0
+    return REGISTRY.get_sample_value("ami_rejects_total", {"topic": "ami.frames.v1", "reason": reason}) or 0.0
 
 
 def blow(simulated: Simulated, store: Tables, keys: str, reason: str) -> MemoryPublisher:

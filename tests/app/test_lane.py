@@ -550,3 +550,34 @@ def test_events_reach_their_topic_without_a_database(simulated):
     events = publisher.rows(workers.EVENTS_TOPIC, EVENTS)
     assert events.height > 0
     assert set(events["topic"]) == {"ami.lastgasp.v1"}
+
+
+class _Hanging:
+    """A work whose delivery takes as long as a store that neither answers nor refuses."""
+
+    def __init__(self) -> None:
+        self.begun, self.answers = threading.Event(), threading.Event()
+
+    def adopt(self, positions) -> None: ...
+
+    def prepare(self, frames):
+        return frames
+
+    def deliver(self, prepared, token) -> None:
+        self.begun.set()
+        assert self.answers.wait(60)
+
+
+def test_a_delivery_that_hangs_is_told_to_health_until_it_ends(log) -> None:
+    work, health = _Hanging(), Health(heartbeat_limit_s=60)
+    source = MemorySource(log.head(10))
+    running = threading.Thread(target=lambda: Lane(source, work, PARAMS, health).run(source.is_empty))
+    running.start()
+    assert work.begun.wait(60)
+    since = health.delivering_since
+    assert since is not None
+    assert health.ready(since)
+    assert not health.ready(since + 50)
+    work.answers.set()
+    running.join(60)
+    assert health.delivering_since is None

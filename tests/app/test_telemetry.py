@@ -68,6 +68,15 @@ def test_readiness_needs_partitions_and_a_good_insert():
     assert health.ready(1)
     health.last_insert_good = False
     assert not health.ready(1)
+    health.last_insert_good = True
+    health.delivering_since = 2
+    health.beat(2 + telemetry.DELIVERY_LIMIT_S)
+    assert health.ready(2 + telemetry.DELIVERY_LIMIT_S)
+    health.beat(60)
+    assert not health.ready(60), "it hangs, and nobody knows whether it will be good"
+    assert health.live(60), "a restart would not help"
+    health.delivering_since = None
+    assert health.ready(60)
 
 
 class _Storing:

@@ -186,9 +186,25 @@ def test_another_member_of_the_same_name_ends_this_one(client, source) -> None:
 
 def test_the_lag_of_a_paused_member_is_what_the_brokers_say_or_the_last_that_was_known(client, source) -> None:
     client.script = [client.won(HERE, then={HERE: [Record(0)]})]
-    source.poll(0, 10)
+    source.commit(source.poll(0, 10).spans)
     assert source.lag() == {("t", 0): 6}
     source.pause()
     assert source.lag() == {("t", 0): 39}
     client.unanswered = 1
     assert source.lag() == {("t", 0): 6}
+
+
+def test_what_was_polled_and_not_committed_still_waits(client, source) -> None:
+    client.offsets[HERE] = 2
+    client.script = [client.won(HERE, then={HERE: [Record(offset) for offset in range(2, 6)]})]
+    polled = source.poll(0, 10)
+    assert source.lag() == {("t", 0): 5}, "a delivery that hangs is seen"
+    client.committing = errors.RebalanceInProgressError()
+    source.commit(polled.spans)
+    assert source.lag() == {("t", 0): 5}
+    client.committing = None
+    source.commit(polled.spans)
+    assert source.lag() == {("t", 0): 1}
+    client.script = [client.lost(HERE)]
+    source.keep_alive()
+    assert source.lag() == {}
