@@ -208,6 +208,16 @@ def test_a_row_that_is_too_large_is_refused_for_good(kafka_settings, topic: str,
     door.close()
 
 
+def test_a_topic_that_is_missing_is_told_with_the_verb_that_makes_it(
+    publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The gateway asks at its start: it waited a minute, logged the same 540 times and ended in a traceback."""
+    missing = f"test.{uuid.uuid4().hex}"
+    with pytest.raises(TransientError, match=rf"topic {missing} .* run ami topics"):
+        publisher.partition_for(missing, b"")
+    assert len([record for record in caplog.records if missing in record.getMessage()]) <= 1
+
+
 def test_a_range_of_a_partition_is_read_whole_bounded_and_without_a_group(
     kafka_settings, publisher, topic: str
 ) -> None:
