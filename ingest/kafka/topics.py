@@ -99,12 +99,13 @@ def apply_topics(
         differ = differences(there, _settings(admin, there), copies)
         plan = plan_topics(wanted, partitions)._replace(differ=differ)
         if plan.missing and not dry_run:
-            admin.create_topics([_new(topic, replication) for topic in plan.missing])
+            _create(admin, plan.missing, replication)
     except errors.TopicAlreadyExistsError:
         return apply_topics(settings, wanted, replication=replication, dry_run=dry_run)
     except errors.KafkaError as error:
         if isinstance(error, errors.BrokerResponseError) and not error.retriable:
-            raise ContractError(f"kafka topics: {type(error).__name__}: {error}") from error
+            # The library's text holds the request and the response, nine kilobytes of them.
+            raise ContractError(f"kafka topics: {type(error).__name__}: {str(error)[:200]}") from error
         raise typed_error(error, retriable=True) from error
     finally:
         if admin is not None:
@@ -146,6 +147,26 @@ def _partitions(admin: Any, wanted: tuple[TopicContract, ...]) -> tuple[dict[str
     parts = {topic["name"]: topic["partitions"] for topic in described}
     copies = {name: min((len(part["replica_nodes"]) for part in found), default=1) for name, found in parts.items()}
     return {name: len(found) for name, found in parts.items()}, copies
+
+
+def _create(admin: Any, topics: tuple[TopicContract, ...], replication: int) -> None:
+    """All are made, or the first that is refused is told in the broker's words.
+
+    Raises:
+        ContractError: See `apply_topics`.
+        KafkaError: The brokers are away, or another run has made one meanwhile.
+    """
+    told = admin.create_topics([_new(topic, replication) for topic in topics], raise_errors=False)["topics"]
+    for one in told:
+        if not one["error_code"]:
+            continue
+        kind = errors.for_code(one["error_code"])
+        if kind is errors.TopicAlreadyExistsError or kind.retriable:
+            raise kind(f"{one['name']}: {one['error_message'] or ''}")
+        words = f"kafka topic {one['name']}: {' '.join((one['error_message'] or kind.__name__).split())}"
+        if kind is errors.InvalidReplicationFactorError:
+            words += f" {replication} copies were asked for: `--replication N` asks for fewer"
+        raise ContractError(words)
 
 
 def _new(topic: TopicContract, replication: int) -> NewTopic:
