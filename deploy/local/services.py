@@ -62,6 +62,10 @@ class Service:
         limit = time.monotonic() + START_LIMIT_S
         while not _answers(self.port):
             if process.poll() is not None or time.monotonic() > limit:
+                # It may listen elsewhere, or do so later: nothing of a start that failed stays behind.
+                process.kill()
+                process.wait()
+                self._pid_file.unlink()
                 raise ServiceError(f"{self.name} did not start: see {self.folder / 'out.log'}")
             time.sleep(0.05)
         if process.poll() is not None:
@@ -112,31 +116,25 @@ class Kafka(Service):
         java = _program("java", "a JDK of 17 or newer")
         self.folder.mkdir(parents=True, exist_ok=True)
         classpath = _classpath(self.folder.parent)
-        properties = self.folder / "server.properties"
-        if not properties.exists():
-            template = Template((HERE / "server.properties").read_text("utf-8"))
-            properties.write_text(
-                template.substitute(port=self.port, controller_port=free_port(), data=self.folder / "data")
-                + Template(self._properties).safe_substitute(port=self.port),
-                "utf-8",
-            )
-            # One id in 64 would begin with a dash, which the tool takes for an option.
-            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-            tool = [
-                java,
-                "-cp",
-                classpath,
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                cluster_id,
-                "-c",
-                str(properties),
-                *self._format_options,
-            ]
-            subprocess.run(tool, check=True, capture_output=True)
+        properties, data = self.folder / "server.properties", self.folder / "data"
+        template = Template((HERE / "server.properties").read_text("utf-8"))
+        properties.write_text(
+            template.substitute(port=self.port, controller_port=free_port(), data=data)
+            + Template(self._properties).safe_substitute(port=self.port),
+            "utf-8",
+        )
+        if not (data / "meta.properties").exists():  # written last: a formatting that was cut short is done again
+            self._format(java, classpath, properties)
         options = ["-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self.start([java, *options, "-cp", classpath, "kafka.Kafka", str(properties)])
+
+    def _format(self, java: str, classpath: str, properties: Path) -> None:
+        # One id in 64 would begin with a dash, which the tool takes for an option.
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+        tool = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        done = subprocess.run([*tool, *self._format_options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceError(f"kafka's log could not be made: {(done.stdout + done.stderr)[-500:]}")
 
 
 class ClickHouse(Service):

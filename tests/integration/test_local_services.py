@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from services import ClickHouse, Service, ServiceError, free_port, main
+from found import fresh_topic
+from kafka import KafkaAdminClient
+from services import ClickHouse, Kafka, Service, ServiceError, free_port, main
+
+from ingest.kafka.settings import KafkaSettings
 
 
 def test_a_port_that_another_program_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +25,34 @@ def test_a_port_that_another_program_has_is_refused(tmp_path: Path, capsys: pyte
 def test_a_program_that_ends_at_once_did_not_start(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="did not start"):
         Service("none", tmp_path, free_port()).start([sys.executable, "-c", "raise SystemExit(1)"])
+
+
+def test_a_program_that_answers_nowhere_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that listened on another port stayed, and the next start met it."""
+    monkeypatch.setattr("services.START_LIMIT_S", 0.5)
+    service = Service("none", tmp_path, free_port())
+    sleeping = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with pytest.raises(ServiceError, match="did not start"):
+        service.start([sys.executable, "-c", sleeping, f"{tmp_path}/"])
+    assert service.pid() is None
+    assert not Path(f"/proc/{(tmp_path / 'out.log').read_text().strip()}").exists()
+
+
+def test_a_broker_whose_log_was_not_formatted_to_the_end_starts_and_its_port_may_change(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "server.properties").write_text("# as a killed `up` left it\n")
+    first = Kafka(tmp_path, free_port())
+    try:
+        first.run()
+        topic = fresh_topic(KafkaSettings(brokers=(first.address,)))
+        first.stop()
+        second = Kafka(tmp_path, free_port())
+        second.run()
+        admin = KafkaAdminClient(bootstrap_servers=second.address)
+        assert topic in admin.list_topics()
+        admin.close()
+    finally:
+        first.stop(kill=True)
 
 
 def test_the_process_of_a_stale_pid_file_is_left_alone(tmp_path: Path) -> None:
