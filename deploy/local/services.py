@@ -42,7 +42,7 @@ class Service:
         self.name = name
         self.folder = folder.resolve()  # the process stands in it
         self.port = port
-        self._pid_file = self.folder / "pid"
+        self._pid_file, self._port_file = self.folder / "pid", self.folder / "port"
 
     @property
     def address(self) -> str:
@@ -59,6 +59,7 @@ class Service:
                 env={**os.environ, **(env or {})},
             )  # fmt: skip
         self._pid_file.write_text(str(process.pid))
+        self._port_file.write_text(str(self.port))
         limit = time.monotonic() + START_LIMIT_S
         while not _answers(self.port):
             if process.poll() is not None or time.monotonic() > limit:
@@ -82,6 +83,12 @@ class Service:
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         return pid if os.fsencode(f"{self.folder}/") in command else None
+
+    def runs_on(self) -> int | None:
+        """The port of the running process, or none where it does not run."""
+        if self.pid() is None:
+            return None
+        return int(self._port_file.read_text()) if self._port_file.exists() else self.port
 
     def stop(self, *, kill: bool = False) -> None:
         """The process is gone when this returns: asked to end, or killed at once."""
@@ -211,24 +218,34 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _bring_up(service: Kafka | ClickHouse, asked: int | None) -> None:
+    """It runs, on the port that is asked for if one is, and `address` is that on which it does."""
+    port = service.runs_on()
+    if port is None:
+        service.run()
+        return
+    service.port = port
+    if asked not in (None, port):
+        raise ServiceError(f"{service.name} runs on {service.address}, not on port {asked}: `down` ends it")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start or stop both services; 0 when done, 1 with a line on standard error when something is missing."""
     parser = argparse.ArgumentParser(description="Kafka and ClickHouse on 127.0.0.1, without containers")
     parser.add_argument("action", choices=["up", "down"])
     parser.add_argument("--folder", type=Path, default=default_folder())
-    parser.add_argument("--kafka-port", type=int, default=9092)
-    parser.add_argument("--clickhouse-port", type=int, default=9000)
+    parser.add_argument("--kafka-port", type=int, help="9092, or where it runs already")
+    parser.add_argument("--clickhouse-port", type=int, help="9000, or where it runs already")
     given = parser.parse_args(arguments)
-    kafka = Kafka(given.folder, given.kafka_port)
-    clickhouse = ClickHouse(given.folder, given.clickhouse_port)
+    kafka = Kafka(given.folder, given.kafka_port or 9092)
+    clickhouse = ClickHouse(given.folder, given.clickhouse_port or 9000)
     if given.action == "down":
         kafka.stop()
         clickhouse.stop()
         return 0
     try:
-        for service in (clickhouse, kafka):
-            if service.pid() is None:
-                service.run()
+        _bring_up(clickhouse, given.clickhouse_port)
+        _bring_up(kafka, given.kafka_port)
     except ServiceError as error:
         print(error, file=sys.stderr)
         return 1

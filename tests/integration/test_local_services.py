@@ -79,3 +79,23 @@ def test_a_folder_named_from_here_is_the_same_when_the_service_stands_in_it(
     finally:
         service.stop(kill=True)
     assert service.pid() is None
+
+
+def test_what_runs_is_told_by_its_own_address_and_another_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed the address that was asked for, where nobody listened."""
+    ports = [str(free_port()) for _ in range(4)]
+    up = ["up", "--folder", str(tmp_path)]
+    try:
+        assert main([*up, "--kafka-port", ports[0], "--clickhouse-port", ports[1]]) == 0
+        told = capsys.readouterr().out
+        assert told == f"AMI_TEST_KAFKA=127.0.0.1:{ports[0]}\nAMI_TEST_CLICKHOUSE=127.0.0.1:{ports[1]}\n"
+        assert main(up) == 0
+        assert capsys.readouterr().out == told
+        for words in (["--kafka-port", ports[2]], ["--clickhouse-port", ports[3]]):
+            assert main([*up, *words]) == 1
+            assert f", not on port {words[1]}" in capsys.readouterr().err
+    finally:
+        assert main(["down", "--folder", str(tmp_path)]) == 0
+    assert Kafka(tmp_path, 1).runs_on() is None
