@@ -9,6 +9,7 @@ addresses as `AMI_TEST_KAFKA=host:port` and `AMI_TEST_CLICKHOUSE=host:port`; dat
 
 import argparse
 import base64
+import fcntl
 import hashlib
 import os
 import shutil
@@ -19,7 +20,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -218,6 +220,15 @@ def _alive(pid: int) -> bool:
     return True
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of runs at once on one folder the second waits: it finds what the first has started, or left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _bring_up(service: Kafka | ClickHouse, asked: int | None) -> None:
     """It runs, on the port that is asked for if one is, and `address` is that on which it does."""
     port = service.runs_on()
@@ -239,16 +250,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     kafka = Kafka(given.folder, given.kafka_port or 9092)
     clickhouse = ClickHouse(given.folder, given.clickhouse_port or 9000)
-    if given.action == "down":
-        kafka.stop()
-        clickhouse.stop()
-        return 0
-    try:
-        _bring_up(clickhouse, given.clickhouse_port)
-        _bring_up(kafka, given.kafka_port)
-    except ServiceError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with _alone(given.folder):
+        if given.action == "down":
+            kafka.stop()
+            clickhouse.stop()
+            return 0
+        try:
+            _bring_up(clickhouse, given.clickhouse_port)
+            _bring_up(kafka, given.kafka_port)
+        except ServiceError as error:
+            print(error, file=sys.stderr)
+            return 1
     print(f"AMI_TEST_KAFKA={kafka.address}\nAMI_TEST_CLICKHOUSE={clickhouse.address}")
     return 0
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import services
 from found import fresh_topic
 from kafka import KafkaAdminClient
 from services import ClickHouse, Kafka, Service, ServiceError, free_port, main
@@ -99,3 +100,17 @@ def test_what_runs_is_told_by_its_own_address_and_another_one_is_refused(
     finally:
         assert main(["down", "--folder", str(tmp_path)]) == 0
     assert Kafka(tmp_path, 1).runs_on() is None
+
+
+def test_of_two_that_start_at_once_both_tell_what_runs_and_all_of_it_is_ended(tmp_path: Path) -> None:
+    """Both failed, and a broker stayed that no pid file named."""
+    ports = ["--kafka-port", str(free_port()), "--clickhouse-port", str(free_port())]
+    command = [sys.executable, services.__file__, "up", "--folder", str(tmp_path), *ports]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        first, second = (start.communicate()[0] for start in starts)
+        assert first == second != ""
+        running = [int((tmp_path / name / "pid").read_text()) for name in ("kafka", "clickhouse")]
+    finally:
+        assert main(["down", "--folder", str(tmp_path)]) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
