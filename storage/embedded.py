@@ -3,6 +3,7 @@
 chDB keeps one engine in a process: all open stores share its path.
 """
 
+import fcntl
 import importlib
 import io
 import re
@@ -48,6 +49,12 @@ class EmbeddedEngine:
     """`storage.store.Engine` over one chDB session. Rows travel as Arrow streams, never as text."""
 
     def __init__(self, path: Path | None = None) -> None:
+        """The engine runs.
+
+        Raises:
+            ContractError: The package is not installed, or the folder cannot be made.
+            TerminalError: The engine does not open the folder: another process has it, or what lies there is not its.
+        """
         try:
             session_module: Any = importlib.import_module("chdb.session")
         except ModuleNotFoundError as error:
@@ -57,7 +64,10 @@ class EmbeddedEngine:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ContractError(f"embedded.path {path}: {error.strerror}") from error
-        self._session: Any = session_module.Session(None if path is None else str(path))
+        try:
+            self._session: Any = session_module.Session(None if path is None else str(path))
+        except RuntimeError as error:
+            raise TerminalError(f"embedded.path {path}: {_why_not(path, error)}") from error
         self.execute("CREATE DATABASE IF NOT EXISTS ami")
         self.execute("USE ami")
         for setting in _SETTINGS:
@@ -111,6 +121,19 @@ class EmbeddedEngine:
         except RuntimeError as error:
             raise _typed(error) from error
         return answer
+
+
+def _why_not(path: Path | None, error: RuntimeError) -> str:
+    """The engine tells the reason on standard error only: whether its folder is taken is asked of its lock."""
+    if path is not None and (path / "status").exists():
+        try:
+            with (path / "status").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "the folder is in use by another process; one at a time can have it"
+        except PermissionError:
+            return "the folder is another user's"
+    return " ".join(str(error).split())
 
 
 def _typed(error: RuntimeError) -> AmiError:

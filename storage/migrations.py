@@ -189,8 +189,13 @@ def _done(known: dict[int, Migration], applied: pl.DataFrame) -> set[int]:
 
 
 def _applied(target: Target) -> pl.DataFrame:
-    # Of one number the row "started" comes first; both may carry one instant, and "done" < "started" as text.
-    sql = "SELECT number, checksum, min(status) AS status FROM migrations GROUP BY number, checksum ORDER BY number"
+    # The newest row of a number counts, whatever file an earlier one was of: one that failed may be mended before it is
+    # done. Of one file "started" comes first; both may carry one instant, and "done" < "started" as text.
+    sql = (
+        "SELECT number, checksum, status FROM"
+        " (SELECT number, checksum, min(status) AS status, max(at) AS newest FROM migrations GROUP BY number, checksum)"
+        " ORDER BY number, newest DESC LIMIT 1 BY number"
+    )
     return target.select(Query(sql, {}, _STATE))
 
 

@@ -9,6 +9,7 @@ addresses as `AMI_TEST_KAFKA=host:port` and `AMI_TEST_CLICKHOUSE=host:port`; dat
 
 import argparse
 import base64
+import fcntl
 import hashlib
 import os
 import shutil
@@ -19,7 +20,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -42,7 +44,7 @@ class Service:
         self.name = name
         self.folder = folder.resolve()  # the process stands in it
         self.port = port
-        self._pid_file = self.folder / "pid"
+        self._pid_file, self._port_file = self.folder / "pid", self.folder / "port"
 
     @property
     def address(self) -> str:
@@ -59,9 +61,14 @@ class Service:
                 env={**os.environ, **(env or {})},
             )  # fmt: skip
         self._pid_file.write_text(str(process.pid))
+        self._port_file.write_text(str(self.port))
         limit = time.monotonic() + START_LIMIT_S
         while not _answers(self.port):
             if process.poll() is not None or time.monotonic() > limit:
+                # It may listen elsewhere, or do so later: nothing of a start that failed stays behind.
+                process.kill()
+                process.wait()
+                self._pid_file.unlink()
                 raise ServiceError(f"{self.name} did not start: see {self.folder / 'out.log'}")
             time.sleep(0.05)
         if process.poll() is not None:
@@ -78,6 +85,12 @@ class Service:
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         return pid if os.fsencode(f"{self.folder}/") in command else None
+
+    def runs_on(self) -> int | None:
+        """The port of the running process, or none where it does not run."""
+        if self.pid() is None:
+            return None
+        return int(self._port_file.read_text()) if self._port_file.exists() else self.port
 
     def stop(self, *, kill: bool = False) -> None:
         """The process is gone when this returns: asked to end, or killed at once."""
@@ -112,31 +125,25 @@ class Kafka(Service):
         java = _program("java", "a JDK of 17 or newer")
         self.folder.mkdir(parents=True, exist_ok=True)
         classpath = _classpath(self.folder.parent)
-        properties = self.folder / "server.properties"
-        if not properties.exists():
-            template = Template((HERE / "server.properties").read_text("utf-8"))
-            properties.write_text(
-                template.substitute(port=self.port, controller_port=free_port(), data=self.folder / "data")
-                + Template(self._properties).safe_substitute(port=self.port),
-                "utf-8",
-            )
-            # One id in 64 would begin with a dash, which the tool takes for an option.
-            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-            tool = [
-                java,
-                "-cp",
-                classpath,
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                cluster_id,
-                "-c",
-                str(properties),
-                *self._format_options,
-            ]
-            subprocess.run(tool, check=True, capture_output=True)
+        properties, data = self.folder / "server.properties", self.folder / "data"
+        template = Template((HERE / "server.properties").read_text("utf-8"))
+        properties.write_text(
+            template.substitute(port=self.port, controller_port=free_port(), data=data)
+            + Template(self._properties).safe_substitute(port=self.port),
+            "utf-8",
+        )
+        if not (data / "meta.properties").exists():  # written last: a formatting that was cut short is done again
+            self._format(java, classpath, properties)
         options = ["-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self.start([java, *options, "-cp", classpath, "kafka.Kafka", str(properties)])
+
+    def _format(self, java: str, classpath: str, properties: Path) -> None:
+        # One id in 64 would begin with a dash, which the tool takes for an option.
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+        tool = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        done = subprocess.run([*tool, *self._format_options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceError(f"kafka's log could not be made: {(done.stdout + done.stderr)[-500:]}")
 
 
 class ClickHouse(Service):
@@ -213,27 +220,47 @@ def _alive(pid: int) -> bool:
     return True
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of runs at once on one folder the second waits: it finds what the first has started, or left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _bring_up(service: Kafka | ClickHouse, asked: int | None) -> None:
+    """It runs, on the port that is asked for if one is, and `address` is that on which it does."""
+    port = service.runs_on()
+    if port is None:
+        service.run()
+        return
+    service.port = port
+    if asked not in (None, port):
+        raise ServiceError(f"{service.name} runs on {service.address}, not on port {asked}: `down` ends it")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start or stop both services; 0 when done, 1 with a line on standard error when something is missing."""
     parser = argparse.ArgumentParser(description="Kafka and ClickHouse on 127.0.0.1, without containers")
     parser.add_argument("action", choices=["up", "down"])
     parser.add_argument("--folder", type=Path, default=default_folder())
-    parser.add_argument("--kafka-port", type=int, default=9092)
-    parser.add_argument("--clickhouse-port", type=int, default=9000)
+    parser.add_argument("--kafka-port", type=int, help="9092, or where it runs already")
+    parser.add_argument("--clickhouse-port", type=int, help="9000, or where it runs already")
     given = parser.parse_args(arguments)
-    kafka = Kafka(given.folder, given.kafka_port)
-    clickhouse = ClickHouse(given.folder, given.clickhouse_port)
-    if given.action == "down":
-        kafka.stop()
-        clickhouse.stop()
-        return 0
-    try:
-        for service in (clickhouse, kafka):
-            if service.pid() is None:
-                service.run()
-    except ServiceError as error:
-        print(error, file=sys.stderr)
-        return 1
+    kafka = Kafka(given.folder, given.kafka_port or 9092)
+    clickhouse = ClickHouse(given.folder, given.clickhouse_port or 9000)
+    with _alone(given.folder):
+        if given.action == "down":
+            kafka.stop()
+            clickhouse.stop()
+            return 0
+        try:
+            _bring_up(clickhouse, given.clickhouse_port)
+            _bring_up(kafka, given.kafka_port)
+        except ServiceError as error:
+            print(error, file=sys.stderr)
+            return 1
     print(f"AMI_TEST_KAFKA={kafka.address}\nAMI_TEST_CLICKHOUSE={clickhouse.address}")
     return 0
 

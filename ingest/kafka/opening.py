@@ -48,6 +48,25 @@ def opening(settings: KafkaSettings) -> Iterator[None]:
         logger.removeHandler(heard)
 
 
+@contextmanager
+def told_once(name: str) -> Iterator[None]:
+    """What the library's logger of that name says again and again inside is logged once."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        again = text in said
+        said.add(text)
+        return not again
+
+    logger = logging.getLogger(name)
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
+
+
 def explain(reason: str, settings: KafkaSettings) -> str:
     """The reason as the library logs it, and the settings to look at."""
     plain = _NOISE.sub("", reason).strip().rstrip(".")

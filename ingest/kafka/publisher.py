@@ -7,12 +7,15 @@ import polars as pl
 from kafka import KafkaProducer, errors
 from kafka.partitioner.default import murmur2
 
-from ingest.kafka.opening import opening
+from ingest.kafka.opening import opening, told_once
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas.errors import TransientError
 
 MAX_MESSAGE_OCTETS: Final = 4 * 1024 * 1024
 """What the largest topic takes: the reject of a whole message of 1 MiB, in hex, with its reason."""
+
+_UNKNOWN_S: Final = 10.0
+"""How long a topic that was made a moment ago may take to be known."""
 
 
 class KafkaPublisher:
@@ -69,16 +72,28 @@ class KafkaPublisher:
         """The partition that a key belongs to, by the hash that every Kafka producer uses.
 
         Raises:
-            TransientError: The topic is unknown, or its brokers are away.
+            TransientError: No broker tells of the topic within ten seconds: it is missing, or its brokers are away.
+            TerminalError: We may not know of it.
         """
         partitions = self._partitions.get(topic)
         if partitions is None:
-            found = self._open().partitions_for(topic)
-            if not found:
-                raise TransientError(f"kafka: topic {topic} is unknown")
-            partitions = self._partitions[topic] = sorted(found)
+            partitions = self._partitions[topic] = sorted(self._found(topic))
         place: int = (murmur2(key) & 0x7FFFFFFF) % len(partitions)
         return partitions[place]
+
+    def _found(self, topic: str) -> set[int]:
+        """The library's own wait is that of a full buffer, a minute, and it logs the same ten times a second."""
+        producer = self._open()
+        try:
+            with told_once("kafka.cluster"):
+                found: set[int] = producer._wait_on_metadata(topic, round(1000 * _UNKNOWN_S))
+        except errors.KafkaTimeoutError as error:
+            raise TransientError(
+                f"kafka: no broker told of topic {topic} within {_UNKNOWN_S:.0f} s: if it is missing, run ami topics"
+            ) from error
+        except errors.KafkaError as error:
+            raise typed_error(error, retriable=_may_pass(error)) from error
+        return found
 
     def flush(self, limit_s: float = 60.0) -> None:
         """All that was published is acknowledged by every in-sync replica.

@@ -25,14 +25,16 @@ class TopicContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     retention_ms: int
     max_message_bytes: int
 
-    def configuration(self) -> dict[str, str]:
-        """The broker's settings for the topic."""
+    def configuration(self, copies: int) -> dict[str, str]:
+        """The broker's settings for the topic, where each partition has so many copies."""
         return {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "max.message.bytes": str(self.max_message_bytes),
             # received_at is set by the gateway on reception; a broker's own clock would change it on a replay.
             "message.timestamp.type": "CreateTime",
+            # Acknowledged by all in sync must mean more than a leader alone, and one broker may be away.
+            "min.insync.replicas": str(max(1, copies - 1)),
         }
 
 
@@ -92,16 +94,18 @@ def apply_topics(
     try:
         with opening(settings):
             admin = KafkaAdminClient(**settings.client_options())
-        partitions = _partitions(admin, wanted)
+        partitions, copies = _partitions(admin, wanted)
         there = tuple(topic for topic in wanted if topic.name in partitions)
-        plan = plan_topics(wanted, partitions)._replace(differ=differences(there, _settings(admin, there)))
+        differ = differences(there, _settings(admin, there), copies)
+        plan = plan_topics(wanted, partitions)._replace(differ=differ)
         if plan.missing and not dry_run:
-            admin.create_topics([_new(topic, replication) for topic in plan.missing])
+            _create(admin, plan.missing, replication)
     except errors.TopicAlreadyExistsError:
         return apply_topics(settings, wanted, replication=replication, dry_run=dry_run)
     except errors.KafkaError as error:
         if isinstance(error, errors.BrokerResponseError) and not error.retriable:
-            raise ContractError(f"kafka topics: {type(error).__name__}: {error}") from error
+            # The library's text holds the request and the response, nine kilobytes of them.
+            raise ContractError(f"kafka topics: {type(error).__name__}: {str(error)[:200]}") from error
         raise typed_error(error, retriable=True) from error
     finally:
         if admin is not None:
@@ -109,12 +113,18 @@ def apply_topics(
     return plan
 
 
-def differences(wanted: tuple[TopicContract, ...], settings: Mapping[str, Mapping[str, str]]) -> tuple[Difference, ...]:
-    """What brokers say of topics (settings by topic) against the contracts; what they do not say is no difference."""
+def differences(
+    wanted: tuple[TopicContract, ...], settings: Mapping[str, Mapping[str, str]], copies: Mapping[str, int]
+) -> tuple[Difference, ...]:
+    """What brokers say of topics (settings and copies by topic) against the contracts.
+
+    What they do not say is no difference. Of a topic with fewer copies than a new one would have, that many are
+    reckoned with: more in sync than there are copies would refuse every message.
+    """
     return tuple(
         Difference(topic.name, name, has, value)
         for topic in wanted
-        for name, value in topic.configuration().items()
+        for name, value in topic.configuration(copies[topic.name]).items()
         if (has := settings.get(topic.name, {}).get(name, value)) != value
     )
 
@@ -122,16 +132,41 @@ def differences(wanted: tuple[TopicContract, ...], settings: Mapping[str, Mappin
 def _settings(admin: Any, topics: tuple[TopicContract, ...]) -> dict[str, dict[str, str]]:
     if not topics:
         return {}
-    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name, list(topic.configuration())) for topic in topics]
+    asked = [
+        ConfigResource(ConfigResourceType.TOPIC, topic.name, list(topic.configuration(copies=1))) for topic in topics
+    ]
     told = admin.describe_configs(asked, config_filter="all").get("topic", {})
     return {name: {key: str(entry["value"]) for key, entry in settings.items()} for name, settings in told.items()}
 
 
-def _partitions(admin: Any, wanted: tuple[TopicContract, ...]) -> dict[str, int]:
+def _partitions(admin: Any, wanted: tuple[TopicContract, ...]) -> tuple[dict[str, int], dict[str, int]]:
+    """Of each topic that exists its partitions, and the copies of the one that has fewest."""
     there = set(admin.list_topics())
     names = [topic.name for topic in wanted if topic.name in there]
     described = admin.describe_topics(names) if names else []
-    return {topic["name"]: len(topic["partitions"]) for topic in described}
+    parts = {topic["name"]: topic["partitions"] for topic in described}
+    copies = {name: min((len(part["replica_nodes"]) for part in found), default=1) for name, found in parts.items()}
+    return {name: len(found) for name, found in parts.items()}, copies
+
+
+def _create(admin: Any, topics: tuple[TopicContract, ...], replication: int) -> None:
+    """All are made, or the first that is refused is told in the broker's words.
+
+    Raises:
+        ContractError: See `apply_topics`.
+        KafkaError: The brokers are away, or another run has made one meanwhile.
+    """
+    told = admin.create_topics([_new(topic, replication) for topic in topics], raise_errors=False)["topics"]
+    for one in told:
+        if not one["error_code"]:
+            continue
+        kind = errors.for_code(one["error_code"])
+        if kind is errors.TopicAlreadyExistsError or kind.retriable:
+            raise kind(f"{one['name']}: {one['error_message'] or ''}")
+        words = f"kafka topic {one['name']}: {' '.join((one['error_message'] or kind.__name__).split())}"
+        if kind is errors.InvalidReplicationFactorError:
+            words += f" {replication} copies were asked for: `--replication N` asks for fewer"
+        raise ContractError(words)
 
 
 def _new(topic: TopicContract, replication: int) -> NewTopic:
@@ -139,5 +174,5 @@ def _new(topic: TopicContract, replication: int) -> NewTopic:
         name=topic.name,
         num_partitions=topic.partitions,
         replication_factor=replication,
-        topic_configs=topic.configuration(),
+        topic_configs=topic.configuration(replication),
     )

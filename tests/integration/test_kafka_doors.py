@@ -19,7 +19,7 @@ from ingest.kafka.ranges import read_range
 from ingest.kafka.settings import KafkaSettings
 from ingest.kafka.source import FirstStart, KafkaSource, Polled, Span, Subscription
 from ingest.kafka.topics import Difference, TopicContract, apply_topics, packaged_topics
-from schemas.errors import TerminalError, TransientError
+from schemas.errors import ContractError, TerminalError, TransientError
 from schemas.frames import REJECTS, conform
 
 PATIENCE = 150
@@ -208,6 +208,16 @@ def test_a_row_that_is_too_large_is_refused_for_good(kafka_settings, topic: str,
     door.close()
 
 
+def test_a_topic_that_is_missing_is_told_with_the_verb_that_makes_it(
+    publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The gateway asks at its start: it waited a minute, logged the same 540 times and ended in a traceback."""
+    missing = f"test.{uuid.uuid4().hex}"
+    with pytest.raises(TransientError, match=rf"topic {missing} .* run ami topics"):
+        publisher.partition_for(missing, b"")
+    assert len([record for record in caplog.records if missing in record.getMessage()]) <= 1
+
+
 def test_a_range_of_a_partition_is_read_whole_bounded_and_without_a_group(
     kafka_settings, publisher, topic: str
 ) -> None:
@@ -223,7 +233,17 @@ def test_a_range_of_a_partition_is_read_whole_bounded_and_without_a_group(
 
 def test_topics_are_made_once_and_then_left_alone(kafka_settings) -> None:
     apply_topics(kafka_settings, packaged_topics(), replication=1)
-    assert apply_topics(kafka_settings, packaged_topics(), replication=1).missing == ()
+    again = apply_topics(kafka_settings, packaged_topics(), replication=1)
+    assert (again.missing, again.differ) == ((), ())
+
+
+def test_more_copies_than_brokers_are_refused_in_a_line_that_says_what_to_ask_for(kafka_settings) -> None:
+    """As by `ami topics` without a word on one broker: it answered with nine kilobytes and not the option."""
+    fresh = tuple(msgspec.structs.replace(topic, name=f"test.{uuid.uuid4().hex}") for topic in packaged_topics())
+    with pytest.raises(ContractError, match=rf"{fresh[0].name}: .*99 copies were asked for: `--replication N`") as told:
+        apply_topics(kafka_settings, fresh, replication=99)
+    assert len(str(told.value)) < 500
+    assert "\n" not in str(told.value)
 
 
 def test_a_topic_that_is_kept_otherwise_than_its_contract_says_is_named_and_left_alone(kafka_settings) -> None:

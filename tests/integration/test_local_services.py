@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from services import ClickHouse, Service, ServiceError, free_port, main
+import services
+from found import fresh_topic
+from kafka import KafkaAdminClient
+from services import ClickHouse, Kafka, Service, ServiceError, free_port, main
+
+from ingest.kafka.settings import KafkaSettings
 
 
 def test_a_port_that_another_program_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +26,34 @@ def test_a_port_that_another_program_has_is_refused(tmp_path: Path, capsys: pyte
 def test_a_program_that_ends_at_once_did_not_start(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="did not start"):
         Service("none", tmp_path, free_port()).start([sys.executable, "-c", "raise SystemExit(1)"])
+
+
+def test_a_program_that_answers_nowhere_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that listened on another port stayed, and the next start met it."""
+    monkeypatch.setattr("services.START_LIMIT_S", 0.5)
+    service = Service("none", tmp_path, free_port())
+    sleeping = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with pytest.raises(ServiceError, match="did not start"):
+        service.start([sys.executable, "-c", sleeping, f"{tmp_path}/"])
+    assert service.pid() is None
+    assert not Path(f"/proc/{(tmp_path / 'out.log').read_text().strip()}").exists()
+
+
+def test_a_broker_whose_log_was_not_formatted_to_the_end_starts_and_its_port_may_change(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "server.properties").write_text("# as a killed `up` left it\n")
+    first = Kafka(tmp_path, free_port())
+    try:
+        first.run()
+        topic = fresh_topic(KafkaSettings(brokers=(first.address,)))
+        first.stop()
+        second = Kafka(tmp_path, free_port())
+        second.run()
+        admin = KafkaAdminClient(bootstrap_servers=second.address)
+        assert topic in admin.list_topics()
+        admin.close()
+    finally:
+        first.stop(kill=True)
 
 
 def test_the_process_of_a_stale_pid_file_is_left_alone(tmp_path: Path) -> None:
@@ -47,3 +80,37 @@ def test_a_folder_named_from_here_is_the_same_when_the_service_stands_in_it(
     finally:
         service.stop(kill=True)
     assert service.pid() is None
+
+
+def test_what_runs_is_told_by_its_own_address_and_another_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed the address that was asked for, where nobody listened."""
+    ports = [str(free_port()) for _ in range(4)]
+    up = ["up", "--folder", str(tmp_path)]
+    try:
+        assert main([*up, "--kafka-port", ports[0], "--clickhouse-port", ports[1]]) == 0
+        told = capsys.readouterr().out
+        assert told == f"AMI_TEST_KAFKA=127.0.0.1:{ports[0]}\nAMI_TEST_CLICKHOUSE=127.0.0.1:{ports[1]}\n"
+        assert main(up) == 0
+        assert capsys.readouterr().out == told
+        for words in (["--kafka-port", ports[2]], ["--clickhouse-port", ports[3]]):
+            assert main([*up, *words]) == 1
+            assert f", not on port {words[1]}" in capsys.readouterr().err
+    finally:
+        assert main(["down", "--folder", str(tmp_path)]) == 0
+    assert Kafka(tmp_path, 1).runs_on() is None
+
+
+def test_of_two_that_start_at_once_both_tell_what_runs_and_all_of_it_is_ended(tmp_path: Path) -> None:
+    """Both failed, and a broker stayed that no pid file named."""
+    ports = ["--kafka-port", str(free_port()), "--clickhouse-port", str(free_port())]
+    command = [sys.executable, services.__file__, "up", "--folder", str(tmp_path), *ports]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        first, second = (start.communicate()[0] for start in starts)
+        assert first == second != ""
+        running = [int((tmp_path / name / "pid").read_text()) for name in ("kafka", "clickhouse")]
+    finally:
+        assert main(["down", "--folder", str(tmp_path)]) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in running)

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ingest.kafka.topics import TopicContract, packaged_topics, plan_topics
+from ingest.kafka.topics import Difference, TopicContract, differences, packaged_topics, plan_topics
 from outage.notes import NOTES
 from outage.notices import WARNINGS
 from schemas import errors, frames
@@ -53,5 +53,17 @@ def test_only_missing_topics_are_made_and_none_ever_shrinks() -> None:
 def test_a_compacted_topic_keeps_its_last_state_for_ever() -> None:
     meters = next(topic for topic in packaged_topics() if topic.name == "ami.meters.v1")
     assert isinstance(meters, TopicContract)
-    assert meters.configuration()["cleanup.policy"] == "compact"
-    assert meters.configuration()["retention.ms"] == "-1"
+    assert meters.configuration(copies=3)["cleanup.policy"] == "compact"
+    assert meters.configuration(copies=3)["retention.ms"] == "-1"
+
+
+def test_a_message_that_is_acknowledged_lies_on_more_than_the_leader() -> None:
+    """One broker of those that hold a topic may be away; a topic of fewer copies than new ones is judged by its own."""
+    kept = [
+        topic.configuration(copies)["min.insync.replicas"] for topic in packaged_topics()[:1] for copies in (1, 2, 3, 4)
+    ]
+    assert kept == ["1", "1", "2", "3"]
+    there = packaged_topics()[:2]
+    weak = {topic.name: {"min.insync.replicas": "1"} for topic in there}
+    differ = differences(there, weak, {there[0].name: 3, there[1].name: 1})
+    assert differ == (Difference(there[0].name, "min.insync.replicas", "1", "2"),)

@@ -222,3 +222,23 @@ def test_a_migration_that_fails_halfway_blocks_every_later_run(engine: EmbeddedE
     with pytest.raises(TerminalError, match="900_broken: started and never finished"):
         apply_migrations(engine, wanted)
     engine.execute("ALTER TABLE migrations DELETE WHERE number = 900 SETTINGS mutations_sync = 2")
+
+
+def test_a_file_that_was_mended_after_it_failed_is_done_when_what_is_told_was_carried_out() -> None:
+    """The next release brings the mended file; the row of the faulty one stays and must not be asked for again."""
+    head = "-- minimum server: 24.8\nCREATE TABLE one (a Int32) ENGINE = Memory;\n"
+    faulty = parse_migration("900_of_two.sql", head + "CREATE TABLE two (a Nonsense) ENGINE = Memory;\n")
+    mended = parse_migration("900_of_two.sql", head + "CREATE TABLE two (a Int32) ENGINE = Memory;\n")
+    engine = EmbeddedEngine()
+    try:
+        with pytest.raises(TerminalError, match="Nonsense"):
+            apply_migrations(engine, (*packaged_migrations(), faulty))
+        with pytest.raises(TerminalError, match="900_of_two: started and never finished") as told:
+            apply_migrations(engine, (*packaged_migrations(), mended))
+        engine.execute(mended.statements[1])
+        engine.execute(str(told.value).rpartition(": ")[2])
+        assert apply_migrations(engine, (*packaged_migrations(), mended)) == ()
+        with pytest.raises(ContractError, match="edited"):
+            apply_migrations(engine, (*packaged_migrations(), faulty))
+    finally:
+        engine.close()
