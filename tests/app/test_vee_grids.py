@@ -272,7 +272,7 @@ def test_a_value_corrected_late_clears_the_whole_stretch_that_the_register_doubt
     for hour in range(12, 84, 12):
         rows = values(RETURNS, range(hour, hour + 12), skip=range(30, 31))
         turns.turn(hour + 13, pl.concat([rows, short]) if hour == 24 else rows)
-    turns.turn(84, registers(RETURNS, {84: 72}))
+    turns.turn(86, registers(RETURNS, {84: 72}))
     inside = pl.col("interval_start").is_between(MIDNIGHT + 12 * HOUR, MIDNIGHT + 83 * HOUR)
     doubted = turns.finals(RETURNS).filter(inside)
     assert doubted.height == 72
