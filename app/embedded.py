@@ -84,10 +84,13 @@ class MemorySource:
         return frozenset(done)
 
     def lag(self) -> dict[Place, int]:
-        """See `Source.lag`."""
-        waiting = self._rows.slice(self._read).group_by("topic", "partition").len()
-        places = zip(waiting["topic"], waiting["partition"], strict=True)
-        return dict(zip(places, waiting["len"], strict=True))
+        """See `Source.lag`: messages that are not committed, polled or not."""
+        offset = pl.col("offset")
+        logs = self._rows.group_by("topic", "partition").agg(offset.min().alias("first"), offset.max().alias("last"))
+        return {
+            (topic, partition): last + 1 - max(first, self.committed.get((topic, partition), 0))
+            for topic, partition, first, last in logs.rows()
+        }
 
     def _positions(self) -> tuple[Position, ...]:
         if not self._fresh:
