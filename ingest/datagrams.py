@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from ingest.dlms.blocks import Block, is_block, read_block, transfer_of
 from ingest.dlms.framing import WPDU_HEAD_OCTETS
 from ingest.dlms.transfers import Ended, Past, Transfers
-from ingest.open_transfers import TRANSFER_OCTETS
+from ingest.open_transfers import PART_OCTETS, TRANSFER_OCTETS
 from schemas.errors import ProtocolError
 
 _HELD_OCTETS: Final = 1 << 24
@@ -53,7 +53,8 @@ class HeldBlocks:
     @property
     def held_octets(self) -> int:
         """What is held, in memory."""
-        return self._transfers.octets + TRANSFER_OCTETS * len(self._transfers)
+        transfers = self._transfers
+        return transfers.octets + TRANSFER_OCTETS * len(transfers) + PART_OCTETS * transfers.parts
 
     def expire(self, now: float) -> list[Given]:
         """Transfers that have waited long enough, the oldest first."""

@@ -102,7 +102,8 @@ class Enrolment(NamedTuple):
 
     def when(self, received: Micros) -> Micros:
         """The time whose lines read each message: when it was received, else `as_of`."""
-        return np.where(received == NO_TIME, self.as_of, received) if len(self.lines.following) else received
+        is_dated = len(self.lines.following) or len(self.titles.later.line)
+        return np.where(received == NO_TIME, self.as_of, received) if is_dated else received
 
     def rows_of_titles(self, titles: npt.NDArray[np.uint64], when: Micros) -> Places:
         """Line of each system title's meter, `NOT_ENROLLED` where no meter had it then."""

@@ -13,7 +13,6 @@ from schemas.codes import RejectReason
 
 _NUMBERS: Final = UNSIGNED | SIGNED | DELTAS | LONE | {Tag.BOOLEAN}
 _REPEATED: Final = frozenset((Tag.NULL, Tag.DONT_CARE))
-_NO_CODE: Final = (RejectReason.LAYOUT_UNKNOWN, "a row of an event log of which nothing says the code")
 _NO_CLOCK: Final = (RejectReason.DATE_TIME, "a row of an event log without a clock")
 
 
@@ -55,7 +54,7 @@ def read_log(log: Node) -> Log:
         code = column.at(_cell(row, code_column))
         clock = _cell(row, clock_column)
         if code is None:
-            refused.append(Unlogged(_NO_CODE[0], row.at, 1, _NO_CODE[1]))
+            refused.append(Unlogged(RejectReason.LAYOUT_UNKNOWN, row.at, 1, _no_code(_cell(row, code_column))))
         elif clock is None or not clock.is_clock:
             refused.append(Unlogged(_NO_CLOCK[0], row.at, 1, _NO_CLOCK[1]))
         else:
@@ -87,6 +86,12 @@ class _CodeColumn:
         else:
             self.deltas.append(cell)
         return self.code
+
+
+def _no_code(cell: Node | None) -> str:
+    if cell is not None and cell.tag in _NUMBERS - DELTAS:
+        return "a row of an event log whose code is no unsigned number"
+    return "a row of an event log of which nothing says the code"
 
 
 def _rows(log: Node) -> list[Node]:

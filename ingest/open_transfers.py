@@ -13,6 +13,8 @@ from ingest.dlms.transfers import Ended, Past, Transfers
 _Sender: TypeAlias = tuple[str, int | None, int | None]
 TRANSFER_OCTETS: Final = 700
 """What a transfer takes in memory beside its bytes: of many with an empty block each, nearly all there is."""
+PART_OCTETS: Final = 320
+"""What each of its blocks takes beside its bytes."""
 
 
 class _Open(NamedTuple):
@@ -47,8 +49,9 @@ class OpenTransfers:
 
     @property
     def held_octets(self) -> int:
-        """What is held, in memory: each transfer takes room beside its bytes."""
-        return self.octets + TRANSFER_OCTETS * (len(self._segments) + len(self._transfers))
+        """What is held, in memory: each transfer, and each block, takes room beside its bytes."""
+        held = len(self._segments) + len(self._transfers)
+        return self.octets + TRANSFER_OCTETS * held + PART_OCTETS * self._transfers.parts
 
     def __bool__(self) -> bool:
         """Something is held."""

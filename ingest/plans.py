@@ -22,6 +22,7 @@ from ingest.meaning import (
     Meaning,
     Value,
     is_clock_name,
+    is_event_log,
     is_load_profile,
     is_profile,
     value_name,
@@ -208,6 +209,8 @@ def _cell(value: Value, name: bytes | None, meter_type: MeterType, nameless: str
     if is_null:
         is_known = is_quantity and quantity.channel is not Channel.OTHER
         return Cell(node, quantity.channel, quantity.obis, None, None, value.captured) if is_known else None
+    if value.is_part and is_event_log(name):
+        return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, "a number beside the code in a row of an event log")
     is_row = value.is_part and is_profile(name)  # whose time that of the header is not
     if is_row and value.is_value:
         return Refusal(RejectReason.LAYOUT_UNKNOWN, node.at, 1, _NO_ROWS if is_load_profile(name) else _NOT_LOAD)

@@ -1,6 +1,7 @@
 """Block transfers that follow each other, told apart where copies come late: what was given out is remembered."""
 
 from collections import OrderedDict
+from itertools import count
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ingest.dlms.blocks import Assembly, Block
@@ -9,7 +10,8 @@ Item = TypeVar("Item")
 Key = TypeVar("Key")
 
 REMEMBERED: Final = 1 << 18
-"""Blocks given out that are known again, of all senders of a door together: some forty megabytes."""
+"""Blocks given out that are known again, of all senders of a door together: some sixty megabytes."""
+_NUMBERS: Final = count()
 
 
 class Part(NamedTuple, Generic[Item]):
@@ -125,8 +127,9 @@ class Transfers(Generic[Key, Item]):
     def __init__(self, past: Past) -> None:
         self._open: OrderedDict[Key, _Transfer[Item]] = OrderedDict()  # the oldest first
         self._past = past
-        self._own = object()  # of those who share the past
+        self._own = next(_NUMBERS)  # of those who share the past; no other has or had it
         self.octets = 0
+        self.parts = 0
 
     def __len__(self) -> int:
         """Transfers that are open."""
@@ -165,12 +168,14 @@ class Transfers(Generic[Key, Item]):
                 return [*ended, Ended([part], [])]
             self._open[key] = known
         self.octets += size
+        self.parts += 1
         return [*ended, *self.take(key, now)] if known.is_whole else ended
 
     def take(self, key: Key, now: float, first: int | None = None) -> list[Ended[Item]]:
         """A transfer as it is, or its first parts: the others begin one of their own, now."""
         known = self._open.pop(key)
         self.octets -= known.octets
+        self.parts -= len(known.parts)
         if first is None and known.either:  # which of them the other blocks are of cannot be known: neither is believed
             old = [part for part in known.parts[: known.begins] if part.old]
             sure = [part for part in known.parts[: known.begins] if not part.old]
@@ -185,6 +190,7 @@ class Transfers(Generic[Key, Item]):
             begun.parts[1:] = known.parts[first + 1 :]
             begun.octets = sum(part.size for part in begun.parts)
             self.octets += begun.octets
+            self.parts += len(begun.parts)
         for each in ended:
             for part in each.parts:
                 self._past.add(part.mark, now)

@@ -88,7 +88,8 @@ def test_a_log_without_any_clock_tells_no_event_and_no_read_of_another_time(rows
 def test_a_number_that_is_no_code_is_refused_and_no_read(number: Data) -> None:
     decoded = decode(push((CLOCKS[0], number), (CLOCKS[1],)))
     assert decoded.events.is_empty() and decoded.reads.is_empty()
-    assert decoded.rejects["detail"].to_list() == ["2 values: a row of an event log of which nothing says the code"]
+    said = "of which nothing says the code" if number is NULL else "whose code is no unsigned number"
+    assert decoded.rejects["detail"].to_list() == [f"2 values: a row of an event log {said}"]
 
 
 def test_rows_of_clocks_alone_are_refused() -> None:

@@ -314,3 +314,13 @@ def test_lines_are_found_as_by_hand(lines: list[dict], asked: list[tuple[str, in
             its = _of(having, day)
             held = its is not None and _of(_succession(numbered_lines, its["meter"]), day) is its
             assert (None if row == NOT_ENROLLED else told[row + 1]) == (its["at"] if held and its else None)
+
+
+def test_a_title_that_passed_on_is_its_new_meter_s_in_a_file_too() -> None:
+    """Each meter has one line, and the file says nothing of when it was received: the lines of `as_of` count."""
+    old = enrolled(installed_at=on(-400), removed_at=on(-300))
+    new = enrolled(meter_id=OTHER_NAME, installed_at=on(-300))
+    body = notification(register_rows([("1-0:1.8.0.255", Data(Tag.UINT32, 5), (0, 30))]), START)
+    unknown = frames(sealed(body, 7)).with_columns(received_at=pl.lit(None, UTC_US))
+    assert read(unknown, old, new, as_of=on(1)).reads["meter_id"].to_list() == [OTHER_NAME]
+    assert read(unknown, old, new, as_of=on(-350)).reads["meter_id"].to_list() == [NAME]

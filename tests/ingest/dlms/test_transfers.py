@@ -54,3 +54,12 @@ def test_hostile_orders_cost_no_more_with_each_block() -> None:
     fed(transfers, *(each for pair in zip(many, changed, strict=True) for each in (pair[1], many[0], pair[0])))
     fed(transfers, *(block for number in range(2_000) for block in (many[0], (2, True, bytes((number % 7,))), many[1])))
     assert process_time() - before < 15
+
+
+def test_parts_that_are_held_are_counted_and_given_back() -> None:
+    transfers = Transfers[str, int](Past())
+    for number in (1, 2, 2, 4):
+        transfers.feed("a", Block(number, False, 0, 0), bytes((number,)), number, 1, 0.0)
+    assert transfers.parts == 4
+    transfers.take("a", 1.0)
+    assert (transfers.parts, transfers.octets) == (0, 0)
