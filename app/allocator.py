@@ -18,7 +18,9 @@ os.environ.setdefault(_POLARS_ALLOCATOR, f"dirty_decay_ms:{_KEPT_MS},muzzy_decay
 _TRIM_THRESHOLD: Final = -1  # malloc.h of glibc: parameters of mallopt(3)
 _TOP_PAD: Final = -2
 _MMAP_THRESHOLD: Final = -3
+_ARENA_MAX: Final = -8
 _KEPT: Final = (
+    (_ARENA_MAX, 1),  # that of a thread is of 64 MB pieces, which go back whole: batches are decoded beside the loop
     (_MMAP_THRESHOLD, 1 << 30),  # columns come from the heap, which keeps its pages
     (_TRIM_THRESHOLD, (1 << 31) - 1),
     (_TOP_PAD, 1 << 26),  # the heap grows by 64 MB at a time

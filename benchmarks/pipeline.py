@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "local")]  # the packages first: files here have names of theirs
 
 import app.allocator  # noqa: F401  isort: skip  before polars is loaded, as the command does
+import polars as pl
 from decode import AK, EK, Batch, hourly_batch
 from dlms_cosem import security as peer_security
 from dlms_cosem.protocol.xdlms.data_notification import DataNotification
@@ -55,6 +56,7 @@ from schemas.frames import METERS
 from storage import clickhouse
 from storage.clickhouse import ClickHouseEngine, ServerAddress, connect
 from storage.migrations import apply_migrations
+from storage.queries import Query
 from storage.store import SqlStore
 from storage.tables import TABLES
 
@@ -63,6 +65,7 @@ PACKED_OCTETS = 65_536
 INGEST = Ingest()
 """Batches as a worker has them by default: a backlog fills them by their bytes."""
 ROWS_AN_INSERT = 1_000
+LONGEST_MERGE_S = 60
 
 
 @contextmanager
@@ -322,8 +325,15 @@ def insert_rows(client: Any, rows: list[tuple[Any, ...]]) -> None:
 
 
 def empty(store: SqlStore) -> None:
+    """Nothing is stored, and the server no longer merges what was: nobody pays for another's parts."""
     for name in TABLES:
         store.engine.execute(f"TRUNCATE TABLE {name}")
+    running = Query("SELECT toInt64(count()) AS merges FROM system.merges", {}, pl.Schema({"merges": pl.Int64()}))
+    waited = time.monotonic() + LONGEST_MERGE_S
+    while store.engine.select(running)["merges"].item():
+        if time.monotonic() > waited:
+            raise SystemExit(f"the server still merges what was dropped {LONGEST_MERGE_S} s ago")
+        time.sleep(0.1)
 
 
 def main() -> None:
@@ -348,14 +358,15 @@ def main() -> None:
             seconds, decoded = decode_alone(batch, registry)
             taken["decode"].append(seconds / chosen.frames)
             taken["insert"].append(insert_alone(stores, registry, decoded) / chosen.frames)
+            rows = sum(one.intervals.height for one in decoded)
+            del decoded  # a worker holds no more than it has at hand
             taken["plain stack"].append(plain_stack(settings, stores[0], chosen.peer))
-        report(taken, chosen.frames, decoded)
+        report(taken, chosen.frames, rows)
 
 
-def report(taken: dict[str, list[float]], frames: int, decoded: list[Any]) -> None:
+def report(taken: dict[str, list[float]], frames: int, rows: int) -> None:
     """Pushes a second of each, and the two ratios that are asked for."""
     each = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    rows = sum(one.intervals.height for one in decoded)
     print(f"{frames:,} ciphered pushes, {rows / frames:.0f} intervals each, median of {len(taken['pipeline'])}")
     for name, seconds in each.items():
         spread = (max(taken[name]) - min(taken[name])) / seconds

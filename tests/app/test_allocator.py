@@ -7,13 +7,17 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
+import resource, sys, threading
 import numpy as np
 from app.allocator import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     raise SystemExit("no such setting")
+def made():
+    return [np.ones(1 << 20) for _ in range(12)]
 def batch():
-    return [np.ones(1 << 20) for _ in range(4)]
+    thread = threading.Thread(target=made)  # as batches are: beside the loop, each in a thread of its own
+    thread.start()
+    thread.join()
 batch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
