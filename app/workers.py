@@ -79,8 +79,8 @@ class IngestWork:
         pass_fuse: Takes the messages of each batch that was delivered, and by reason how many of them count as
             rejected: those of the decoder's rejects that an outsider cannot cause, and enrolled meters' whose rows the
             store refuses.
-        frames_store: The same store over a connection of its own: while the engine takes the frames over that one, the
-            columns of the intervals are made. Without it the tables go one after the other.
+        frames_store: The same store over a connection of its own: over that one the frames and the windows go, while
+            the columns of the intervals are made. Without it the tables go one after the other.
         told_elsewhere: Topics whose events and rejects another worker publishes: they are only stored.
     """
 
@@ -145,17 +145,17 @@ class IngestWork:
 
     def insert(self, decoded: Decoded, token: str) -> list[pl.DataFrame]:
         """Rows that the store refuses for good, of each table; all others are stored when this returns."""
-        messages = ("frames", decoded.messages)
-        tables = (("intervals", decoded.intervals), ("reads", decoded.reads), ("replay_windows", decoded.seen))
+        rows = (("intervals", decoded.intervals), ("reads", decoded.reads))
+        messages = (("frames", decoded.messages), ("replay_windows", decoded.seen))
         if self._frames_store is None:
-            return [store_all(self._store, table, rows, token) for table, rows in (messages, *tables)]
+            return _stored(self._store, (*messages, *rows), token)
         other = self._frames_store
-        frames = beside(lambda: store_all(other, *messages, token), "deliver frames")
+        beside_it = beside(lambda: _stored(other, messages, token), "deliver frames")
         try:
-            poison = [store_all(self._store, table, rows, token) for table, rows in tables]
+            poison = _stored(self._store, rows, token)
         finally:
-            wait([frames])  # a batch is not tried again while a connection still carries it
-        return [frames.result(), *poison]
+            wait([beside_it])  # a batch is not tried again while a connection still carries it
+        return [*beside_it.result(), *poison]
 
 
 class EventsWork:
@@ -203,6 +203,11 @@ class EventsWork:
     def _decode(self, frames: pl.DataFrame) -> Decoded:
         registry = self._registry
         return decode_frames(frames, registry.keyring, self._windows, registry.enrolment, registry.types)
+
+
+def _stored(store: ReadingStore, tables: Iterable[tuple[str, pl.DataFrame]], token: str) -> list[pl.DataFrame]:
+    """Rows that the store refuses for good, of each table; all others are stored."""
+    return [store_all(store, table, rows, token) for table, rows in tables]
 
 
 def fuse_of(fuse: Fuse, clock: Callable[[], float]) -> Callable[[int, Mapping[str, int]], None]:

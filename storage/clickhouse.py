@@ -31,12 +31,15 @@ from storage.refusals import MENDED_BY, OF_A_LIBRARY, OF_ROWS, OF_THE_MACHINE, T
 logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
 """Where nobody set logs up, the driver's would be a stack on standard error beside the one line of a verb."""
 
+_BLOCK_ROWS: Final = 16_777_216
+"""Rows a block, which are those of a part: the server would copy smaller ones together. It takes the columns as they
+come, each while the next is made."""
 _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     # Setting -> first server that knows it, value. Older ones refuse a session that names it.
     "max_query_size": ((1, 1), 67_108_864),  # long lists of meters stand in the text of a query
     "max_bytes_before_external_sort": ((1, 1), 2_147_483_648),  # windows of a large fleet: slower, never refused
     # A batch becomes one part (a month): the default cuts it at 1,048,576 rows, and every part is merged later.
-    "min_insert_block_size_rows": ((1, 1), 16_777_216),
+    "min_insert_block_size_rows": ((1, 1), _BLOCK_ROWS),
     "min_insert_block_size_bytes": ((1, 1), 1_073_741_824),
     "insert_distributed_sync": ((1, 1), 1),  # acknowledged means written, on every shard
     "max_partitions_per_insert_block": ((19, 1), 0),  # a clock set to 1970 must not make a batch fail
@@ -44,8 +47,6 @@ _SETTINGS: Final[Mapping[str, tuple[tuple[int, int], int]]] = {
     "wait_for_async_insert": ((21, 11), 1),  # should a profile turn asynchronous inserts on: never answer early
 }
 _TOKEN_SINCE: Final = (22, 2)
-_BLOCK_ROWS: Final = 262_144
-"""Rows a block: the server takes one while the next is made, and joins them to the part that an insert becomes."""
 _COMPRESSED_OCTETS: Final = 1 << 20
 """Octets compressed at once: what the processor's cache holds."""
 _LONE_OCTETS: Final = 1 << 14

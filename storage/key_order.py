@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas.frames import CHANNEL
+from storage.runs import at_rows, run_lengths, run_starts
 from storage.tables import Table
 
 _BY_CHANNEL: Final = ("intervals", "reads", "finals")
@@ -33,7 +34,6 @@ def in_key_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 def _ranks(texts: pl.Series) -> npt.NDArray[np.int64]:
     """Place of each text among the distinct ones. A push brings many rows of one meter: only its first is compared."""
-    begins = (texts != texts.shift(1)).fill_null(value=True).to_numpy()
-    ranks = texts.filter(pl.Series(begins)).rank("dense").to_numpy().astype(np.int64)
-    found: npt.NDArray[np.int64] = ranks[np.cumsum(begins) - 1]
-    return found
+    starts = run_starts(texts)
+    ranks = at_rows(texts, starts).rank("dense").to_numpy().astype(np.int64)
+    return np.repeat(ranks, run_lengths(starts, len(texts)))

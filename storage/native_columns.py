@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from storage.runs import at_rows, run_lengths, run_starts
+
 _NUMBERS: Final = {
     "Int8": "<i1", "Int16": "<i2", "Int32": "<i4", "Int64": "<i8",
     "UInt8": "<u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8", "Float64": "<f8", "Bool": "<u1",
@@ -19,7 +21,11 @@ _DICTIONARY_WITH_KEYS: Final = 1 << 9 | 1 << 10
 """The block brings its own dictionary (additional keys), which replaces any before it."""
 _VARINT_BITS: Final = 7
 
+_FEW_RUNS: Final = 2
+"""A column has few runs of one text where it has so many rows a run: each run is then written once and repeated."""
+
 Octets = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int32]
 Piece = bytes | memoryview
 
 
@@ -67,6 +73,16 @@ def _default(values: pl.Series) -> object:
 
 def _strings(values: pl.Series) -> Octets:
     """Every string with its length before it."""
+    starts = run_starts(values)
+    if len(starts) * _FEW_RUNS <= len(values):
+        octets, width = _written(at_rows(values, starts))
+        if width:
+            return np.repeat(octets.view(f"V{width}"), run_lengths(starts, len(values))).view(np.uint8)
+    return _written(values)[0]
+
+
+def _written(values: pl.Series) -> tuple[Octets, int]:
+    """See `_strings`; and how many octets each takes, 0 where they differ."""
     arrow = values.cast(pl.Binary).to_arrow()
     offset_width = np.dtype(np.int64)
     _, offsets_buffer, data = arrow.buffers()
@@ -78,9 +94,9 @@ def _strings(values: pl.Series) -> Octets:
         rows = np.empty((len(lengths), len(head) + lengths[0]), np.uint8)
         rows[:, : len(head)] = head
         rows[:, len(head) :] = octets[offsets[0] : offsets[-1]].reshape(len(lengths), lengths[0])
-        return rows.reshape(-1)
+        return rows.reshape(-1), rows.shape[1]
     heads, counts = _varints(lengths)
-    return np.insert(octets[offsets[0] : offsets[-1]], np.repeat(offsets[:-1] - offsets[0], counts), heads)
+    return np.insert(octets[offsets[0] : offsets[-1]], np.repeat(offsets[:-1] - offsets[0], counts), heads), 0
 
 
 def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int64]]:
@@ -112,16 +128,21 @@ def _low_cardinality(values: pl.Series, *, nullable: bool) -> list[Piece]:
     return [b"".join(head), _piece(keys.astype(("<u1", "<u2", "<u4")[width]))]
 
 
-def _dictionary(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+def _dictionary(values: pl.Series) -> tuple[pl.Series, Places]:
     """The texts of a column, each once, and where each row's stands among them; that of a null is -1."""
-    present = values.drop_nulls()
     dtype = values.dtype
+    if len(values) == 1 and not values.null_count():
+        return values.cast(pl.String), np.zeros(1, np.int32)
     if not isinstance(dtype, pl.Enum):
-        if len(present) == len(values) > 0 and (values == values[0]).all():  # as topics mostly are
-            return values.head(1), np.zeros(len(values), np.int64)
-        dtype = pl.Enum(present.unique(maintain_order=True))
+        starts = np.zeros(0, np.int64) if values.null_count() else run_starts(values)
+        if 0 < len(starts) * _FEW_RUNS <= len(values):  # topics mostly are one
+            distinct, keys = _dictionary(at_rows(values, starts))
+            return distinct, np.repeat(keys, run_lengths(starts, len(values)))
+        dtype = pl.Enum(values.drop_nulls().unique(maintain_order=True))
     categories, codes = dtype.categories, values.cast(dtype).to_physical()
     used = np.bincount(codes.drop_nulls().to_numpy(), minlength=len(categories) + 1) > 0
-    place = np.cumsum(used) - 1
-    keys = np.where(values.is_null().to_numpy(), -1, place[codes.fill_null(0).to_numpy()])
+    place = (np.cumsum(used) - 1).astype(np.int32)
+    keys = place[codes.fill_null(0).to_numpy()]
+    if values.null_count():
+        keys = np.where(values.is_null().to_numpy(), np.int32(-1), keys)
     return categories.filter(pl.Series(used[:-1])).alias(values.name), keys

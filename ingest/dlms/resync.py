@@ -8,6 +8,8 @@ where the data end or another frame begins; an HDLC frame or M-Bus telegram must
 import re
 from typing import Final
 
+import numpy as np
+
 from ingest.dlms import hdlc, mbus
 from ingest.dlms.tags import APDU_NAMES
 from schemas.errors import ProtocolError
@@ -27,6 +29,13 @@ _STAMP_AFTER: Final = 5
 """Octets before the date-time: the tag and the long-invoke-id."""
 _LISTS: Final = (b"\x01", b"\x02")
 """Array and structure: what the body of a push is."""
+_VERSION_AND_LENGTH: Final = np.uint64(0xFFFF_0000_0000_FFFF)
+"""Of the head of a wrapper PDU, read as one number; between them stand the two wPorts."""
+_IS_TAG: Final = np.isin(np.arange(256), list(APDU_NAMES))
+_ALIKE: Final = 16
+"""So many PDUs of one length behind each other, and the next are looked at all at once."""
+_MOST_AT_ONCE: Final = 1024
+"""What that costs where the length changes is then little beside those before it."""
 
 
 def next_start(data: bytes, at: int, stop: int, *, checked: bool = False) -> int | None:
@@ -78,16 +87,34 @@ def wpdu_chain(data: bytes) -> tuple[list[int], int]:
     """
     starts: list[int] = []
     at, stop = 0, len(data)
+    size = alike = 0
     while data[at : at + 2] == WPDU_VERSION and at + WPDU_HEAD_OCTETS < stop and data[at + WPDU_HEAD_OCTETS] in _TAGS:
         length = data[at + 6] << 8 | data[at + 7]
         after = at + WPDU_HEAD_OCTETS + length
         if after > stop or not length:
             break
         starts.append(at)
-        at = after
+        alike = alike + 1 if after - at == size else 1
+        size, at = after - at, after
+        if alike == _ALIKE:
+            after = at + _alike_from(data, at, size) * size
+            starts.extend(range(at, after, size))
+            at, alike = after, 0
     if starts and not is_sound_end(data, at):
         at = starts.pop()
     return starts, at
+
+
+def _alike_from(data: bytes, at: int, size: int) -> int:
+    """How many wrapper PDUs that hold a known APDU tag and are `size` octets long stand end to end from `at` on."""
+    most = min((len(data) - at) // size, _MOST_AT_ONCE)
+    if not most:
+        return 0
+    heads = np.ndarray(most, ">u8", data, at, size)
+    tags = np.ndarray(most, np.uint8, data, at + WPDU_HEAD_OCTETS, size)
+    told = np.uint64(int.from_bytes(WPDU_VERSION) << 48 | size - WPDU_HEAD_OCTETS)
+    sound = (heads & _VERSION_AND_LENGTH == told) & _IS_TAG[tags]
+    return most if sound.all() else int(sound.argmin())
 
 
 def _begins_frame(data: bytes, at: int) -> bool:

@@ -12,7 +12,7 @@ from ingest.dlms.blocks import split_blocks
 from ingest.dlms.framing import split_messages, unwrap, wrap_wpdu
 from ingest.dlms.hdlc import wrap_hdlc
 from ingest.dlms.mbus import wrap_mbus
-from ingest.dlms.resync import wpdu_chain
+from ingest.dlms.resync import is_sound_end, wpdu_chain
 from ingest.dlms.security import protect
 from ingest.dlms.tags import APDU_NAMES
 from schemas.codes import RejectReason
@@ -150,6 +150,43 @@ def test_the_chain_and_what_follows_it_are_what_split_messages_finds(apdus, rest
     chain = [data[at:after] for at, after in pairwise([*starts, stop])]
     after = [message.payload for message in split_messages(data[stop:])]
     assert [*chain, *after] == [message.payload for message in split_messages(data)]
+
+
+def walked(data: bytes) -> tuple[list[int], int]:
+    """What `wpdu_chain` finds, one PDU after the other."""
+    starts, at = [], 0
+    while data[at : at + 2] == b"\x00\x01" and data[at + 8 : at + 9] in {bytes((tag,)) for tag in APDU_NAMES}:
+        after = at + 8 + int.from_bytes(data[at + 6 : at + 8], "big")
+        if after == at + 8 or after > len(data):
+            break
+        starts.append(at)
+        at = after
+    if starts and not is_sound_end(data, at):
+        at = starts.pop()
+    return starts, at
+
+
+LENGTHS = st.lists(st.tuples(st.sampled_from([1, 2, 9, 40]), st.integers(1, 50)), max_size=6)
+DAMAGE = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 200), st.integers(0, 255)), max_size=2)
+
+
+@given(LENGTHS, DAMAGE, st.integers(0, 60), st.sampled_from(sorted(APDU_NAMES)))
+def test_many_pdus_of_one_length_are_the_chain_that_a_walk_finds(lengths, damage, cut, tag):
+    apdus = [bytes((tag, *range(1, size))) for size, times in lengths for _ in range(times)]
+    data = bytearray(b"".join(wrap_wpdu(apdu) for apdu in apdus))
+    starts, _ = walked(bytes(data))
+    for within_head, which, octet in damage:
+        if which < len(starts) and starts[which] + within_head < len(data):
+            data[starts[which] + within_head] = octet
+    for whole in (bytes(data), bytes(data[: len(data) - cut])):
+        assert wpdu_chain(whole) == walked(whole)
+
+
+def test_the_chain_goes_on_behind_the_most_that_is_looked_at_at_once():
+    frame = wrap_wpdu(APDUS[0])
+    data = frame * 5_000 + b"\x00\x01\x99"
+    assert wpdu_chain(data) == walked(data)
+    assert len(wpdu_chain(frame * 5_000)[0]) == 5_000
 
 
 MEGABYTE = 1_000_000
