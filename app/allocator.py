@@ -13,7 +13,8 @@ from typing import Final
 
 _POLARS_ALLOCATOR: Final = "_RJEM_MALLOC_CONF"
 _KEPT_MS: Final = 10_000
-os.environ.setdefault(_POLARS_ALLOCATOR, f"dirty_decay_ms:{_KEPT_MS},muzzy_decay_ms:{_KEPT_MS}")
+os.environ.setdefault(_POLARS_ALLOCATOR, f"narenas:1,dirty_decay_ms:{_KEPT_MS},muzzy_decay_ms:{_KEPT_MS}")
+"""One arena: a batch is prepared and delivered in threads of its own, and what one gave back the next one finds."""
 
 _TRIM_THRESHOLD: Final = -1  # malloc.h of glibc: parameters of mallopt(3)
 _TOP_PAD: Final = -2
