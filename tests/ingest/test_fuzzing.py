@@ -2,6 +2,7 @@
 
 import random
 
+from tests.fuzz.fuzz_codec import test_one_input as check_codec
 from tests.fuzz.fuzz_decode import CORPUS, NOBODY, REGISTRY, decoded_of, mutated
 from tests.fuzz.fuzz_decode import test_one_input as check
 
@@ -28,3 +29,10 @@ def test_the_corpus_reaches_rows_copies_and_most_reasons() -> None:
         reasons |= set(decoded.rejects["reason"])
     assert all(min(each) > 0 for each in counts)
     assert len(reasons) >= 12
+
+
+def test_the_codec_s_target_reads_the_corpus_and_mutations_of_it() -> None:
+    """It asked for a key by a name that its own keys did not have, so no run began."""
+    chance = random.Random(20260303)
+    for data in (*SEEDS, *(mutated(SEEDS, chance) for _ in range(150))):
+        check_codec(data)
