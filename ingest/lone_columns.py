@@ -29,6 +29,12 @@ class LoneColumn(NamedTuple):
     rows: Places
     source: Places
 
+    @property
+    def baseless(self) -> Flags:
+        """Of `rows` those in which such a delta stands, or a null below it."""
+        flags: Flags = self.source == _NO_INTEGER
+        return flags
+
 
 def lone_columns(values: Sequence[Sequence[Node | None]]) -> tuple[LoneColumn, ...]:
     """The columns of these rows, None for a null, in which such numbers stand."""
@@ -59,5 +65,4 @@ def cut_lone_column(octets: Octets, lone: LoneColumn, power: int) -> tuple[npt.N
     numbers = np.stack([cut_lone(octets, node) for node in lone.nodes], axis=1)
     milli, wrong = floats_to_milli(numbers.reshape(-1), power)
     milli, wrong = milli.reshape(numbers.shape), wrong.reshape(numbers.shape)
-    lacking = lone.source == _NO_INTEGER
-    return np.where(lacking, 0, milli[:, lone.source]), wrong[:, lone.source] | lacking
+    return np.where(lone.baseless, 0, milli[:, lone.source]), wrong[:, lone.source] | lone.baseless

@@ -29,6 +29,8 @@ from schemas.codes import RejectReason
 
 _SECOND_US: Final = 1_000_000
 _BITS: Final = 64
+_INEXACT: Final = "not a whole number of thousandths in 63 bits"
+_BASELESS: Final = "a delta where no whole number stands above"
 
 
 class ProfileCut(NamedTuple):
@@ -171,7 +173,18 @@ def _refused(profile: Profile, group: Group, stamps: _Stamps, found: tuple[Flags
 
 
 def _inexact(profile: Profile, group: Group, wrong: Flags) -> list[Refused]:
-    """Of each message one refusal that names the columns whose values no thousandths hold."""
+    """What no thousandths hold, and what a delta cannot be added to."""
+    baseless = np.zeros(wrong.shape[1:], np.bool_)
+    for lone in profile.lone:
+        baseless[lone.rows, lone.column] = lone.baseless
+    cases = ((~baseless, _INEXACT), (baseless, _BASELESS))
+    return [each for case in cases for each in _by_columns(profile, group, wrong, case)]
+
+
+def _by_columns(profile: Profile, group: Group, wrong: Flags, said: tuple[Flags, str]) -> list[Refused]:
+    """Of each message one refusal that names the columns of the wrong values among these cells."""
+    among, detail = said
+    wrong = wrong & among
     messages = np.flatnonzero(wrong.any(axis=(1, 2)))
     if not len(messages):
         return []
@@ -181,10 +194,10 @@ def _inexact(profile: Profile, group: Group, wrong: Flags) -> list[Refused]:
         rows = messages[which == place]
         names = ", ".join(profile.channels[column] for column in np.flatnonzero(columns))
         first = int(np.argmax(columns))
-        at = next(node.at for row in profile.values if (node := row[first]) is not None)
-        detail = f"{names}: not a whole number of thousandths in 63 bits"
-        reason = REASON_CODE[RejectReason.SCALING]
-        refused.append(Refused(group.message[rows], reason, at, wrong[rows].sum(axis=(1, 2)), detail))
+        cells = zip(profile.values, among[:, first].tolist(), strict=True)
+        at = next(node.at for row, is_one in cells if is_one and (node := row[first]) is not None)
+        values, told = wrong[rows].sum(axis=(1, 2)), f"{names}: {detail}"
+        refused.append(Refused(group.message[rows], REASON_CODE[RejectReason.SCALING], at, values, told))
     return refused
 
 

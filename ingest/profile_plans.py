@@ -100,6 +100,8 @@ def plan_profile(rows: Rows, kind: MeterKind, meter_type: MeterType) -> Profile 
     if layout is None:
         return Unread(rows.node.at, numbers, f"meter type {meter_type.name} knows no such push object")
     lead = 1 if layout.status == "none" else 2
+    if width < lead:
+        return Unread(rows.node.at, numbers, f"a row that is not {_STATUS_WORDS[layout.status]}")
     channels = _channels(width - lead, kind, meter_type)
     if channels is None:
         return Unread(rows.node.at, numbers, f"{width - lead} values a row, other than the meter has")

@@ -24,6 +24,10 @@ _NUMBER: Final = re.compile(rb"(-?\d+)(?:\.(\d+))?(?:\*(.*))?")
 _MAX_LONE_DIGITS: Final = 15
 """Of a number without a point or a unit; what is longer is an identifier."""
 _STAMP: Final = re.compile(rb"\d{12}[SW]")
+_BARE_STAMP: Final = re.compile(rb"\d{12}")
+"""A time without the letter that tells summer from winter: it names no instant, and is no number either."""
+_CLOCK: Final = b"\x00\x01\x00\x00"
+"""A, C, D and E of the telegram's own time."""
 _EXTENDED_REGISTER: Final = 4
 _ATTRIBUTES: Final = (2, 3, 5)
 """Of an extended register (Blue Book 4.3.3): value, scaler and unit, capture time."""
@@ -108,7 +112,7 @@ def _parts(line: bytes, at: int) -> tuple[bytes, list[bytes]]:
 
 def _value(name: bytes, groups: list[bytes], at: int) -> tuple[Data, ...] | None:
     """A clock, or a number with its scaler and unit; None for text."""
-    if name[2:4] in _TEXTS:
+    if name[2:4] in _TEXTS or _has_bare_time(name, groups):
         return None
     stamped = _STAMP.fullmatch(groups[0]) is not None
     if stamped and len(groups) == 1:
@@ -127,7 +131,12 @@ def _unread(name: bytes, groups: list[bytes]) -> int:
     """How many numbers stand in a line that holds no value."""
     if name[2:4] in _TEXTS or name[2] in _LOGS:
         return 0
-    return sum(_number(group) is not None for group in groups)
+    return sum(_number(group) is not None for group in groups[_has_bare_time(name, groups) :])
+
+
+def _has_bare_time(name: bytes, groups: list[bytes]) -> bool:
+    """The first is one: ahead of others, or as the telegram's clock. Elsewhere so many digits alone are a number."""
+    return _BARE_STAMP.fullmatch(groups[0]) is not None and (len(groups) > 1 or name[:1] + name[2:5] == _CLOCK)
 
 
 def _number(group: bytes) -> re.Match[bytes] | None:

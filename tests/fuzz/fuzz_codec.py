@@ -30,6 +30,9 @@ class AnyKey:
     def candidates(self, system_title: bytes, *, broadcast: bool = False) -> list[SimpleNamespace]:
         return [EXAMPLE_KEYS] if system_title or broadcast else []
 
+    def masters(self, system_title: bytes) -> list[bytes]:
+        return [bytes(range(0x60, 0x70))] if system_title else []
+
 
 def test_one_input(data: bytes) -> None:
     """Any bytes are values or a ProtocolError; everything else is a finding."""

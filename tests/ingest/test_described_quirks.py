@@ -12,7 +12,7 @@ from ingest.keyring import Keyring
 from ingest.meter_types import BUILT_IN, parse_types
 from schemas.codes import Status
 from tests.ingest import by_hand as hand
-from tests.ingest.fleet import KEYS, NAME, OTHER_NAME, TITLE, decode, enrolled, meters, reasons
+from tests.ingest.fleet import KEYS, NAME, OTHER_NAME, RECEIVED, TITLE, decode, enrolled, meters, reasons
 
 SWITCHED = parse_types(
     '[[meter_type]]\nname = "gprs"\nquirks = ["title_length_doubled"]\n'
@@ -167,6 +167,7 @@ def test_units_of_a_telegram_are_read_whatever_their_capitals(line: str, channel
         "1-0:1.8.0(12.5*)",
         "0-0:96.3.10(1*x)",
         "0-1:24.2.1(090212160000)(12.5*m3)",
+        "1-0:1.6.0(632525252525)(12.5*kW)",
         "1-0:1.8.0(1234567890123456*wat)",
     ],
 )
@@ -175,10 +176,18 @@ def test_a_number_of_an_unknown_unit_is_refused_and_the_others_are_read(line: st
     text = telegram(lines, "").decode().encode("latin-1")
     on = typed("port", hand.general(text))
     assert on.reads.select(pl.col("channel").cast(pl.String), "value_milli").rows() == [("energy_delivered", 5_000_000)]
-    numbers = 2 if "0902" in line else 1
-    told = f"{numbers} values: a number of a P1 telegram whose unit or place is not known"
+    told = "1 values: a number of a P1 telegram whose unit or place is not known"
     assert on.rejects.select(pl.col("reason").cast(pl.String), "detail", "at").rows() == [("scaling", told, 0)]
     assert on.counts[:4] == (1, 1, 0, 0)
+
+
+def test_a_telegram_s_time_without_summer_or_winter_is_no_number_of_its_own() -> None:
+    on = typed("port", hand.general(telegram(["0-0:1.0.0(260302020000)", "1-0:1.8.0(5*kWh)", "0-1:96.7.0(1)"])))
+    assert on.rejects.is_empty()
+    assert on.reads.select("obis", "value_milli").rows() == [("1-0:1.8.0.255", 5_000_000), ("0-1:96.7.0.255", 1_000)]
+    assert on.reads["read_at"].to_list() == [RECEIVED] * 2
+    lone = typed("port", hand.general(telegram(["0-0:1.0.0(260302020000W)", "1-0:3.8.0(260302020000)"])))
+    assert lone.reads["value_milli"].to_list() == [260_302_020_000_000]  # a count that looks like one
 
 
 def test_a_telegram_of_unknown_units_alone_is_rejected_and_a_copy_of_it_is_a_copy() -> None:

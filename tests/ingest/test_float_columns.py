@@ -89,7 +89,21 @@ def test_a_delta_on_floats_is_refused_alone_until_a_whole_number_is_sent() -> No
     found = dict(by_channel.rows())
     assert found["voltage_l1"] == [2_500, 2_500, 4_000, 5_000]
     assert found["energy_delivered"] == [100_000] * 6 and found["energy_received"] == [7_000] * 6
-    assert reasons(decoded) == ["scaling"] and "voltage_l1" in decoded.rejects["detail"][0]
+    assert reasons(decoded) == ["scaling"]
+    assert decoded.rejects["detail"][0] == "2 values: voltage_l1: a delta where no whole number stands above"
+
+
+def test_a_delta_on_a_float_that_no_thousandths_hold_is_told_beside_it() -> None:
+    odd, delta = Data(Tag.FLOAT32, 0.0625), Data(Tag.DELTA_INT8, 1)
+    sent = push([beside(each) for each in (Data(Tag.FLOAT32, 2.5), odd, NULL, delta)])
+    decoded = decode(sent, push([beside(odd)] * 4), registry=REGISTRY, types=types())
+    inexact = "voltage_l1: not a whole number of thousandths in 63 bits"
+    assert decoded.rejects.select("offset", "detail").rows() == [
+        (0, f"2 values: {inexact}"), (0, "1 values: voltage_l1: a delta where no whole number stands above"),
+        (1, f"4 values: {inexact}"),
+    ]  # fmt: skip
+    assert [sent[at - 1] for at in decoded.rejects["at"].to_list()[:2]] == [Tag.FLOAT32, Tag.DELTA_INT8]
+    assert decoded.counts.frames == decoded.counts.decoded == 2
 
 
 def test_a_buffer_among_registers_is_read_with_them() -> None:

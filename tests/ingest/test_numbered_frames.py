@@ -80,6 +80,18 @@ def test_of_a_push_in_the_clear_that_names_no_meter_of_meters_the_default_type_d
     assert in_the_clear("generic", BY_DEFAULT, name=OTHER_NAME).reads.height == 1
 
 
+def test_for_the_fuse_a_push_in_the_clear_counts_as_any_other_of_the_meter_that_its_body_names() -> None:
+    assert in_the_clear("generic", SWITCHED).fusible_by == {"not_dlms": 1}
+    assert not in_the_clear("polled", SWITCHED, name=OTHER_NAME).fusible_by  # names nobody of METERS
+    owing = decode(PLAIN, registry=meters(enrolled(meter_type="generic")), types=SWITCHED)
+    assert reasons(owing) == ["downgrade"] and not owing.fusible_by
+    unread = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH, control=0x93)  # refused before its body is read
+    assert reasons(in_the_clear("generic", SWITCHED, unread)) == ["not_dlms"]
+    assert not in_the_clear("generic", SWITCHED, unread).fusible_by
+    ciphered = decode(hand.hdlc(INFORMATION, control=0x32), registry=meters(enrolled(meter_type="generic")))
+    assert reasons(ciphered) == ["not_dlms"] and not ciphered.fusible_by
+
+
 def test_pushes_in_the_clear_of_one_batch_are_told_apart() -> None:
     other = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH.replace(NAME.encode(), OTHER_NAME.encode()), control=0x32)
     unnumbered = hand.hdlc(b"\xe6\xe7\x00" + hand.PUSH.replace(NAME.encode(), OTHER_NAME.encode()))

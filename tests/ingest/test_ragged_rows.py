@@ -49,3 +49,12 @@ def test_a_first_row_that_is_shorter_than_others_is_read_as_if_it_said_null(shor
 def test_a_row_that_no_channel_is_for_refuses_the_buffer_still() -> None:
     decoded = decode(push(row(1, octet(0), number(5)), row(2, octet(0), *(number(1),) * 3)), registry=REGISTRY)
     assert decoded.intervals.is_empty() and reasons(decoded) == ["layout_unknown"]
+
+
+def test_rows_of_clocks_alone_are_refused_by_what_they_lack() -> None:
+    """They had -1 values a row."""
+    decoded = decode(push(row(1), row(2)), registry=REGISTRY)
+    assert reasons(decoded) == ["layout_unknown"] and decoded.intervals.is_empty()
+    assert decoded.rejects["detail"][0].endswith("values: a row that is not clock, octet of status and numbers")
+    told = decode(push(row(1, octet(0)), row(2, octet(0))), registry=REGISTRY).rejects["detail"][0]
+    assert told.endswith("0 values a row, other than the meter has")
