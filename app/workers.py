@@ -30,7 +30,7 @@ from ingest.learned import Learned
 from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from schemas.codes import RejectReason
-from schemas.frames import UTC_US
+from schemas.frames import REJECTS, UTC_US
 from storage.store import ReadingStore
 
 EVENTS_TOPIC: Final = "ami.events.v1"
@@ -127,7 +127,9 @@ class IngestWork:
     def carry_out(self, decoded: Decoded, token: str) -> pl.DataFrame:
         """See `deliver`; the REJECTS that were stored: those of the decoder, and messages whose rows were refused."""
         poison = self.insert(decoded, token)
-        rejects = pl.concat([decoded.rejects, *(rejects_of(rows, decoded.messages) for rows in poison)])
+        # Whatever refuses its rows, a message is refused once.
+        doubled = pl.concat([REJECTS.empty(), *(rejects_of(rows, decoded.messages) for rows in poison)])
+        rejects = pl.concat([decoded.rejects, doubled.unique(_PLACE, keep="first", maintain_order=True)])
         store_rejects(self._store, rejects, token)
         # Of the last-gasp lane the events worker publishes, sooner.
         mine, registry = ~pl.col("topic").is_in(self._told_elsewhere), self._registry

@@ -17,7 +17,7 @@ I64 = npt.NDArray[np.int64]
 
 
 def newest(finals: pl.DataFrame) -> pl.DataFrame:
-    """The newest version of every interval, sorted by meter, channel and time.
+    """The newest version of every interval, of one version the later judgement, sorted by meter, channel and time.
 
     Finals that are already so, as the store hands them out, are passed on untouched: sorting them again would cost
     more than all the rest. Where two of a series overlap, a date of installation was corrected, and what it had left
@@ -55,7 +55,7 @@ def _ordered(finals: pl.DataFrame) -> pl.DataFrame:
     if _in_order(finals):
         return finals
     columns = ("meter_id", "channel", "interval_start")
-    ordered = finals.sort(*columns, "version", maintain_order=True)
+    ordered = finals.sort(*columns, "version", "judged_at", maintain_order=True)
     last = pl.any_horizontal([pl.col(name) != pl.col(name).shift(-1) for name in columns]).fill_null(value=True)
     return ordered.filter(last)
 

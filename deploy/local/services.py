@@ -92,6 +92,16 @@ class Service:
             return None
         return int(self._port_file.read_text()) if self._port_file.exists() else self.port
 
+    def wait(self) -> None:
+        """The running process answers when this returns: a start that was cut short leaves one that does not yet."""
+        limit = time.monotonic() + START_LIMIT_S
+        while not _answers(self.port):
+            if self.pid() is None or time.monotonic() > limit:
+                raise ServiceError(
+                    f"{self.name} does not answer on {self.address}: see {self.folder / 'out.log'}; `down` ends it"
+                )
+            time.sleep(0.05)
+
     def stop(self, *, kill: bool = False) -> None:
         """The process is gone when this returns: asked to end, or killed at once."""
         pid = self.pid()
@@ -230,7 +240,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _bring_up(service: Kafka | ClickHouse, asked: int | None) -> None:
-    """It runs, on the port that is asked for if one is, and `address` is that on which it does."""
+    """It answers, on the port that is asked for if one is, and `address` is that on which it does."""
     port = service.runs_on()
     if port is None:
         service.run()
@@ -238,6 +248,7 @@ def _bring_up(service: Kafka | ClickHouse, asked: int | None) -> None:
     service.port = port
     if asked not in (None, port):
         raise ServiceError(f"{service.name} runs on {service.address}, not on port {asked}: `down` ends it")
+    service.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -258,6 +258,7 @@ class KafkaSource:
             return  # the group is being formed anew: whoever gets the partitions begins them
         for place in missing:
             self._consumer.seek(place, offsets[place])
+            self._ownership.committed[place] = offsets[place]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Topics from their contracts: which are missing, which differ, and making the missing ones."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from kafka import KafkaAdminClient, errors
@@ -12,6 +13,10 @@ from ingest.kafka.opening import opening
 from ingest.kafka.settings import KafkaSettings, typed_error
 from schemas import errors as our_errors
 from schemas.errors import ContractError
+
+_TRIES: Final = 5
+_AGAIN_S: Final = 0.5
+"""Between two tries, while a topic that another run makes becomes known."""
 
 
 class TopicContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,8 +93,22 @@ def apply_topics(
 
     Raises:
         TransientError: The brokers are away.
-        ContractError: The brokers refuse a contract, for instance more replicas than there are brokers.
+        ContractError: The brokers refuse a contract, for instance more replicas than there are brokers; or a topic is
+            there and they do not show it to us.
     """
+    for _ in range(_TRIES):
+        try:
+            return _applied(settings, wanted, replication, dry_run=dry_run)
+        except errors.TopicAlreadyExistsError as error:
+            # Another run has made it meanwhile: soon it is listed.
+            told = " ".join(str(error.args[0]).split())[:200].rstrip(".")
+            time.sleep(_AGAIN_S)
+    raise ContractError(f"kafka topic {told}: it is there and not listed: give this user the right to DESCRIBE it")
+
+
+def _applied(
+    settings: KafkaSettings, wanted: tuple[TopicContract, ...], replication: int, *, dry_run: bool
+) -> TopicPlan:
     admin: Any = None
     try:
         with opening(settings):
@@ -101,7 +120,7 @@ def apply_topics(
         if plan.missing and not dry_run:
             _create(admin, plan.missing, replication)
     except errors.TopicAlreadyExistsError:
-        return apply_topics(settings, wanted, replication=replication, dry_run=dry_run)
+        raise
     except errors.KafkaError as error:
         if isinstance(error, errors.BrokerResponseError) and not error.retriable:
             # The library's text holds the request and the response, nine kilobytes of them.

@@ -75,3 +75,11 @@ def test_messages_whose_rows_the_store_refuses_blow_it_too(simulated: Simulated)
     assert rejects.filter(pl.col("payload").bin.size() == 0).is_empty(), "their bytes can be replayed"
     assert store.reasons()["poison"] >= 20
     assert counted("poison") - before == store.reasons()["poison"]
+
+
+def test_a_message_that_two_tables_refuse_is_one_reject(simulated: Simulated) -> None:
+    store, before = Tables("frames", "intervals"), counted("poison")
+    publisher = blow(simulated, store, simulated.keys_csv, "poison")
+    told = publisher.rows(workers.REJECTS_TOPIC, REJECTS).filter(pl.col("reason") == "poison")
+    places = told.select("topic", "partition", "offset", "frame")
+    assert places.height == places.n_unique() == counted("poison") - before

@@ -177,6 +177,16 @@ def test_only_the_newest_version_of_an_interval_counts_whatever_the_order_of_row
         assert (total["value_milli"], total["source_revision"]) == (384, 2)
 
 
+def test_of_two_judgements_of_one_version_the_later_counts_whatever_the_order_of_rows() -> None:
+    """While a partition changes hands two workers may take one version at once: a store keeps both."""
+    start, _ = day_bounds(MONDAY, BERLIN)
+    at = datetime(2026, 7, 29, tzinfo=UTC)
+    old = build_finals(start, day_of(lambda _: 1), version=2, judged_at=at)
+    new = build_finals(start, day_of(lambda _: 4), version=2, judged_at=at + timedelta(seconds=1))
+    for rows in (pl.concat([old, new]), pl.concat([new, old])):
+        assert line(bill(rows, MONDAY, date(2026, 7, 28)), "energy_total")["value_milli"] == 384
+
+
 def test_what_an_earlier_date_of_installation_left_of_an_interval_is_not_billed_beside_what_took_its_place() -> None:
     """A day of 1 a quarter; M1 seemed to come at 12:07 and its part was 9: it was there from 12:05, or 11:45."""
     start, _ = day_bounds(MONDAY, BERLIN)

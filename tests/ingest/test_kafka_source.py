@@ -194,6 +194,16 @@ def test_the_lag_of_a_paused_member_is_what_the_brokers_say_or_the_last_that_was
     assert source.lag() == {("t", 0): 6}
 
 
+def test_of_a_partition_that_never_had_a_position_waits_what_comes_after_its_first_start(client, source) -> None:
+    """Offsets 0 to 2 are no longer kept: nobody is to read them."""
+    client.offsets[HERE] = None
+    client.script = [client.won(HERE), no_position]
+    source.poll(0, 10)
+    source.poll(0, 10)
+    assert client.sought == {HERE: 3}
+    assert source.lag() == {("t", 0): 4}
+
+
 def test_what_was_polled_and_not_committed_still_waits(client, source) -> None:
     client.offsets[HERE] = 2
     client.script = [client.won(HERE, then={HERE: [Record(offset) for offset in range(2, 6)]})]

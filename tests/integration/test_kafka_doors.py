@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from fleet import fresh_topics
 from found import Found, fresh_topic
+from kafka import KafkaAdminClient
 
 from app.messages import from_messages, to_messages
 from app.workers import REJECTS_TOPIC
@@ -246,6 +247,23 @@ def test_more_copies_than_brokers_are_refused_in_a_line_that_says_what_to_ask_fo
         apply_topics(kafka_settings, fresh, replication=99)
     assert len(str(told.value)) < 500
     assert "\n" not in str(told.value)
+
+
+def test_a_topic_that_is_there_and_that_we_are_not_shown_is_told(
+    kafka_settings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is for a user who may create and not describe. It was asked again without end, each time anew connected."""
+    wanted = msgspec.structs.replace(packaged_topics()[0], name=topic)
+    asked: list[None] = []
+
+    def hidden(_: KafkaAdminClient) -> list[str]:
+        asked.append(None)
+        assert len(asked) < 20
+        return []
+
+    monkeypatch.setattr(KafkaAdminClient, "list_topics", hidden)
+    with pytest.raises(ContractError, match=f"{topic}.*not listed: give this user the right to DESCRIBE it"):
+        apply_topics(kafka_settings, (wanted,), replication=1)
 
 
 def test_a_topic_that_is_kept_otherwise_than_its_contract_says_is_named_and_left_alone(kafka_settings) -> None:

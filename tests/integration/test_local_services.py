@@ -102,6 +102,28 @@ def test_what_runs_is_told_by_its_own_address_and_another_one_is_refused(
     assert Kafka(tmp_path, 1).runs_on() is None
 
 
+def test_what_an_interrupted_start_left_is_waited_for_until_it_answers(tmp_path: Path) -> None:
+    """It was said to run, and whoever went there was refused."""
+    port = free_port()
+    late = (
+        "import socket, sys, time; time.sleep(2); one = socket.create_server(('127.0.0.1', int(sys.argv[2])));"
+        " time.sleep(600)"
+    )
+    service = ClickHouse(tmp_path, port)
+    service.folder.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", late, f"{service.folder}/", str(port)])
+    try:
+        (service.folder / "pid").write_text(str(process.pid))
+        (service.folder / "port").write_text(str(port))
+        services._bring_up(service, None)
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(ServiceError, match="does not answer on"):
+        Service("none", tmp_path, free_port()).wait()
+
+
 def test_of_two_that_start_at_once_both_tell_what_runs_and_all_of_it_is_ended(tmp_path: Path) -> None:
     """Both failed, and a broker stayed that no pid file named."""
     ports = ["--kafka-port", str(free_port()), "--clickhouse-port", str(free_port())]
