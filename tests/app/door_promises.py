@@ -118,6 +118,76 @@ def test_the_lag_is_what_was_not_committed_yet(doors: Doors) -> None:
     source.close()
 
 
+def shared_by(first: Any, second: Any) -> tuple[list[Any], list[Any]]:
+    """Polls both members by turns until each owns a partition; what each of them was told."""
+    told: tuple[list[Any], list[Any]] = ([], [])
+    for _ in range(PATIENCE):
+        for source, polls in zip((first, second), told, strict=True):
+            polls.append(source.poll(0.1, 7))
+        if any(poll.revoked for poll in told[0]) and owned(told[1]):
+            return told
+    raise AssertionError("the second member was given no partition")
+
+
+def owned(polls: list[Any]) -> set[tuple[str, int]]:
+    """What is owned after polls that began with nothing."""
+    mine: set[tuple[str, int]] = set()
+    for poll in polls:
+        mine = mine - poll.revoked | {(won.topic, won.partition) for won in poll.assigned}
+    return mine
+
+
+def spans_of(polls: list[Any]) -> list[Any]:
+    return [span for poll in polls for span in poll.spans]
+
+
+def test_of_a_partition_that_another_takes_nothing_is_committed_and_the_new_owner_reads_all_of_it(doors: Doors) -> None:
+    first = doors.source()
+    held = polled(first, MESSAGES * FRAMES)
+    places = owned(held)
+    second = doors.source()
+    ours, theirs = shared_by(first, second)
+    told = {place for poll in ours for place in poll.revoked}
+    (taken,) = owned(theirs)
+    assert taken in told
+    assert first.commit(spans_of(held)) == places - told, "of what was ours all the time, and of nothing else"
+    theirs += polled(second, MESSAGES // PARTITIONS * FRAMES - frames_of(theirs).height)
+    there = frames_of(theirs)
+    assert set(there["partition"]) == {taken[1]}
+    assert sorted(there["payload"]) == sorted(frames_of(held).filter(pl.col("partition") == taken[1])["payload"])
+    assert second.commit(spans_of(theirs)) == {taken}
+    first.close()
+    second.close()
+
+
+def test_a_partition_that_comes_back_is_read_from_where_the_other_committed_in_a_new_term(doors: Doors) -> None:
+    first = doors.source()
+    held = polled(first, MESSAGES // PARTITIONS * FRAMES + 1)  # of both partitions, and not all of them
+    second = doors.source()
+    ours, theirs = shared_by(first, second)
+    theirs += polled(second, 1)
+    (taken,) = owned(theirs)
+    lost = next(number for number, poll in enumerate(ours) if taken in poll.revoked)
+    assert taken[1] not in frames_of(ours[lost:])["partition"], "what was not given out yet is the other one's"
+    done = next(span for span in spans_of(theirs))
+    assert second.commit([done]) == {taken}
+    second.close()
+    back: list[Any] = []
+    left = (MESSAGES // PARTITIONS - done.next) * FRAMES
+    for _ in range(PATIENCE):
+        back.append(first.poll(0.1, 7))
+        again = frames_of(back).filter(pl.col("partition") == taken[1])
+        if again.height >= left:
+            break
+    begun = [won.offset for poll in back for won in poll.assigned if (won.topic, won.partition) == taken]
+    assert begun == [done.next]
+    assert again["offset"].unique().sort().to_list() == list(range(done.next, MESSAGES // PARTITIONS))
+    assert again.height == left, "nothing is given out twice"
+    assert taken not in first.commit(spans_of(held)), "what was polled in the former term"
+    assert taken in first.commit(spans_of(back))
+    first.close()
+
+
 def test_what_a_flush_returned_from_is_there_in_the_order_of_its_key(doors: Doors) -> None:
     publisher = doors.publisher()
     rows = pl.DataFrame({"key": ["a", "b", "a", "a"], "value": [b"1", b"2", b"3", b"4"]})
