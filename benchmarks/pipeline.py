@@ -217,6 +217,9 @@ def profile(
     settings: KafkaSettings, stores: tuple[SqlStore, SqlStore], registry: Registry, size: tuple[int, int]
 ) -> None:
     """Where the time of one worker goes: CPU is the thread's own, wall holds waiting for broker, server and the CPU."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(WARMING):
+        pipeline(settings, stores, registry, size)
     meter = Meter()
     meter.on(KafkaSource, "poll", "poll: fetch and parse record batches")
     meter.on(Polled, "frames", "poll: cut messages into frames")
@@ -228,7 +231,6 @@ def profile(
     meter.on(ClickHouseEngine, "insert", "insert: compress, send, until acknowledged")
     meter.on(SqlStore, "append", "insert: check and cast")
     meter.on(KafkaSource, "commit", "commit")
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before = cpu_of_processes()
     seconds = pipeline(settings, stores, registry, size)
     after = cpu_of_processes()
