@@ -197,9 +197,15 @@ def check_range(topic: str, first: int, after: int) -> None:
 
 def _decode(store: ReadingStore, registry: Registry, messages: pl.DataFrame) -> Decoded:
     """Decoded with the windows of each partition as they stood before its first message."""
-    firsts = messages.group_by("topic", "partition").agg(pl.col("offset").min()).sort("topic", "partition")
-    windows = Windows.from_frame(store.load_windows(firsts.rows()))
-    return decode_frames(messages, registry.keyring, windows, registry.enrolment, registry.types)
+    firsts = messages.group_by("topic", "partition", maintain_order=True).first().select(PLACE)
+    windows = Windows.from_frame(store.load_windows(firsts.drop("frame").rows()))
+    # Windows are kept by offset. Of the Kafka message in which a page begins, what stands before it has been seen too:
+    # without that a copy of it would pass.
+    seen = store.load_messages(firsts.with_columns(frame=pl.int_ranges("frame")).explode("frame").drop_nulls())
+    for frames in (seen, messages):
+        decoded = decode_frames(frames, registry.keyring, windows, registry.enrolment, registry.types)
+        windows = decoded.windows
+    return decoded
 
 
 def _before(messages: pl.DataFrame, place: tuple[object, ...]) -> pl.DataFrame:

@@ -234,6 +234,30 @@ def test_rejects_of_one_message_are_in_one_page(store, monkeypatch: pytest.Monke
     assert [page["offset"].to_list() for page in open_rejects(store, between)] == [[2] * 3]
 
 
+@pytest.mark.parametrize("limits", [(3,), (1, 2)], ids=["two pages", "two runs"])
+def test_a_copy_does_not_pass_because_a_page_begins_in_the_middle_of_a_kafka_message(
+    store, whole, lacking, frames, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, ...]
+) -> None:
+    """The first is seen in one page, and its copy in the next, which begins within the same Kafka message."""
+    unread = work_of(store, lacking).prepare(frames).rejects.filter(pl.col("reason") == "key_unknown")
+    first, second, *_ = unread.join(work_of(store, whole).prepare(frames).intervals, on=PLACE, how="semi")["payload"]
+    packed = frames.head(3).with_columns(
+        payload=pl.Series([first, second, first]),
+        offset=pl.Series([5, 5, 6], dtype=pl.Int64),
+        frame=pl.Series([0, 1, 0], dtype=pl.Int32),
+        partition=pl.lit(0, pl.Int32),
+    )
+    ingest(store, lacking, packed, "first")
+    monkeypatch.setattr(replay, "PAGE_REJECTS", 2)
+    for limit in limits:
+        replay_open(store, work_of(store, whole), whole, Asked(("key_unknown",), limit), Policy.STOP, AT)
+    wanted = work_of(store, whole).prepare(packed)
+    assert wanted.counts.duplicates == 1
+    count = Query("SELECT toInt64(count()) AS rows FROM intervals FINAL", {}, pl.Schema({"rows": pl.Int64()}))
+    assert store.engine.select(count)["rows"].item() == wanted.intervals.height > 0
+    assert store.load_open_rejects(REPLAYABLE, 100_000).is_empty()
+
+
 @pytest.mark.parametrize("reason", ["replay", "nonce_reuse", "no_such_reason"])
 def test_messages_that_must_not_be_read_again_cannot_be_asked_for(reason: str) -> None:
     with pytest.raises(ContractError, match=reason):
