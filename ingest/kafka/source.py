@@ -228,9 +228,23 @@ class KafkaSource:
         """What was revoked and what was assigned since the last time; told again where the brokers do not answer."""
         with _asking():
             found = [(place, self._committed(place)) for place in sorted(self._ownership.assigned)]
+        for place, offset in found:
+            self._read_from(place, offset)
         revoked = self._ownership.told()
         self._ownership.committed |= {place: offset or 0 for place, offset in found}
         return revoked, tuple(Position(place.topic, place.partition, offset or 0) for place, offset in found)
+
+    def _read_from(self, place: Any, offset: int | None) -> None:
+        """A partition that is ours anew is read from where it is told, and what came of it from elsewhere is forgotten.
+
+        kafka-python 3.0.12 leaves one that it had before the rebalance at the position of the term before: messages
+        that were polled in that term and dropped with it would never come again, and a later commit would pass them.
+        """
+        term, records = self._kept.get(place, (None, []))
+        if offset is None or (records and term == self._ownership.term(tuple(place)) and records[0].offset == offset):
+            return
+        self._kept.pop(place, None)
+        self._consumer.seek(place, offset)
 
     def _committed(self, place: Any) -> int | None:
         # Without a limit the client would ask for ever, and nobody would see a signal or a heartbeat.

@@ -188,6 +188,29 @@ def test_a_partition_that_comes_back_is_read_from_where_the_other_committed_in_a
     first.close()
 
 
+def test_what_is_ours_anew_is_read_from_where_it_was_told_though_it_was_read_further_before(doors: Doors) -> None:
+    first = doors.source()
+    held = polled(first, MESSAGES * FRAMES)  # and nothing is committed
+    places = owned(held)
+    second = doors.source()
+    ours, theirs = shared_by(first, second)
+    (stayed,) = places - owned(theirs)
+    for _ in range(PATIENCE):
+        if stayed in owned([*held, *ours]):
+            break
+        ours.append(first.poll(0.1, 7))
+    begun = [won.offset for poll in ours for won in poll.assigned]
+    if begun:  # a source may as well leave it with its owner, and tell of nothing
+        assert begun == [0]
+        ours += polled(first, MESSAGES // PARTITIONS * FRAMES - frames_of(ours).height)
+        again = frames_of(ours)
+        assert again["offset"].unique().sort().to_list() == list(range(MESSAGES // PARTITIONS))
+        assert again.height == MESSAGES // PARTITIONS * FRAMES, "nothing is given out twice"
+        assert first.commit(spans_of(ours)) == {stayed}
+    first.close()
+    second.close()
+
+
 def test_what_a_flush_returned_from_is_there_in_the_order_of_its_key(doors: Doors) -> None:
     publisher = doors.publisher()
     rows = pl.DataFrame({"key": ["a", "b", "a", "a"], "value": [b"1", b"2", b"3", b"4"]})

@@ -135,6 +135,19 @@ def test_what_was_kept_of_a_term_that_is_over_is_read_again_and_not_told_twice(c
     assert polled.spans == (Span("t", 0, 0, 1, 1),)
 
 
+def test_a_partition_that_is_ours_anew_is_read_from_where_it_is_told_and_not_where_its_former_term_ended(
+    client, source
+) -> None:
+    back = client.lost(HERE, then=client.won(HERE, THERE, then={HERE: [Record(5)], THERE: [Record(0)]}))
+    client.script = [client.won(HERE, then={HERE: [Record(n) for n in range(5)]}), back, lambda: {HERE: [Record(0)]}]
+    assert offsets(source.poll(0, 10)) == [0, 1, 2, 3, 4]
+    polled = source.poll(0, 10)
+    assert polled.assigned == (Position("t", 0, 0), Position("t", 1, 0))
+    assert polled.spans == (Span("t", 1, 0, 1, 2),), "what came of the other from where it stands is kept"
+    assert client.sought == {HERE: 0}
+    assert source.poll(0, 10).spans == (Span("t", 0, 0, 1, 1),)
+
+
 def test_brokers_that_do_not_say_where_a_partition_stands_are_asked_again_and_nothing_is_forgotten(
     client, source
 ) -> None:
