@@ -18,6 +18,7 @@ from outage.stream_record import Kind, Record
 from outage.stream_said import said_steps
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
+from tests.failing_publisher import FailingPublisher
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 NAMES = [f"M{i}" for i in range(12)]
@@ -64,24 +65,29 @@ class FakeInputs:
         self.sought.append("rest")
 
 
-class FakePublisher:
+class Publisher(FailingPublisher):
+    """One that tells its story; `said` is what was acknowledged of outages."""
+
     def __init__(self, story: list[object]) -> None:
+        super().__init__()
         self.story, self.said = story, []
 
     def publish(self, topic: str, rows: pl.DataFrame) -> int:
         self.story.append(topic)
-        self.said += rows["value"].to_list() if topic == OUTAGES_TOPIC else []
-        return rows.height
+        return super().publish(topic, rows)
 
     def flush(self) -> None:
+        before = len(self.values(OUTAGES_TOPIC))
+        super().flush()
         self.story.append("flush")
+        self.said += self.values(OUTAGES_TOPIC)[before:]
 
 
 class World:
     def __init__(self) -> None:
         self.now, self.story = 0.0, []
         self.journal, self.inputs = FakeJournal(self.story), FakeInputs()
-        self.publisher = FakePublisher(self.story)
+        self.publisher = Publisher(self.story)
 
     def worker(self, params: OutageParams = PARAMS) -> OutageWork:
         work = OutageWork(
@@ -253,7 +259,7 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
         def append(self, table: str, rows: pl.DataFrame, token: str) -> None:
             stored[table] = rows
 
-    store = StoreWork(Store(), FakePublisher([]), FLEET.meters)
+    store = StoreWork(Store(), Publisher([]), FLEET.meters)
     messages = pl.DataFrame({"topic": OUTAGES_TOPIC, "value": world.publisher.said})
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)

@@ -16,6 +16,7 @@ from app.outage_doors import open_outage
 from app.telemetry import Health
 from outage import stream_inputs
 from schemas.frames import METERS
+from tests.failing_publisher import FailingPublisher
 
 CONFIG = """
 [kafka]
@@ -115,10 +116,6 @@ class FakeLeadership:
     def close(self) -> None: ...
 
 
-class FakePublisher:
-    def close(self) -> None: ...
-
-
 @pytest.fixture(autouse=True)
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ANSWERS.clear()
@@ -126,7 +123,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(stream_inputs, "KafkaConsumer", SlowConsumer)
     monkeypatch.setattr(outage_doors, "Journal", FakeJournal)
     monkeypatch.setattr(outage_doors, "Leadership", FakeLeadership)
-    monkeypatch.setattr(doors, "open_publisher", lambda _: FakePublisher())
+    monkeypatch.setattr(doors, "open_publisher", lambda _: FailingPublisher())
     monkeypatch.setattr("app.commands.worker.LAG_EVERY_S", 0.0)
     yield
     ANSWERS.set()
