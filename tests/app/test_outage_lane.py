@@ -14,11 +14,12 @@ from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, REJECTS_TOPIC,
 from ingest.kafka.source import Position
 from outage.params import DetectParams
 from outage.stream_fleet import read_fleet
-from outage.stream_record import Kind, Record
+from outage.stream_record import Kind
 from outage.stream_said import said_steps
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
 from tests.failing_publisher import FailingPublisher
+from tests.memory_journal import MemoryJournal
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 NAMES = [f"M{i}" for i in range(12)]
@@ -32,25 +33,6 @@ FLEET = read_fleet(
 )
 PARAMS = OutageParams(DetectParams(), missing_from_start=True, snapshot_batches=2)
 OURS = (Position(JOURNAL_TOPIC, 0, 1),)
-
-
-class FakeJournal:
-    def __init__(self, story: list[object]) -> None:
-        self.story, self.records, self.epoch, self.overtaken, self.away = story, [], 0, False, False
-
-    def claim(self) -> list[Record]:
-        self.epoch += 1
-        newest = [i for i, record in enumerate(self.records) if record.kind is Kind.SNAPSHOT]
-        return self.records[newest[-1] :] if newest else list(self.records)
-
-    def append(self, record: Record) -> bool:
-        if self.away:
-            raise TransientError("away")
-        if self.overtaken:
-            return False
-        self.records.append(record)
-        self.story.append(record.kind)
-        return True
 
 
 class FakeInputs:
@@ -86,7 +68,7 @@ class Publisher(FailingPublisher):
 class World:
     def __init__(self) -> None:
         self.now, self.story = 0.0, []
-        self.journal, self.inputs = FakeJournal(self.story), FakeInputs()
+        self.journal, self.inputs = MemoryJournal(story=self.story), FakeInputs()
         self.publisher = Publisher(self.story)
 
     def worker(self, params: OutageParams = PARAMS) -> OutageWork:

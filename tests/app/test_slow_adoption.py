@@ -18,6 +18,7 @@ from app.telemetry import Health
 from outage import stream_inputs
 from schemas.frames import METERS
 from tests.failing_publisher import FailingPublisher
+from tests.memory_journal import MemoryJournal
 
 CONFIG = """
 [kafka]
@@ -99,21 +100,12 @@ class _Alone:
 ANSWERS, ASKED = threading.Event(), threading.Event()
 
 
-class FakeJournal:
-    epoch = 1
-
-    def __init__(self, *_: object) -> None: ...
-
-    def claim(self) -> list[object]:
-        return []
-
-
 @pytest.fixture(autouse=True)
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ANSWERS.clear()
     ASKED.clear()
     monkeypatch.setattr(stream_inputs, "KafkaConsumer", SlowConsumer)
-    monkeypatch.setattr(outage_doors, "Journal", FakeJournal)
+    monkeypatch.setattr(outage_doors, "Journal", lambda *_: MemoryJournal())
     monkeypatch.setattr(outage_doors, "Leadership", lambda *_: Alone())
     monkeypatch.setattr(doors, "open_publisher", lambda _: FailingPublisher())
     monkeypatch.setattr("app.commands.worker.LAG_EVERY_S", 0.0)
