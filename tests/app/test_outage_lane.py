@@ -19,6 +19,7 @@ from outage.stream_said import said_steps
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
 from tests.failing_publisher import FailingPublisher
+from tests.memory_inputs import MemoryInputs
 from tests.memory_journal import MemoryJournal
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
@@ -33,18 +34,8 @@ FLEET = read_fleet(
 )
 PARAMS = OutageParams(DetectParams(), missing_from_start=True, snapshot_batches=2)
 OURS = (Position(JOURNAL_TOPIC, 0, 1),)
-
-
-class FakeInputs:
-    def __init__(self) -> None:
-        self.sought: list[object] = []
-
-    def seek(self, positions, *, missing_from_start):
-        self.sought.append(positions)
-        return positions
-
-    def rest(self) -> None:
-        self.sought.append("rest")
+LOGS = {EVENTS_TOPIC: {3: (0, 0)}}
+"""Of the inputs, before a test begins."""
 
 
 class Publisher(FailingPublisher):
@@ -68,7 +59,7 @@ class Publisher(FailingPublisher):
 class World:
     def __init__(self) -> None:
         self.now, self.story = 0.0, []
-        self.journal, self.inputs = MemoryJournal(story=self.story), FakeInputs()
+        self.journal, self.inputs = MemoryJournal(story=self.story), MemoryInputs(LOGS)
         self.publisher = Publisher(self.story)
 
     def worker(self, params: OutageParams = PARAMS) -> OutageWork:
