@@ -224,6 +224,16 @@ def test_what_a_flush_returned_from_is_there_in_the_order_of_its_key(doors: Door
     publisher.close()
 
 
+def test_a_key_belongs_to_one_partition_whoever_asks_and_how_often(doors: Doors) -> None:
+    first, second = doors.publisher(), doors.publisher()
+    keys = [bytes([65 + i]) * (i + 1) for i in range(12)]
+    places = [first.partition_for("out", key) for key in keys]
+    assert [second.partition_for("out", key) for key in [*keys, *keys]] == [*places, *places]
+    assert min(places) >= 0
+    first.close()
+    second.close()
+
+
 def log_of_messages() -> pl.DataFrame:
     """The log as RAW_FRAMES: message `i` lies on partition `i % PARTITIONS`."""
     return pl.DataFrame(

@@ -18,6 +18,7 @@ from ingest.keyring import Keyring
 from schemas.frames import REPLAY_WINDOWS, UTC_US
 from storage.embedded import open_embedded
 from storage.store import SqlStore
+from tests.failing_publisher import FailingPublisher
 from tests.ingest.fleet import NAME, RECEIVED, START, enrolled, event, interval_rows, meters, notification, usual_rows
 
 DAY = timedelta(days=1)
@@ -85,18 +86,12 @@ def test_what_is_read_again_after_a_crash_gives_the_same_rows_although_the_meter
     assert both.intervals.filter(~was)["interval_s"].unique().to_list() == [900]
 
 
-class Keys:
-    """A publisher that keeps the keys of each topic, in order."""
+class Keys(FailingPublisher):
+    """One that tells the keys of each topic, in order."""
 
-    def __init__(self) -> None:
-        self.of: dict[str, list[str]] = {}
-
-    def publish(self, topic: str, rows: pl.DataFrame) -> int:
-        self.of.setdefault(topic, []).extend(rows["key"].to_list())
-        return rows.height
-
-    def flush(self) -> None:
-        """Nothing is on its way."""
+    @property
+    def of(self) -> dict[str, list[str]]:
+        return {topic: [key for part in parts for key in part["key"]] for topic, parts in self._topics.items()}
 
 
 def test_news_of_a_meter_that_moved_go_to_the_feeder_of_when_they_came(store) -> None:

@@ -7,8 +7,9 @@ import pytest
 from door_promises import *  # noqa: F403
 from door_promises import PARTITIONS, Doors, log_of_messages
 
-from app.embedded import MemoryPolled, MemoryPublisher, MemorySource
+from app.embedded import MemoryPolled, MemorySource
 from ingest.kafka.source import Place, Span
+from tests.failing_publisher import FailingPublisher
 
 
 class Group:
@@ -67,15 +68,8 @@ def _of(places: Iterable[Place]) -> pl.Expr:
     return pl.col("partition").is_in([partition for _, partition in places])
 
 
-class Publisher(MemoryPublisher):
-    def close(self) -> None: ...
-
-    def values(self) -> list[bytes]:
-        return [value for part in self._topics["out"] for value in part["value"]]
-
-
 @pytest.fixture
 def doors() -> Doors:
     group = Group()
-    publisher = Publisher()
-    return Doors(lambda: Source(group), lambda: publisher, publisher.values)
+    publisher = FailingPublisher()
+    return Doors(lambda: Source(group), lambda: publisher, lambda: publisher.values("out"))

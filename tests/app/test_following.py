@@ -19,8 +19,9 @@ from app.workers import Registry
 from ingest import meter_types
 from ingest.kafka.compacted import Newest
 from ingest.keyring import Keyring
-from schemas.errors import ContractError, TransientError
+from schemas.errors import ContractError
 from schemas.frames import METERS
+from tests.memory_topic import MemoryTopic
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -38,29 +39,7 @@ def values(text: str) -> dict[bytes, Newest]:
     }
 
 
-class Topic:
-    """A compacted topic in memory."""
-
-    def __init__(self) -> None:
-        self.written: dict[bytes, Newest] = {}
-        self.read = 0
-        self.away = False
-
-    def write(self, changes: dict[bytes, Newest]) -> None:
-        self.written |= changes
-
-    def changes(self) -> dict[bytes, Newest]:
-        if self.away:
-            raise TransientError("away")
-        changed, self.written = self.written, {}
-        self.read += len(changed)
-        return changed
-
-    def version(self) -> int:
-        return self.read
-
-
-def feed_on(topic: Topic, meters: pl.DataFrame | None = None, every_s: float = 0.0) -> RegistryFeed:
+def feed_on(topic: MemoryTopic, meters: pl.DataFrame | None = None, every_s: float = 0.0) -> RegistryFeed:
     base = Registry.of(Keyring.empty(), METERS.empty() if meters is None else meters, meter_types.BUILT_IN)
     now = iter(range(10_000))
     return RegistryFeed(topic, base, every_s, lambda: float(next(now)))
@@ -71,7 +50,7 @@ def ids(feed: RegistryFeed) -> list[str]:
 
 
 def test_a_meter_of_the_topic_replaces_that_of_the_file_with_all_its_installations():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,,,\nB,generic,,,\n"))
     topic.write(values("A,generic,,2025-01-01T00:00:00Z,2026-01-01T00:00:00Z\nA,generic,,2026-01-01T00:00:00Z,\n"))
     assert feed.look()
@@ -80,7 +59,7 @@ def test_a_meter_of_the_topic_replaces_that_of_the_file_with_all_its_installatio
 
 
 def test_a_message_without_a_value_takes_the_meter_away():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,,,\nB,generic,,,\n"))
     topic.write({b"A": Newest(None, 0, "x")})
     feed.look()
@@ -88,7 +67,7 @@ def test_a_message_without_a_value_takes_the_meter_away():
 
 
 def test_a_title_may_pass_from_one_meter_to_another():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\nB,generic,,,\n"))
     topic.write(values("A,generic,,,\nB,generic,4d4d4d0000000001,,\n"))
     feed.look()
@@ -96,7 +75,7 @@ def test_a_title_may_pass_from_one_meter_to_another():
 
 
 def test_a_change_that_cannot_be_taken_is_told_by_its_place_and_holds_up_no_other(caplog: pytest.LogCaptureFixture):
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\n"))
     good = values("C,generic,,,\nD,generic,,,\nE,generic,,,\n")
     bad = {b"X": Newest(b'{"no": "row"}\n', 0, "ami.meters.v1/3@17"), b"T": values("T,no_such_type,,,\n")[b"T"],
@@ -118,7 +97,7 @@ def test_a_change_that_cannot_be_taken_is_told_by_its_place_and_holds_up_no_othe
 )
 def test_a_change_that_no_file_could_make_is_refused_and_neither_followed_nor_stored(wrong: dict[str, object]):
     """An unknown zone stopped VEE and the store worker of every meter."""
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic)
     good, state = values("A,generic,,,\n"), json.loads(values("B,generic,,,\n")[b"B"].value)
     value = json.dumps(state | wrong).encode()
@@ -132,7 +111,7 @@ def test_a_change_that_no_file_could_make_is_refused_and_neither_followed_nor_st
 
 
 def test_what_was_refused_is_tried_again_with_the_next_change():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,4d4d4d0000000001,,\n"))
     topic.write(values("B,generic,4d4d4d0000000001,,\n"))
     assert not feed.look()
@@ -142,7 +121,7 @@ def test_what_was_refused_is_tried_again_with_the_next_change():
 
 
 def test_while_the_brokers_are_away_the_registry_stays():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, rows("A,generic,,,\n"))
     topic.away = True
     assert not feed.look()
@@ -150,7 +129,7 @@ def test_while_the_brokers_are_away_the_registry_stays():
 
 
 def test_the_topic_is_looked_at_no_more_often_than_asked():
-    topic = Topic()
+    topic = MemoryTopic()
     feed = feed_on(topic, every_s=5.0)
     assert not feed.look()
     topic.write(values("A,generic,,,\n"))
@@ -160,7 +139,7 @@ def test_the_topic_is_looked_at_no_more_often_than_asked():
 
 
 def test_a_batch_is_prepared_by_the_newest_registry_and_its_token_names_it():
-    topic = Topic()
+    topic = MemoryTopic()
     told: list[object] = []
 
     class Work:
@@ -219,7 +198,7 @@ def test_silent_brokers_hold_no_batch_and_what_they_say_later_is_taken_then(monk
     answers = threading.Event()
     answers.set()
 
-    class Silent(Topic):
+    class Silent(MemoryTopic):
         def changes(self) -> dict[bytes, Newest]:
             assert answers.wait(6), "a batch waits for the brokers"
             return super().changes()
@@ -241,7 +220,7 @@ def test_silent_brokers_hold_no_batch_and_what_they_say_later_is_taken_then(monk
 def test_the_first_look_is_waited_for_however_long_the_topic_takes(monkeypatch):
     monkeypatch.setattr("app.following.LOOK_S", 0.0, raising=False)
 
-    class Long(Topic):
+    class Long(MemoryTopic):
         def changes(self) -> dict[bytes, Newest]:
             threading.Event().wait(0.3)
             return super().changes()

@@ -25,26 +25,22 @@ from outage.notes import NOTES, circumstances_of, standing
 from outage.oms_outbox import Outbox
 from outage.params import DetectParams
 from schemas.frames import UTC_US
+from tests.failing_publisher import FailingPublisher
 
 METERS = tree()
 SPEAKS = 'xmlns="http://www.multispeak.org/Version_3.0"'
 XSD = Path(__file__).resolve().parents[3] / "shared" / "data" / "xsd" / "multispeak" / "od_v30ac.xsd"
 
 
-class Told:
-    """A publisher that keeps what it was given."""
+class Told(FailingPublisher):
+    """One that tells what was acknowledged."""
 
-    def __init__(self) -> None:
-        self.said: list[tuple[str, bytes]] = []
-
-    def publish(self, topic: str, rows: pl.DataFrame) -> int:
-        self.said += [(topic, value) for value in rows["value"]]
-        return rows.height
-
-    def flush(self) -> None: ...
+    @property
+    def said(self) -> list[tuple[str, bytes]]:
+        return [(topic, value) for topic in self._topics for value in self.values(topic)]
 
     def of(self, topic: str) -> list[bytes]:
-        return [value for name, value in self.said if name == topic]
+        return self.values(topic)
 
     def notes(self) -> pl.DataFrame:
         return from_messages(self.of(NOTES_TOPIC), NOTES)

@@ -14,10 +14,13 @@ from app.workers import EVENTS_TOPIC, HEARD_TOPIC, OUTAGES_TOPIC, REJECTS_TOPIC,
 from ingest.kafka.source import Position
 from outage.params import DetectParams
 from outage.stream_fleet import read_fleet
-from outage.stream_record import Kind, Record
+from outage.stream_record import Kind
 from outage.stream_said import said_steps
 from schemas.errors import TerminalError, TransientError
 from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
+from tests.failing_publisher import FailingPublisher
+from tests.memory_inputs import MemoryInputs
+from tests.memory_journal import MemoryJournal
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 NAMES = [f"M{i}" for i in range(12)]
@@ -31,57 +34,33 @@ FLEET = read_fleet(
 )
 PARAMS = OutageParams(DetectParams(), missing_from_start=True, snapshot_batches=2)
 OURS = (Position(JOURNAL_TOPIC, 0, 1),)
+LOGS = {EVENTS_TOPIC: {3: (0, 0)}}
+"""Of the inputs, before a test begins."""
 
 
-class FakeJournal:
+class Publisher(FailingPublisher):
+    """One that tells its story; `said` is what was acknowledged of outages."""
+
     def __init__(self, story: list[object]) -> None:
-        self.story, self.records, self.epoch, self.overtaken, self.away = story, [], 0, False, False
-
-    def claim(self) -> list[Record]:
-        self.epoch += 1
-        newest = [i for i, record in enumerate(self.records) if record.kind is Kind.SNAPSHOT]
-        return self.records[newest[-1] :] if newest else list(self.records)
-
-    def append(self, record: Record) -> bool:
-        if self.away:
-            raise TransientError("away")
-        if self.overtaken:
-            return False
-        self.records.append(record)
-        self.story.append(record.kind)
-        return True
-
-
-class FakeInputs:
-    def __init__(self) -> None:
-        self.sought: list[object] = []
-
-    def seek(self, positions, *, missing_from_start):
-        self.sought.append(positions)
-        return positions
-
-    def rest(self) -> None:
-        self.sought.append("rest")
-
-
-class FakePublisher:
-    def __init__(self, story: list[object]) -> None:
+        super().__init__()
         self.story, self.said = story, []
 
     def publish(self, topic: str, rows: pl.DataFrame) -> int:
         self.story.append(topic)
-        self.said += rows["value"].to_list() if topic == OUTAGES_TOPIC else []
-        return rows.height
+        return super().publish(topic, rows)
 
     def flush(self) -> None:
+        before = len(self.values(OUTAGES_TOPIC))
+        super().flush()
         self.story.append("flush")
+        self.said += self.values(OUTAGES_TOPIC)[before:]
 
 
 class World:
     def __init__(self) -> None:
         self.now, self.story = 0.0, []
-        self.journal, self.inputs = FakeJournal(self.story), FakeInputs()
-        self.publisher = FakePublisher(self.story)
+        self.journal, self.inputs = MemoryJournal(story=self.story), MemoryInputs(LOGS)
+        self.publisher = Publisher(self.story)
 
     def worker(self, params: OutageParams = PARAMS) -> OutageWork:
         work = OutageWork(
@@ -253,7 +232,7 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
         def append(self, table: str, rows: pl.DataFrame, token: str) -> None:
             stored[table] = rows
 
-    store = StoreWork(Store(), FakePublisher([]), FLEET.meters)
+    store = StoreWork(Store(), Publisher([]), FLEET.meters)
     messages = pl.DataFrame({"topic": OUTAGES_TOPIC, "value": world.publisher.said})
     store.deliver(store.prepare(messages), "token")
     assert stored["outages"].equals(again)

@@ -13,9 +13,12 @@ from app.config import parse_config
 from app.lane import Lane
 from app.oms_doors import open_oms
 from app.outage_doors import open_outage
+from app.outage_source import Alone
 from app.telemetry import Health
 from outage import stream_inputs
 from schemas.frames import METERS
+from tests.failing_publisher import FailingPublisher
+from tests.memory_journal import MemoryJournal
 
 CONFIG = """
 [kafka]
@@ -97,36 +100,14 @@ class _Alone:
 ANSWERS, ASKED = threading.Event(), threading.Event()
 
 
-class FakeJournal:
-    epoch = 1
-
-    def __init__(self, *_: object) -> None: ...
-
-    def claim(self) -> list[object]:
-        return []
-
-
-class FakeLeadership:
-    def __init__(self, *_: object) -> None: ...
-
-    def term(self, limit_s: float = 0.0) -> int:
-        return 1
-
-    def close(self) -> None: ...
-
-
-class FakePublisher:
-    def close(self) -> None: ...
-
-
 @pytest.fixture(autouse=True)
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ANSWERS.clear()
     ASKED.clear()
     monkeypatch.setattr(stream_inputs, "KafkaConsumer", SlowConsumer)
-    monkeypatch.setattr(outage_doors, "Journal", FakeJournal)
-    monkeypatch.setattr(outage_doors, "Leadership", FakeLeadership)
-    monkeypatch.setattr(doors, "open_publisher", lambda _: FakePublisher())
+    monkeypatch.setattr(outage_doors, "Journal", lambda *_: MemoryJournal())
+    monkeypatch.setattr(outage_doors, "Leadership", lambda *_: Alone())
+    monkeypatch.setattr(doors, "open_publisher", lambda _: FailingPublisher())
     monkeypatch.setattr("app.commands.worker.LAG_EVERY_S", 0.0)
     yield
     ANSWERS.set()

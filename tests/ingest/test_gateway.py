@@ -3,18 +3,17 @@
 import asyncio
 import errno
 import socket
-import threading
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-import polars as pl
 import pytest
 
 from ingest.dlms.framing import split_messages, wrap_wpdu
 from ingest.gateway import Gateway
 from ingest.gateway_limits import GatewayLimits
 from ingest.lanes import FRAMES_TOPIC, LAST_GASP_TOPIC, with_sender
-from schemas.errors import TerminalError, TransientError
+from schemas.errors import TerminalError
+from tests.failing_publisher import FailingPublisher
 from tests.ingest import by_hand as hand
 from tests.ingest.fleet import TITLE, decode
 
@@ -23,40 +22,19 @@ LARGE = [wrap_wpdu(b"\x0f" + bytes([i]) * 300) for i in range(20)]
 PATIENCE = 500
 
 
-class FakePublisher:
-    """Keeps what was flushed. While `away` is set nothing is; `refused` is final."""
-
-    def __init__(self) -> None:
-        self.away = threading.Event()
-        self.refused = False
-        self.sent: list[tuple[str, bytes, int]] = []
-        self._handed: list[tuple[str, bytes, int]] = []
-
-    def publish(self, topic: str, rows: pl.DataFrame) -> int:
-        self._handed += [(topic, value, part) for value, part in zip(rows["value"], rows["partition"], strict=True)]
-        return rows.height
-
-    def partition_for(self, topic: str, key: bytes) -> int:
-        return len(key) % 3
-
-    def flush(self) -> None:
-        handed, self._handed = self._handed, []
-        if self.refused:
-            raise TerminalError("refused")
-        if self.away.is_set():
-            raise TransientError("away")
-        self.sent += handed
+class Publisher(FailingPublisher):
+    """One that tells which messages of meters came."""
 
     def messages(self, topic: str) -> list[bytes]:
-        return [m.payload for t, value, _ in self.sent if t == topic for m in split_messages(value)]
+        return [message.payload for value in self.values(topic) for message in split_messages(value)]
 
 
 Scenario = Callable[[Gateway, int], Awaitable[None]]
 
 
-def run(scenario: Scenario, publisher: FakePublisher, gasps: FakePublisher | None = None, **limits: float) -> Gateway:
+def run(scenario: Scenario, publisher: Publisher, gasps: Publisher | None = None, **limits: float) -> Gateway:
     async def whole() -> Gateway:
-        publishers = {FRAMES_TOPIC: publisher, LAST_GASP_TOPIC: gasps or FakePublisher.sharing(publisher)}
+        publishers = {FRAMES_TOPIC: publisher, LAST_GASP_TOPIC: gasps or publisher.beside()}
         gateway = Gateway(publishers, GatewayLimits(**({"linger_s": 0.01, "shutdown_s": 5.0} | limits)))
         port = await gateway.start(port=0)
         await asyncio.wait_for(scenario(gateway, port), 20)
@@ -64,15 +42,6 @@ def run(scenario: Scenario, publisher: FakePublisher, gasps: FakePublisher | Non
         return gateway
 
     return asyncio.run(whole())
-
-
-def _sharing(publisher: FakePublisher) -> FakePublisher:
-    other = FakePublisher()
-    other.away, other.sent = publisher.away, publisher.sent
-    return other
-
-
-FakePublisher.sharing = staticmethod(_sharing)
 
 
 async def send(port: int, data: bytes, *, pause_after: int = 0) -> None:
@@ -95,7 +64,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def test_what_many_connections_send_reaches_its_lane_whole_and_in_order() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         await asyncio.gather(*(send(port, b"".join(LARGE + SMALL), pause_after=100 + i) for i in range(10)))
@@ -108,7 +77,7 @@ def test_what_many_connections_send_reaches_its_lane_whole_and_in_order() -> Non
 
 
 def test_a_message_ciphered_by_service_goes_on_with_the_title_that_its_connection_knows() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     push, gasp = hand.general(hand.PUSH, counter=1), hand.by_service(0xCA, hand.PUSH, counter=2)
     push, gasp = hand.wrapper(push), hand.wrapper(gasp)
 
@@ -124,7 +93,7 @@ def test_a_message_ciphered_by_service_goes_on_with_the_title_that_its_connectio
 
 
 def test_a_message_ciphered_by_service_never_goes_on_with_the_title_of_another_meter_of_its_line() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     titled = hand.wrapper(hand.general(hand.PUSH, counter=1), source=1)
     gasps = [hand.wrapper(hand.by_service(0xCA, hand.PUSH, counter=2), source=port) for port in (2, 1)]
 
@@ -137,7 +106,7 @@ def test_a_message_ciphered_by_service_never_goes_on_with_the_title_of_another_m
 
 
 def test_frames_of_a_partition_are_packed_into_few_messages() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         await send(port, b"".join(LARGE))
@@ -148,7 +117,7 @@ def test_frames_of_a_partition_are_packed_into_few_messages() -> None:
 
 
 def test_datagrams_take_the_lane_of_last_gasps_and_are_not_joined() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -165,7 +134,7 @@ def test_datagrams_take_the_lane_of_last_gasps_and_are_not_joined() -> None:
 
 
 def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_came_of_it() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     blocks = [hand.wrapper(block) for block in hand.blocks(hand.PUSH, 20)]
     mixed = [*blocks[1:-1][::-1], blocks[0], blocks[-1]]
     other = blocks[1][:-1] + bytes((blocks[1][-1] ^ 1,))
@@ -184,7 +153,7 @@ def test_blocks_of_one_apdu_in_datagrams_of_their_own_are_one_message_or_what_ca
 
 
 def test_datagrams_that_wait_for_others_go_on_in_their_own_time_though_nobody_sends_any_more() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     one, other = ([hand.wrapper(block, port) for block in hand.blocks(hand.PUSH, 20)] for port in (1, 2))
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -202,7 +171,7 @@ def test_datagrams_that_wait_for_others_go_on_in_their_own_time_though_nobody_se
 
 
 def test_a_transfer_that_lost_its_end_goes_on_in_its_time_and_its_line_stays() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     one, other = ([hand.wrapper(block, port) for block in hand.blocks(hand.PUSH, 20)] for port in (1, 2))
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -219,7 +188,7 @@ def test_a_transfer_that_lost_its_end_goes_on_in_its_time_and_its_line_stays() -
 
 
 def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.away.set()
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -236,7 +205,7 @@ def test_while_the_broker_is_away_nothing_is_dropped_and_senders_wait() -> None:
 
 
 def test_a_datagram_that_finds_no_room_is_counted_as_lost() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.away.set()
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -256,7 +225,7 @@ def test_a_datagram_that_finds_no_room_is_counted_as_lost() -> None:
 
 
 def test_datagrams_without_a_byte_take_room_too() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.away.set()
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -271,7 +240,7 @@ def test_datagrams_without_a_byte_take_room_too() -> None:
 
 
 def test_streams_leave_room_to_datagrams_which_cannot_wait() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.away.set()
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -291,7 +260,7 @@ def test_streams_leave_room_to_datagrams_which_cannot_wait() -> None:
 
 
 def test_who_waits_for_room_does_not_overrun_it_with_all_others_that_wait() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.away.set()
     held: list[int] = []
 
@@ -320,7 +289,7 @@ def test_who_waits_for_room_does_not_overrun_it_with_all_others_that_wait() -> N
 
 
 def test_slow_senders_in_numbers_are_cut_short_and_who_only_waits_is_not() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         _, idle_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -340,7 +309,7 @@ def test_slow_senders_in_numbers_are_cut_short_and_who_only_waits_is_not() -> No
 
 
 def test_a_sender_that_the_network_loses_is_counted_and_what_it_sent_goes_on() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     class Reader:
         pieces: ClassVar = [LARGE[0], LARGE[1][:200]]
@@ -365,7 +334,7 @@ def test_a_sender_that_the_network_loses_is_counted_and_what_it_sent_goes_on() -
 
 
 def test_a_sender_that_trickles_is_cut_short_and_what_it_sent_goes_on() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -379,7 +348,7 @@ def test_a_sender_that_trickles_is_cut_short_and_what_it_sent_goes_on() -> None:
 
 
 def test_an_idle_connection_and_one_too_many_are_closed() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         first, first_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -395,7 +364,7 @@ def test_an_idle_connection_and_one_too_many_are_closed() -> None:
 
 
 def test_an_oversized_message_ends_the_connection_and_others_go_on() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     oversized = wrap_wpdu(b"\xe0\x00\x00\x01\x00\x00" + hand.sized(bytes(60_000))) * 6
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -412,7 +381,7 @@ def test_an_oversized_message_ends_the_connection_and_others_go_on() -> None:
 
 
 def test_a_broker_that_refuses_for_good_ends_the_gateway() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     publisher.refused = True
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -424,7 +393,7 @@ def test_a_broker_that_refuses_for_good_ends_the_gateway() -> None:
 
 
 def test_what_was_taken_is_sent_when_the_gateway_is_asked_to_stop() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -442,7 +411,7 @@ GASP = wrap_wpdu(bytes.fromhex("c200010203"))
 def test_a_lane_that_cannot_be_written_holds_no_last_gasp_of_another_connection_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    frames, gasps = FakePublisher(), FakePublisher()
+    frames, gasps = Publisher(), Publisher()
     frames.away.set()
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -467,7 +436,7 @@ def test_a_lane_that_cannot_be_written_holds_no_last_gasp_of_another_connection_
 
 
 def test_tiny_messages_of_many_connections_hold_no_datagram_up() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
     tiny, passes = wrap_wpdu(b"\x0f"), [0]
 
     async def scenario(gateway: Gateway, port: int) -> None:
@@ -490,7 +459,7 @@ def test_tiny_messages_of_many_connections_hold_no_datagram_up() -> None:
 
 
 def test_where_all_places_are_taken_the_connection_that_is_silent_for_longest_gives_way() -> None:
-    publisher = FakePublisher()
+    publisher = Publisher()
 
     async def scenario(gateway: Gateway, port: int) -> None:
         lines = []

@@ -24,6 +24,9 @@ class Publisher(KafkaPublisher):
     def publish(self, topic: str, rows: pl.DataFrame) -> int:
         return super().publish(self._topic, rows)
 
+    def partition_for(self, topic: str, key: bytes) -> int:
+        return super().partition_for(self._topic, key)
+
 
 @pytest.fixture(scope="module")
 def topics(kafka_settings: KafkaSettings) -> tuple[str, str]:
