@@ -28,7 +28,8 @@ _REWRITES: Final = tuple(
         (r" IN \[((?:'(?:[^'\\]|\\.)*'|-?\d+|,)+)\]", r" IN (\1)"),
     )
 )
-_HINT: Final = re.compile(r"^ALTER TABLE", re.IGNORECASE)
+# What ends a key says which rows are one: no hint.
+_HINT: Final = re.compile(r"^ALTER TABLE(?!.*\b(?:MODIFY ORDER BY|MATERIALIZED)\b)", re.IGNORECASE | re.DOTALL)
 _MINIMUM: Final = (18, 16)
 
 
