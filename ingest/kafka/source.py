@@ -20,6 +20,9 @@ Place = tuple[str, int]
 
 _ANSWER_MS: Final = 10_000
 _LAG_MS: Final = 1_000
+_JOINING_S: Final = 1.0
+"""How long a paused member waits for the group that forms anew. Of a join that ends while nobody waits kafka-python
+3.0.12 forgets the answer and asks again, so that the group forms anew without end."""
 _LOST_GROUP: Final = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
@@ -127,7 +130,7 @@ class KafkaSource:
     def keep_alive(self) -> Polled:
         """Ownership changes only: the group is told that we live, and nothing is fetched. For use while paused."""
         # A partition that was ours only just now was not paused yet: what came of it is for the next poll.
-        self._keep(self._poll(0, 1))
+        self._keep(self._poll(_JOINING_S if self._is_joining() else 0, 1))
         if self._paused:
             self.pause()
         return self._told(*self._changes(), {})
@@ -205,8 +208,11 @@ class KafkaSource:
         kafka-python 3.0.12 forgets one that changed metadata had caused: it clears what told it so before it waits for
         the group, and where the poll ends first nobody asks for the answer. The member then owns nothing, for ever.
         """
-        if self._consumer.group_metadata().state is MemberState.REBALANCING:
+        if self._is_joining():
             self._consumer._coordinator.request_rejoin()
+
+    def _is_joining(self) -> bool:
+        return self._consumer.group_metadata().state is MemberState.REBALANCING
 
     def _keep(self, polled: dict[Any, list[Any]]) -> None:
         """For the next poll, or for this one, should it fail before it can tell of them: they are not fetched again."""

@@ -47,6 +47,7 @@ class Client:
         return self
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        self.waited_ms = timeout_ms
         return self.script.pop(0)() if self.script else {}
 
     def committed(self, place: Any, timeout_ms: int | None = None) -> int | None:
@@ -231,3 +232,13 @@ def test_what_was_polled_and_not_committed_still_waits(client, source) -> None:
     client.script = [client.lost(HERE)]
     source.keep_alive()
     assert source.lag() == {}
+
+
+def test_a_paused_member_waits_for_the_group_that_forms_anew_and_for_nothing_else(client, source) -> None:
+    """Asked without waiting, the client sends the group another request to join each time it is asked."""
+    source.pause()
+    source.keep_alive()
+    assert client.waited_ms == 0
+    client.state = MemberState.REBALANCING
+    source.keep_alive()
+    assert client.waited_ms >= 1000
