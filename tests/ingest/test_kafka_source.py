@@ -31,6 +31,9 @@ class Client:
         self.sought: dict[Any, int] = {}
         self.unanswered = 0
         self.state = MemberState.STABLE
+        self._coordinator = self
+
+    def request_rejoin(self) -> None: ...
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
         self.listener = listener

@@ -1,5 +1,7 @@
 """ClickHouse over TLS by configuration; a certificate that is not trusted or of another host is refused in a line."""
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -52,8 +54,23 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         server.run()
     except ServiceError as error:
         absent(str(error))
+    listening(port)  # that for TLS is there a little after the plain one
     yield Secured(port, folder)
     server.stop(kill=True)
+
+
+def listening(port: int) -> None:
+    """Somebody takes connections there."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("localhost", port), timeout=5).close()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def asked(text: str) -> tuple[int, int]:
