@@ -37,6 +37,7 @@ SCRIPTED = {
     "app/test_refused.py Picky": "refuses rejects of any sender",
     "app/test_refused.py OneMeter": "refuses finals of one meter",
     "app/test_reject_counts.py Away": "is away once",
+    "integration/test_vee_changes_hands.py Held": "the real store, whose insert of finals waits",
     "app/test_replay_verb.py Refusing": "the real store, which refuses one meter",
     "app/test_slow_adoption.py SlowConsumer": "a client whose brokers say nothing",
     "app/test_steady_vee.py Nothing": "a member that is told nothing but its partition",
