@@ -58,7 +58,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     batch_messages: Count = 20_000
     batch_octets: Octets = 33_554_432
-    """Of the frames of a batch in memory: with what they become, two batches at a time, a worker takes 1.3 gigabytes."""
+    """Of the frames of a batch in memory: with what they become, two batches at a time, a worker takes 1.3 GB."""
     batch_seconds: Pause = 1.0
     fuse_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     fuse_messages: Count = 1_000
