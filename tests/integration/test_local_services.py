@@ -118,6 +118,7 @@ def test_what_an_interrupted_start_left_is_waited_for_until_it_answers(tmp_path:
         services._bring_up(service, None)
         socket.create_connection(("127.0.0.1", port), 5).close()
     finally:
+        service.stop(kill=True)  # whatever the folder says that runs
         process.kill()
         process.wait()
     with pytest.raises(ServiceError, match="does not answer on"):
