@@ -17,9 +17,9 @@ from ingest.line_titles import LineTitles
 from ingest.meter_types import parse_types
 from ingest.packing import Waiting, packed_rows
 from ingest.replay import Windows
+from tests.failing_publisher import FailingPublisher
 from tests.ingest import by_hand as hand
 from tests.ingest.fleet import AK, EK, OTHER_TITLE, TITLE, enrolled, meters
-from tests.ingest.test_gateway import FakePublisher
 
 SIGNING = ec.derive_private_key(0x5EED, ec.SECP256R1())
 POINT = SIGNING.public_key().public_numbers()
@@ -80,7 +80,7 @@ LINKED: dict[str, Callable[[bytes], bytes]] = {
 def taken(message: bytes, peer: str, *, over_udp: bool = False, title: bytes = b"") -> list[tuple[str, bytes, bytes]]:
     """What a gateway hands on of a message: lane, partition key, bytes."""
     waiting: list[tuple[str, bytes, bytes]] = []
-    gateway = Gateway({topic: FakePublisher() for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC)})
+    gateway = Gateway({topic: FailingPublisher() for topic in (FRAMES_TOPIC, LAST_GASP_TOPIC)})
     for topic, lane in gateway._lanes.items():
         lane.add = lambda each, key, topic=topic: waiting.append((topic, key, each))  # type: ignore[method-assign]
     titles = LineTitles()
