@@ -22,6 +22,7 @@ from ingest.keyring import Keyring
 from schemas.errors import ContractError
 from schemas.frames import METERS
 from tests.memory_topic import MemoryTopic
+from tests.noting_store import noting_store
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -178,15 +179,10 @@ def test_states_are_stored_with_the_time_of_their_message_and_a_bad_message_hold
          "value": [messages[0], b"rubbish", messages[1]]},
         schema_overrides={"value": pl.Binary(), "at": pl.Datetime("us", "UTC")},
     )  # fmt: skip
-    appended: dict[str, pl.DataFrame] = {}
-
-    class Store:
-        def append(self, name: str, part: pl.DataFrame, token: str) -> int:
-            appended[name] = part
-            return part.height
-
-    work = StoreWork(Store(), MemoryPublisher(), METERS.empty())
-    work.deliver(work.prepare(table), "t")
+    with noting_store() as store:
+        work = StoreWork(store, MemoryPublisher(), METERS.empty())
+        work.deliver(work.prepare(table), "t")
+    appended = store.rows
     states = appended["meters"]
     assert states.select("meter_id", "recorded_at").rows() == [("A", AT), ("A", AT), ("B", AT.replace(day=2))]
     assert appended["rejects"].select("topic", "offset", "payload").rows() == [(METERS_TOPIC, 1, b"rubbish")]

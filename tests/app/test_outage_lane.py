@@ -21,6 +21,7 @@ from schemas.frames import EVENTS, HEARD, METERS, UTC_US, conform
 from tests.failing_publisher import FailingPublisher
 from tests.memory_inputs import MemoryInputs
 from tests.memory_journal import MemoryJournal
+from tests.noting_store import noting_store
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 NAMES = [f"M{i}" for i in range(12)]
@@ -226,15 +227,11 @@ def test_what_is_said_comes_back_as_outages_and_is_stored() -> None:
     work.deliver(prepared, "")
     again = said_steps(world.publisher.said)
     assert again.equals(prepared.step.memory.outages)
-    stored: dict[str, pl.DataFrame] = {}
-
-    class Store:
-        def append(self, table: str, rows: pl.DataFrame, token: str) -> None:
-            stored[table] = rows
-
-    store = StoreWork(Store(), Publisher([]), FLEET.meters)
     messages = pl.DataFrame({"topic": OUTAGES_TOPIC, "value": world.publisher.said})
-    store.deliver(store.prepare(messages), "token")
+    with noting_store() as tables:
+        store = StoreWork(tables, Publisher([]), FLEET.meters)
+        store.deliver(store.prepare(messages), "token")
+    stored = tables.rows
     assert stored["outages"].equals(again)
     assert stored["events"].is_empty()
 

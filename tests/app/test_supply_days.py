@@ -20,6 +20,7 @@ from simulator.fleet import simulate
 from simulator.params import SimulatorParams
 from storage.embedded import open_embedded
 from storage.store import Scope, SqlStore
+from tests.noting_store import noting_store
 from validation.params import VeeParams
 
 DAY = date(2026, 3, 2)
@@ -95,18 +96,15 @@ def test_a_meters_own_word_makes_its_day_dirty_and_no_other_event_does() -> None
 
 
 def test_a_meter_that_the_registry_names_later_has_its_days_made_dirty_too() -> None:
-    class Store:
-        def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
-            return rows.height
-
     publisher = MemoryPublisher()
-    work = store_lane.StoreWork(Store(), publisher, METERS.empty())
     gone = {"outages": step("T1", NOON, NOON + HOUR), "events": EVENTS.empty()}
     gone |= dict.fromkeys(("rejects", "unreadable"), REJECTS.empty())
-    work.deliver(gone, "before")
-    assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
-    work.enrol(workers.Registry.of(Keyring.empty(), FLEET, meter_types.BUILT_IN))
-    work.deliver(gone, "after")
+    with noting_store() as tables:
+        work = store_lane.StoreWork(tables, publisher, METERS.empty())
+        work.deliver(gone, "before")
+        assert publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS).is_empty()
+        work.enrol(workers.Registry.of(Keyring.empty(), FLEET, meter_types.BUILT_IN))
+        work.deliver(gone, "after")
     told = publisher.rows(workers.DIRTY_DAYS_TOPIC, DIRTY_DAYS)
     assert set(told["bucket"]) == set(bucket_of(FLEET.filter(pl.col("transformer_id") == "T1")["meter_id"]))
 

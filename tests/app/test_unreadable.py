@@ -1,6 +1,7 @@
 """A message of our own topics that is no rows of it holds up no worker: others are read, and it becomes a reject."""
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from outage.oms_outbox import Outbox
 from outage.stream_said import said_steps
 from schemas.errors import ContractError
 from schemas.frames import DIRTY_DAYS, EVENTS, METERS, OUTAGES, REJECTS
+from tests.noting_store import NotingStore, noting_store
 from validation.params import VeeParams
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -59,18 +61,10 @@ def steps(*incidents: str) -> list[bytes]:
     return list(render_cim_json(frame))
 
 
-class Tables:
-    """Keeps what is appended."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, pl.DataFrame] = {}
-
-    def append(self, table: str, rows: pl.DataFrame, token: str) -> int:
-        self.rows[table] = rows
-        return rows.height
-
-    def has_rows(self, table: str) -> bool:
-        return table in self.rows
+@pytest.fixture
+def tables() -> Iterator[NotingStore]:
+    with noting_store() as opened:
+        yield opened
 
 
 def counted(topic: str) -> float:
@@ -78,11 +72,11 @@ def counted(topic: str) -> float:
 
 
 def test_the_store_worker_stores_what_stands_around_them_and_rejects_them_with_their_bytes(
-    caplog: pytest.LogCaptureFixture,
+    tables: NotingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = events("A", "B")
     first, second = steps("first", "second")
-    tables, publisher = Tables(), MemoryPublisher()
+    publisher = MemoryPublisher()
     before = counted(workers.EVENTS_TOPIC)
     messages = pl.concat(
         [
@@ -113,9 +107,8 @@ def test_a_number_that_no_row_holds_is_no_step_of_an_incident() -> None:
         said_steps([good.replace(b'"step":0', b'"step":1000000000000')])
 
 
-def test_vee_judges_the_days_that_can_be_read_and_rejects_the_rest() -> None:
+def test_vee_judges_the_days_that_can_be_read_and_rejects_the_rest(tables: NotingStore) -> None:
     meters = pl.DataFrame([{"meter_id": "A"}], schema=METERS.schema)
-    tables = Tables()
     work = vee_lane.VeeWork(tables, meters, VeeParams(judged_at=NOW, run_id="", context_days=3), lambda: NOW)
     days = pl.DataFrame({"bucket": work._buckets["bucket"], "day": [date(2026, 3, 2)]}, schema=DIRTY_DAYS.schema)
     good = to_messages(days, days["bucket"])["value"].to_list()
@@ -125,10 +118,10 @@ def test_vee_judges_the_days_that_can_be_read_and_rejects_the_rest() -> None:
     assert tables.rows["rejects"]["payload"].to_list() == list(RUBBISH[:2])
 
 
-def test_a_day_at_the_end_of_all_clocks_stops_no_judging_of_others() -> None:
+def test_a_day_at_the_end_of_all_clocks_stops_no_judging_of_others(tables: NotingStore) -> None:
     """Any meter may name it: its clock is a field of twelve octets."""
     meters = pl.DataFrame([{"meter_id": "A", "timezone": "Australia/Sydney"}], schema=METERS.schema)
-    work = vee_lane.VeeWork(Tables(), meters, VeeParams(judged_at=NOW, run_id="", context_days=400), lambda: NOW)
+    work = vee_lane.VeeWork(tables, meters, VeeParams(judged_at=NOW, run_id="", context_days=400), lambda: NOW)
     far = [date(1, 1, 1), date(1904, 12, 31), date(2295, 1, 1), date(9999, 12, 30), date(9999, 12, 31)]
     lived = [far_days.FIRST_DAY, date(2026, 3, 2), far_days.LAST_DAY]
     days = pl.DataFrame({"bucket": work._buckets["bucket"], "day": [[*far, *lived]]}).explode("day")

@@ -57,10 +57,6 @@ SCRIPTED = {
 """What goes wrong at it, at will; nothing else is learned from it."""
 
 NOTEBOOKS = {
-    "app/test_following.py Store": "appends are written down",
-    "app/test_outage_lane.py Store": "appends are written down",
-    "app/test_supply_days.py Store": "appends are let go",
-    "app/test_unreadable.py Tables": "appends are written down",
     "integration/crash/accounts.py _Judged": "the real store before any judgement; judgements are written down",
     "fuzz/fuzz_codec.py AnyKey": "one pair of keys for everybody",
     "ingest/conftest.py OneKey": "one pair of keys for one title",
