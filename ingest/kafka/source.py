@@ -18,8 +18,7 @@ from schemas.errors import TerminalError
 Place = tuple[str, int]
 """Topic and partition."""
 
-_ANSWER_MS: Final = 5_000
-"""After which a question is asked again: a worker told to stop may have to wait so long beside its bound."""
+_ANSWER_MS: Final = 10_000
 _LAG_MS: Final = 1_000
 _JOINING_S: Final = 1.0
 """How long a paused member waits for the group that forms anew. Of a join that ends while nobody waits kafka-python
