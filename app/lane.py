@@ -1,8 +1,8 @@
 """A lane: poll, prepare, deliver, commit; batches in order, and at most two alive.
 
 While one batch is delivered (inserted, published, flushed), the next is polled and prepared. Both are done by threads
-of their own, and each by one at a time: the loop waits, keeping the group membership alive, and commits. Offsets move
-only after delivery.
+of their own, and each by one at a time: the loop waits, keeping the group membership alive, and has a commit made.
+Offsets move only after delivery.
 """
 
 import logging
@@ -92,7 +92,7 @@ class Lane(Generic[Prepared]):
     """Runs one work on one source.
 
     Args:
-        source: Where batches come from; used by the thread that calls `run` only.
+        source: Where batches come from; asked one thing at a time, all but commits by the thread that calls `run`.
         work: What is done with them.
         params: Sizes and times.
         health: Told of each round.
@@ -251,10 +251,20 @@ class Lane(Generic[Prepared]):
         if not done.done():
             raise StoppedError(f"told to stop, and the batch in flight is not through: {spans[0].topic} is read again")
         done.result()
-        committed = self._retry_commit(lambda: self._source.commit(spans), self._broker_failed)
+        committed = self._retry_commit(lambda: self._commit(spans), self._broker_failed)
         for span in spans:
             if (span.topic, span.partition) in committed:
                 self._next[span.topic, span.partition] = span.next
+
+    def _commit(self, spans: tuple[Span, ...]) -> frozenset[Place]:
+        """Beside the loop: the brokers may take longer over their answer than is left when we are told to stop."""
+        done = beside(lambda: self._source.commit(spans), "commit")
+        while not done.done() and not self._must_give_up():
+            wait([done], _LISTEN_S)
+            self._must_stop()
+        if not done.done():
+            raise StoppedError(f"told to stop, and a commit is not answered: {spans[0].topic} is read again")
+        return done.result()
 
     def _wait(self, done: Future[Any]) -> None:
         """Until it is done or we must give up; meanwhile we stay a member of the group and the loop is alive."""

@@ -365,6 +365,24 @@ def test_a_commit_that_brokers_do_not_answer_is_repeated_and_beats_and_a_signal_
     assert lost.committed_spans == []
 
 
+def test_a_commit_that_is_not_answered_does_not_hold_the_end_up_beyond_the_bound():
+    """The brokers are gone as the commit is on its way, and the client waits for an answer for longer than is left."""
+    asked, gone = threading.Event(), threading.Event()
+
+    class Unanswered(_Script):
+        def commit(self, spans):
+            asked.set()
+            assert gone.wait(30)
+            raise TransientError("no answer")
+
+    source = Unanswered([_polled([0], assigned=[Position("t", 0, 0)]), *(_polled([n]) for n in range(1, 9))])
+    begun = time.monotonic()
+    with pytest.raises(StoppedError, match="a commit is not answered"):
+        _lane(source, _Counting(), batch_messages=1, shutdown_seconds=0.5).run(asked.is_set)
+    assert 0.5 <= time.monotonic() - begun < 10
+    gone.set()
+
+
 def test_windows_that_cannot_be_loaded_are_asked_for_again_as_of_the_newest_places():
     class Away(_Counting):
         failures = 3
