@@ -82,6 +82,24 @@ def test_a_folder_named_from_here_is_the_same_when_the_service_stands_in_it(
     assert service.pid() is None
 
 
+@pytest.mark.parametrize("ours", [None, "dirty_decay_ms:7"])
+def test_a_server_has_the_allocator_of_current_ones_or_the_caller_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str | None
+) -> None:
+    if ours is None:
+        monkeypatch.delenv("MALLOC_CONF", raising=False)
+    else:
+        monkeypatch.setenv("MALLOC_CONF", ours)
+    service = ClickHouse(tmp_path, free_port())
+    service.run()
+    try:
+        environment = Path(f"/proc/{service.pid()}/environ").read_text().split("\0")
+    finally:
+        service.stop(kill=True)
+    wanted = ours or "oversize_threshold:0,muzzy_decay_ms:0,dirty_decay_ms:5000"
+    assert {f"MALLOC_CONF={wanted}", "TZ=UTC"} <= set(environment)
+
+
 def test_what_runs_is_told_by_its_own_address_and_another_one_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
