@@ -23,6 +23,7 @@ from app.refused import rejects_of, store_all, store_rejects
 from app.reject_counts import count_rejects
 from ingest.decode import Decoded, decode_frames
 from ingest.enrolment import Enrolment
+from ingest.kafka.records import in_place_order
 from ingest.kafka.source import Position
 from ingest.keyring import Keyring
 from ingest.lanes import LAST_GASP_TOPIC
@@ -108,8 +109,8 @@ class IngestWork:
         self._registry = registry
 
     def prepare(self, frames: pl.DataFrame) -> Decoded:
-        """Decode; the windows and the layouts learned go on to the next batch."""
-        registry = self._registry
+        """Decode in the order in which messages are stored; windows and layouts learned go on to the next batch."""
+        registry, frames = self._registry, in_place_order(frames)
         decoded = decode_frames(
             frames, registry.keyring, self._windows, registry.enrolment, registry.types, self._learned
         )

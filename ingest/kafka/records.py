@@ -54,6 +54,22 @@ def frames_of_records(*parts: Records) -> pl.DataFrame:
     )
 
 
+def in_place_order(frames: pl.DataFrame) -> pl.DataFrame:
+    """Rows by topic and partition, those of each partition in their order; nothing is copied.
+
+    Args:
+        frames: RAW_FRAMES of one or more polls, each of which brought messages of several partitions in turn.
+
+    Returns:
+        The same rows in the order of the store's key for messages, where each partition's are ascending.
+    """
+    place = frames.select("topic", "partition")
+    begins = place.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift())).arg_true()).to_series()
+    heads, starts = place[begins].rows(), begins.to_list()
+    runs = sorted(zip(heads, starts, [*starts, frames.height][1:], strict=True))
+    return pl.concat([frames.clear(), *(frames.slice(start, end - start) for _, start, end in runs)])
+
+
 def _cut_all(values: list[bytes]) -> tuple[pl.Series, np.ndarray]:
     """The frames of all values end to end (Binary), and how many each value holds (at least one)."""
     chains = [wpdu_chain(value) for value in values]

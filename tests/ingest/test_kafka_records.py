@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.dlms.framing import wrap_wpdu
-from ingest.kafka.records import Records, frames_of_records
+from ingest.kafka.records import Records, frames_of_records, in_place_order
 from schemas.frames import RAW_FRAMES, conform
 
 
@@ -47,3 +47,21 @@ def test_no_byte_is_lost_and_no_message_swallows_another(values: list[bytes]) ->
     frames = frames_of_records(of(*values))
     again = [b"".join(frames.filter(frames["offset"] == 7 + i)["payload"]) for i in range(len(values))]
     assert again == values
+
+
+@given(st.lists(st.tuples(st.sampled_from("tu"), st.integers(0, 3), st.integers(1, 3)), max_size=12))
+def test_frames_of_several_polls_stand_by_place_and_those_of_a_partition_as_they_came(
+    polled: list[tuple[str, int, int]],
+) -> None:
+    one, ends, parts = wrap_wpdu(b"\x0f1"), dict[tuple[str, int], int](), []
+    for topic, partition, messages in polled:
+        first = ends.get((topic, partition), 0)
+        ends[topic, partition] = first + messages
+        offsets = range(first, first + messages)
+        parts.append(frames_of_records(Records(topic, partition, offsets, [9] * messages, [one + one] * messages)))
+    came = pl.concat([RAW_FRAMES.empty(), *parts])
+    ordered = in_place_order(came)
+    assert ordered.equals(came.sort("topic", "partition", "offset", "frame"))
+    # As they came, not by offset: what is read again from an earlier place stays behind.
+    backwards = came.with_columns(offset=-pl.col("offset"))
+    assert in_place_order(backwards).equals(backwards.sort("topic", "partition", maintain_order=True))
