@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,17 @@ print(most - held())
 """
 
 
+NEW = """
+import resource, sys
+if sys.argv[1] == "keep":
+    import app.cli
+import polars as pl
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+columns = [pl.int_range(2_000_000, eager=True) for _ in range(8)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
 SHARED = """
 import resource, sys, threading
 if sys.argv[1] == "keep":
@@ -99,3 +111,13 @@ def test_columns_of_a_batch_stay_with_the_command_for_the_next():
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of the allocator that polars has there")
 def test_columns_of_one_thread_are_room_for_those_of_the_next():
     assert told_by(SHARED, "keep") < told_by(SHARED, "leave") / 4
+
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not LARGE_PAGES.exists(), reason="a system without large pages")
+def test_columns_that_are_new_come_in_large_pages_where_a_process_may_ask_for_them() -> None:
+    if "[madvise]" not in LARGE_PAGES.read_text():
+        pytest.skip("the system gives large pages to all or to none")
+    assert told_by(NEW, "keep") < told_by(NEW, "leave") / 10
