@@ -29,7 +29,10 @@ def in_key_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     later = np.minimum(time - time.min(initial=np.iinfo(np.int64).max), _TIMES - 1)
     channel = _CHANNEL_RANK[rows["channel"].to_physical().to_numpy()]
     key = (_ranks(rows["meter_id"]) * len(_CHANNEL_RANK) + channel) * _TIMES + later
-    return rows[np.argsort(key, kind="stable")]
+    # A column without a value is the same in any order.
+    empty = [name for name in rows.columns if rows[name].null_count() == rows.height]
+    ordered = rows.drop(empty)[np.argsort(key, kind="stable")]
+    return ordered.with_columns(rows.select(empty)).select(rows.columns)
 
 
 def _ranks(texts: pl.Series) -> npt.NDArray[np.int64]:

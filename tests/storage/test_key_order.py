@@ -39,3 +39,12 @@ def test_rows_stand_by_meter_channel_and_time_and_else_as_they_came(rows: int, m
 def test_rows_of_a_table_without_channels_stay_as_they_came() -> None:
     came = shuffled(100, 5)
     assert in_key_order(came, table_of("frames")).equals(came)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 50])
+def test_columns_without_values_keep_their_place_and_type(rows: int) -> None:
+    came = shuffled(rows, 5).with_columns(obis=pl.lit(None, pl.Binary), note=pl.lit(None, CHANNEL), last=pl.lit(1))
+    ordered = in_key_order(came.select("obis", pl.exclude("obis")), table_of("intervals"))
+    assert ordered.schema == came.select("obis", pl.exclude("obis")).schema
+    assert ordered.drop("obis", "note", "last").equals(in_key_order(shuffled(rows, 5), table_of("intervals")))
+    assert ordered["note"].null_count() == ordered["obis"].null_count() == rows
