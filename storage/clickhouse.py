@@ -53,6 +53,10 @@ _LONE_OCTETS: Final = 1 << 14
 """A piece of fewer is compressed together with its neighbours."""
 _SIZES_OCTETS: Final = 9
 """Method and both sizes, which the first size counts too."""
+_AS_IT_IS: Final = 0x02
+"""Method of a frame that is not compressed; in one stream frames of several methods may follow each other."""
+_WORTH_IT: Final = 0.85
+"""What shrinks less is sent as it is."""
 
 
 class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,11 +286,13 @@ def _send_piece(stream: Any, piece: Piece) -> None:
         stream.fout.write(bytes(piece))
         return
     _send_held(stream)
+    method = stream.compressor.method_byte
     for first in range(0, len(piece), _COMPRESSED_OCTETS):
         part = piece[first : first + _COMPRESSED_OCTETS]
-        packed = stream.compressor.compress_data(part)
-        sizes = struct.pack("<BII", stream.compressor.method_byte, len(packed) + _SIZES_OCTETS, len(part))
-        body = sizes + packed
+        packed = part if method == _AS_IT_IS else stream.compressor.compress_data(part)
+        if len(packed) > len(part) * _WORTH_IT:  # ciphered messages, and so is the rest of the piece
+            method, packed = _AS_IT_IS, part
+        body = b"".join((struct.pack("<BII", method, len(packed) + _SIZES_OCTETS, len(part)), packed))
         write_binary_uint128(stream.get_compressed_hash(body), stream.raw_fout)
         stream.raw_fout.write(body)
 

@@ -113,7 +113,10 @@ def _varints(numbers: npt.NDArray[np.int64]) -> tuple[Octets, npt.NDArray[np.int
 
 
 def _low_cardinality(values: pl.Series, *, nullable: bool) -> list[Piece]:
-    distinct, keys = _dictionary(values)
+    if nullable and values.null_count() == len(values):
+        distinct, keys = pl.Series([], dtype=pl.String), np.broadcast_to(np.int32(-1), len(values))
+    else:
+        distinct, keys = _dictionary(values)
     if nullable:
         # The first entry of the dictionary is the null.
         distinct, keys = pl.concat([pl.Series(distinct.name, [""]), distinct]), keys + 1

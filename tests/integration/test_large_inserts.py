@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
+import pytest
+from clickhouse_driver.compression.lz4 import Compressor
 
-from schemas.frames import INTERVALS, METERS, conform
+from schemas.frames import INTERVALS, METERS, RAW_FRAMES, UTC_US, conform
 from storage.clickhouse import ClickHouseEngine
 from storage.queries import Query
 from storage.store import SqlStore
@@ -43,6 +46,36 @@ def test_a_batch_of_more_rows_than_a_server_joins_by_default_is_stored_to_the_ro
         pl.Schema({"held": pl.Int64(), "most": pl.Int64()}),
     )
     assert server.select(parts).row(0) == (rows.height, rows.height)
+
+
+def test_messages_that_do_not_shrink_are_sent_as_they_are_and_stored_to_the_byte(
+    store: SqlStore, server: ClickHouseEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ciphered messages of some MiB, and zeros behind them, between columns that shrink."""
+    compressed: list[int] = []
+    original = Compressor.compress_data
+
+    def noted(compressor: Compressor, part: memoryview) -> bytes:
+        compressed.append(len(part))
+        return original(compressor, part)
+
+    monkeypatch.setattr(Compressor, "compress_data", noted)
+    rows = 10_000
+    random = np.random.default_rng(7).bytes(400 * rows)
+    payloads = [random[at : at + 400] for at in range(0, len(random), 400)]
+    payloads[-2_000:] = [bytes(400)] * 2_000
+    sent = conform(
+        RAW_FRAMES.empty().clear(rows).with_columns(
+            topic=pl.lit("ami.frames.v1"), partition=pl.lit(0, pl.Int32), offset=pl.int_range(rows),
+            frame=pl.lit(0, pl.Int32), received_at=pl.lit(START).cast(UTC_US), payload=pl.Series(payloads),
+        ),
+        RAW_FRAMES,
+    )  # fmt: skip
+    assert store.append("frames", sent, "ciphered") == rows
+    schema = pl.Schema({name: RAW_FRAMES.schema[name] for name in ("topic", "offset", "received_at", "payload")})
+    stored = server.select(Query(f"SELECT {', '.join(schema)} FROM frames", {}, schema))
+    assert stored.sort("offset").equals(sent.select(schema.names()))
+    assert 0 < sum(compressed) < 2_000_000, "of the messages only the first MiB was tried"
 
 
 def test_lists_beside_large_columns_are_sent_in_the_order_of_the_columns(store: SqlStore) -> None:

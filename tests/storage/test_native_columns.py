@@ -82,6 +82,14 @@ def test_a_dictionary_of_more_than_256_words_has_wider_keys(engine: EmbeddedEngi
             assert through_engine(engine, column, kind).equals(column)
 
 
+@pytest.mark.parametrize("dtype", [pl.String(), COLOURS])
+def test_a_column_without_a_value_has_no_words(engine: EmbeddedEngine, dtype: pl.DataType) -> None:
+    column = pl.Series("v", [None] * 300, dtype=dtype)
+    kind = "LowCardinality(Nullable(String))"
+    assert through_engine(engine, column, kind).to_list() == [None] * 300
+    assert b"".join(encode_column(column, kind) or ()).endswith(bytes(300))
+
+
 def test_a_slice_of_a_column_is_encoded_as_itself(engine: EmbeddedEngine) -> None:
     column = pl.Series("v", [f"word {i}" for i in range(100)]).slice(40, 7)
     assert through_engine(engine, column, "String").to_list() == column.to_list()
