@@ -32,7 +32,9 @@ from ingest.meter_types import MeterTypes
 from ingest.replay import Windows
 from schemas.codes import RejectReason
 from schemas.frames import REJECTS, UTC_US
+from storage.key_order import in_key_order
 from storage.store import ReadingStore
+from storage.tables import table_of
 
 EVENTS_TOPIC: Final = "ami.events.v1"
 HEARD_TOPIC: Final = "ami.heard.v1"
@@ -109,13 +111,16 @@ class IngestWork:
         self._registry = registry
 
     def prepare(self, frames: pl.DataFrame) -> Decoded:
-        """Decode in the order in which messages are stored; windows and layouts learned go on to the next batch."""
+        """Decode; messages and intervals in the order in which they are stored, so that a delivery has less to do.
+
+        Windows and layouts learned go on to the next batch.
+        """
         registry, frames = self._registry, in_place_order(frames)
         decoded = decode_frames(
             frames, registry.keyring, self._windows, registry.enrolment, registry.types, self._learned
         )
         self._windows, self._learned = decoded.windows, decoded.learned
-        return decoded
+        return decoded._replace(intervals=in_key_order(decoded.intervals, table_of("intervals")))
 
     def deliver(self, decoded: Decoded, token: str) -> None:
         """Insert acknowledged, then rejects and events flushed. The commit follows, never earlier.

@@ -170,7 +170,7 @@ def test_frames_go_over_their_own_connection_and_nothing_is_told_before_both_are
     assert others.ended.is_set()
 
 
-def test_messages_go_to_the_store_in_the_order_of_its_key_however_polls_brought_them(simulated, registry):
+def test_rows_go_to_the_store_in_the_order_of_its_keys_however_polls_brought_them(simulated, registry):
     """A server that finds them in order need not sort them, payloads and all."""
     frames = simulated.frames.head(400)
     place = ["topic", "partition", "offset", "frame"]
@@ -178,7 +178,11 @@ def test_messages_go_to_the_store_in_the_order_of_its_key_however_polls_brought_
     polls = pl.concat([frames.head(half).sort("partition", "offset"), frames.tail(-half).sort("partition", "offset")])
     assert not polls.select(place).equals(frames.select(place).sort(place))
     work = workers.IngestWork(SqlStore(None), MemoryPublisher(), registry, lambda *_: None)
-    assert work.prepare(polls).messages.select(place).equals(frames.select(place).sort(place))
+    prepared = work.prepare(polls)
+    assert prepared.messages.select(place).equals(frames.select(place).sort(place))
+    values = prepared.intervals.select("meter_id", pl.col("channel").cast(pl.String), "interval_start")
+    assert values.height > 0
+    assert values.equals(values.sort(pl.all()))
 
 
 def test_a_row_that_the_store_refuses_becomes_a_reject_and_its_neighbours_are_stored(simulated, registry):

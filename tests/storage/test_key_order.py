@@ -36,6 +36,11 @@ def test_rows_stand_by_meter_channel_and_time_and_else_as_they_came(rows: int, m
     assert in_key_order(came, table_of("intervals"))["value_milli"].to_list() == wanted.to_list()
 
 
+def test_rows_in_order_are_not_copied() -> None:
+    ordered = in_key_order(shuffled(500, 12), table_of("intervals"))
+    assert in_key_order(ordered, table_of("intervals")) is ordered
+
+
 def test_rows_of_a_table_without_channels_stay_as_they_came() -> None:
     came = shuffled(100, 5)
     assert in_key_order(came, table_of("frames")).equals(came)
