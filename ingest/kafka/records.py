@@ -55,19 +55,24 @@ def frames_of_records(*parts: Records) -> pl.DataFrame:
 
 
 def in_place_order(frames: pl.DataFrame) -> pl.DataFrame:
-    """Rows by topic and partition, those of each partition in their order; nothing is copied.
+    """Rows by topic and partition, those of each partition in their order; no payload is copied.
 
     Args:
         frames: RAW_FRAMES of one or more polls, each of which brought messages of several partitions in turn.
 
     Returns:
-        The same rows in the order of the store's key for messages, where each partition's are ascending.
+        The same rows in the order of the store's key for messages, where each partition's are ascending. The topics
+        are one text each for all rows, which whoever looks for runs of one text sees without comparing them.
     """
     place = frames.select("topic", "partition")
     begins = place.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift())).arg_true()).to_series()
     heads, starts = place[begins].rows(), begins.to_list()
     runs = sorted(zip(heads, starts, [*starts, frames.height][1:], strict=True))
-    return pl.concat([frames.clear(), *(frames.slice(start, end - start) for _, start, end in runs)])
+    ordered = pl.concat([frames.clear(), *(frames.slice(start, end - start) for _, start, end in runs)])
+    names = sorted({topic for topic, _ in heads})
+    of = [names.index(topic) for (topic, _), _, _ in runs]
+    topic = np.repeat(np.array(of, np.int64), [end - start for _, start, end in runs])
+    return ordered.with_columns(taken(pl.Series("topic", names, pl.String), topic))
 
 
 def _cut_all(values: list[bytes]) -> tuple[pl.Series, np.ndarray]:

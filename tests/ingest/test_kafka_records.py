@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ingest.dlms.framing import wrap_wpdu
 from ingest.kafka.records import Records, frames_of_records, in_place_order
 from schemas.frames import RAW_FRAMES, conform
+from storage.runs import run_starts
 
 
 def of(*values: bytes | None) -> Records:
@@ -49,7 +50,10 @@ def test_no_byte_is_lost_and_no_message_swallows_another(values: list[bytes]) ->
     assert again == values
 
 
-@given(st.lists(st.tuples(st.sampled_from("tu"), st.integers(0, 3), st.integers(1, 3)), max_size=12))
+TOPICS = st.sampled_from(["t", "a.topic.of.many.letters"])
+
+
+@given(st.lists(st.tuples(TOPICS, st.integers(0, 3), st.integers(1, 3)), max_size=12))
 def test_frames_of_several_polls_stand_by_place_and_those_of_a_partition_as_they_came(
     polled: list[tuple[str, int, int]],
 ) -> None:
@@ -62,6 +66,7 @@ def test_frames_of_several_polls_stand_by_place_and_those_of_a_partition_as_they
     came = pl.concat([RAW_FRAMES.empty(), *parts])
     ordered = in_place_order(came)
     assert ordered.equals(came.sort("topic", "partition", "offset", "frame"))
+    assert len(run_starts(ordered["topic"])) == len({topic for topic, _, _ in polled})
     # As they came, not by offset: what is read again from an earlier place stays behind.
     backwards = came.with_columns(offset=-pl.col("offset"))
     assert in_place_order(backwards).equals(backwards.sort("topic", "partition", maintain_order=True))
