@@ -17,7 +17,6 @@ _SETTINGS: Final = (
     "narenas:1",  # a batch is prepared and delivered in threads of its own: what one gave back the next one finds
     f"dirty_decay_ms:{_KEPT_MS}",
     f"muzzy_decay_ms:{_KEPT_MS}",
-    "oversize_threshold:0",  # else columns of 8 MiB and more have an arena of their own, which gives all back at once
     "thp:always",  # pages of 2 MiB, where the system lets a process ask for them: one fault where 512 were
 )
 os.environ.setdefault(_POLARS_ALLOCATOR, ",".join(_SETTINGS))
