@@ -87,7 +87,8 @@ class Subscription(NamedTuple):
 
 
 class KafkaSource:
-    """One member of a consumer group. Not to be shared between threads."""
+    """One member of a consumer group. Not to be shared between threads, but that beside a commit the lag may be asked
+    for, and that it may be closed: the client carries out what several threads ask of it in a thread of its own."""
 
     def __init__(self, settings: KafkaSettings, subscription: Subscription) -> None:
         self._first_start = subscription.first_start
