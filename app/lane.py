@@ -92,7 +92,8 @@ class Lane(Generic[Prepared]):
     """Runs one work on one source.
 
     Args:
-        source: Where batches come from; asked one thing at a time, all but commits by the thread that calls `run`.
+        source: Where batches come from; asked by the thread that calls `run`, but for commits: one is made beside it,
+            and meanwhile `stop` may ask for the lag.
         work: What is done with them.
         params: Sizes and times.
         health: Told of each round.

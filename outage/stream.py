@@ -18,6 +18,7 @@ from schemas.errors import TerminalError, TransientError
 
 PARTITION: Final = 0
 """A journal has one partition; more would have no order."""
+_LEAVING_MS: Final = 2_000
 _SILENT_S: Final = 30
 """Seconds without a message that must be there, after which the brokers count as away."""
 
@@ -170,8 +171,9 @@ class Leadership:
         return self._terms.held.get(self._place)
 
     def close(self) -> None:
-        """The group is left; the next worker takes over at once."""
-        self._consumer.close(autocommit=False)
+        """The group is left; the next worker takes over at once, where the brokers hang once the session has ended."""
+        # Without a limit the client waits as long as for any request, beside the bound of who is told to stop.
+        self._consumer.close(autocommit=False, timeout_ms=_LEAVING_MS)
 
 
 class _Terms(ConsumerRebalanceListener):  # type: ignore[misc]

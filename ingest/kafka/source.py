@@ -20,6 +20,8 @@ Place = tuple[str, int]
 
 _ANSWER_MS: Final = 10_000
 _LAG_MS: Final = 1_000
+_LEAVING_MS: Final = 2_000
+"""How long the brokers may take to let a member go: it goes all the same, and its session ends later."""
 _JOINING_S: Final = 1.0
 """How long a paused member waits for the group that forms anew. Of a join that ends while nobody waits kafka-python
 3.0.12 forgets the answer and asks again, so that the group forms anew without end."""
@@ -85,7 +87,8 @@ class Subscription(NamedTuple):
 
 
 class KafkaSource:
-    """One member of a consumer group. Not to be shared between threads."""
+    """One member of a consumer group. Not to be shared between threads, but that beside a commit the lag may be asked
+    for, and that it may be closed: the client carries out what several threads ask of it in a thread of its own."""
 
     def __init__(self, settings: KafkaSettings, subscription: Subscription) -> None:
         self._first_start = subscription.first_start
@@ -186,7 +189,8 @@ class KafkaSource:
 
     def close(self) -> None:
         """The group is left (a static member stays in it until its session ends). Nothing is committed."""
-        self._consumer.close(autocommit=False)
+        # Without a limit the client waits as long as for any request, beside the bound of who is told to stop.
+        self._consumer.close(autocommit=False, timeout_ms=_LEAVING_MS)
 
     def _poll(self, limit_s: float, max_messages: int) -> dict[Any, list[Any]]:
         try:

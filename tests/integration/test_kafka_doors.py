@@ -1,7 +1,9 @@
 """The Kafka doors against a real broker."""
 
 import os
+import signal
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from fleet import fresh_topics
 from found import Found, fresh_topic
 from kafka import KafkaAdminClient
 
+from app.beside import beside
 from app.messages import from_messages, to_messages
 from app.workers import REJECTS_TOPIC
 from ingest.kafka.publisher import KafkaPublisher
@@ -80,6 +83,32 @@ def test_every_message_comes_once_with_its_place_its_time_and_its_frames(
     assert frames["frame"].value_counts().sort("frame")["count"].to_list() == [1000] * 3
     first = frames.filter(pl.col("payload") == wpdu(0))
     assert first["received_at"].item().timestamp() == 1_743_292_800
+
+
+def test_a_member_leaves_brokers_that_hang_within_seconds_though_a_commit_is_on_its_way(our_kafka: Found) -> None:
+    """A worker that gives its commit up closes its source, beside the bound that it has."""
+    assert our_kafka.process is not None
+    pid = our_kafka.process.pid()
+    assert pid is not None
+    settings = KafkaSettings(brokers=(f"{our_kafka.host}:{our_kafka.port}",))
+    topic = fresh_topic(settings)
+    publisher = KafkaPublisher(settings)
+    publisher.publish(topic, rows(10))
+    publisher.flush()
+    publisher.close()
+    source = KafkaSource(settings, Subscription((topic,), uuid.uuid4().hex, first_start=FirstStart.EARLIEST))
+    polls = until(source, 10, commit=False)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        spans = [span for polled in polls for span in polled.spans]
+        committing = beside(lambda: source.commit(spans), "commit")
+        time.sleep(0.5)
+        begun = time.monotonic()
+        source.close()
+        assert time.monotonic() - begun < 15
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert committing.exception(60) is not None
 
 
 def test_a_restarted_member_goes_on_after_the_last_commit(kafka_settings, publisher, subscription, topic: str) -> None:
